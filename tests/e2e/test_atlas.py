@@ -7,7 +7,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +17,7 @@ import pytest
 
 import patchclamp as pc
 from apart import serving
+from forks import Fork
 from patchclamp.atlas.store import sqlite_files
 from patchclamp.atlas.store.sqlite_files import BASE, staging_path
 
@@ -156,7 +156,7 @@ while line := sys.stdin.readline():
 
 @contextmanager
 def forks():
-    process = subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = Fork(["-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def read():
         return process.stdout.readline().strip()

@@ -17,8 +17,8 @@ from patchclamp.cli.console import PlainStream
 from patchclamp.cli.verbs import families
 from patchclamp.core.description import Description
 from patchclamp.core.errors import PatchclampWarning
+from patchclamp.core.plain_text import plain
 from patchclamp.core.unit import UnitKey
-from patchclamp.report.terminal.plain import plain
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 COMMANDS = "\x1b[31mred\x1b]0;title\x07\r\x08\x7f\x9b31m\u202eback\u2066\u200f"

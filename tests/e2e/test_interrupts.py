@@ -11,6 +11,7 @@ import tomllib
 import pytest
 
 from conftest import ROOT, SOAK
+from forks import run_command
 from patchclamp.cli import main, output
 from patchclamp.cli.output import Outputs
 from patchclamp.cli.verbs import families
@@ -124,7 +125,7 @@ def unread():
 def test_a_reader_of_standard_error_that_left_does_not_end_the_work(unread, tmp_path):
     (tmp_path / "story.txt").write_text("the old cat sat on the mat.\n" * 9)
     words = ["--text", str(tmp_path / "story.txt"), "--sites", "blocks.0.mlp.act", "--out", str(tmp_path / "r")]
-    done = run("record", "organism:cat", *words, "--json", stdout=subprocess.PIPE, stderr=unread)
+    done = run_command("record", "organism:cat", *words, "--json", stderr=unread)
     assert done.returncode == 0
     assert '"whole": true' in done.stdout
 

@@ -7,12 +7,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from forks import Fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
 
@@ -51,7 +52,7 @@ while line := sys.stdin.readline():
 class Runner:
     """Run attempts in forks of one process that holds the model."""
 
-    def __init__(self, process: subprocess.Popen) -> None:
+    def __init__(self, process: Fork) -> None:
         self.process = process
         assert self.read() == "ready"
 
@@ -71,9 +72,7 @@ class Runner:
 
 @contextmanager
 def server(model: Path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = Fork(["-c", SERVER, model], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield Runner(process)
     finally:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOUCHED = {
     "method": ["src/patchclamp/compare/methods/linear_cka.py", "tests/oracles/cka.py"],
     "benchmark": ["src/patchclamp/evaluate/benchmarks/mean_max_cosine.py", "tests/oracles/mean_max_cosine.py"],
+    "verb": ["src/patchclamp/cli/verbs/tokens.py"],
     "organism": ["src/patchclamp/organisms/gate/__init__.py"],
     "stimulus": ["src/patchclamp/core/stimulus/kinds/series.py"],
     "reader": ["src/patchclamp/subjects/readers/tsv.py"],
@@ -72,10 +73,10 @@ def organism():
     return ["gate" in names(), pc.load("organism:gate").name, held, len(hash_organism("gate"))]
 
 def stimulus():
-    from patchclamp.core.stimulus import kind_names, packed, unpacked
+    from patchclamp.core.stimulus import kind_names, pack_stimuli, unpack_stimuli
     from patchclamp.core.stimulus.kinds.series import Series
     shown = [Series(np.arange(n) + 0.5) for n in (3, 1)]
-    return ["series" in kind_names(), [one.values.tolist() for one in unpacked(packed(shown))]]
+    return ["series" in kind_names(), [one.values.tolist() for one in unpack_stimuli(pack_stimuli(shown))]]
 
 def reader():
     from pathlib import Path
@@ -111,6 +112,7 @@ print("FOUND" + json.dumps(found))
 WORKS = {
     "method": [[], 1.0, True],
     "benchmark": [[1.0, 1.0], 0.05, 1.0],
+    "verb": [0, ["<bos>", "the", "old", "cat"], True],
     "organism": [True, "gate", [True, True], 16],
     "stimulus": [True, [[0.5, 1.5, 2.5], [0.5]]],
     "reader": [2.0, [1.0, 2.0, 4.0], "Damaged"],

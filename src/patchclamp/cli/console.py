@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import Any
 
 from patchclamp.core.errors import PatchclampWarning
-from patchclamp.report.terminal.plain import plain
+from patchclamp.core.plain_text import plain
 
 # What tqdm writes, of which transformers' and the hub's bars are: back to the line's beginning, or a line up.
 _BAR = re.compile(r"(\r|(\n|\x1b\[A)*\Z)")

@@ -8,7 +8,7 @@ from typing import Any
 
 from patchclamp.cli.output import log
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.report.terminal.numbers import human_s
+from patchclamp.core.plain_numbers import human_s
 
 BOTH = 3
 """Tokens that are listed on each side of a metric."""

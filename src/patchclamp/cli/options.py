@@ -155,11 +155,11 @@ def add_brain(parser: Parser) -> None:
     group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
 
 
-def add_pairs(parser: Parser) -> None:
-    """Add what says which pairs: the same for everything that is asked of pairs."""
-    parser.add_argument(
+def add_pairs(parser: Parser, among: Any = None) -> None:
+    """Add what says which pairs; ``among`` is the group of those options of which --pairs is one."""
+    (among or parser).add_argument(
         "--pairs",
-        required=True,
+        required=among is None,
         metavar="PAIRS",
         help="a CSV or JSONL file, task:NAME or task:NAME/train of a language organism, or planted",
     )
@@ -211,7 +211,7 @@ def add_dictionary(parser: Parser, *names: str) -> None:
         )
 
 
-def add_conditions(parser: Parser) -> None:
+def add_conditions(parser: Any) -> None:
     """Add what a folder of features may not say of itself."""
     parser.add_argument("--site", metavar="SITE", help="the site that it writes, where the folder does not tell")
     parser.add_argument("--reads", metavar="SITE", help="the site that a transcoder reads, where it does not tell")

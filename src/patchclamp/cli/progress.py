@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from patchclamp.report.terminal.numbers import human_s
+from patchclamp.core.plain_numbers import human_s
 
 QUIET_S = 2.0
 LINE_S = 10.0
@@ -25,14 +25,16 @@ class Meter:
         self.began = time.monotonic()
         self.last = self.since = self.began
         self.first: int | None = None
+        self.done = 0
         self.bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         """Note that ``done`` of ``total`` are through."""
         now = time.monotonic()
-        if self.first is None:
-            # Time left is told from here on: what went before (loading, writing text) was other work.
+        if self.first is None or done < self.done:
+            # Time left is counted from here on: what went before (loading, another stage) was other work.
             self.first, self.since = done, now
+        self.done = done
         if now - self.began < QUIET_S:
             return
         if sys.stderr.isatty():
@@ -46,7 +48,7 @@ class Meter:
     def _draw(self, done: int, total: int) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        from patchclamp.report.terminal.plain import terminal_of
+        from patchclamp.core.plain_text import terminal_of
         from patchclamp.report.terminal.table import PlainConsole
 
         if self.bar is None:

@@ -13,6 +13,7 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.json_text import read_word
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 
@@ -135,8 +136,10 @@ class Edit:
     @classmethod
     def _of(cls, bundle: Bundle) -> "Edit":
         told, arrays = bundle.manifest, bundle.read("deltas")
-        deltas = {str(name): arrays[str(i)] for i, name in enumerate(told["names"])}
-        edit = cls(deltas, str(told["before"]), str(told["claim"]), Provenance.from_json(told["provenance"]))
+        deltas = {read_word(name): arrays[str(i)] for i, name in enumerate(told["names"])}
+        edit = cls(
+            deltas, read_word(told["before"]), read_word(told["claim"]), Provenance.from_json(told["provenance"])
+        )
         if edit.after != told["after"]:
             raise ValueError("its hash is another")
         return edit

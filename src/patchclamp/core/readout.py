@@ -13,6 +13,7 @@ from patchclamp.core.conditions import condition_matrix, only_site
 from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.json_text import read_list, read_word
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import Recording
@@ -162,15 +163,15 @@ class Readout:
             arrays["intercept"],
             _two(told["features"]),
             _two(told["targets"]),
-            tuple(map(str, told["names"])),
+            tuple(map(read_word, read_list(told["names"]))),
             tuple(Estimate.from_json(one) for one in told["scores"]),
             None if told["summary"] is None else Estimate.from_json(told["summary"]),
             arrays.get("predicted"),
-            str(told["pool"]),
+            read_word(told["pool"]),
             Provenance.from_json(told["provenance"]),
         )
 
 
 def _two(value: Any) -> tuple[str, str]:
     first, second = value
-    return str(first), str(second)
+    return read_word(first), read_word(second)

@@ -49,7 +49,12 @@ def general(value: Number, digits: int = 2) -> str:
 
 
 def span(low: Number, high: Number, *, signed: bool = False) -> str:
-    """Return both ends of an interval as text, or say that it is not defined."""
+    """Return both ends of an interval as text, or say that it is not defined.
+
+    Example:
+        >>> span(0.25, 0.5, signed=True)
+        '+0.250 to +0.500'
+    """
     ends = (number(end, signed=signed) for end in (low, high))
     return " to ".join(ends) if is_known(low) and is_known(high) else UNDEFINED
 

@@ -51,7 +51,12 @@ class Axis:
 
 
 def picture(kind: str, title: str, described: str, body: str, *, height: int | None = None) -> str:
-    """Return an SVG whose horizontal places are percentages, so that it narrows while its letters keep their size."""
+    """Return an SVG whose horizontal places are percentages, so that it narrows while its letters keep their size.
+
+    Example:
+        >>> picture("bar", "an effect", "", "")
+        '<svg class="bar" role="img" aria-label="an effect" width="100%"><title>an effect</title></svg>'
+    """
     tall = "" if height is None else f' height="{height}"'
     head = f"<title>{safe(title)}</title>" + (f"<desc>{safe(described)}</desc>" if described else "")
     return f'<svg class="{kind}" role="img" aria-label="{safe(title)}" width="100%"{tall}>{head}{body}</svg>'

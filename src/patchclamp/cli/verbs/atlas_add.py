@@ -9,7 +9,7 @@ from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import MODEL, add_prepend_bos
 from patchclamp.cli.output import log, print_atlas
 from patchclamp.cli.progress import Meter
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Add the features of a dictionary to an atlas: each gets what a neuron has."
 QUESTION = "look"

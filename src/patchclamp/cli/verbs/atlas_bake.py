@@ -8,7 +8,7 @@ from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_cutting, add_model
 from patchclamp.cli.output import log, print_atlas
 from patchclamp.cli.progress import Meter
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Bake an atlas: examples, histogram, what every unit writes and reads, and its neighbours."
 QUESTION = "look"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.output import emit
 from patchclamp.cli.progress import Meter
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Share an atlas: one unit's page as a file, or everything in a format that others read."
 QUESTION = "look"

@@ -11,7 +11,7 @@ from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Change a model's weights so that one fact is told otherwise, and measure what else changed."
 QUESTION = "change it"

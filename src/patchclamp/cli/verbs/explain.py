@@ -14,7 +14,7 @@ from patchclamp.cli.output import Outputs, add_graph, check_writable, emit, log,
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import find_default, list_names
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Which neurons, heads or channels gave this answer, proved by ablating them beside random sets."
 QUESTION = "why"

@@ -10,8 +10,9 @@ from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_basis, add_model, add_pairs
 from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter
+from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
-from patchclamp.report.terminal.numbers import human_bytes, human_s
+from patchclamp.core.plain_numbers import human_bytes, human_s
 
 SUMMARY = (
     "Put a clean run's activations into the corrupted run, place by place, and see how much of the answer comes with "
@@ -55,9 +56,8 @@ def add_options(parser: MethodParser) -> None:
 
 def run(options: Namespace) -> int:
     """Patch every place of every pair, write the folder, and show maps and the strongest cells."""
-    from patchclamp.attribute.patching import plan_patching
-    from patchclamp.attribute.patching_folder import patch_to_folder, to_document
-    from patchclamp.core.disk import refuse_occupied
+    from patchclamp.attribute.patch import patch
+    from patchclamp.attribute.patching_folder import to_document
     from patchclamp.report import draw
     from patchclamp.report.terminal import show
 
@@ -67,14 +67,6 @@ def run(options: Namespace) -> int:
     model = load_model(options)
     add_bases(model, options)
     cases = load_pairs(model, options, kind=options.metric)
-    job = plan_patching(
-        model, cases, options.sites, positions=options.positions, direction="noise" if options.noise else "denoise",
-        batch_size=options.batch_size,
-    )  # fmt: skip
-    log(
-        f"{job.n_cells:,} cells at most: {human_bytes(job.n_bytes + job.held_bytes)} of memory "
-        f"besides the model's, about {human_bytes(job.disk_bytes)} on disk, {human_s(job.seconds())} at most"
-    )
     # The words that make the same folder again, however often it was gone on with.
     command = shlex.join(["patchclamp", *(word for word in options.words if word != "--resume")])
     outputs = Outputs()
@@ -86,9 +78,29 @@ def run(options: Namespace) -> int:
         return drawn
 
     with Meter("patch", "cells") as meter:
-        scores = patch_to_folder(job, options.out, resume=options.resume, progress=meter, page=page)
+        scores = patch(
+            model,
+            cases,
+            options.sites,
+            positions=options.positions,
+            direction="noise" if options.noise else "denoise",
+            batch_size=options.batch_size,
+            out=options.out,
+            resume=options.resume,
+            page=page,
+            state=_state,
+            progress=meter,
+        )
     if options.json:
         emit({"out": options.out, **to_document(scores)})
     else:
         show(scores, options.top)
     return outputs.code
+
+
+def _state(job: Any) -> None:
+    """Print on standard error what patching takes."""
+    log(
+        f"{job.n_cells:,} cells at most: {human_bytes(job.n_bytes + job.held_bytes)} of memory "
+        f"besides the model's, about {human_bytes(job.disk_bytes)} on disk, {human_s(job.seconds())} at most"
+    )

@@ -9,7 +9,7 @@ from patchclamp.cli.options import add_model, add_shown
 from patchclamp.cli.output import show_bundle
 from patchclamp.cli.progress import Meter
 from patchclamp.core.disk import refuse_occupied
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Record what sites do over a text or images, to append-only shards on disk; resumable at every moment."
 QUESTION = "collect"

@@ -10,7 +10,7 @@ from patchclamp.cli.options import MODEL, add_loading, add_seed
 from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.disk import refuse_occupied
-from patchclamp.report.terminal.numbers import format_fixed
+from patchclamp.core.plain_numbers import format_fixed
 
 SUMMARY = "Find a direction from texts of two kinds, and keep it in a folder."
 QUESTION = "change it"

@@ -10,7 +10,7 @@ from patchclamp.cli.output import emit, show_bundle
 from patchclamp.cli.progress import Meter
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Statistics and exemplars of every unit over a text or images, without storing activations."
 QUESTION = "collect"

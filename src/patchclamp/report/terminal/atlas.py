@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 

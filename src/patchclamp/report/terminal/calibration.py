@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     ABSENT,
     format_fixed,
     format_percent,

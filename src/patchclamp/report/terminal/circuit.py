@@ -6,7 +6,7 @@ from rich.markup import escape
 
 from patchclamp.core.caution import caution
 from patchclamp.core.circuit import is_measured
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     different_sets,
     find_largest,
     format_general,

@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.text import Text
 
-from patchclamp.report.terminal.numbers import format_percent, format_signed, is_known
+from patchclamp.core.plain_numbers import format_percent, format_signed, is_known
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.report.terminal.numbers import format_general
+from patchclamp.core.plain_numbers import format_general
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 

@@ -3,7 +3,7 @@
 from rich.markup import escape
 
 from patchclamp.core.descriptions import Descriptions
-from patchclamp.report.terminal.numbers import ABSENT, format_fixed, format_token
+from patchclamp.core.plain_numbers import ABSENT, format_fixed, format_token
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 NOUN = "Descriptions"

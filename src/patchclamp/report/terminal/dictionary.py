@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     ABSENT,
     format_general,
     format_percent,

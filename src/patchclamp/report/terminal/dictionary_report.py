@@ -5,8 +5,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.report.terminal.dictionary import first_lines
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     format_fixed,
     format_percent,
     format_range,
@@ -15,6 +14,7 @@ from patchclamp.report.terminal.numbers import (
     is_known,
     known_or_least,
 )
+from patchclamp.report.terminal.dictionary import first_lines
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 SHOWN = 24

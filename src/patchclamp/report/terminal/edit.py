@@ -5,8 +5,8 @@ from typing import Any
 from rich.markup import escape
 
 from patchclamp.core.edit import Edit
+from patchclamp.core.plain_numbers import ABSENT, format_fixed, format_range, format_signed
 from patchclamp.report.terminal.generation import show_generation
-from patchclamp.report.terminal.numbers import ABSENT, format_fixed, format_range, format_signed
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 NOUN = "Edit"

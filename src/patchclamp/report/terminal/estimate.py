@@ -1,7 +1,7 @@
 """An estimate in one sentence."""
 
 from patchclamp.core.estimate import Estimate
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     ABSENT,
     format_fixed,
     format_range,
@@ -9,7 +9,7 @@ from patchclamp.report.terminal.numbers import (
 
 
 def sentence(estimate: Estimate, *, bare: bool = False) -> str:
-    """Return what an estimate says: the value between its null and its ceiling; ``bare`` where it can have none."""
+    """Return what an estimate says: the value beside its null, ceiling and rivals; ``bare`` where it can have none."""
     words = f"{estimate.unit} {format_fixed(estimate.value, 3)}"
     if estimate.interval is not None:
         low, high = estimate.interval.low, estimate.interval.high
@@ -17,9 +17,8 @@ def sentence(estimate: Estimate, *, bare: bool = False) -> str:
     if estimate.null is not None:
         ends = format_range(estimate.null.low, estimate.null.high, lambda x: format_fixed(x, 3))
         words += f"; by chance {ends}, p = {ABSENT if estimate.p is None else format(estimate.p, '.2g')}"
-    return (
-        words
-        if bare
-        else words
-        + (f"; ceiling {format_fixed(estimate.ceiling, 3)}" if estimate.ceiling is not None else "; ceiling unknown")
-    )
+    if bare:
+        return words
+    beside = [f"; {name} {format_fixed(value, 3)}" for name, value in estimate.rivals.items()]
+    ceiling = "unknown" if estimate.ceiling is None else format_fixed(estimate.ceiling, 3)
+    return words + ("".join(beside) or f"; ceiling {ceiling}")

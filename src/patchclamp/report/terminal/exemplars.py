@@ -5,7 +5,7 @@ from itertools import islice
 from rich.markup import escape
 
 from patchclamp.core.exemplars import Exemplars
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     ABSENT,
     format_signed,
 )

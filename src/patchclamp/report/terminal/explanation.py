@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from patchclamp.core.method_index import find_default, find_title
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     ABSENT,
     different_sets,
     find_largest,

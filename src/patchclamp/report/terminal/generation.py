@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from patchclamp.report.terminal.plain import plain
+from patchclamp.core.plain_text import plain
 from patchclamp.report.terminal.table import open_console
 
 

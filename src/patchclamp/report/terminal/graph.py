@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     format_signed,
     is_known,
 )

@@ -5,13 +5,13 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.core.survey import PROBABILITIES, StoredSurvey
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     format_fixed,
     format_general,
     format_percent,
     is_known,
 )
+from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 from patchclamp.subjects.neural import SITE, NeuralRecording
 

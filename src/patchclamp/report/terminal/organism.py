@@ -5,14 +5,14 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.report.terminal.explanation import REPLACED
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     format_fixed,
     format_range,
     format_signed,
     format_thousandths,
     known_or_least,
 )
+from patchclamp.report.terminal.explanation import REPLACED
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 CLEAR = 0.9

@@ -8,15 +8,15 @@ from rich.markup import escape
 from rich.text import Text
 
 from patchclamp.core.caution import caution
-from patchclamp.core.score_maps import SHARES, ScoreMap, count_run, map_scores, split_key, tokens_at
-from patchclamp.core.scores import Scores
-from patchclamp.core.stats_columns import least_p
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     format_general,
     format_range,
     format_signed,
     format_token,
 )
+from patchclamp.core.score_maps import SHARES, ScoreMap, count_run, map_scores, split_key, tokens_at
+from patchclamp.core.scores import Scores
+from patchclamp.core.stats_columns import least_p
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 NOUN = "Scores"

@@ -2,9 +2,9 @@
 
 from rich.markup import escape
 
+from patchclamp.core.plain_numbers import ABSENT, format_fixed, format_range, format_signed
 from patchclamp.core.readout import Readout
 from patchclamp.report.terminal.estimate import sentence
-from patchclamp.report.terminal.numbers import ABSENT, format_fixed, format_range, format_signed
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 NOUN = "Readout"

@@ -3,8 +3,8 @@
 from rich.markup import escape
 
 from patchclamp.core.method_index import is_measured
+from patchclamp.core.plain_numbers import format_signed
 from patchclamp.core.scores import Scores
-from patchclamp.report.terminal.numbers import format_signed
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 NOUN = "Scores"

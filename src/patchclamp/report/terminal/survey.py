@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     ABSENT,
     format_fixed,
 )

@@ -10,8 +10,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from patchclamp.report.terminal.numbers import format_fixed, is_known
-from patchclamp.report.terminal.plain import plain, terminal_of
+from patchclamp.core.plain_numbers import format_fixed, is_known
+from patchclamp.core.plain_text import plain, terminal_of
 
 BAR, WIDE = 12, 120
 

@@ -1,4 +1,4 @@
-"""Numbers, intervals and counts as words of a table."""
+"""Numbers, intervals, counts and sizes as words, for tables and messages."""
 
 import math
 from collections.abc import Callable, Iterable
