@@ -23,7 +23,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.circuit_recovery import Recovery
-from patchclamp.evaluate.dictionary_metrics import DictionaryRow, Report
+from patchclamp.evaluate.dictionary_metrics import DictionaryMetrics, DictionaryRow
 from patchclamp.recipes import explain
 from patchclamp.recipes.group_ablation import ablate_group
 from patchclamp.report import draw
@@ -177,7 +177,9 @@ def test_dictionaries(capsys):
         DictionaryRow("blocks.0.mlp.act", name, 32, score, 0.5, score, score, score, score, score)
         for name in ("topk-32", "pca")
     )
-    report = Report(rows, score, {"blocks.0.mlp.act": (0.5, 0.1)}, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
+    report = DictionaryMetrics(
+        rows, score, {"blocks.0.mlp.act": (0.5, 0.1)}, {"blocks.0.mlp.act": (score, score)}, 100, 3, ()
+    )
     check(report, [lambda x: dictionary_report.show_report(x, "features")], capsys, absent=[float("nan")])
     area = Estimate(0.5, INTERVAL, 4, "AUROC").to_json()
     units = {name: {"unit": "u", "sign": 1, "auroc": area} for name in ("topk", "neurons")}

@@ -5,7 +5,7 @@ from patchclamp.core.rooms import make_callable
 from patchclamp.evaluate.circuit_report import EvaluationCost, Faithfulness
 from patchclamp.evaluate.concept_units import ConceptUnit, auroc_margin, find_concept_units
 from patchclamp.evaluate.dictionary import DictionaryReport, evaluate_dictionary
-from patchclamp.evaluate.dictionary_metrics import DictionaryRow, Report, measure_dictionary
+from patchclamp.evaluate.dictionary_metrics import DictionaryMetrics, DictionaryRow, measure_dictionary
 from patchclamp.evaluate.evaluate import evaluate, evaluate_descriptions, summarise_scores
 from patchclamp.evaluate.explainer import evaluate_explainer
 from patchclamp.evaluate.faithfulness import evaluate_circuit
@@ -17,7 +17,7 @@ __all__ = [
     "EvaluationCost",
     "Faithfulness",
     "DictionaryRow",
-    "Report",
+    "DictionaryMetrics",
     "auroc_margin",
     "compare_bases",
     "evaluate",

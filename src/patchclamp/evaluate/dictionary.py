@@ -15,7 +15,12 @@ from patchclamp.core.estimate import to_plain
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.concept_units import auroc_margin, find_concept_units
 from patchclamp.evaluate.dictionary_baselines import label
-from patchclamp.evaluate.dictionary_metrics import Report, check_subject, is_training_text, measure_dictionary
+from patchclamp.evaluate.dictionary_metrics import (
+    DictionaryMetrics,
+    check_subject,
+    is_training_text,
+    measure_dictionary,
+)
 from patchclamp.evaluate.labelled import Labelled, read_labels
 from patchclamp.evaluate.labelled_activations import BEFORE, SETS, unit_values
 from patchclamp.subjects.corpora import read_corpus
@@ -27,7 +32,7 @@ WINDOW, MAX_TOKENS, BATCH = 128, 50_000, 8
 
 
 @dataclass(frozen=True)
-class DictionaryReport(Report):
+class DictionaryReport(DictionaryMetrics):
     """What was found of a dictionary on a text.
 
     Args:

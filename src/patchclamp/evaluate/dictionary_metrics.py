@@ -67,7 +67,7 @@ class DictionaryRow:
 
 @checked
 @dataclass(frozen=True)
-class Report:
+class DictionaryMetrics:
     """Hold what ``measure_dictionary`` measured.
 
     Args:
@@ -124,7 +124,7 @@ def measure_dictionary(
     batch_size: int = 8,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Report:
+) -> DictionaryMetrics:
     """Evaluate a dictionary on text, beside neurons, principal components and random directions of equal L0.
 
     Even stimuli fit the means and the baselines, odd ones are evaluated. Special tokens count nowhere, and activations
@@ -139,7 +139,7 @@ def measure_dictionary(
         progress: called with forward passes done and in all.
 
     Returns:
-        Report: every figure with a 95 % interval, stimuli resampled.
+        DictionaryMetrics: every figure with a 95 % interval, stimuli resampled.
 
     Raises:
         PatchclampError: another model's dictionary, too few stimuli, or a model that does not predict the next token.
@@ -332,7 +332,7 @@ def _report(
     judged: Sequence[Stimulus],
     notes: Sequence[str],
     seed: int,
-) -> Report:
+) -> DictionaryMetrics:
     n = losses.count
 
     def score(of: Callable[[np.ndarray], float], unit: str, *columns: np.ndarray) -> Estimate:
@@ -370,4 +370,6 @@ def _report(
             )
             rows.append(here)
     tokens = int(sum(s.counted.sum() for s in judged))
-    return Report(tuple(rows), score(ratio, NATS, clean, n), firsts, floors, tokens, len(judged), tuple(notes))
+    return DictionaryMetrics(
+        tuple(rows), score(ratio, NATS, clean, n), firsts, floors, tokens, len(judged), tuple(notes)
+    )

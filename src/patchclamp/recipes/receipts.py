@@ -76,7 +76,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeepOnlyCurve:
     """Hold what remains of m when only some units keep their activations and all others are replaced.
 
     Args:
@@ -112,7 +112,7 @@ class Receipts:
     singly: tuple[float, ...]
     rivals: tuple[Rival, ...]
     agreement: Agreement
-    kept: Kept
+    kept: KeepOnlyCurve
 
     @property
     def together(self) -> float:
@@ -351,7 +351,7 @@ def _idle_last(ranks: np.ndarray, idle: np.ndarray) -> np.ndarray:
     return moved
 
 
-def _curve(sizes: Sequence[int], kept: Float[np.ndarray, "order point"], n_nodes: int) -> Kept:
+def _curve(sizes: Sequence[int], kept: Float[np.ndarray, "order point"], n_nodes: int) -> KeepOnlyCurve:
     random = kept[1:]
     low, mean, high = (tuple(map(float, f(random, axis=0))) for f in (np.min, np.mean, np.max))
-    return Kept(tuple(sizes), tuple(map(float, kept[0])), mean, low, high, n_nodes)
+    return KeepOnlyCurve(tuple(sizes), tuple(map(float, kept[0])), mean, low, high, n_nodes)
