@@ -17,6 +17,7 @@ from forks import run_command
 from patchclamp.cli import main
 from patchclamp.core.disk import hold_folder, write_durably
 from patchclamp.organisms.language import neurons
+from patchclamp.record.survey import survey_corpus
 from patchclamp.report.html import number
 from patchclamp.report.terminal.table import draw_bar
 
@@ -415,13 +416,13 @@ def test_a_damaged_checkpoint_is_not_trusted(cat, story, tmp_path):
 
     how, corpus = {"batch_size": 2, "checkpoint_s": 0.0}, pc.Corpus(story, window=16)
     with pytest.raises(KeyboardInterrupt):
-        pc.survey(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
+        survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
     [state] = (tmp_path / "s").glob("state-*")
     data = bytearray(state.read_bytes())
     data[-1] ^= 1
     state.write_bytes(data)
     with pytest.raises(pc.PatchclampError, match="changed or is missing"):
-        pc.survey(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
+        survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

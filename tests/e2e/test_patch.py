@@ -153,12 +153,12 @@ def test_a_folder_that_is_another_thing_is_left_alone(say, tmp_path):
 
 def test_an_interrupted_run_goes_on(tmp_path):
     out = tmp_path / "p"
-    words = ["-m", "patchclamp", "patch", *IOI, "--n", "300", "--sites", "head", "--out", out, "--json"]
+    words = ["-m", "patchclamp", "patch", *IOI, "--n", "60", "--sites", "head", "--out", out, "--json"]
     process = Fork(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     journal = out / "journal.jsonl"
     deadline = time.monotonic() + 120
     while not journal.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     with process:
         said = process.stdout.read()
@@ -167,3 +167,6 @@ def test_an_interrupted_run_goes_on(tmp_path):
     kept = [(entry["piece"], entry["sha256"]) for entry in Bundle.open(out).pieces]
     assert kept
     assert not Bundle.open(out).whole
+    assert main([*map(str, words[2:]), "--resume"]) == 0
+    assert [(entry["piece"], entry["sha256"]) for entry in Bundle.open(out).pieces][: len(kept)] == kept
+    assert Bundle.open(out).whole

@@ -105,7 +105,7 @@ def within(name: str, value: Value, low: int, high: int, *, remedy: str = "Count
         Traceback (most recent call last):
         patchclamp.core.errors.PatchclampError: expected a stimulus from 0 to 2; got 3. Count from 0.
     """
-    if isinstance(value, Integral) and not isinstance(value, bool) and low <= value <= high:
+    if isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) <= high:
         return value
     raise PatchclampError(expected=f"{name} from {low:,} to {high:,}", got=shorten(value), remedy=remedy)
 
