@@ -30,7 +30,7 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash, hold_folder, refuse_interrupted
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.judging import check_subject
+from patchclamp.evaluate.dictionary_metrics import check_subject
 from patchclamp.record.features import Features
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import survey_corpus

@@ -88,7 +88,7 @@ class Lab:
         Raises:
             PatchclampError: it is of another model, or not what the atlas's features of that name are of.
         """
-        from patchclamp.evaluate.judging import check_subject
+        from patchclamp.evaluate.dictionary_metrics import check_subject
         from patchclamp.subjects.site_names import resolve_sites
 
         dictionary = resolve_sites(self.model, dictionary)
