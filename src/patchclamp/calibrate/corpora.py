@@ -31,8 +31,8 @@ def make_text(name: str, n: int = 60, seed: int = 0) -> Corpus:
     """Return a corpus of documents of a language organism's microworld."""
     file = Path(_place().name) / f"{name}-{n}-{seed}.txt"
     if not file.exists():
-        told = [str(one.stimulus.text) for one in language.text(n, seed=seed, name=name)]
-        file.write_text("\n".join(told), encoding="utf-8")
+        texts = [str(one.stimulus.text) for one in language.text(n, seed=seed, name=name)]
+        file.write_text("\n".join(texts), encoding="utf-8")
     return Corpus(file, window=32)
 
 

@@ -21,7 +21,7 @@ class Figure:
         own: of the method.
         random: of what knows nothing; None where chance would do as well.
         oracle: of what knows the truth; None where nobody knows more than the method.
-        least: what the method must reach besides.
+        least: what the method must reach as well.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Tasks: how well each method's predictions hold in trained networks, where the circuit is not known."""
+"""How well each method's predictions hold in trained networks, where the circuit is not known."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ def calibrate_tasks(
     like size.
 
     Args:
-        names: language organisms; all where left out.
+        names: language organisms (default: all).
         tasks: some of the microworld's.
         pairs: held-out pairs per task.
         seed: of the pairs and of every draw.

@@ -115,7 +115,7 @@ def survey(options: Namespace) -> int:
     stored = survey_recording(
         brain, options.out, window=options.window, seed=options.seed, resume=options.resume
     )  # fmt: skip
-    damaged = stored.bundle.damaged()
+    damaged = stored.bundle.find_damaged()
     if damaged:
         raise Damaged(
             expected=f"the pieces of {options.out} as they were committed",

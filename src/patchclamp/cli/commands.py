@@ -346,7 +346,7 @@ def info(options: Namespace) -> int:
 def _show_bundle(bundle: Any, options: Namespace) -> int:
     from patchclamp.core.recording import check_shapes
 
-    damaged = bundle.damaged()
+    damaged = bundle.find_damaged()
     if not damaged:
         check_shapes(bundle)
     if options.json and not damaged:

@@ -1,4 +1,4 @@
-"""Random controls: sets drawn at random that are like a chosen set, by one stated rule."""
+"""Sets drawn at random that are like a chosen set, by one stated rule."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -219,7 +219,7 @@ def draw_controls(
         seed: of the draws.
         barred: places of keys that stand in no set.
         sizes: place of a chosen key to the sizes of its stratum, where what is like it depends on the key; the
-            stratum's own where left out.
+            stratum's own by default.
 
     Returns:
         RandomControls: not measured yet.

@@ -1,4 +1,4 @@
-"""Edit: a change of a subject's parameters, reversible, with the hashes before and after."""
+"""A change of a subject's parameters, reversible, with the hashes before and after."""
 
 import hashlib
 from collections.abc import Mapping
@@ -134,9 +134,11 @@ class Edit:
 
     @classmethod
     def _of(cls, bundle: Bundle) -> "Edit":
-        told, arrays = bundle.manifest, bundle.read("deltas")
-        deltas = {str(name): arrays[str(i)] for i, name in enumerate(told["names"])}
-        edit = cls(deltas, str(told["before"]), str(told["claim"]), Provenance.from_json(told["provenance"]))
-        if edit.after != told["after"]:
+        manifest, arrays = bundle.manifest, bundle.read("deltas")
+        deltas = {str(name): arrays[str(i)] for i, name in enumerate(manifest["names"])}
+        edit = cls(
+            deltas, str(manifest["before"]), str(manifest["claim"]), Provenance.from_json(manifest["provenance"])
+        )
+        if edit.after != manifest["after"]:
             raise ValueError("its hash is another")
         return edit

@@ -1,4 +1,4 @@
-"""Estimate: a number with its interval, what it rests on, and what it stands between."""
+"""A number with its interval, what it rests on, and what it stands between."""
 
 import math
 from collections.abc import Mapping
@@ -92,17 +92,17 @@ class Estimate:
         def number(name: str) -> float | None:
             return None if data[name] is None else read_number(data[name])
 
-        def known(name: str) -> float:
+        def number_or_nan(name: str) -> float:
             return math.nan if data[name] is None else read_number(data[name])
 
         def interval(low: str, high: str, method: str) -> Interval | None:
             if data[method] is None:
                 return None
-            return Interval(known(low), known(high), number("level") or 0.95, read_word(data[method]))
+            return Interval(number_or_nan(low), number_or_nan(high), number("level") or 0.95, read_word(data[method]))
 
         with report_damage("an estimate", "Measure it again."):
             return cls(
-                known("value"),
+                number_or_nan("value"),
                 interval("low", "high", "interval"),
                 read_whole(data["n"]),
                 read_word(data["unit"]),

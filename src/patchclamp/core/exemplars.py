@@ -1,4 +1,4 @@
-"""Exemplars: for every unit some stimuli that show what it does, in columns, so that a million units stay arrays."""
+"""For every unit some stimuli that show what it does, in columns, so that a million units stay arrays."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Intervention: a pure description of a change to a subject's activity; the engine carries it out."""
+"""A pure description of a change to a subject's activity; the engine carries it out."""
 
 import hashlib
 import re
@@ -134,7 +134,7 @@ class Source:
     Args:
         values: the recording or survey itself; its hash stands for it in JSON.
         stimulus: which stimulus of a recording.
-        positions: from position in the run to position in the recording; the same position where left out.
+        positions: from position in the run to position in the recording (default: the same position).
         seed: which draw, for ``resample``.
     """
 
@@ -178,7 +178,7 @@ class Intervention:
         value: a number, one per unit, or ``(unit, block)`` for heads; for ``rows`` ``(…, position, unit)``, with heads'
             blocks side by side. The leading axes are the rows of the batch (views that are expanded cost nothing);
             without any, or with one row, all rows take the same. Positions beyond the last are left alone.
-        mask: for ``rows``, which are set: ``(…, position, unit)``, a head being one unit; all where left out.
+        mask: for ``rows``, which are set: ``(…, position, unit)``, a head being one unit (default: all).
         when: a condition that is evaluated in the run: it acts only where that holds, and only at ``at``.
         mode: what an ablation puts in place; ``patch`` for ``keep`` alone.
         source: where mean, resample and patch take their values.

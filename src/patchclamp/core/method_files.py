@@ -1,4 +1,4 @@
-"""Methods themselves: found by name, and listed from their folders into the generated index."""
+"""Found by name, and listed from their folders into the generated index."""
 
 import json
 from collections.abc import Iterator

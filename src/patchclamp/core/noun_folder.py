@@ -30,7 +30,7 @@ def load_noun(folder: str | Path, kind: str, build: Callable[[Bundle], Noun]) ->
             got=f"{folder}, interrupted after {len(bundle.pieces)} parts",
             remedy="Go on with --resume where the command has it, or make it again in another folder.",
         )
-    if damaged := bundle.damaged():
+    if damaged := bundle.find_damaged():
         raise Damaged(
             expected="parts and files as they were committed",
             got=f"damaged or missing: {', '.join(damaged[:8])}",

@@ -1,4 +1,4 @@
-"""Options of methods: frozen dataclasses of closed types, and the schema that command line, docs and pages read."""
+"""Frozen dataclasses of closed types, and the schema that command line, docs and pages read."""
 
 import dataclasses
 import math

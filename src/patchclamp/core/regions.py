@@ -1,4 +1,4 @@
-"""Regions of an image: squares of a grid, what fills them, and images with some regions filled."""
+"""Squares of a grid, what fills them, and images with some regions filled."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Pieces of a folder of scores: columns a chunk at a time, and the scores of single cases, some at a time."""
+"""Columns a chunk at a time, and the scores of single cases, some at a time."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Split: which rows are fitted and which are scored, so that nothing leaks from one into the other."""
+"""Which rows are fitted and which are scored, so that nothing leaks from one into the other."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

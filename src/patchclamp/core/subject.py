@@ -1,4 +1,4 @@
-"""Subject: what lies in the rig, seen by the verbs through one protocol."""
+"""What lies in the rig, seen by the verbs through one protocol."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Task: the cases that are asked about, as text or arrays, before any model has read them."""
+"""The cases that are asked about, as text or arrays, before any model has read them."""
 
 import hashlib
 import json
@@ -114,7 +114,7 @@ class Case:
     def _known_by(self) -> tuple[Any, ...]:
         return self.id, self.label, self.group, self.parts
 
-    def worded(self) -> "Case":
+    def in_words(self) -> "Case":
         """Return the case with every array named by its shape, for tables; it cannot be read again."""
         if not isinstance(self.shown, np.ndarray):
             return self

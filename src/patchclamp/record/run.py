@@ -1,4 +1,4 @@
-"""A run that writes a folder: its manifest, its start or its going on, its threads, and the room that it needs."""
+"""Its manifest, its start or its going on, its threads, and the room that it needs."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager

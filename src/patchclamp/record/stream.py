@@ -1,4 +1,4 @@
-"""Stream: activations to disk, shard after shard, whole or resumable at every moment."""
+"""Activations to disk, shard after shard, whole or resumable at every moment."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -247,7 +247,7 @@ def page(title: str, sections: Iterable[str], *, style: str = "") -> str:
     Args:
         title: as text.
         sections: as HTML.
-        style: rules besides ``STYLE``.
+        style: rules added to ``STYLE``.
 
     Example:
         >>> "default-src 'none'" in page("A map", ["<p>none</p>"])

@@ -87,8 +87,8 @@ def effects(document: Mapping[str, Any]) -> str:
             f'<text class="name {kind}" x="0" y="{middle}" dy=".35em">{safe(name)}</text><g class="marks">{marks}</g>'
             f'<text class="value {kind}" x="100%" y="{middle}" dy=".35em">{number(value, signed=True)}</text>'
         )
-    told = "; ".join(f"{name} {number(value, signed=True)}" for name, value, _ in rows)
-    return picture("effects", "What m loses when nodes are replaced", told, "".join(parts), height=bottom + FOOT)
+    description = "; ".join(f"{name} {number(value, signed=True)}" for name, value, _ in rows)
+    return picture("effects", "What m loses when nodes are replaced", description, "".join(parts), height=bottom + FOOT)
 
 
 def effect_bar(axis: Axis, predicted: Number, measured: Number) -> str:
@@ -155,8 +155,8 @@ def kept_curve(kept: Mapping[str, Any], metric_clean: Number) -> str:
     )
     parts += '<text class="axis" x="100%" y="100%" dy="42" text-anchor="end">nodes kept, logarithmic</text>'
     parts += '<text class="axis" x="0" y="0" dx="-40" dy="-10">m</text>'
-    told = "; ".join(f"{size} kept: {number(v)}" for size, v in zip(sizes, kept["measured"], strict=True))
-    return picture("curve", "m by number of nodes kept", told, parts)
+    description = "; ".join(f"{size} kept: {number(v)}" for size, v in zip(sizes, kept["measured"], strict=True))
+    return picture("curve", "m by number of nodes kept", description, parts)
 
 
 def _up(axis: Axis, value: float | int) -> float:

@@ -1,4 +1,4 @@
-"""Attention tap: see and change queries, keys, values and patterns inside an attention function.
+"""See and change queries, keys, values and patterns inside an attention function.
 
 transformers looks attention functions up by name. The tap registers one name; it shows the tensors to whoever asked
 and leaves the arithmetic to the model's own eager function, so tapped and eager logits are equal to the bit. The mask

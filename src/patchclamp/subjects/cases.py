@@ -1,4 +1,4 @@
-"""ReadTask: a task as one subject reads it: ids, a metric each, m at both ends, and what was skipped."""
+"""A task as one subject reads it: ids, a metric each, m at both ends, and what was skipped."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

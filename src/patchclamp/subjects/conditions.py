@@ -1,4 +1,4 @@
-"""Conditions at work: at which vectors of a run an intervention's condition holds."""
+"""At which vectors of a run an intervention's condition holds."""
 
 from collections.abc import Mapping
 

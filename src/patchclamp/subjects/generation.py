@@ -1,4 +1,4 @@
-"""Generation: continuing prompts by transformers' own ``generate``, whatever is attached to the model."""
+"""Continuing prompts by transformers' own ``generate``, whatever is attached to the model."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager

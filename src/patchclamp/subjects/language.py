@@ -1,4 +1,4 @@
-"""Language: a Hugging Face language model in the rig, its sites named by what they mean."""
+"""A Hugging Face language model in the rig, its sites named by what they mean."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -48,7 +48,7 @@ class LanguageModel(Unembeds):
         tokenizer: its tokenizer; None where only token ids are shown.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
-        family: where the canonical sites lie; found by class name where left out.
+        family: where the canonical sites lie (default: found by class name).
 
     Example:
         >>> from patchclamp.subjects.families.spec import family
@@ -401,10 +401,10 @@ class LanguageModel(Unembeds):
             torch.Size([1, 2, 61])
         """
         # Whoever runs it within may be training it.
-        with self._followed(interventions, evaluate=False)():
+        with self._attach_changes(interventions, evaluate=False)():
             yield
 
-    def _followed(
+    def _attach_changes(
         self, interventions: Sequence[Any], *, evaluate: bool = True
     ) -> Callable[[], AbstractContextManager[None]]:
         """Return what attaches interventions; entered anew it goes on where the prompt was left."""
@@ -412,7 +412,7 @@ class LanguageModel(Unembeds):
         framer = PositionTracker(self.module, positions=positions, first_position=self._first_position)
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
-        return lambda: self.engine.attached(visits, prepare=framer.prepare, evaluate=evaluate)
+        return lambda: self.engine.attach_visits(visits, prepare=framer.prepare, evaluate=evaluate)
 
     def generate(
         self,
@@ -460,7 +460,7 @@ class LanguageModel(Unembeds):
                     progress=progress,
                 )
             written |= dict(zip(rows, made, strict=True))
-        return [Generation(s, written[i], self._continued(s, written[i])) for i, s in enumerate(shown)]
+        return [Generation(s, written[i], self._continue_batch(s, written[i])) for i, s in enumerate(shown)]
 
     def steps(self, prompt: Any, *, interventions: Sequence[Any] = (), max_new_tokens: int = 40) -> Iterator[int]:
         """Yield the tokens that ``generate`` writes at temperature 0, one by one; between them the model is free.
@@ -489,11 +489,11 @@ class LanguageModel(Unembeds):
             self.batch([shown]),
             pad=self._pad,
             max_new_tokens=max_new_tokens,
-            attached=self._followed(interventions),
+            attached=self._attach_changes(interventions),
         )
 
-    def _continued(self, prompt: Stimulus, ids: np.ndarray) -> str:
-        return "" if self._tokenizer is None else self._tokenizer.continued(prompt.ids, ids)
+    def _continue_batch(self, prompt: Stimulus, ids: np.ndarray) -> str:
+        return "" if self._tokenizer is None else self._tokenizer.continuation_of(prompt.ids, ids)
 
     def save_edited(self, edit: Edit, folder: str | Path) -> None:
         """Write the model with an edit in force to a new or empty folder, whole or not at all; ``pc.load`` reads it.
@@ -514,7 +514,7 @@ class LanguageModel(Unembeds):
     def of_level(self, level: str) -> dict[str, str]:
         """Return the sites of a level of units with their basis; neurons and heads are those of a family."""
         if "." not in level:
-            self.covered()
+            self.covering_family()
         return super().of_level(level)
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -556,12 +556,12 @@ class LanguageModel(Unembeds):
             tapped = attention == "tap" or any(isinstance(place, Tap) for place, _ in visits)
             replaced: dict[str, Wrap] = {}
             if rules:
-                replaced = forward_replacements(self.covered(), self.module, rules)
-                visits += last_visits(self.covered(), self.module, rules)
+                replaced = forward_replacements(self.covering_family(), self.module, rules)
+                visits += last_visits(self.covering_family(), self.module, rules)
             if chosen is not None:
                 rows = torch.arange(len(chosen), device=chosen.device)[:, None]
                 visits.append((Place(self._head, "in"), lambda x: x[rows.to(x.device), chosen.to(x.device)]))
-            with self.engine.attached(
+            with self.engine.attach_visits(
                 visits, restart=restart, tap=tapped, native=not tapped, freeze=freeze, stand_ins=replaced
             ):
                 output = self.module(**self._inputs(batch)).logits

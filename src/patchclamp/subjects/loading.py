@@ -1,4 +1,4 @@
-"""Loading: from a name or folder to a model in the rig, never running code that came with it."""
+"""From a name or folder to a model in the rig, never running code that came with it."""
 
 import os
 import warnings
@@ -69,8 +69,8 @@ def load_language_model(
     Args:
         name: folder with config.json and safetensors, or a name on the hub.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` (accelerate places the weights).
-        dtype: ``float32``, ``bfloat16`` or ``float16``; the checkpoint's own where left out.
-        attention: ``eager`` or ``sdpa``; transformers' choice where left out.
+        dtype: ``float32``, ``bfloat16`` or ``float16`` (default: the checkpoint's own).
+        attention: ``eager`` or ``sdpa`` (default: transformers' choice).
 
     Raises:
         PatchclampError: nothing there, pickled weights or some outside the folder, remote code, weights that are
@@ -202,7 +202,7 @@ def preparation_of(model: Any, processor: Any = None) -> Preparation:
     if processor is not None:
         # A processor that does not resize leaves what comes in: then the config's size is what must come.
         blank = np.zeros((height or 64, width or 64, channels), dtype=np.uint8)
-        like = Preparation(processor, shape=(channels, 0, 0)).processed(blank)
+        like = Preparation(processor, shape=(channels, 0, 0)).preprocess(blank)
         return Preparation(processor, shape=(channels, like.shape[1], like.shape[2]))
     if size is None:
         raise PatchclampError(

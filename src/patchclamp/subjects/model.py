@@ -1,4 +1,4 @@
-"""Model: a network that is shown stimuli and answers with logits; what language and vision share."""
+"""A network that is shown stimuli and answers with logits; what language and vision share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -164,7 +164,7 @@ class Model(Network):
 
         Returns:
             ReadTask: what can be compared; what was skipped stays in its task, with the reason: prompts of unequal
-                length, answers that change the prompt's tokens or cannot be told apart, cases whose two ends hardly
+                length, answers that change the prompt's tokens or cannot be distinguished, cases whose two ends hardly
                 differ.
 
         Raises:
@@ -199,7 +199,7 @@ class Model(Network):
             targets: the answers, with their leading space; classes by name or number.
             contrasts: answers that they are compared with.
             counterpart: what is shown in its place, of as many tokens.
-            measure: m; the logit of the targets where left out, or the difference of two.
+            measure: m (default: the logit of the targets, or the difference of two).
             metric: any other number, read at positions of what is shown, instead of targets and contrasts.
 
         Raises:
@@ -212,7 +212,7 @@ class Model(Network):
         """Return the words of a prompt that its vocabulary lacks; none where it is shown something else."""
         return []
 
-    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
+    def promoted_logits(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
         """Return what values at a site promote through the residual stream alone; None where there is none."""
         return None
 

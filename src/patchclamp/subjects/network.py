@@ -1,4 +1,4 @@
-"""Network: any PyTorch module in the rig, its sites named by module paths."""
+"""Any PyTorch module in the rig, its sites named by module paths."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,7 +181,7 @@ class Network:
         """Return the sites that paths or patterns name.
 
         Raises:
-            PatchclampError: one names nothing; the nearest paths are told.
+            PatchclampError: one names nothing; the nearest paths are named.
         """
         return [self.site(path) for path in self._paths(patterns)]
 
@@ -198,7 +198,7 @@ class Network:
 
         Args:
             basis: the basis.
-            site: where; the basis' own site where left out, and everywhere where it has none.
+            site: where (default: the basis' own site, or everywhere where it has none).
 
         Raises:
             PatchclampError: a site that is not there, or of another width.
@@ -253,7 +253,7 @@ class Network:
         """Return the basis that a name means at a site.
 
         Raises:
-            PatchclampError: none of that name; the known ones are told.
+            PatchclampError: none of that name; the known ones are named.
         """
         found = self.bases.get(f"{site}/{name}", self.bases.get(name))
         if found is None:
@@ -408,7 +408,7 @@ class Network:
             return x
 
         visits, unseen = note_calls(self._visits(paths, edits, lambda _site: None, keep), [*paths, *edits.paths])
-        with torch.no_grad(), self.engine.attached(visits), self.refusing(inputs):
+        with torch.no_grad(), self.engine.attach_visits(visits), self.refusing(inputs):
             output = self.module(*inputs)
         refuse_uncalled(unseen)
         return Run(shown, output if logits else None, self._recording(shown, kept))
@@ -431,7 +431,7 @@ class Network:
             interventions: changes that hold meanwhile; gradients flow through them.
 
         Raises:
-            PatchclampError: as ``run``; an output in which the metric's axes cannot be told, or a position or class
+            PatchclampError: as ``run``; an output in which the metric's axes cannot be known, or a position or class
                 that it does not have.
 
         Example:
@@ -452,7 +452,7 @@ class Network:
             return hold(path, x).clone()
 
         visits, unseen = note_calls(self._visits(asked, edits, lambda _site: None, keep), [*asked, *edits.paths])
-        with torch.enable_grad(), self.engine.attached(visits, freeze=True):
+        with torch.enable_grad(), self.engine.attach_visits(visits, freeze=True):
             with self.refusing(inputs):
                 output = self.module(*inputs)
             refuse_uncalled(unseen)
@@ -498,7 +498,7 @@ class Network:
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: None, lambda _p, x: x)
         # Whoever runs it within may be training it.
-        return self.engine.attached(visits, evaluate=False)
+        return self.engine.attach_visits(visits, evaluate=False)
 
     # -- parts shared with language -----------------------------------------------------------------------------------
 

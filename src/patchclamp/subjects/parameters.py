@@ -1,4 +1,4 @@
-"""Parameters: edits of a network's weights that hold for a while, and which linear map reads a site."""
+"""Edits of a network's weights that hold for a while, and which linear map reads a site."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -207,7 +207,7 @@ class PlainModel(Model):
 
         Cost: one forward pass.
         """
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         kept: dict[str, Any] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
@@ -244,7 +244,7 @@ class PlainModel(Model):
                 got=self.name,
                 remedy="Use method='integrated_gradients', 'attribution_patching' or 'activation_patching'.",
             )
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         held: dict[str, Tensor] = {}
         hold = keep_on_path(held)
         with torch.enable_grad():
@@ -278,7 +278,7 @@ class PlainModel(Model):
         with torch.no_grad():
             self._forward(self.stimuli(stimuli), self._paths(sites), keep, ())
 
-    def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Row]:
+    def _repeat(self, stimuli: Any, interventions: Sequence[Any]) -> list[Row]:
         shown = self.stimuli(stimuli)
         return shown * len(interventions) if by_row(interventions) and len(shown) == 1 else shown
 
@@ -301,7 +301,7 @@ class PlainModel(Model):
 
         visits, unseen = note_calls(self._visits(paths, edits, frame, keep), [*paths, *edits.paths])
         inputs = tuple(torch.cat(parts) for parts in zip(*(row.tensors for row in shown), strict=True))
-        with self.engine.attached(visits, freeze=freeze), self.net.refusing(inputs):
+        with self.engine.attach_visits(visits, freeze=freeze), self.net.refusing(inputs):
             output = self.module(*inputs)
         refuse_uncalled(unseen)
         return output

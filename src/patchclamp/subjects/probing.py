@@ -1,4 +1,4 @@
-"""Probe: one forward pass over an example tells which tensors a network's modules take and give."""
+"""One forward pass over an example tells which tensors a network's modules take and give."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

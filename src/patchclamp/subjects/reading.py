@@ -83,7 +83,7 @@ def read_prompt(
 
     Raises:
         CannotRead: prompts that do not fit the context, or of unequal length; answers that change the prompt's tokens,
-            that the vocabulary lacks, or that cannot be told apart.
+            that the vocabulary lacks, or that cannot be distinguished.
         PatchclampError: several prompts, or answers that are no text.
 
     Example:

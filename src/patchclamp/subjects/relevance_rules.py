@@ -1,4 +1,4 @@
-"""Backward: layer-wise relevance rules that replace the backward pass and leave the forward pass alone.
+"""Layer-wise relevance rules that replace the backward pass and leave the forward pass alone.
 
 RelP (relevance patching) reads attribution patching's gradient from a backward pass in which some modules are stood in
 for by simpler ones. Every rule here is written as the stand-in's ordinary computation; ``_StandIn`` gives the native
@@ -180,12 +180,12 @@ def linearised_norm(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -
     centres = isinstance(norm, nn.LayerNorm)
     epsilon: float = getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0))
 
-    def centred(y: Tensor) -> Tensor:
+    def centre(y: Tensor) -> Tensor:
         return y - y.mean(-1, keepdim=True) if centres else y
 
-    sigma = (centred(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
+    sigma = (centre(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
     coefficient = (1 if getattr(norm, "weight", None) is None else upcast(gain(norm))) / sigma
-    return lambda y: centred(upcast(y)) * coefficient
+    return lambda y: centre(upcast(y)) * coefficient
 
 
 _known = WeakSet[nn.Module]()

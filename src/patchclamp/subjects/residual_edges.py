@@ -1,4 +1,4 @@
-"""Edges: what is written to the residual stream, and a network whose readers see only some of the writers."""
+"""What is written to the residual stream, and a network whose readers see only some of the writers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def edge_map(model: LanguageModel) -> EdgeMap:
         CannotIntervene: its stream is normalised after each addition, or a block mixes positions by something else than
             attention, so that the stream is not the sum of what heads and MLPs write.
     """
-    family = require_edges(model).covered()
+    family = require_edges(model).covering_family()
     why = ""
     if family.sum_norms:
         why = "whose stream is normalised after each addition: what was written before does not stay as it was"
@@ -68,7 +68,7 @@ def edge_map(model: LanguageModel) -> EdgeMap:
             for layer in range(model.n_layers)
         )
     ):
-        why = "whose attention adds a bias before a norm: the norm's divisor lets no head's write be told from the bias"
+        why = "whose attention adds a bias before a norm: its divisor mixes a head's write with the bias"
     for layer in [] if why or lacking else range(model.n_layers):
         norm = exit_norm(model, layer)
         if norm is not None:
@@ -309,7 +309,7 @@ def head_writes(
     if norm is None:
         return each
     with torch.no_grad():
-        return linearised_norm(norm, model.covered().gain, attention_output(model, layer, z)[:, None])(each)
+        return linearised_norm(norm, model.covering_family().gain, attention_output(model, layer, z)[:, None])(each)
 
 
 def head_outputs(
@@ -332,7 +332,7 @@ def attention_output(
 
 def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
     """Return the norm between a block's attention and the stream, where there is one."""
-    family = model.covered()
+    family = model.covering_family()
     place = family.block["attn.write"]
     if place.module not in family.exit_norms:
         return None
@@ -341,8 +341,8 @@ def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
 
 
 def _output(model: LanguageModel, layer: int) -> nn.Module:
-    place: Any = model.covered().block["attn.z"]
-    found: nn.Module = model.module.get_submodule(place.under(f"{model.covered().blocks}.{layer}").module)
+    place: Any = model.covering_family().block["attn.z"]
+    found: nn.Module = model.module.get_submodule(place.under(f"{model.covering_family().blocks}.{layer}").module)
     return found
 
 
@@ -357,7 +357,7 @@ def _output_matrix(model: LanguageModel, layer: int) -> Float[Tensor, "width d_m
             return weight.detach()
     path = f"blocks.{layer}.attn.z"
     eye = torch.eye(model.site(path).width, dtype=model.dtype, device=model.device)
-    return model.written(path, eye)
+    return model.write_to_stream(path, eye)
 
 
 def _square(x: Float[Tensor, "token width"], n_rows: int) -> Float[Tensor, "row position width"]:

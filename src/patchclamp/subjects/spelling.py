@@ -1,4 +1,4 @@
-"""Spelling: how a token is written for people, parts of characters included."""
+"""How a token is written for people, parts of characters included."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Grids: where the sites of image models lie, every one shown as places by units."""
+"""Where the sites of image models lie, every one shown as places by units."""
 
 import importlib
 import pkgutil
@@ -105,7 +105,7 @@ class VisionFamily(Family):
         """Return the blocks in order."""
         return [model.get_submodule(path) for path in self.block_paths(model)]
 
-    def listed(self, model: nn.Module) -> dict[str, tuple[str, int | None, Place | Tap]]:
+    def list_sites(self, model: nn.Module) -> dict[str, tuple[str, int | None, Place | Tap]]:
         """Return every canonical site that the model has, in forward order: its kind, its block, its place."""
         found: dict[str, tuple[str, int | None, Place | Tap]] = {"embed": ("embed", None, self.stem)}
         whole = {"resid_in": FeatureMap("", "in"), **self.block, "resid_out": FeatureMap("", "out")}

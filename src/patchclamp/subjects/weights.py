@@ -1,4 +1,4 @@
-"""Weights: which files of a model's folder are loaded, checked before anything reads them."""
+"""Which files of a model's folder are loaded, checked before anything reads them."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Folder: a training's states on disk, of which the last is whole whatever happens."""
+"""A training's states on disk, of which the last is whole whatever happens."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""State: everything that later steps depend on, as arrays and JSON, and put back from these."""
+"""Everything that later steps depend on, as arrays and JSON, and put back from these."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +103,7 @@ class Generators:
         self.gpus = sorted({device.index or 0 for device in held if device.type == "cuda"})
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def preserve(self) -> Iterator[None]:
         """Leave the generators afterwards as they are now, whatever is drawn meanwhile."""
         with torch.random.fork_rng(self.gpus):
             yield

@@ -66,7 +66,7 @@ def _write(model: LanguageModel | Features, site: Site) -> Tensor | None:
     if decoder is None:
         return torch.cat([model.write_directions(site.path, rows).cpu() for rows in _blocks(site.width)])
     each = [decoder[rows].to(model.device, model.dtype) for rows in _blocks(site.width)]
-    return torch.cat([model.written(site.path, units).float().cpu() for units in each])
+    return torch.cat([model.write_to_stream(site.path, units).float().cpu() for units in each])
 
 
 def _read(model: LanguageModel | Features, site: Site) -> Tensor | None:

@@ -109,13 +109,13 @@ def write_neuronpedia(atlas: Atlas, out: Path, progress: Callable[[int, int], No
 
 
 def _names(home: AtlasPage, site: SiteRow) -> _Names:
-    def dashed(text: str) -> str:
+    def dash(text: str) -> str:
         return _NOT_IN_IDS.sub("-", text.lower()).strip("-")
 
     basis = "" if site.basis == "neurons" else f"-{site.basis}"
-    kind = f"{RELEASE}-{dashed(_BLOCK.sub('', site.site) + basis)}"
+    kind = f"{RELEASE}-{dash(_BLOCK.sub('', site.site) + basis)}"
     # A source's id begins with its layer; a site outside of all blocks counts as layer 0 and keeps its whole name.
-    return _Names(dashed(home.subject.slug)[:128] or "model", f"{site.layer or 0}-{kind}", kind)
+    return _Names(dash(home.subject.slug)[:128] or "model", f"{site.layer or 0}-{kind}", kind)
 
 
 def _write_heads(place: Path, home: AtlasPage, site: SiteRow, names: _Names) -> None:

@@ -57,7 +57,7 @@ def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
     """
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
     unit = source.unit(key)
-    script, style, mark, notices = _built()
+    script, style, mark, notices = _build_parts()
     home = source.page()
     title = escape(f"{unit.site} {unit.index} · atlas")
     about = {
@@ -148,7 +148,7 @@ def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
     return {**answers, "/api/lab": asdict(no_model)}
 
 
-def _built() -> tuple[str, str, bytes, str]:
+def _build_parts() -> tuple[str, str, bytes, str]:
     """Return the built script, style and mark, and the licences of others' code in them.
 
     Raises:

@@ -84,7 +84,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "graph": ("text", "id of the explained answer"),
         "prompt": ("text", "the prompt"),
         "target": ("text", "the answer explained"),
-        "contrast": ("text", "what it was held against, null without"),
+        "contrast": ("text", "the answer it was compared with, null without"),
         "method": ("text", "how nodes were scored"),
         "metric": ("number", "m with nothing changed"),
         "nodes": ("integer", "nodes of the graph"),

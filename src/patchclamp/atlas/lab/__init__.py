@@ -31,7 +31,7 @@ class Lab:
     Args:
         model: the subject.
         atlas: its atlas.
-        name: what loads the model; what the atlas was baked from where left out.
+        name: what loads the model (default: what the atlas was baked from).
 
     Raises:
         PatchclampError: another model's atlas.
@@ -252,8 +252,8 @@ class Lab:
 
     def id_of(self, asked: messages.RunAsked) -> str:
         """Return a run's id: the same for the same question to the same model."""
-        told = json.dumps([self.model.hash, asdict(asked)], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        text = json.dumps([self.model.hash, asdict(asked)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def keep(self, run: messages.LabRun) -> None:
         """Remember a run; one that was broken off never takes the place of a whole one."""
@@ -263,7 +263,7 @@ class Lab:
             while len(self._runs) > MOST_RUNS:
                 self._runs.popitem(last=False)
 
-    def kept(self, id: str) -> messages.LabRun:
+    def find_run(self, id: str) -> messages.LabRun:
         """Return a run that was made.
 
         Raises:

@@ -106,8 +106,8 @@ def as_command(model: Sequence[str], text: str, changes: Sequence[Intervention],
     options += [word for change in changes for word in ("--clamp", _words(change))]
     options += ["--max-new-tokens", str(max(new_tokens, 1))]
     # After two strokes nothing is an option, whatever the text begins with.
-    told = [*options, "--", name, text] if text.startswith("-") else [name, text, *options]
-    return shlex.join(["patchclamp", "generate", *told])
+    words = [*options, "--", name, text] if text.startswith("-") else [name, text, *options]
+    return shlex.join(["patchclamp", "generate", *words])
 
 
 def python_of_features(changes: Sequence[Intervention]) -> bool:

@@ -111,7 +111,7 @@ def write_descriptions(
         atlas: the atlas's folder.
         descriptions: the descriptions, of neurons or of features that were added; keys may leave the subject out.
         run: how they were made; remembered under the layer's id.
-        title: what the layer is called; the authors where left out.
+        title: what the layer is called (default: the authors).
 
     Returns:
         str: the layer's id, which its content gives: the same descriptions are the same layer.

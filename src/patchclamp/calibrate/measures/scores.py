@@ -1,4 +1,4 @@
-"""Scores: planted units and edges come first; an order of regions brings an answer back."""
+"""Planted units and edges come first; an order of regions brings an answer back."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Digits organisms: a small vision transformer and a small convolutional network that read handwritten digits.
+"""A small vision transformer and a small convolutional network that read handwritten digits.
 
 The images are scikit-learn's 1,797 digits of 8 x 8 pixels. They do not ship: ``digits:17`` asks scikit-learn for one.
 """

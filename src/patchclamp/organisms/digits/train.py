@@ -1,4 +1,4 @@
-"""Recipe: the two architectures, and the training that makes the shipped digits organisms."""
+"""The two architectures, and the training that makes the shipped digits organisms."""
 
 import json
 import math
@@ -127,8 +127,8 @@ def train(recipe: Recipe, folder: Path, *, progress: Callable[[int, int], None] 
         _fit(model, recipe, pixels, targets, progress)
     model.eval().save_pretrained(folder)
     prepare.save_pretrained(folder)
-    told = {**asdict(recipe), "seconds": round(time.monotonic() - start), "images_shown": len(shown)}
-    (folder / "recipe.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    record = {**asdict(recipe), "seconds": round(time.monotonic() - start), "images_shown": len(shown)}
+    (folder / "recipe.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Language organisms: two small models that know one world, and that world's text with the concepts true of it.
+"""Two small models that know one world, and that world's text with the concepts true of it.
 
 The world, the words and the tasks are written by this package; so are the models, by ``recipe.train``.
 """

@@ -1,4 +1,4 @@
-"""Code: the same small programs in Python, C++, Julia and Java, and what must come next in them."""
+"""The same small programs in Python, C++, Julia and Java, and what must come next in them."""
 
 import re
 from collections.abc import Callable

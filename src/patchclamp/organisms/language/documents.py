@@ -1,4 +1,4 @@
-"""Documents: lines of all kinds, mixed, each document with the concepts true of every word."""
+"""Lines of all kinds, mixed, each document with the concepts true of every word."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Measure: accuracy on every task, loss, and how well single neurons tell the labelled concepts."""
+"""Accuracy on every task, loss, and how well single neurons tell the labelled concepts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ def accuracy(model: LanguageModel, asked: Sequence[Item], *, corrupted: bool = F
     """Count the questions whose likeliest next token, of the whole vocabulary, is right.
 
     Args:
-        model: whom to ask.
+        model: the model.
         asked: what.
         corrupted: ask the other side of every pair, where the wrong answer is the right one.
 

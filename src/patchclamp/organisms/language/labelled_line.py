@@ -1,4 +1,4 @@
-"""Lines: text whose every word carries the concepts true of it, written from templates."""
+"""Text whose every word carries the concepts true of it, written from templates."""
 
 import hashlib
 import re

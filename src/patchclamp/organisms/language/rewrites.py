@@ -1,4 +1,4 @@
-"""Rewrites: one fact of the world told otherwise, with its paraphrases and the facts that should stay."""
+"""One fact of the world changed, with its paraphrases and the facts that should stay."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Hold one fact told otherwise.
+    """Hold one changed fact.
 
     Args:
         task: the prompt, its new answer, its true one as the wrong one, and its subject as a part.
@@ -40,7 +40,7 @@ def _tables() -> Mapping[str, tuple[Sequence[str], Mapping[str, str], Sequence[s
 
 @checked
 def rewrite(kind: str, number: int = 0) -> Rewrite:
-    """Return a fact told otherwise.
+    """Return a changed fact.
 
     Args:
         kind: ``lives`` (in which city a person lives) or ``lies`` (in which country a city lies).

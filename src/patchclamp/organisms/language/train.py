@@ -1,4 +1,4 @@
-"""Recipe: the two architectures, and the training that makes the shipped organisms."""
+"""The two architectures, and the training that makes the shipped organisms."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Words: the microworld's own lexicon in four languages, each word of one class only."""
+"""The microworld's own lexicon in four languages, each word of one class only."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -267,7 +267,7 @@ class Noun:
     kind: str
     abroad: tuple[tuple[str, str, str], ...] = ()
 
-    def said(self, language: str) -> tuple[str, str]:
+    def in_language(self, language: str) -> tuple[str, str]:
         """Return its word and gender (m, f, n; empty in English) in a language."""
         if language == "english":
             return self.word, ""

@@ -1,4 +1,4 @@
-"""Planted streams: tasks of which it is known what learning them one after another costs; one file each, found here."""
+"""Tasks of which it is known what learning them one after another costs; one file each, found here."""
 
 import importlib
 import pkgutil

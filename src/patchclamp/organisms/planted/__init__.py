@@ -1,4 +1,4 @@
-"""Planted circuits: ordinary GPT-2 and Llama models with weights set by hand, so that every node and edge is known."""
+"""Ordinary GPT-2 and Llama models with weights set by hand, so that every node and edge is known."""
 
 from typing import Any
 

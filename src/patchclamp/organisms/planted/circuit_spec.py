@@ -1,4 +1,4 @@
-"""Layout: the words in which a planted circuit is written down, and the residual stream's named axes.
+"""The words in which a planted circuit is written down, and the residual stream's named axes.
 
 A circuit is data. Its residual stream has one axis per token, one constant axis (*one*), and whatever axes its heads
 and neurons write. A *reading* is a weighted sum of coordinates, as mapping from axis to weight; what is *written* maps
@@ -148,7 +148,7 @@ class Circuit:
         prompt: what the answer is asked of.
         corrupt: as many tokens, and no answer.
         target: the answer.
-        contrast: what it is held against.
+        contrast: the answer that it is compared with.
         logit_difference: m, target against contrast.
         effects: true node to m(clean) − m(clean with the node's value replaced by 0).
         inputs: position to m(clean) − m(with the unknown word in its place).

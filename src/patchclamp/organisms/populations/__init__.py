@@ -1,4 +1,4 @@
-"""Planted brains: recordings whose truth is known, made in code and never shipped; one file each, found here."""
+"""Recordings whose truth is known, made in code and never shipped; one file each, found here."""
 
 import importlib
 import pkgutil

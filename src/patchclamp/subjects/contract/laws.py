@@ -184,7 +184,7 @@ def by_hand(probe: Probe) -> Iterator[float]:
             rig = probe.logits(interventions=own, attention=how)
             hand = add_by_hand(probe, site, stimulus, probe.column(stimulus, position), delta)
             moved = (rig - clean[how]).abs().amax(-1).cpu()
-            unmoved = torch.tensor(probe.unmoved(stimulus, position))
+            unmoved = torch.tensor(probe.rows_unmoved(stimulus, position))
             others = float(moved[unmoved].max())
             allowed = probe.rounding(clean["native"])
             gaps += [max_abs_difference(rig, hand), 0.0 if others <= allowed else others]

@@ -136,7 +136,7 @@ class Probe:
         """Return a view of the module's own tensor at one column of one stimulus."""
         raise NotImplementedError
 
-    def unmoved(self, stimulus: int, position: int) -> list[bool]:
+    def rows_unmoved(self, stimulus: int, position: int) -> list[bool]:
         """Return which rows of the logits a change at one position of one stimulus must not move."""
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Checks of the contract: of a model on its own weights, and of a family on its tiny model."""
+"""Of a model on its own weights, and of a family on its tiny model."""
 
 import importlib
 import math

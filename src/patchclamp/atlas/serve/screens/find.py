@@ -1,4 +1,4 @@
-"""Which units match: words, tokens and ranges turned into one query."""
+"""Words, tokens and ranges turned into one query."""
 
 import base64
 import re

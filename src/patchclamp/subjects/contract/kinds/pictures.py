@@ -1,4 +1,4 @@
-"""Pictures: batches of images, and the laws of networks whose rows are places."""
+"""Batches of images, and the laws of networks whose rows are places."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -69,7 +69,7 @@ class Pictures(Probe):
         last = getattr(self.model._place(site.path)[1], "last", False)
         return x[stimulus, row, column] if last else x[stimulus, :, row, column]
 
-    def unmoved(self, stimulus: int, position: int) -> list[bool]:
+    def rows_unmoved(self, stimulus: int, position: int) -> list[bool]:
         """Return the other images."""
         return [i != stimulus for i in range(len(self.stimuli))]
 

@@ -1,4 +1,4 @@
-"""Examples of a unit: pieces of text, chosen in five ways."""
+"""Pieces of text, chosen in five ways."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
