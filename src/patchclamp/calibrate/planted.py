@@ -136,6 +136,9 @@ def count_found(
         planted: places of the planted parts.
         exact: what replacing each part does.
         scored: method to scores and seconds.
+
+    Returns:
+        list[PlantedResult]: the methods in order, then ``random`` and ``oracle``.
     """
     k, n = len(planted), len(exact)
     found = []

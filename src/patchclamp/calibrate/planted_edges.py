@@ -126,7 +126,11 @@ def _scores(model: LanguageModel, cases: ReadTask, method: str) -> Float[np.ndar
 def fold_strengths(
     scores: Float[np.ndarray, "pair edge"], folds: Sequence[Fold], names: Sequence[Fold]
 ) -> Float[np.ndarray, " fold"]:
-    """Return the largest score by magnitude, over pairs and over edges that fold into one."""
+    """Return the largest score by magnitude, over pairs and over edges that fold into one.
+
+    Returns:
+        Float[np.ndarray, " fold"]: at least 0.
+    """
     at = {fold: i for i, fold in enumerate(names)}
     found = np.zeros(len(names))
     np.maximum.at(found, [at[fold] for fold in folds], np.abs(scores).max(0))

@@ -81,6 +81,9 @@ def distance_from_oracle(oracle: Callable[..., Any], trial: Trial, noun: Any) ->
             score.
         trial: what both are run on.
         noun: what the method gave.
+
+    Returns:
+        float: 0 where both agree; infinite for scores of other keys.
     """
     given = oracle(**trial.inputs, options=trial.method.make_options(trial.options))
     if isinstance(noun, Scores):
@@ -132,6 +135,9 @@ def calibrate_method(
         tests: folder in which ``oracles`` lies, on the path of imports.
         seed: of everything random.
         report: called with a line per place.
+
+    Returns:
+        dict[str, Any]: hashes, tier and rows, JSON-ready.
 
     Raises:
         PatchclampError: a card that names what there is not.

@@ -93,6 +93,9 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
         place: ``ORGANISM`` or ``ORGANISM:TASK``.
         seed: of everything random.
 
+    Returns:
+        Trial: the inputs that the card takes, and what is known about them.
+
     Raises:
         PatchclampError: an organism that has nothing for what the method takes and gives.
 

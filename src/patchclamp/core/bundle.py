@@ -65,6 +65,9 @@ class Bundle:
     def create(cls, path: str | Path, *, kind: str, manifest: Mapping[str, Any]) -> "Bundle":
         """Start a bundle in a new or empty folder; the manifest is on disk when this returns.
 
+        Returns:
+            Bundle: open for writing, without pieces.
+
         Raises:
             PatchclampError: the folder holds something, or cannot be written.
         """

@@ -94,6 +94,9 @@ class RandomControls:
             seed: of the draws.
             size: keys of the claim that each stands for.
 
+        Returns:
+            RandomControls: as many controls as effects, with the rule.
+
         Example:
             >>> RandomControls.of("random directions of the same norm", [0.0, 0.1]).rule
             'random directions of the same norm'
@@ -314,6 +317,9 @@ def draw_orders(
         sizes: numbers of keys at which sets are taken.
         n_orders: how many, at most; there are fewer where not so many different ones exist.
         seed: of the draws.
+
+    Returns:
+        RandomOrders: the different orders that were found, at most ``n_orders``.
 
     Cost: per order and key O(keys of its site and position), up to the largest size.
     """
@@ -540,6 +546,9 @@ def strata_of(
         blocks: site, basis, places (None where a key stands for all of them) and units per place of each block.
         sizes: ``(key,)`` of all keys, in the same order.
         sparse: basis → whether most of its units have size zero.
+
+    Returns:
+        list[Stratum]: one per block and place, in the order of the keys.
     """
     found, first = [], 0
     for site, basis, n_places, n_units in blocks:

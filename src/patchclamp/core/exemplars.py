@@ -154,6 +154,9 @@ class Exemplars:
             stimulus: place in ``shown`` of each exemplar; one stimulus each by default.
             numbers: of the stimuli in their corpus; none by default, as of generated ones.
             more: basis and provenance.
+
+        Returns:
+            Exemplars: sorted by unit; those of one unit in the order given.
         """
         if kind not in KINDS:
             raise PatchclampError(expected=f"a kind among {', '.join(KINDS)}", got=kind, remedy="Choose one of these.")

@@ -123,7 +123,11 @@ class Values(Protocol):
         """Return the ``(position, width)`` values of one stimulus."""
 
     def donors(self, site: str, position: int, avoid: str) -> list[int]:
-        """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
+        """Return the stimuli that reach ``position`` and whose id is not ``avoid``.
+
+        Returns:
+            list[int]: numbers of stimuli, ascending.
+        """
 
 
 @checked
@@ -310,6 +314,9 @@ class Intervention:
             data: what ``to_json`` returned.
             sources: recordings and surveys by hash, for the interventions that refer to them.
             arrays: those of ``rows`` by hash, as ``arrays`` returned them.
+
+        Returns:
+            Intervention: the one that ``to_json`` and ``arrays`` describe.
 
         Raises:
             PatchclampError: unknown fields, or a source or an array that is not at hand.
@@ -527,6 +534,9 @@ def change(
         mask: for rows.
         when: a condition, evaluated in the run.
         fn: for ``call``.
+
+    Returns:
+        Intervention: with every form brought to one: indices as tuples, places as spans, values as float64.
 
     Raises:
         PatchclampError: the parts do not fit the operation; no unit or place, or a unit twice.

@@ -21,6 +21,9 @@ def find_method(name: str | Method, room: str, *, kind: str = "method") -> Metho
         room: where it is looked for.
         kind: ``method`` or ``benchmark``.
 
+    Returns:
+        Method: the card with its function.
+
     Raises:
         PatchclampError: no such method in this room.
     """

@@ -19,6 +19,9 @@ def load_noun(folder: str | Path, kind: str, build: Callable[[Bundle], Noun]) ->
         kind: of bundle: ``scores``, ``readout``, ``edit``.
         build: makes the noun; whatever it misses in manifest or arrays may raise.
 
+    Returns:
+        Noun: what ``build`` returns.
+
     Raises:
         PatchclampError: no such bundle there, or one whose writing was interrupted.
         Damaged: a part is missing, changed, or of another type.

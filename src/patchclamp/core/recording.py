@@ -185,7 +185,11 @@ class Recording:
         return rows.astype(np.float64).mean(0) if isinstance(rows, np.ndarray) else rows.mean(0)
 
     def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
-        """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
+        """Return the stimuli that reach ``position`` and whose id is not ``avoid``.
+
+        Returns:
+            list[int]: numbers of stimuli, ascending.
+        """
         if self._is_batch(site):
             n = self[site].shape[1] if "position" in self.sites[site].axes else 1
         else:
@@ -434,7 +438,11 @@ class StoredRecording:
         return total / count
 
     def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
-        """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
+        """Return the stimuli that reach ``position`` and whose id is not ``avoid``.
+
+        Returns:
+            list[int]: numbers of stimuli, ascending.
+        """
         stimuli = (s for part in self.shards([]) for s in part.stimuli)
         n = self.sites[site].n_places
         return [i for i, s in enumerate(stimuli) if (n or len(s)) > position and s.id != avoid]

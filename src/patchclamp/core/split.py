@@ -76,6 +76,9 @@ class Split:
             n_rows: rows in all.
             folds: blocks.
             gap: rows beside a scored block that are not fitted on: at least as long as the signal's memory.
+
+        Returns:
+            Split: row i lies in block ``i * folds // n_rows``.
         """
         return cls(np.arange(n_rows) * folds // n_rows, gap, f"{folds} blocks in time, gap {gap}")
 

@@ -81,7 +81,11 @@ class StoredSurvey:
         )
 
     def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
-        """Return nothing: a survey holds no activations to resample."""
+        """Return nothing: a survey holds no activations to resample.
+
+        Returns:
+            list[int]: always empty.
+        """
         return []
 
     def exemplars(self, site: str, unit: Natural | None = None, kinds: Sequence[str] = KINDS) -> Exemplars:
@@ -92,6 +96,9 @@ class StoredSurvey:
             unit: which unit; all of them by default.
             kinds: ``top`` (highest first), ``quantile`` (one per decile, from low to high) and ``random``; a unit's
                 rows come in the order given.
+
+        Returns:
+            Exemplars: of the unit, or of all units in the order of their numbers.
 
         Raises:
             PatchclampError: an unknown site, unit or kind.

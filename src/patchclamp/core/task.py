@@ -191,6 +191,9 @@ class Task:
             target: the answer, with its leading space; of an image, or of a network of your own, the class.
             contrast: what it is compared with; without one m is the answer's logit.
             counterpart: a prompt of as many tokens under which the answer should be lost.
+
+        Returns:
+            Task: with one case.
         """
         case = Case(shown, counterpart, (target,), () if contrast is None else (contrast,))
         return cls((case,), "logit" if contrast is None else "logit_difference")

@@ -49,7 +49,11 @@ def general(value: Number, digits: int = 2) -> str:
 
 
 def span(low: Number, high: Number, *, signed: bool = False) -> str:
-    """Return both ends of an interval as text, or say that it is not defined."""
+    """Return both ends of an interval as text, or say that it is not defined.
+
+    Returns:
+        str: ``0.30 to 0.50``, or a dash.
+    """
     ends = (number(end, signed=signed) for end in (low, high))
     return " to ".join(ends) if is_known(low) and is_known(high) else UNDEFINED
 
@@ -248,6 +252,9 @@ def page(title: str, sections: Iterable[str], *, style: str = "") -> str:
         title: as text.
         sections: as HTML.
         style: rules added to ``STYLE``.
+
+    Returns:
+        str: a whole document.
 
     Example:
         >>> "default-src 'none'" in page("A map", ["<p>none</p>"])

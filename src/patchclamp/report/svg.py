@@ -51,7 +51,11 @@ class Axis:
 
 
 def picture(kind: str, title: str, described: str, body: str, *, height: int | None = None) -> str:
-    """Return an SVG whose horizontal places are percentages, so that it narrows while its letters keep their size."""
+    """Return an SVG whose horizontal places are percentages, so that it narrows while its letters keep their size.
+
+    Returns:
+        str: an ``svg`` element.
+    """
     tall = "" if height is None else f' height="{height}"'
     head = f"<title>{safe(title)}</title>" + (f"<desc>{safe(described)}</desc>" if described else "")
     return f'<svg class="{kind}" role="img" aria-label="{safe(title)}" width="100%"{tall}>{head}{body}</svg>'
@@ -92,7 +96,11 @@ def effects(document: Mapping[str, Any]) -> str:
 
 
 def effect_bar(axis: Axis, predicted: Number, measured: Number) -> str:
-    """Return one table row's bar: measured, with predicted as a thin line across."""
+    """Return one table row's bar: measured, with predicted as a thin line across.
+
+    Returns:
+        str: an ``svg`` element.
+    """
     zero = f'<line class="zero" x1="{axis.at(0)}%" x2="{axis.at(0)}%" y1="0" y2="20"/>'
     tick = ""
     if is_known(predicted):
@@ -235,7 +243,11 @@ def _points(axis: Axis, line: Iterable[tuple[float, float | int]]) -> str:
 
 
 def value_bar(axis: Axis, value: Number, low: Number = None, high: Number = None) -> str:
-    """Return one table row's bar: a value, with its interval where it has one."""
+    """Return one table row's bar: a value, with its interval where it has one.
+
+    Returns:
+        str: an ``svg`` element.
+    """
     zero = f'<line class="zero" x1="{axis.at(0)}%" x2="{axis.at(0)}%" y1="0" y2="20"/>'
     title = number(value, signed=True)
     if is_known(low) and is_known(high):

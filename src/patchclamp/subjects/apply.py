@@ -56,7 +56,11 @@ class Edit:
     condition: Units | None = None
 
     def where(self, shape: torch.Size, frame: TokenPositions | None, device: torch.device) -> Bool[Tensor, "..."]:
-        """Return which vectors of a ``shape`` + (width,) batch the edit changes."""
+        """Return which vectors of a ``shape`` + (width,) batch the edit changes.
+
+        Returns:
+            Bool[Tensor, "..."]: ``shape``; true where f becomes f′.
+        """
         chosen = torch.ones(shape[:1], dtype=torch.bool, device=device)
         if self.rows is not None:
             chosen = torch.zeros_like(chosen)
@@ -89,7 +93,11 @@ class Edit:
         logical: Int[Tensor, " n"],
         frame: TokenPositions | None,
     ) -> Tensor:
-        """Return f′ for f = ``old``: the units' values at the chosen vectors, blocks flattened."""
+        """Return f′ for f = ``old``: the units' values at the chosen vectors, blocks flattened.
+
+        Returns:
+            Tensor: ``(n, units · block)``, of the dtype and device of ``old``.
+        """
         do = self.intervention
         if do.operation in ("set", "add", "scale"):
             value = _shape_value(do.value, old, len(self.units.chosen_units()))
@@ -196,6 +204,9 @@ class Edits:
             x: values in the site's layout, batch first.
             site: where.
             frame: where the columns lie; None for networks without positions.
+
+        Returns:
+            Tensor: of the shape of x; x itself where nothing acts.
         """
         if not self.by_site[site.path]:
             # A copy: the module after it may work in place.
@@ -359,6 +370,9 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
         n_rows: rows of the batch.
         find: site path to Site.
         bases: basis name, or site path and name, to Basis.
+
+    Returns:
+        Edits: by path of the site, in the order of the list.
 
     Raises:
         PatchclampError: an unknown basis, a unit out of range, or another number of lists than rows.

@@ -34,6 +34,9 @@ def tap_attention(model: Any, visits: Mapping[nn.Module, Visits], *, native: boo
         native: leave the arithmetic to the model's own function where that is sdpa, with its own mask; q, k and v can
             be visited then, patterns not.
 
+    Yields:
+        None: nothing; the attention function is the former one afterwards.
+
     Raises:
         CannotIntervene: the model does not take attention functions by name.
     """

@@ -71,6 +71,9 @@ def encode(basis: Basis, x: Float[Tensor, "n read"], units: Int[Tensor, " k"] | 
         x: values of the site that it reads.
         units: only these; not where φ compares units with one another.
 
+    Returns:
+        Float[Tensor, "n k"]: f of the chosen units, in the dtype of x.
+
     Cost: one product of x with the encoder; ``nonnegative`` solves a least-squares problem per row.
     """
     if basis.activation == "nonnegative":
@@ -106,6 +109,9 @@ def decode(
         basis: the basis.
         f: its units.
         x: values of the site that it reads; only for a skip.
+
+    Returns:
+        Float[Tensor, "n width"]: x̂, of the width of the written site.
     """
     out = f @ _tensor(basis.decoder, f)
     bias = basis.decoder_bias if basis.output_bias is None and basis.reads is None else basis.output_bias

@@ -88,7 +88,11 @@ class Batch:
 
 
 def collate(stimuli: Sequence[Stimulus], pad: int, padding: Padding, device: torch.device) -> Batch:
-    """Lay stimuli out as one rectangle, ``pad`` in the columns that are left over."""
+    """Lay stimuli out as one rectangle, ``pad`` in the columns that are left over.
+
+    Returns:
+        Batch: ids, mask and logical positions, each ``(row, column)``.
+    """
     width = max(len(s) for s in stimuli)
     ids = np.full((len(stimuli), width), pad, dtype=np.int64)
     logical = np.full((len(stimuli), width), -1, dtype=np.int64)

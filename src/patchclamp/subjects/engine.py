@@ -203,6 +203,9 @@ class Engine:
             stand_ins: module paths whose forward is wrapped; visits see what the wrapped forward takes and gives.
             evaluate: run modules that are in training mode as ``eval()`` would.
 
+        Yields:
+            None: nothing; afterwards the module is as it was, to the bit.
+
         Raises:
             CannotIntervene: a place's module does not exist.
             PatchclampError: asked for by a visit of the same network, which is in the middle of its forward.

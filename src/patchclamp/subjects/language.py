@@ -107,11 +107,8 @@ class LanguageModel(Unembeds):
     @property
     def device(self) -> torch.device:
         """Where the inputs go."""
-        return self.module.get_input_embeddings().weight.device if not self._offloaded else torch.device("cpu")
-
-    @property
-    def _offloaded(self) -> bool:
-        return self.module.get_input_embeddings().weight.device.type == "meta"
+        device: torch.device = self.module.get_input_embeddings().weight.device
+        return torch.device("cpu") if device.type == "meta" else device  # offloaded weights
 
     @property
     def dtype(self) -> torch.dtype:
@@ -149,6 +146,9 @@ class LanguageModel(Unembeds):
             answered: an answer follows, so nothing closes the text; a chat ends with what the template puts before an
                 answer. A model that fills in masks reads the whole text all the same.
 
+        Returns:
+            Stimulus: as the model is shown it, the tokenizer's own tokens included.
+
         Raises:
             PatchclampError: no tokenizer, empty text, or more tokens than the context holds.
         """
@@ -184,7 +184,11 @@ class LanguageModel(Unembeds):
         return read_stimuli(shown, partial(self.tokenize, answered=answered), self._fits)
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
-        """Turn a prompt and its answers into tokens and a metric; see ``Model.read_case``, and ``read_prompt``."""
+        """Turn a prompt and its answers into tokens and a metric; see ``Model.read_case``, and ``read_prompt``.
+
+        Returns:
+            ReadCase: stimulus, counterpart and metric.
+        """
         return read_prompt(self, shown, targets, contrasts, **how)
 
     def unknown_words(self, shown: Any) -> list[str]:
@@ -365,6 +369,10 @@ class LanguageModel(Unembeds):
         For gradients of one site at another; arguments as for ``differentiate``, the batch one that ``batch`` made. The
         first sites on a path are leaves.
 
+        Returns:
+            tuple[Float[Tensor, " stimulus"], dict[str, Tensor]]: m of every row, and the values by site, all part of
+                one graph.
+
         Cost: one forward pass; memory of all activations, as long as the result is held.
         """
         self.require("differentiate")
@@ -436,6 +444,9 @@ class LanguageModel(Unembeds):
             cache: use the key-value cache; off gives the same text, slowly.
             progress: called with steps done and steps at most.
 
+        Returns:
+            list[Generation]: one per prompt, in their order.
+
         Raises:
             PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt; the
                 model does not continue text, or its logits are not finite.
@@ -460,7 +471,8 @@ class LanguageModel(Unembeds):
                     progress=progress,
                 )
             written |= dict(zip(rows, made, strict=True))
-        return [Generation(s, written[i], self._continue_batch(s, written[i])) for i, s in enumerate(shown)]
+        write = (lambda *_ids: "") if self._tokenizer is None else self._tokenizer.continuation_of
+        return [Generation(s, written[i], write(s.ids, written[i])) for i, s in enumerate(shown)]
 
     def steps(self, prompt: Any, *, interventions: Sequence[Any] = (), max_new_tokens: int = 40) -> Iterator[int]:
         """Yield the tokens that ``generate`` writes at temperature 0, one by one; between them the model is free.
@@ -469,6 +481,9 @@ class LanguageModel(Unembeds):
             prompt: text, ids or a stimulus; one.
             interventions: changes that hold at every step.
             max_new_tokens: most tokens to write.
+
+        Returns:
+            Iterator[int]: ids, up to the first end token.
 
         Raises:
             PatchclampError: as ``generate``, before the first token.
@@ -491,9 +506,6 @@ class LanguageModel(Unembeds):
             max_new_tokens=max_new_tokens,
             attached=self._attach_changes(interventions),
         )
-
-    def _continue_batch(self, prompt: Stimulus, ids: np.ndarray) -> str:
-        return "" if self._tokenizer is None else self._tokenizer.continuation_of(prompt.ids, ids)
 
     def save_edited(self, edit: Edit, folder: str | Path) -> None:
         """Write the model with an edit in force to a new or empty folder, whole or not at all; ``pc.load`` reads it.
@@ -533,13 +545,7 @@ class LanguageModel(Unembeds):
     ) -> Tensor | None:
         edits: Edits = self._bind(interventions, len(batch.stimuli))
         edits.check(batch.lengths.tolist(), steps=False)
-        early = [p for p in (*paths, *edits.paths) if restart is not None and self.first_layer(p) < restart.layer]
-        if early:
-            raise PatchclampError(
-                expected="sites that run after a restart",
-                got=f"{early[0]}, which it skips",
-                remedy="Run without `restart`.",
-            )
+        self.refuse_skipped((*paths, *edits.paths), restart)
         if self.family is None:
             self._padding.check(batch)
         frame = TokenPositions(batch.logical, batch.lengths, batch.stimuli)

@@ -42,6 +42,9 @@ def load_model(
     """Load a model by the class that its config names: images for classifiers of images, else language.
 
     Arguments, errors and cost are those of ``load_language_model``.
+
+    Returns:
+        LanguageModel | VisionModel: the loaded model, in evaluation mode.
     """
     _check_options(device, dtype)
     checkpoint = find_checkpoint(name)
@@ -56,6 +59,9 @@ def load_vision_model(
 
     Arguments, errors and cost are those of ``load_language_model``. The processors that run on Pillow are used; without
     one beside the model, whole numbers are divided by 255 and images must have the size that the config says.
+
+    Returns:
+        VisionModel: the loaded model, in evaluation mode.
     """
     _check_options(device, dtype)
     return _vision(find_checkpoint(name), name, device, dtype, attention)
@@ -71,6 +77,9 @@ def load_language_model(
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` (accelerate places the weights).
         dtype: ``float32``, ``bfloat16`` or ``float16`` (default: the checkpoint's own).
         attention: ``eager`` or ``sdpa`` (default: transformers' choice).
+
+    Returns:
+        LanguageModel: the loaded model, in evaluation mode.
 
     Raises:
         PatchclampError: nothing there, pickled weights or some outside the folder, remote code, weights that are

@@ -202,6 +202,9 @@ class Model(Network):
             measure: m (default: the logit of the targets, or the difference of two).
             metric: any other number, read at positions of what is shown, instead of targets and contrasts.
 
+        Returns:
+            ReadCase: stimulus, counterpart and metric.
+
         Raises:
             CannotRead: what keeps this case from being read; in a task of several it is skipped.
             PatchclampError: what no case of this model can have.
@@ -230,13 +233,21 @@ class Model(Network):
         rules: Sequence[str] = (),
         restart: Restart | None = None,
     ) -> Differentiated:
-        """Return a metric's gradient at sites, and the values there."""
+        """Return a metric's gradient at sites, and the values there.
+
+        Returns:
+            Differentiated: m ``(stimulus,)``, and gradient and value by site, as recordings.
+        """
         raise NotImplementedError
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
     def measure(self, stimuli: Any, metric: Metric | EachMetric, **options: Any) -> Float[Tensor, " stimulus"]:
-        """Return a metric's value for each row; options as for ``run``."""
+        """Return a metric's value for each row; options as for ``run``.
+
+        Returns:
+            Float[Tensor, " stimulus"]: one number per stimulus, in their order.
+        """
         return metric(upcast(self.run(stimuli, logits=metric.positions, **options).logits))
 
     def sweep(
@@ -314,3 +325,17 @@ class Model(Network):
         if path == "final" and self.n_layers:
             return self.n_layers - 1
         return site.layer or 0
+
+    def refuse_skipped(self, paths: Sequence[str], restart: Restart | None) -> None:
+        """Refuse sites that a restarted forward pass does not come by.
+
+        Raises:
+            PatchclampError: a site before the layer of the restart.
+        """
+        skipped = [path for path in paths if restart is not None and self.first_layer(path) < restart.layer]
+        if skipped:
+            raise PatchclampError(
+                expected="sites that run after a restart",
+                got=f"{skipped[0]}, which it skips",
+                remedy="Run without `restart`.",
+            )

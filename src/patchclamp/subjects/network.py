@@ -430,6 +430,9 @@ class Network:
             sites: site paths or patterns.
             interventions: changes that hold meanwhile; gradients flow through them.
 
+        Returns:
+            Differentiated: m ``(row,)``, and gradient and value by site, as recordings.
+
         Raises:
             PatchclampError: as ``run``; an output in which the metric's axes cannot be known, or a position or class
                 that it does not have.
@@ -462,7 +465,11 @@ class Network:
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
 
     def measure(self, stimuli: Any, metric: Any, *, interventions: Sequence[Any] = ()) -> Tensor:
-        """Return a metric's value for each row; arguments as for ``differentiate``."""
+        """Return a metric's value for each row; arguments as for ``differentiate``.
+
+        Returns:
+            Tensor: ``(row,)``.
+        """
         inputs = self.inputs(stimuli)
         output = self.run(inputs, interventions=interventions).logits
         return measure_output(output, metric, len(inputs[0]), positions_of(inputs[0]), self.output)

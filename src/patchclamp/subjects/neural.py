@@ -309,6 +309,9 @@ class NeuralRecording:
     def differentiate(self, stimuli: Any = None, *_args: Any, **_options: Any) -> NoReturn:
         """Refuse: a recording is no function that could be differentiated.
 
+        Returns:
+            NoReturn: never.
+
         Raises:
             CannotIntervene: always, naming what can be done instead.
         """

@@ -134,7 +134,11 @@ def import_reader(module: str, path: Path) -> Any:
 
 
 def unreadable(path: Path, kind: str, problem: Exception) -> Damaged:
-    """Return the error of a file that ended early or is not what its name says."""
+    """Return the error of a file that ended early or is not what its name says.
+
+    Returns:
+        Damaged: to be raised from the reader's own error.
+    """
     reason = " ".join(str(problem).split())[:160]
     return Damaged(
         expected=kind,

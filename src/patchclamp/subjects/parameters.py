@@ -58,6 +58,9 @@ def _check(edit: Edit, known: dict[str, nn.Parameter], name: str) -> None:
 def linear_map(root: nn.Module, site: str, path: str | None) -> LinearMap:
     """Return the linear map at a module's path, whose input is a site; None where no module reads the site.
 
+    Returns:
+        LinearMap: name of the weight, and whether it is stored transposed.
+
     Raises:
         PatchclampError: no module, or one that is no linear map.
     """

@@ -149,11 +149,19 @@ class PlainModel(Model):
         ]
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
-        """Turn an input and its classes into a row and a metric; see ``Model.read_case``."""
+        """Turn an input and its classes into a row and a metric; see ``Model.read_case``.
+
+        Returns:
+            ReadCase: row, counterpart and metric.
+        """
         return read_row(self, shown, targets, contrasts, **how)
 
     def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE, chat: bool = False) -> ReadTask:
-        """Read a task of its own inputs; see ``PlainNetwork.read``."""
+        """Read a task of its own inputs; see ``PlainNetwork.read``.
+
+        Returns:
+            ReadTask: the cases that could be read, and those skipped with their reasons.
+        """
         return read_cases(self, task, rows_of(self.net, task), least)
 
     @cached_property
@@ -233,6 +241,9 @@ class PlainModel(Model):
         restart: Restart | None = None,
     ) -> Differentiated:
         """Return a metric's gradient at sites, and the values there; arguments as for ``run``.
+
+        Returns:
+            Differentiated: m ``(row,)``, and gradient and value by site, as recordings.
 
         Raises:
             CannotIntervene: relevance rules, which are made for the modules of known families.
@@ -473,6 +484,9 @@ def as_model(subject: Network, shown: Any, metric: Any) -> tuple[Model, Metric]:
         subject: a model, or a wrapped plain network.
         shown: inputs, whose shape counts.
         metric: a Metric; of a plain network also a function from output to ``(batch,)``.
+
+    Returns:
+        tuple[Model, Metric]: the model, and the metric in the form that it reads.
 
     Raises:
         PatchclampError: a function where a model reads its own logits.

@@ -60,6 +60,9 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
         model: the network; the wrappers read its weights when they run.
         rules: those that hold.
 
+    Returns:
+        dict[str, Wrap]: by module path; empty where no rule replaces a forward.
+
     Raises:
         CannotIntervene: a norm's weights are offloaded, so that its stand-in has nothing to compute with; the family
             names a norm that is not there or computes something else, or has no stand-in for a rule.
@@ -119,6 +122,9 @@ def last_visits(family: Family, model: nn.Module, rules: Collection[Rule]) -> li
 
     They must be the last visits at their places: what is read there lies before the halving, so that its coefficient
     has the half in it.
+
+    Returns:
+        list[tuple[Place | Tap, Visit]]: where each visit is made, and what it does to the value there.
     """
     found: list[tuple[Place | Tap, Visit]] = []
     for i in range(len(family.layers(model))):
@@ -174,6 +180,9 @@ def linearised_norm(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -
         norm: the norm.
         gain: norm to w, as its family says.
         x: ``(..., d_model)`` where the divisor is taken; no gradient flows into it.
+
+    Returns:
+        Callable[[Tensor], Tensor]: a function of y of x's shape: (y − mean(y)) · gain / σ(x).
     """
     if isinstance(norm, nn.Identity):
         return upcast

@@ -18,6 +18,9 @@ def spelling(tokenizer: Any, text: str, id: int) -> tuple[str, bool]:
         text: the token as it is read by itself.
         id: its id.
 
+    Returns:
+        tuple[str, bool]: text or hexadecimal bytes, and whether they are bytes.
+
     Example:
         >>> spelling(None, " cat", 5)
         (' cat', False)

@@ -101,6 +101,9 @@ class Tokenizer:
                 answer.
             longest: most tokens; what is too long loses the end of its text.
 
+        Returns:
+            Stimulus: with ids, character spans and a role per token.
+
         Raises:
             PatchclampError: empty text, or no chat template.
         """
@@ -139,6 +142,9 @@ class Tokenizer:
             bos: whether anything is put around them.
             closed: whether anything is put behind them.
             text: the characters.
+
+        Returns:
+            Stimulus: with a role per token.
         """
         roles = np.full(len(ids), Role.TEXT, dtype=np.int64)
         if inside is not None and (spans[:, 0] >= 0).any():
@@ -358,6 +364,9 @@ def windows(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: bool = 
         window: tokens per stimulus, the beginning included.
         bos: whether windows begin and end as the tokenizer's texts do.
 
+    Yields:
+        Stimulus: in the order of the file.
+
     Raises:
         PatchclampError: the window holds no text.
     """
@@ -384,6 +393,9 @@ def conversations(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: b
     """Yield one stimulus per line through the chat template: a JSON list of messages, or the words of one user message.
 
     Conversations longer than the window are cut at its end.
+
+    Yields:
+        Stimulus: in the order of the file.
 
     Raises:
         PatchclampError: a line whose messages lack a role or content, or of more than 16 million characters.
@@ -433,6 +445,9 @@ def read_stimuli(
         shown: what they pass.
         tokenize: text to a stimulus that fits.
         fits: returns a stimulus, or refuses it.
+
+    Returns:
+        list[Stimulus]: in the order given.
 
     Raises:
         PatchclampError: something else, or nothing.

@@ -201,7 +201,11 @@ class VisionModel(Model):
         return found
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
-        """Turn an image and its classes into a picture and a metric; see ``Model.read_case``."""
+        """Turn an image and its classes into a picture and a metric; see ``Model.read_case``.
+
+        Returns:
+            ReadCase: picture, counterpart and metric.
+        """
         return read_image(self, shown, targets, contrasts, **how)
 
     @cached_property
@@ -363,6 +367,9 @@ class VisionModel(Model):
             interventions: changes that hold meanwhile; gradients flow through them.
             rules: relevance rules among ``ln identity half ah direct``, for models of tokens.
             restart: skip the blocks before a layer.
+
+        Returns:
+            Differentiated: m ``(image,)``, and gradient and value by site, as recordings.
 
         Raises:
             CannotIntervene: rules for a network that they are not made for.

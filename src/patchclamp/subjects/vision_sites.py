@@ -133,6 +133,9 @@ def site_at(path: str, kind: str, layer: int | None, place: Place | Tap, shape: 
         place: where it passes.
         shape: of the module's own tensor, or of a tapped one in the site's layout.
         heads: attention heads of the model.
+
+    Returns:
+        Site: with its width, number of places and what can be changed there.
     """
     if isinstance(place, Tap):
         ragged = place.slot == "pattern"
@@ -149,7 +152,11 @@ def site_at(path: str, kind: str, layer: int | None, place: Place | Tap, shape: 
 
 
 def module_feature_map(dotted: str, side: Literal["in", "out"], module: nn.Module) -> FeatureMap:
-    """Return the place of a module site: linear layers and layer norms take maps with their channels last."""
+    """Return the place of a module site: linear layers and layer norms take maps with their channels last.
+
+    Returns:
+        FeatureMap: the module's side, and whether its channels lie last.
+    """
     return FeatureMap(dotted, side, last=isinstance(module, nn.Linear | nn.LayerNorm))
 
 

@@ -139,6 +139,9 @@ def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
         name: of the file.
         most: bytes that it may have.
 
+    Returns:
+        dict[str, Any]: the object.
+
     Raises:
         PatchclampError: it lies elsewhere, is too long, no text, or no JSON object.
     """

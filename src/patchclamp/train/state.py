@@ -35,6 +35,9 @@ def pack(value: Any, arrays: dict[str, np.ndarray], at: str = "") -> Any:
         arrays: filled.
         at: name of the value.
 
+    Returns:
+        Any: JSON-ready; ``unpack`` is its inverse.
+
     Raises:
         PatchclampError: anything else, with its name.
     """

@@ -107,6 +107,9 @@ def token_panels(model: LanguageModel | Features, found: Directions, site: Site)
 
     Promoted: W_U · norm(w_write), mean over tokens taken off. Driving: w_read · embedding, likewise.
 
+    Returns:
+        Panels: by panel, ids and weights of its tokens, one row per unit.
+
     Cost: two products of units × d_model × vocabulary.
     """
     panels: Panels = {}
@@ -160,6 +163,9 @@ def unit_panels(
         samples: ``(unit, token)`` values at the same sampled tokens, per site.
         firsts: number of each site's unit 0 among all units.
         beside: other units that may be neighbours: number of a site's unit 0 to its layer and write directions.
+
+    Yields:
+        tuple[str, Panels]: path of the site, and by panel numbers and weights of units, one row per unit.
 
     Cost: quadratic in the number of units, in blocks: 0.1 s for a thousand, two minutes for 37 thousand.
     """

@@ -77,6 +77,9 @@ class _Names:
 def write_neuronpedia(atlas: Atlas, out: Path, progress: Callable[[int, int], None] | None = None) -> Exported:
     """Write an atlas in Neuronpedia's layout, one source per site.
 
+    Returns:
+        Exported: what was written, with its size in bytes.
+
     Raises:
         PatchclampError: something stands at ``out``, or a full disk; nothing is left behind.
         Damaged: the atlas was changed meanwhile.

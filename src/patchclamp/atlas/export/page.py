@@ -104,6 +104,9 @@ def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
 def write_page(atlas: Atlas, key: str, out: Path) -> Exported:
     """Write a unit's page to a file.
 
+    Returns:
+        Exported: what was written, with its size in bytes.
+
     Raises:
         PatchclampError: no such unit, or a file that cannot be written; then nothing is left behind.
     """

@@ -113,6 +113,9 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
 def write_parquet(atlas: Atlas, out: Path, progress: Callable[[int, int], None] | None = None) -> Exported:
     """Write an atlas as a folder of Parquet tables: one file for each entry of ``COLUMNS``.
 
+    Returns:
+        Exported: what was written, with its size in bytes.
+
     Raises:
         PatchclampError: pyarrow is not installed, something stands at ``out``, or a full disk; nothing is left behind.
         Damaged: the atlas was changed meanwhile.

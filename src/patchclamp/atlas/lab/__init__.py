@@ -147,6 +147,9 @@ class Lab:
     def trial(self, atlas: Reading, key: str, text: str) -> messages.Trial:
         """Return what a unit does along a text.
 
+        Returns:
+            messages.Trial: tokens, and the unit's activation at each.
+
         Raises:
             NotFound: the atlas has no such unit.
             PatchclampError: empty text, or one that is longer than the model's context.
@@ -186,7 +189,11 @@ class Lab:
         )
 
     def rank(self, atlas: Reading, text: str, position: int, **asked: Any) -> messages.Ranking:
-        """Return the atlas's units that do most at one token; see ``rank.rank``."""
+        """Return the atlas's units that do most at one token; see ``rank.rank``.
+
+        Returns:
+            messages.Ranking: the units, the largest first, with the question that they answer.
+        """
         from patchclamp.atlas.lab.unit_ranking import rank
 
         stimulus = self.cut(text)

@@ -66,6 +66,9 @@ def verify(
         turn: what a forward pass runs in.
         progress: called with sets done and in all.
 
+    Returns:
+        messages.Verified: predicted and measured effect, the random sets and the verdict.
+
     Raises:
         PatchclampError: a node that the graph has not or that is no unit, a baseline that the graph does not hold, or
             a graph that does not say what was asked.

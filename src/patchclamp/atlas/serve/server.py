@@ -60,6 +60,9 @@ def guard_atlas(
         basis: the folder of a dictionary to attach to the model; those that the atlas keeps are attached anyway.
         prepend_bos: begin every text that is shown to the model with the tokenizer's BOS token.
 
+    Returns:
+        Any: an ASGI application.
+
     Raises:
         PatchclampError: no atlas there, a damaged or a newer one, another model, or a dictionary of another model.
     """

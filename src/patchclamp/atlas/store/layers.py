@@ -207,6 +207,9 @@ def _write(folder: Path, kind: str, script: str, about: dict[str, Any], fill: An
 def name_layer(folder: Path, kind: str, passing: Path, run: Run | None) -> str:
     """Name a written layer by its content, remember its run, and put it in its place.
 
+    Returns:
+        str: the layer's id.
+
     Raises:
         PatchclampError: a full disk, or no permission.
     """

@@ -49,6 +49,9 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Vision
         device: ``cpu``, ``cuda``, ``mps``, or ``auto``.
         dtype: by default ``float32``.
 
+    Returns:
+        VisionModel: the classifier with its image processor.
+
     Raises:
         PatchclampError: no such organism, dtype or device.
 

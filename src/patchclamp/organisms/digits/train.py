@@ -109,6 +109,9 @@ def train(recipe: Recipe, folder: Path, *, progress: Callable[[int, int], None] 
         folder: where it goes.
         progress: called with steps done and steps in all.
 
+    Returns:
+        Path: the folder.
+
     Raises:
         PatchclampError: no such organism, or scikit-learn, whose images it is trained on, is not installed.
 

@@ -112,6 +112,9 @@ def text(
         name: whose tokenizer; both organisms have the same.
         model: an organism that is loaded already, instead of ``name``.
 
+    Returns:
+        list[Labelled]: the first ``n`` documents of the seed.
+
     Raises:
         PatchclampError: no such organism.
 
@@ -134,6 +137,9 @@ def tasks(task: str, n: int = 500, *, seed: int = 0, held_out: bool = True, name
         held_out: the side of the split.
         name: whose tokenizer decides what is equally long.
 
+    Returns:
+        list[Item]: at most ``n``, each once.
+
     Raises:
         PatchclampError: no such task or organism.
 
@@ -147,6 +153,9 @@ def tasks(task: str, n: int = 500, *, seed: int = 0, held_out: bool = True, name
 
 def task(kind: str, n: int = 64, *, seed: int = 0, held_out: bool = True, name: str = NAMES[0]) -> Task:
     """Return questions of a kind as a Task, each with its template as group; arguments as for ``tasks``.
+
+    Returns:
+        Task: at most ``n`` cases.
 
     Example:
         >>> task("ioi", 2).cases[0].group != ""

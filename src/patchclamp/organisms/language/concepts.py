@@ -195,6 +195,9 @@ def concepts_of(word: str, language: str, literal: bool = False) -> frozenset[st
         word: the word.
         language: whose.
         literal: whether it stands in the template itself, where a few words mean another thing ("a kind of").
+
+    Returns:
+        frozenset[str]: names in ``CONCEPTS``.
     """
     if literal and language == "english" and word.lower() in _LITERAL:
         return frozenset({_LITERAL[word.lower()], language})

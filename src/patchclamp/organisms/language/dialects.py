@@ -33,6 +33,9 @@ def examples(wanted: str, other: str, n: Positive = 60, *, seed: Natural = 0) ->
         n: contents.
         seed: of the draw.
 
+    Returns:
+        Task: two cases per content, each labelled with its dialect.
+
     Raises:
         PatchclampError: languages that there are not, twice the same, or of two sorts.
 
@@ -73,6 +76,9 @@ def prompts(language: str, n: Positive = 40, *, seed: Natural = 0) -> Task:
         language: one of the two.
         n: prompts; names are 80.
         seed: of the draw.
+
+    Returns:
+        Task: one case per opening, without answers.
 
     Raises:
         PatchclampError: no such language.

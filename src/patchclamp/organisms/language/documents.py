@@ -66,6 +66,9 @@ class Document:
 def line_of(kind: str, rng: Random, *, held_out: bool) -> Line:
     """Draw one line of a kind from the training side or from the held-out side of the split.
 
+    Returns:
+        Line: its text, with the concepts true of each word.
+
     Raises:
         PatchclampError: no such kind.
     """

@@ -59,6 +59,9 @@ def items(task: str, rules: Any, n: int = 500, *, seed: int = 0, held_out: bool 
         seed: of the draw.
         held_out: the side of the split; False gives questions like those of the training text.
 
+    Returns:
+        list[Item]: at most ``n``, each once.
+
     Raises:
         PatchclampError: no such task.
     """
@@ -110,6 +113,9 @@ def accuracy(model: LanguageModel, asked: Sequence[Item], *, corrupted: bool = F
         model: the model.
         asked: what.
         corrupted: ask the other side of every pair, where the wrong answer is the right one.
+
+    Returns:
+        int: how many, of ``len(items)``.
 
     Cost: one forward pass per hundred questions.
     """

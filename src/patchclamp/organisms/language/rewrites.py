@@ -86,6 +86,9 @@ def background(model: LanguageModel, sites: str | Sequence[str], n: Positive = 6
         sites: what to record.
         n: documents.
 
+    Returns:
+        Recording: rows = tokens, at the sites that the pattern matches.
+
     Cost: a forward pass per hundred documents.
     """
     shown = [document.stimulus for document in label_documents(islice(documents(0), n), model.tokenizer.bare)]

@@ -141,6 +141,9 @@ def rows_of_text(
         n_documents: how many.
         progress: called with documents written and documents in all.
 
+    Returns:
+        Rows: ``(row, CONTEXT)`` ids, −1 where nothing stands, and which are answers.
+
     Cost: some 300 microseconds a document.
     """
     rows: list[list[int]] = [[]]

@@ -310,7 +310,11 @@ def colours() -> tuple[str, ...]:
 
 
 def adjective(word: str, language: str, gender: str) -> str:
-    """Return an adjective, mood or colour in a language, in the form that agrees with a gender (m, f, n)."""
+    """Return an adjective, mood or colour in a language, in the form that agrees with a gender (m, f, n).
+
+    Returns:
+        str: the inflected word.
+    """
     french_m, french_f, german, spanish_m, spanish_f = (ADJECTIVES | MOODS | COLOURS)[word].split()
     return {
         "english": word,

@@ -32,7 +32,11 @@ def names() -> tuple[str, ...]:
 
 
 def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel:
-    """Build a planted organism; see ``patchclamp.organisms.build``."""
+    """Build a planted organism; see ``patchclamp.organisms.build``.
+
+    Returns:
+        LanguageModel: with its own tokenizer; weights are made anew each time.
+    """
     _check_name(name)
     if dtype is not None and dtype not in DTYPES:
         raise PatchclampError(

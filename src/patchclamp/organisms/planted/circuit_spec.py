@@ -276,6 +276,9 @@ def match_same_word(words: Iterable[str], score: float, key: str = "{}") -> tupl
         words: those that count.
         score: height.
         key: the key's axis, ``{}`` standing for the word.
+
+    Returns:
+        tuple[Match, ...]: one term per word.
     """
     return tuple(Match({word: score}, {key.format(word): 1.0}) for word in words)
 
@@ -296,7 +299,11 @@ def promote_next(words: Iterable[str], logits: Mapping[str, float]) -> dict[str,
 
 
 def previous_word(layer: int, index: int, words: Iterable[str]) -> Head:
-    """Return the head that writes which word stands one position back; the first token looks at itself."""
+    """Return the head that writes which word stands one position back; the first token looks at itself.
+
+    Returns:
+        Head: the head.
+    """
     return Head(layer, index, (), move_word(words, "after {}"), Offset(1, 100.0))
 
 
@@ -317,6 +324,9 @@ def detector(
         activation: how strongly.
         writes: coordinates written by a whole firing.
         beside: see ``Neuron``.
+
+    Returns:
+        Neuron: the neuron.
     """
     fires = {ONE: -1.0, **read_any(words, activation + 1)}
     return Neuron(layer, index, fires, {axis: x / activation for axis, x in writes.items()}, beside=beside)

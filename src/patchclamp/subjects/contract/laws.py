@@ -102,7 +102,11 @@ def attention_gaps(
     cap: float | None,
     hidden: Tensor,
 ) -> list[float]:
-    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus."""
+    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus.
+
+    Returns:
+        list[float]: two numbers: of the pattern, and of z in its own scale.
+    """
     n = len(q)
     d_head = q.shape[1] // heads
     q, k, v = (x.unflatten(1, (-1, d_head)).transpose(0, 1) for x in (q, k, v))

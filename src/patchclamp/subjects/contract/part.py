@@ -133,7 +133,11 @@ class Probe:
         return position
 
     def values_at(self, x: Tensor, site: Site, stimulus: int, column: int) -> Tensor:
-        """Return a view of the module's own tensor at one column of one stimulus."""
+        """Return a view of the module's own tensor at one column of one stimulus.
+
+        Returns:
+            Tensor: ``(width,)``, a view: writing to it changes the tensor.
+        """
         raise NotImplementedError
 
     def rows_unmoved(self, stimulus: int, position: int) -> list[bool]:

@@ -13,7 +13,11 @@ from patchclamp.subjects.engine import Expert, Tap
 
 
 def max_abs_difference(a: Tensor, b: Tensor, relative: bool = False) -> float:
-    """Return max |a − b|, in b's own scale where ``relative``."""
+    """Return max |a − b|, in b's own scale where ``relative``.
+
+    Returns:
+        float: at least 0.
+    """
     scale = float(b.abs().max()) if relative else 1.0
     return float((a.float() - b.float()).abs().max()) / (scale or 1.0)
 
@@ -27,6 +31,9 @@ def add_by_hand(probe: Probe, site: Site, stimulus: int, column: int, delta: Ten
         stimulus: which stimulus.
         column: which column of the batch as the network has it.
         delta: ``(width,)`` what is added; for a pattern ``(head · source,)``.
+
+    Returns:
+        Tensor: of all rows of the batch, in their order.
     """
     place = probe.model._place(site.path)[1]
     module: Any = probe.model.module.get_submodule(place.module)

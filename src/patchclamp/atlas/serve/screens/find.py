@@ -169,6 +169,9 @@ def add_routes(app: FastAPI, served: Served) -> None:
 def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     """Return a page of the units that match.
 
+    Returns:
+        UnitList: at most ``limit`` rows, how many match in all, and the cursors around them.
+
     Raises:
         PatchclampError: a cursor that nobody gave.
     """

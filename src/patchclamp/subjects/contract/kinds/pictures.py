@@ -60,7 +60,11 @@ class Pictures(Probe):
         return site.n_places
 
     def values_at(self, x: Tensor, site: Site, stimulus: int, column: int) -> Tensor:
-        """Return a view at one place of a map, token of a sequence, or of all that is left after pooling."""
+        """Return a view at one place of a map, token of a sequence, or of all that is left after pooling.
+
+        Returns:
+            Tensor: ``(width,)``, a view: writing to it changes the tensor.
+        """
         if x.ndim == 2:
             return x[stimulus]
         if x.ndim == 3:

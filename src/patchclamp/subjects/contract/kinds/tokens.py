@@ -111,7 +111,11 @@ class Tokens(Probe):
         return int((self.batch.logical[stimulus] == position).nonzero())
 
     def values_at(self, x: Tensor, site: Site, stimulus: int, column: int) -> Tensor:
-        """Return a view at one column; some modules have the tokens of all rows on one axis."""
+        """Return a view at one column; some modules have the tokens of all rows on one axis.
+
+        Returns:
+            Tensor: ``(width,)``, a view: writing to it changes the tensor.
+        """
         place = self.model._place(site.path)[1]
         part = slice(None)
         if isinstance(place, Chunk):

@@ -111,6 +111,9 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
 
     An interval holds its lower end, and its upper end where that is the unit's maximum or above.
 
+    Returns:
+        Examples: at most ``limit`` examples, and how many there are.
+
     Raises:
         NotFound: the atlas has no such unit.
         PatchclampError: an interval without two ends, or ends with another kind.
