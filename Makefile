@@ -55,11 +55,12 @@ test: $(TOOLS) ## install into .venv if need be, then run every test
 quick: $(TOOLS) ## the tests that bake, train and serve nothing: at most a minute
 	$(BIN)/pytest $(WORKERS) -q tests/meta tests/property tests/unit
 
-# Checking shapes takes more than half of these tests' time, so that `make test` goes without.
+# Checking shapes takes more than half of these tests' time, so that `make test` goes without. Of a test's cases
+# `test-shapes` takes as many as show every value of every parameter, of families and organisms one; `soak` takes all.
 SHAPES := $(WORKERS) -q --jaxtyping-packages=patchclamp,beartype.beartype
 
 test-shapes: $(TOOLS) ## equivalence tests with every array's shape and type checked; `make soak` checks all tests so
-	$(BIN)/pytest $(SHAPES) tests/equivalence
+	PATCHCLAMP_THIN=1 $(BIN)/pytest $(SHAPES) tests/equivalence
 
 check: $(TOOLS) ## format, lint, types, layers, documentation
 	$(BIN)/ruff format --check .

@@ -3,11 +3,12 @@
 import asyncio
 import signal
 import subprocess
-import sys
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+
+from forks import Fork
 
 
 def run_apart(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -19,8 +20,8 @@ def run_apart(coroutine: Coroutine[Any, Any, Any]) -> Any:
 @contextmanager
 def serving(*words):
     """Run `atlas serve` as a process of its own and give it with its address."""
-    command = [sys.executable, "-m", "patchclamp", "atlas", "serve", *map(str, words)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = ["-m", "patchclamp", "atlas", "serve", *words]
+    process = Fork(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield process, process.stdout.readline().strip()
     finally:

@@ -19,6 +19,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 SOAK = os.environ.get("PATCHCLAMP_SOAK") == "1"
+THIN = os.environ.get("PATCHCLAMP_THIN") == "1"
 
 # Wall-clock deadlines fail on a loaded machine and say nothing about the code.
 settings.register_profile("short", max_examples=50, deadline=None, derandomize=True)
@@ -34,7 +35,9 @@ def pytest_terminal_summary(terminalreporter) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items) -> None:
-    """Group tests for several processes, which take the longest folders first."""
+    """Group tests for several processes, which take the longest folders first; leave out what need not be seen."""
+    if THIN:
+        drop_repeated(config, items)
     if config.getoption("loadgroup", False):
         items.sort(key=lambda item: groups.order_of(place_of(item)))
         names = groups.subjects()
@@ -42,6 +45,19 @@ def pytest_collection_modifyitems(config, items) -> None:
             # Tests that draw from one generator of their file need its order, and so one process.
             shared = frozenset() if hasattr(getattr(item, "module", None), "RNG") else names
             item.add_marker(pytest.mark.xdist_group(groups.group_of(place_of(item), *_sharing_of(item), shared)))
+
+
+def drop_repeated(config, items: list) -> None:
+    """Leave out cases whose values other cases of the same test have too: for checks of shapes alone."""
+    functions: dict = {}
+    for item in items:
+        functions.setdefault((item.path, getattr(item, "originalname", item.name)), []).append(item)
+    kept = set()
+    for cases in functions.values():
+        given = [getattr(getattr(case, "callspec", None), "params", {}) for case in cases]
+        kept |= {cases[number] for number in groups.thin(given, groups.subjects())}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 @pytest.hookimpl(optionalhook=True)

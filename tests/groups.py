@@ -1,6 +1,6 @@
 """Which tests run in one process, where there are several: those that share what takes long to make."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -60,6 +60,28 @@ def check_ids(ids: Iterable[str]) -> None:
             f"expected ids of tests with their groups, got {alone!r}: this pytest and this pytest-xdist do not go "
             "together; install the versions in constraints.txt"
         )
+
+
+def thin(cases: Sequence[Mapping[str, Any]], names: frozenset[str]) -> list[int]:
+    """Return which cases of one test function are enough to see every value of every parameter.
+
+    All families and organisms count as one value: what they differ in is weights and places, not the shapes that an
+    annotation states. Values without a text of their own count as different ones.
+
+    Args:
+        cases: what each is parametrised with.
+        names: names of families and organisms.
+    """
+    kept, seen = [], set()
+    for number, given in enumerate(cases):
+        values = {
+            (name, "a model" if isinstance(value, str) and value in names else repr(value))
+            for name, value in given.items()
+        }
+        if not kept or values - seen:
+            kept.append(number)
+            seen |= values
+    return kept
 
 
 @cache

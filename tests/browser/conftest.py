@@ -2,8 +2,8 @@
 
 import re
 import shutil
+import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from forks import Fork
 from untested import BROWSER, NO_BROWSER, NO_DRIVER
 
 CHROMIUM = Path(BROWSER)
@@ -90,13 +91,13 @@ def chromium() -> Iterator[Any]:
 @contextmanager
 def served(*arguments: str) -> Iterator[str]:
     """Run a real server for a while; gives its address, without the last slash."""
-    command = [sys.executable, "-m", "patchclamp", "atlas", "serve", *arguments, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    command = ["-m", "patchclamp", "atlas", "serve", *arguments, "--port", "0"]
+    with Fork(command, stdout=subprocess.PIPE) as server:
         # The address is printed once questions are answered.
         found = next((re.search(r"http://\S+", line) for line in server.stdout if "http://" in line), None)
         assert found, "the server ended without printing an address"
         yield found[0].rstrip("/")
-        server.terminate()
+        server.send_signal(signal.SIGTERM)
 
 
 @pytest.fixture(scope="package")

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -448,19 +446,8 @@ def test_without_a_model_verify_says_how_to_have_one(reader, planted):
     assert reader.page.get_by_test_id("verify-button").count() == 0
 
 
-@pytest.fixture(scope="module")
-def attached(seeded_atlas):
-    """The address of a server that has the model beside the atlas."""
-    command = [sys.executable, "-m", "patchclamp", "atlas", "serve", str(seeded_atlas), "--port", "0"]
-    with subprocess.Popen([*command, "--model", "organism:cat"], stdout=subprocess.PIPE, text=True) as server:
-        found = next((re.search(r"http://\S+", line) for line in server.stdout if "http://" in line), None)
-        assert found
-        yield found[0].rstrip("/")
-        server.terminate()
-
-
-def test_verify_prints_what_was_measured_beside_what_was_predicted_and_the_control(reader, attached, answers):
-    reader.base = attached
+def test_verify_prints_what_was_measured_beside_what_was_predicted_and_the_control(reader, lab_server, answers):
+    reader.base = lab_server
     reader.visit(f"/graphs/{answers['integrated gradients', 'the old cat']}?select={CAT}")
     reader.page.get_by_test_id("verify-button").click()
     reader.page.get_by_test_id("verified").wait_for()

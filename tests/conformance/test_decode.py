@@ -43,7 +43,8 @@ def test_labels_are_read_nearly_as_well_as_by_who_knows_the_means(brain, found):
 def test_the_bayes_accuracy_is_that_of_who_knows_the_means():
     large = make("brain-classes", n_blocks=200)
     said = large.signal.argmax(1)
-    true = [large.labels.labels.index(case.label) for case in large.labels.cases]
+    names = large.labels.labels
+    true = [names.index(case.label) for case in large.labels.cases]
     assert np.mean(said == true) == pytest.approx(large.bayes, abs=0.01)
 
 

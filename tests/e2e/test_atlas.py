@@ -7,7 +7,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +17,7 @@ import pytest
 
 import patchclamp as pc
 from apart import serving
+from forks import Fork
 from patchclamp.atlas.store import sqlite_files
 from patchclamp.atlas.store.sqlite_files import BASE, staging_path
 
@@ -156,15 +156,18 @@ while line := sys.stdin.readline():
 
 @contextmanager
 def forks():
-    process = subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = Fork(["-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def read():
         return process.stdout.readline().strip()
 
-    def attempt(kill_after_s=None, **options):
+    def attempt(kill_after_s=None, committed=None, **options):
         print(json.dumps(options), file=process.stdin, flush=True)
         child = int(read())
         if kill_after_s is not None:
+            until = time.monotonic() + 60
+            while committed is not None and not committed.exists() and time.monotonic() < until:
+                time.sleep(0.002)
             time.sleep(kill_after_s)
             os.kill(child, signal.SIGKILL)
         print("collect", file=process.stdin, flush=True)
@@ -190,17 +193,19 @@ def test_a_killed_bake_resumes_to_the_same_content(story, tmp_path, soak):
         assert attempt(out=str(tmp_path / "whole"), **options) == 0
         duration = time.monotonic() - begun
         whole = pc.atlas.open(tmp_path / "whole").page().base
-        draw, most = random.Random(0), 50 if soak else 10
+        draw, most = random.Random(0), 50 if soak else 6
         kills = resumed = identical = 0
         while kills < most:
             out = tmp_path / "out"
             shutil.rmtree(out, ignore_errors=True)
             left = -9
             while left == -9:
-                after = draw.uniform(0, duration) if kills < most else None
-                left = attempt(after, out=str(out), resume=True, **options)
+                # Every second kill comes after something was committed, however busy the machine is.
+                journal = staging_path(out) / "survey" / "journal.jsonl"
+                after = draw.uniform(0, duration * (0.3 if kills % 2 else 1)) if kills < most else None
+                left = attempt(after, journal if kills % 2 else None, out=str(out), resume=True, **options)
                 kills += left == -9
-                resumed += left == -9 and (staging_path(out) / "survey" / "journal.jsonl").exists()
+                resumed += left == -9 and journal.exists()
             assert left == 0
             assert pc.atlas.open(out).page().base == whole
             assert not staging_path(out).exists()

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from forks import run_command
 from patchclamp.cli import main
 
 CAT = "blocks.0.mlp.act/neurons/7"
@@ -26,8 +27,7 @@ def say(capsys):
 def test_a_page_from_the_command_line(seeded_atlas, tmp_path):
     out = tmp_path / "cat.html"
     words = ["atlas", "export", seeded_atlas, "--format", "html", "--unit", CAT, "--out", out]
-    command = [sys.executable, "-m", "patchclamp", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    done = run_command(*words, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{out}: 1 unit, {out.stat().st_size / 1000:.0f} kB\n"
     page = out.read_text(encoding="utf-8")

@@ -1,8 +1,6 @@
 """patchclamp basis, end to end: what it prints is what Python returns, and trouble has three parts."""
 
 import json
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import patchclamp as pc
+from forks import run_command
 from patchclamp.cli import main
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
@@ -189,9 +188,7 @@ def test_trouble_has_three_parts(say, made, held_out, tmp_path):
 
 
 def test_the_command_runs_by_itself(made):
-    done = subprocess.run(
-        [sys.executable, "-m", "patchclamp", "basis", "info", made / "gone"], capture_output=True, text=True
-    )
+    done = run_command("basis", "info", made / "gone")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 3
     assert "Traceback" not in done.stderr
@@ -206,13 +203,13 @@ def test_features_are_added_to_an_atlas(tmp_path):
     basis = Basis("two", "directions", decoder=decoder)
     Dictionary({site: basis}, {"slug": model.name, "hash": model.hash}, "random").save(coder)
     pc.atlas.bake_atlas(model, pc.Corpus(text, window=32), out, name="organism:cat")
-    command = [sys.executable, "-m", "patchclamp", "atlas", "add", str(out), "--basis", str(coder), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = ("atlas", "add", out, "--basis", coder, "--json")
+    done = run_command(*words)
     assert done.returncode == 0, done.stderr
     assert [(one["basis"], one["units"]) for one in json.loads(done.stdout)["sites"]][-1] == ("two", 2)
     assert "features of 1 sites" in done.stderr
     (coder / "basis-000.safetensors").write_bytes(b"hurt")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_command(*words)
     assert done.returncode != 0
     assert "Restore the folder" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr

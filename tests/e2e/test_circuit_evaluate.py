@@ -1,13 +1,12 @@
-"""`patchclamp circuit evaluate`, as a subprocess and in process."""
+"""`patchclamp circuit evaluate`, as a process and in this one."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import patchclamp as pc
+from forks import run_command
 from hand_made import circuit as by_hand
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.core.basis import Basis
@@ -29,9 +28,8 @@ def folders(tmp_path_factory):
 
 
 def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
-    words = [sys.executable, "-m", "patchclamp", "circuit", "evaluate", MODEL, str(folders / "attribution_patching")]
-    words += ["--pairs", "task:agreement", "--n", "3", "--exact", str(folders / "activation_patching")]
-    done = subprocess.run([*words, "--out", str(tmp_path / "c.svg")], capture_output=True, text=True)
+    words = ["circuit", "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", "3"]
+    done = run_command(*words, "--exact", folders / "activation_patching", "--out", tmp_path / "c.svg")
     assert done.returncode == 0, done.stderr
     for said in ("3 held-out pairs", "whole model", "area", "Minimality", "Recovery of exact patching", "random order"):
         assert said in done.stdout

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from argparse import Namespace
 from html.parser import HTMLParser
 
@@ -11,10 +9,10 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
+from forks import run_command
 from hand_made import circuit as by_hand
 from patchclamp.cli import main
-from patchclamp.cli.circuit import _measured_parts
-from patchclamp.cli.circuit_folder import with_extra
+from patchclamp.cli.verbs.circuit_find import _measured_parts, with_extra
 from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
@@ -25,14 +23,8 @@ MODEL = "organism:language-gpt2"
 PAIRS = ["--pairs", "task:ioi/train", "--n", 8]
 
 
-def command(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "patchclamp", *map(str, words)], capture_output=True, text=True, timeout=300
-    )
-
-
 def test_a_circuit_is_told_kept_and_drawn(tmp_path):
-    done = command("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "c", "--top", 3)
+    done = run_command("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "c", "--top", 3)
     assert done.returncode == 0, done.stderr
     assert "8 pairs used, 0 set aside" in done.stderr
     assert "rows of forward passes" in done.stderr
@@ -54,7 +46,7 @@ def test_a_circuit_is_told_kept_and_drawn(tmp_path):
     parser.handle_starttag = lambda tag, _attributes: seen.append(tag)
     parser.feed(page)
     assert seen.count("svg") == 1
-    again = command("info", tmp_path / "c")
+    again = run_command("info", tmp_path / "c")
     assert again.returncode == 0
     assert again.stdout == done.stdout
 
@@ -66,12 +58,12 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     ]
     (tmp_path / "turned.jsonl").write_text("\n".join(map(json.dumps, rows)))
     asked = ("circuit", "find", "organism:cat", "--pairs", tmp_path / "turned.jsonl", "--level", "node")
-    done = command(*asked, "--method", "activation_patching", "--denoise", "--top", 10, "--out", tmp_path / "c")
+    done = run_command(*asked, "--method", "activation_patching", "--denoise", "--top", 10, "--out", tmp_path / "c")
     assert done.returncode == 0, done.stderr
     assert "m reads the token ' ran' against ' sat' (first pair)" in done.stderr
     assert "in 2 of 2 pairs m is lower on the clean prompt" in done.stderr
     assert "No shares: m is not clearly higher" in done.stdout
-    told = json.loads(command("info", tmp_path / "c", "--json").stdout)["receipt"]
+    told = json.loads(run_command("info", tmp_path / "c", "--json").stdout)["receipt"]
     assert (told["measured_share"], told["random_share"]) == (None, None)
 
     model = pc.load("organism:cat")
@@ -84,7 +76,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     assert np.isnan(together.receipt.p)
     smaller = {**found.provenance.extra["receipt"], "p": None, "size": 1}
     with_extra(found, receipt=smaller).save(tmp_path / "d")
-    told = command("info", tmp_path / "d").stdout
+    told = run_command("info", tmp_path / "d").stdout
     assert "No p: random sets have only 1 parts" in told
     assert "as many parts of each kind" not in told
 
@@ -126,7 +118,7 @@ def test_denoising_scores_stand_beside_denoising_measurements(say, tmp_path):
     for name in told["receipt"]["parts"]:  # measured once as a score, once for the receipt
         assert alone[name]["measured"] == pytest.approx(alone[name]["score"], rel=1e-4)
     assert "What m gains" in (tmp_path / "c" / "circuit.html").read_text()
-    assert "what m gains" in command("info", tmp_path / "c").stdout
+    assert "what m gains" in run_command("info", tmp_path / "c").stdout
 
 
 def test_what_was_predicted_is_held_against_what_was_measured(say, tmp_path):
@@ -139,14 +131,14 @@ def test_what_was_predicted_is_held_against_what_was_measured(say, tmp_path):
     assert found["ratio"] == pytest.approx(np.median(measured / predicted), rel=1e-6)
     ranks = [np.argsort(np.argsort(x)) for x in (predicted, measured)]
     assert found["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
-    shown = " ".join(command("info", tmp_path / "c").stdout.split())
+    shown = " ".join(run_command("info", tmp_path / "c").stdout.split())
     page = (tmp_path / "c" / "circuit.html").read_text()
     assert f"The measured effect is {found['ratio']:.2f} times the predicted one (median over the 5 parts)." in shown
     assert "times the predicted one (median over the 5 parts)." in page
     for said in (shown, page):
         assert "Each of these 5 parts was also replaced by itself." in said
         assert "trust what is measured" in said
-    measured_all = command("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "d")
+    measured_all = run_command("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "d")
     assert "21 parts, by activation_patching" in measured_all.stderr
     assert "predicted  95" not in measured_all.stdout
     assert "trust what is measured" not in (tmp_path / "d" / "circuit.html").read_text()
@@ -155,7 +147,7 @@ def test_what_was_predicted_is_held_against_what_was_measured(say, tmp_path):
     receipt = old.provenance.extra["receipt"]
     receipt = {k: v for k, v in receipt.items() if k not in ("agreement", "random_predicted")}
     with_extra(old, receipt=receipt).save(tmp_path / "e")
-    assert command("info", tmp_path / "e").returncode == 0
+    assert run_command("info", tmp_path / "e").returncode == 0
 
 
 def test_features_come_from_bases(say, tmp_path):

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
+from forks import run_command
 from patchclamp.cli import main
-from patchclamp.cli.tables import _bar
 from patchclamp.core.disk import hold_folder, write_durably
+from patchclamp.organisms.language import neurons
+from patchclamp.record.survey import survey_corpus
 from patchclamp.report.html import number
+from patchclamp.report.terminal.table import draw_bar
 
 CAT = ("organism:cat", "the old cat")
 ANSWERS = ("--target", " sat", "--contrast", " ran")
@@ -104,7 +107,10 @@ def test_text_of_the_microworld_comes_with_its_labels(say):
     assert all(one["text"] in plain for one in told)
 
 
-def test_evaluate_measures_what_the_card_says(say):
+def test_evaluate_measures_what_the_card_says(say, monkeypatch):
+    # Neurons, which take most of the time, are measured in tests/planted/test_language.py.
+    record = neurons.activations
+    monkeypatch.setattr(neurons, "activations", lambda model, texts: record(model, texts[:300]))
     code, told, _ = say("organism", "evaluate", "language-gpt2", "--n", "40")
     card = say("organism", "card", "language-gpt2")[1]
     assert code == 0
@@ -321,26 +327,21 @@ def test_pickled_weights_and_remote_code_are_refused_with_the_remedy(say, tmp_pa
 
 def test_the_main_job_on_a_real_network_as_a_process(stories):
     prompt = "Once upon a time, there was a little girl named"
-    command = [sys.executable, "-m", "patchclamp", "explain", str(stories), prompt, "--target", " Lily", "--json"]
-    done = subprocess.run([*command, "--contrast", " Tim"], capture_output=True, text=True, check=True)
+    done = run_command("explain", stories, prompt, "--target", " Lily", "--contrast", " Tim", "--json")
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["likeliest"][0][0] == " Lily"
     assert any(c["kind"] == "neuron" for c in told["causes"])
     assert told["measured"] > max(told["receipts"]["randoms"]["measured"])
     best = next(c["key"] for c in told["causes"] if c["kind"] == "neuron").split("@")[0]
-    command = [sys.executable, "-m", "patchclamp", "generate", str(stories), prompt, "--json"]
-    done = subprocess.run([*command, "--clamp", f"{best}=9"], capture_output=True, text=True, check=True)
+    done = run_command("generate", stories, prompt, "--clamp", f"{best}=9", "--json")
+    assert done.returncode == 0, done.stderr
     story = json.loads(done.stdout)
     assert story["unclamped"]["text"].startswith(" Lily")
     assert story["clamped"]["text"] != story["unclamped"]["text"]
 
 
 # -- what an attack found ---------------------------------------------------------------------------------------------
-
-
-def run_as_process(*words, **options):
-    command = [sys.executable, "-m", "patchclamp", *map(str, words)]
-    return subprocess.run(command, text=True, stderr=subprocess.PIPE, check=False, **options)
 
 
 def test_a_device_is_never_replaced_by_a_file(say):
@@ -415,35 +416,33 @@ def test_a_damaged_checkpoint_is_not_trusted(cat, story, tmp_path):
 
     how, corpus = {"batch_size": 2, "checkpoint_s": 0.0}, pc.Corpus(story, window=16)
     with pytest.raises(KeyboardInterrupt):
-        pc.survey(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
+        survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
     [state] = (tmp_path / "s").glob("state-*")
     data = bytearray(state.read_bytes())
     data[-1] ^= 1
     state.write_bytes(data)
     with pytest.raises(pc.PatchclampError, match="changed or is missing"):
-        pc.survey(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
+        survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("words", [("sites", "organism:cat"), ("sites", "organism:cat", "--json"), ("--version",)])
 def test_an_output_that_cannot_be_written_is_an_error_without_a_traceback(words):
     with Path("/dev/full").open("w") as full:
-        done = run_as_process(*words, stdout=full)
+        done = run_command(*words, stdout=full)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-    command = f"{sys.executable} -m patchclamp sites organism:cat | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    with subprocess.Popen(["head", "-1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as head:
+        done = run_command("sites", "organism:cat", stdout=head.stdin)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_output_that_knows_only_ascii_still_shows_everything():
-    done = run_as_process(
-        "explain", *CAT, *ANSWERS, stdout=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "ascii"}
-    )
+    done = run_command("explain", *CAT, *ANSWERS, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert "blocks.0.mlp.act/neurons/7@3" in done.stdout
 
@@ -575,7 +574,7 @@ def test_a_survey_prints_the_range_of_every_site(say, story, tmp_path):
 
 
 def test_bars_have_a_sign_and_none_stands_for_nothing():
-    assert [_bar(value, 0.29).plain for value in (0.29, -0.29, 0.0004, None)] == ["█" * 12, "−" + "█" * 12, "", ""]
+    assert [draw_bar(value, 0.29).plain for value in (0.29, -0.29, 0.0004, None)] == ["█" * 12, "−" + "█" * 12, "", ""]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 import patchclamp as pc
 from patchclamp.atlas.store.layers import write_descriptions
 from patchclamp.cli import main
-from patchclamp.cli.console import PlainStream, plain
-from patchclamp.cli.tables import _console, _grid, _print
+from patchclamp.cli.console import PlainStream
+from patchclamp.cli.verbs import families
 from patchclamp.core.description import Description
 from patchclamp.core.errors import PatchclampWarning
+from patchclamp.core.plain_text import plain
 from patchclamp.core.unit import UnitKey
+from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 COMMANDS = "\x1b[31mred\x1b]0;title\x07\r\x08\x7f\x9b31m\u202eback\u2066\u200f"
 CONTROLS = {chr(i) for i in (*range(32), 127, *range(128, 160)) if chr(i) not in "\n\t"} | set(
@@ -87,11 +89,11 @@ def test_a_token_that_is_half_a_character_is_shown_as_its_bytes(capsys):
 
 
 def test_columns_are_as_wide_as_what_is_shown(capsys):
-    table = _grid("a", "b")
+    table = make_table("a", "b")
     table.add_row("\x1b" * 3, "x")
     table.add_row("y", "\x9b")
-    out = _console()
-    _print(out, table)
+    out = open_console()
+    print_table(out, table)
     lines = capsys.readouterr().out.splitlines()
     assert [line.find(sign) for line, sign in zip(lines[1:], ("x", "\\u009b"), strict=True)] == [20, 20]
 
@@ -105,13 +107,11 @@ def test_bars_of_other_libraries_move_on_standard_error_alone():
 
 
 def test_warnings_of_ours_are_notes_and_streams_come_back(capsys, monkeypatch):
-    from patchclamp.cli import commands
-
     def warn(_options):
         warnings.warn("weights \x1b left over", PatchclampWarning, stacklevel=1)
         return 0
 
-    monkeypatch.setattr(commands, "families", warn)
+    monkeypatch.setattr(families, "run", warn)
     before = sys.stdout, sys.stderr, warnings.showwarning
     with warnings.catch_warnings():
         warnings.simplefilter("always")

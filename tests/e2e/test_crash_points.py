@@ -8,12 +8,13 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from forks import Fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
 
@@ -26,11 +27,16 @@ import torch
 torch.set_num_threads(1)
 from patchclamp import loaders
 from patchclamp.atlas.bake import base, features
-from patchclamp.cli import commands, main
+from patchclamp.cli import main
+from patchclamp.cli.verbs import list_verbs
 from patchclamp.core import bundle
 from patchclamp.decompose import training
 from patchclamp.record import stream, survey
-import patchclamp.atlas.export, patchclamp.report.circuit, patchclamp.report.patching, patchclamp.evaluate
+import patchclamp.atlas.export, patchclamp.evaluate
+from patchclamp import report
+from patchclamp.report import terminal
+
+list_verbs(), report._renderers(), terminal._renderers()
 
 stream.SHARD_BYTES = 2**11
 for function in (survey.survey_corpus, base.bake_atlas, features.add_basis, base.run_second_pass, training.train):
@@ -92,7 +98,7 @@ while line := sys.stdin.readline():
 class Runner:
     """Run commands in forks of one process that has imported everything."""
 
-    def __init__(self, process: subprocess.Popen, log: Path) -> None:
+    def __init__(self, process: Fork, log: Path) -> None:
         self.process, self.log = process, log
         assert self.read() == "ready"
 
@@ -117,10 +123,9 @@ class Runner:
 def runner(tmp_path_factory, soak):
     log = tmp_path_factory.mktemp("log") / "log.txt"
     with open(log.with_name("errors.txt"), "w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-            env={**os.environ, "CHECKPOINT_S": "0", "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
+        environment = {**os.environ, "CHECKPOINT_S": "0", "HF_HUB_OFFLINE": "1"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = Fork(["-c", SERVER], **pipes, stderr=errors, env=environment)
         with process.stdout:
             with process.stdin:
                 yield Runner(process, log)

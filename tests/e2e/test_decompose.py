@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -17,9 +16,10 @@ import pytest
 import torch
 
 import patchclamp as pc
+from forks import Fork, run_command
 from patchclamp.cli import main
-from patchclamp.cli.decompose import sparkline
 from patchclamp.core.dictionary import Dictionary
+from patchclamp.report.terminal.dictionary import sparkline
 from patchclamp.subjects.bases import encode
 
 SITE = "blocks.1.mlp.act"
@@ -76,10 +76,7 @@ def test_transcoders_of_every_block_and_their_table(say, story, tmp_path):
 
 def test_a_subprocess_says_what_the_process_says(cat, story, tmp_path):
     words = ["decompose", "organism:cat", "--site", SITE, "--text", str(story), "--k", "4", *SMALL]
-    done = subprocess.run(
-        [sys.executable, "-m", "patchclamp", *words, "--out", str(tmp_path / "a"), "--json"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = run_command(*words, "--out", tmp_path / "a", "--json")
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert main([*words, "--out", str(tmp_path / "b")]) == 0
     a, b = (Dictionary.load(tmp_path / name).bases[SITE] for name in "ab")
@@ -207,7 +204,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 @pytest.mark.soak
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
 def test_a_killed_training_resumes_to_the_same_bytes(tmp_path, soak):
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = Fork(["-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdout.readline().strip() == "ready"
 
     def attempt(out: Path, kill_after_s: float | None = None, *, committed: bool = False) -> int:

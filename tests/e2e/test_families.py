@@ -1,14 +1,13 @@
 """A masked model and a mixture of experts, from a folder on disk through every verb."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 import patchclamp as pc
+from forks import run_command
 from patchclamp.cli import main
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.recording import StoredRecording
@@ -109,9 +108,7 @@ def test_record_and_survey(folders, say, story, tmp_path, name):
 
 def test_explain_at_a_mask_in_the_middle(folders, tmp_path):
     words = [folders("bert"), "the [MASK] sat on", "--target", " cat", "--contrast", " dog", "--top", "4"]
-    done = subprocess.run(
-        [sys.executable, "-m", "patchclamp", "explain", *words, "--json"], capture_output=True, text=True
-    )
+    done = run_command("explain", *words, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["question"]["metric"]["positions"] == [2]

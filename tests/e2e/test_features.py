@@ -1,15 +1,14 @@
-"""Features on the command line: clamped and explained as subprocesses, held against a plain hook and Python."""
+"""Features on the command line: clamped and explained as processes, held against a plain hook and Python."""
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 import patchclamp as pc
+from forks import run_command
 from patchclamp.cli import main
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
@@ -42,9 +41,7 @@ def made(model, tmp_path_factory):
 
 
 def command(*words):
-    found = subprocess.run(
-        [sys.executable, "-m", "patchclamp", *map(str, words), "--json"], capture_output=True, text=True, timeout=300
-    )
+    found = run_command(*words, "--json")
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)
 

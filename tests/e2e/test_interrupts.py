@@ -11,8 +11,10 @@ import tomllib
 import pytest
 
 from conftest import ROOT, SOAK
-from patchclamp.cli import commands, main, output
+from forks import run_command
+from patchclamp.cli import main, output
 from patchclamp.cli.output import Outputs
+from patchclamp.cli.verbs import families
 
 
 def interrupt() -> None:
@@ -24,7 +26,7 @@ def running(monkeypatch, capsys):
     """Run a function in the place of a command; return its exit code and what stood on standard error."""
 
     def run(function) -> tuple[int, str]:
-        monkeypatch.setattr(commands, "families", function)
+        monkeypatch.setattr(families, "run", function)
         code = main(["families"])
         return code, capsys.readouterr().err
 
@@ -123,7 +125,7 @@ def unread():
 def test_a_reader_of_standard_error_that_left_does_not_end_the_work(unread, tmp_path):
     (tmp_path / "story.txt").write_text("the old cat sat on the mat.\n" * 9)
     words = ["--text", str(tmp_path / "story.txt"), "--sites", "blocks.0.mlp.act", "--out", str(tmp_path / "r")]
-    done = run("record", "organism:cat", *words, "--json", stdout=subprocess.PIPE, stderr=unread)
+    done = run_command("record", "organism:cat", *words, "--json", stderr=unread)
     assert done.returncode == 0
     assert '"whole": true' in done.stdout
 
@@ -179,7 +181,7 @@ def test_the_installed_command_ends_silently_where_ctrl_c_comes_before_it_hears_
     entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["patchclamp"]
     module, _, name = entry.partition(":")
     stop = "import os, signal, sys; sys.argv = ['patchclamp', '--version']\n"
-    stop += "sys.addaudithook(lambda event, what: event == 'import' and what[0] == 'patchclamp.cli.parser' "
+    stop += "sys.addaudithook(lambda event, what: event == 'import' and what[0] == 'patchclamp.cli.verbs' "
     stop += "and os.kill(os.getpid(), signal.SIGINT))\n"
     done = subprocess.run(
         [sys.executable, "-c", f"{stop}from {module} import {name}\nsys.exit({name}())"], capture_output=True, text=True

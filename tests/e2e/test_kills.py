@@ -7,12 +7,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from forks import Fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
 
@@ -51,18 +52,28 @@ while line := sys.stdin.readline():
 class Runner:
     """Run attempts in forks of one process that holds the model."""
 
-    def __init__(self, process: subprocess.Popen) -> None:
+    def __init__(self, process: Fork) -> None:
         self.process = process
         assert self.read() == "ready"
 
     def read(self) -> str:
         return self.process.stdout.readline().strip()
 
-    def attempt(self, verb: str, kill_after_s: float | None = None, **options) -> int:
-        """Run one attempt, killed after a while or left alone; return its exit code, −9 where it was killed."""
+    def attempt(self, verb: str, kill_after_s: float | None = None, committed: Path | None = None, **options) -> int:
+        """Run one attempt, killed after a while or left alone; return its exit code, −9 where it was killed.
+
+        Args:
+            verb: what is run.
+            kill_after_s: when it is killed.
+            committed: the while begins when this file is there.
+            options: of the verb.
+        """
         print(json.dumps([verb, options]), file=self.process.stdin, flush=True)
         child = int(self.read())
         if kill_after_s is not None:
+            until = time.monotonic() + 60
+            while committed is not None and not committed.exists() and time.monotonic() < until:
+                time.sleep(0.002)
             time.sleep(kill_after_s)
             os.kill(child, signal.SIGKILL)
         print("collect", file=self.process.stdin, flush=True)
@@ -71,9 +82,7 @@ class Runner:
 
 @contextmanager
 def server(model: Path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = Fork(["-c", SERVER, model], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield Runner(process)
     finally:
@@ -100,7 +109,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(verb, runner, stories, shared, t
         "corpus": {
             "source": str(shared / "data" / "text" / "wikitext-2" / "valid.txt"),
             "window": 32,
-            "max_tokens": 2000,
+            "max_tokens": 2000 if soak else 800,
         },
         "sites": "blocks.*.mlp.act",
         "batch_size": 2,
@@ -114,14 +123,17 @@ def test_a_killed_run_resumes_to_the_same_bytes(verb, runner, stories, shared, t
     whole = fingerprint(tmp_path / "whole")
     assert fingerprint(tmp_path / "warm") == whole
 
-    draw, most = random.Random(verb), 100 if soak else 20
+    draw, most = random.Random(verb), 100 if soak else 8
     kills = identical = resumed = 0
     while kills < most:
         out = tmp_path / "out"
         shutil.rmtree(out, ignore_errors=True)
         left = -9
         while left == -9 and kills < most:
-            left = runner.attempt(verb, draw.uniform(0, 0.9 * duration), out=str(out), resume=True, **options)
+            # Every second kill comes after something was committed, however busy the machine is.
+            after, journal = (0.3, out / "journal.jsonl") if kills % 2 else (0.9, None)
+            after *= draw.uniform(0, duration)
+            left = runner.attempt(verb, after, journal, out=str(out), resume=True, **options)
             kills += left == -9
             resumed += left == -9 and (out / "journal.jsonl").exists()
         if left == -9:

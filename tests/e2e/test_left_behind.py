@@ -10,7 +10,8 @@ import patchclamp as pc
 from patchclamp.atlas.bake.base import bake_atlas
 from patchclamp.atlas.store.provenance import RUNS, Run, write_run
 from patchclamp.atlas.store.sqlite_files import write_database
-from patchclamp.cli import commands, main
+from patchclamp.cli import main
+from patchclamp.cli.verbs import build_parser, find_verb
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
 from patchclamp.decompose.recipe import disk_bytes
@@ -42,8 +43,7 @@ def test_ctrl_c_advises_resume_where_there_is_one(words, goes_on, tmp_path, monk
     def interrupted(_options: Namespace) -> int:
         raise KeyboardInterrupt
 
-    verb = words.split()[0]
-    monkeypatch.setattr(commands, verb, interrupted)
+    monkeypatch.setattr(find_verb(build_parser().parse_args(words.split()).verb), "run", interrupted)
     assert main(words.split()) == 2
     told = capsys.readouterr().err
     assert "Ctrl-C" in told

@@ -10,7 +10,7 @@ import pytest
 import patchclamp as pc
 from patchclamp import organisms
 from patchclamp.attribute import attribute
-from patchclamp.cli import main, noun_tables
+from patchclamp.cli import main
 from patchclamp.control import steer
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.edit import Edit
@@ -23,6 +23,7 @@ from patchclamp.core.task import Case, Task
 from patchclamp.organisms import digits, language
 from patchclamp.organisms.language.dialects import examples
 from patchclamp.organisms.language.rewrites import rewrite
+from patchclamp.report import terminal
 from patchclamp.report.html import number
 
 
@@ -65,7 +66,7 @@ def test_what_an_experimental_method_gives_is_named_so_wherever_it_is_shown(caps
     similarity = Similarity(("a", "b"), Estimate(0.5, None, 4, "Spearman r"))
     for noun in (scores, similarity):
         noun = replace(noun, provenance=replace(noun.provenance, method="attribute/any", tier=tier))
-        noun_tables.show(noun, 3)
+        terminal.show(noun, 3)
         assert ("experimental" in capsys.readouterr().out) == (tier == "experimental")
         assert noun.to_json(1)["provenance"]["tier"] == tier
     marked = replace(scores, provenance=replace(scores.provenance, tier=tier)).graph().about["method"]

@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchclamp.cli import main
-from patchclamp.cli.layout import print_whole
-from patchclamp.cli.tables import _grid
-from patchclamp.cli.terminal import PlainConsole
+from patchclamp.report.terminal.table import PlainConsole, make_table, print_table
 
 WIDTHS = (60, 80, 130)
 FIGURE = re.compile(r"[-+]?\d+\.\d+")
@@ -26,12 +24,12 @@ def squeezed(text):
     st.sets(st.sampled_from(["one", "two", "three", "four"])),
 )
 def test_every_sign_of_every_cell_is_printed_at_every_width(rows, width, numbers):
-    table = _grid("one", "two", "three", "four", numbers=tuple(numbers))
+    table = make_table("one", "two", "three", "four", numbers=tuple(numbers))
     for row in rows:
         table.add_row(*row)
     out = PlainConsole(force_terminal=width is not None, no_color=True, width=width or 120, highlight=False)
     with out.capture() as captured:
-        print_whole(out, table)
+        print_table(out, table)
     printed = re.sub(r"\x1b\[[\d;]*m", "", captured.get())
     assert squeezed("".join(map("".join, rows))) - squeezed(printed) == Counter()
     assert width is None or all(len(line.rstrip()) <= width for line in printed.splitlines())

@@ -13,9 +13,7 @@ import pytest
 
 import patchclamp as pc
 from conftest import SOAK
-from patchclamp.cli import main
-from patchclamp.cli.method_options import MethodParser
-from patchclamp.cli.parser import build_parser
+from patchclamp.cli import build_parser, main
 
 SAMPLE = 6
 """ReadTask of each verb in a run of the suite."""
@@ -98,7 +96,7 @@ def cases_of(verb):
     base = BASES[verb]
     parser = VERBS[verb]
     found = list(cases_of_parser(parser, base))
-    if isinstance(parser, MethodParser):
+    if parser.room:
         for card in parser.cards:
             named = dict(verbs_of(build_parser()))[verb]
             named._add(card.name)

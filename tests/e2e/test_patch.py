@@ -1,16 +1,15 @@
 """patchclamp patch, end to end: what it prints and writes, what it refuses, and that Ctrl-C costs little."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from functools import partial
 
 import numpy as np
 import pytest
 
+from forks import Fork
 from patchclamp.cli import main
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.scores import Scores
@@ -154,18 +153,20 @@ def test_a_folder_that_is_another_thing_is_left_alone(say, tmp_path):
 
 def test_an_interrupted_run_goes_on(tmp_path):
     out = tmp_path / "p"
-    words = [sys.executable, "-m", "patchclamp", "patch", *IOI, "--n", "300", "--sites", "head", "--out", str(out),
-             "--json"]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    words = ["-m", "patchclamp", "patch", *IOI, "--n", "60", "--sites", "head", "--out", out, "--json"]
+    process = Fork(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     journal = out / "journal.jsonl"
     deadline = time.monotonic() + 120
     while not journal.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
+    with process:
+        said = process.stdout.read()
     assert process.returncode == 2, said
     assert "Ctrl-C" in json.loads(said)["error"]["got"]
     kept = [(entry["piece"], entry["sha256"]) for entry in Bundle.open(out).pieces]
     assert kept
     assert not Bundle.open(out).whole
+    assert main([*map(str, words[2:]), "--resume"]) == 0
+    assert [(entry["piece"], entry["sha256"]) for entry in Bundle.open(out).pieces][: len(kept)] == kept
+    assert Bundle.open(out).whole

@@ -62,9 +62,9 @@ def test_wrong_files_are_refused_before_a_model_is_loaded(say, tmp_path, monkeyp
 
 
 def test_a_terminal_is_told_what_is_loaded_before_the_work(monkeypatch, capsys):
-    from patchclamp.cli import commands
+    from patchclamp.cli.verbs import sites
 
-    monkeypatch.setattr(commands, "sites", lambda options: print("sites", file=sys.stderr) or 0)
+    monkeypatch.setattr(sites, "run", lambda options: print("sites", file=sys.stderr) or 0)
     assert main(["sites", CAT]) == 0
     assert capsys.readouterr().err == "sites\n"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -177,8 +177,8 @@ def test_what_takes_less_memory_is_what_the_command_has(say, monkeypatch, words,
     def fail(_options):
         raise MemoryError
 
-    for verb in ("explain", "circuit", "generate", "families"):
-        monkeypatch.setattr(f"patchclamp.cli.commands.{verb}", fail)
+    for verb in ("explain", "circuit_find", "generate", "families"):
+        monkeypatch.setattr(f"patchclamp.cli.verbs.{verb}.run", fail)
     code, told, _ = say(*words)
     assert code == 2
     said = set(re.findall(r"--[a-z-]+|prompt", told["error"]["remedy"]))

@@ -1,14 +1,13 @@
 """Images through the command line, once as a process of its own, else in this one."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import patchclamp as pc
+from forks import run_command
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +25,7 @@ def folder(tmp_path_factory):
 
 
 def as_process(*words):
-    done = subprocess.run(
-        [sys.executable, "-m", "patchclamp", *map(str, words), "--json"], capture_output=True, text=True
-    )
+    done = run_command(*words, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

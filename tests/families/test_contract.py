@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers
 
-from patchclamp.cli import tables
 from patchclamp.core.errors import PatchclampError
+from patchclamp.report.terminal.contract import show_verdicts
 from patchclamp.subjects import residual_edges
 from patchclamp.subjects.contract import readers, results, verify
 from patchclamp.subjects.contract.kinds import tokens
@@ -245,7 +245,7 @@ def test_a_part_that_does_not_apply_is_named_with_its_reason(monkeypatch, capsys
     assert len(found) == 14
     assert all(v.passed for v in found)
     assert results.result_row((), found[3:])["parts"][8] == {"excluded": "no attention"}
-    tables.verdicts(found, "a test", True)
+    show_verdicts(found, "a test", True)
     assert "not applicable: no attention" in capsys.readouterr().out
     of_model = verify.verify(LanguageModel(llama.tiny(), family=no_pattern))
     assert [v.excluded for v in of_model if v.excluded] == ["no attention"]

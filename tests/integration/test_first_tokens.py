@@ -12,7 +12,6 @@ from safetensors.numpy import save_file
 import patchclamp as pc
 from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.lab.export import as_command, as_python
-from patchclamp.cli.basis_tables import first_lines
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Role, Stimulus
@@ -20,6 +19,7 @@ from patchclamp.decompose import ArraySource, Job, Recipe, RecordingSource, Text
 from patchclamp.decompose.first_tokens import measure_first_tokens
 from patchclamp.evaluate import judge
 from patchclamp.record import record_corpus, survey_corpus
+from patchclamp.report.terminal.dictionary import first_lines
 from patchclamp.subjects.bases import decode, encode
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.site_names import unmet_conditions

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOUCHED = {
     "method": ["src/patchclamp/compare/methods/linear_cka.py", "tests/oracles/cka.py"],
     "benchmark": ["src/patchclamp/evaluate/benchmarks/mean_max_cosine.py", "tests/oracles/mean_max_cosine.py"],
+    "verb": ["src/patchclamp/cli/verbs/tokens.py"],
     "organism": ["src/patchclamp/organisms/gate/__init__.py"],
     "stimulus": ["src/patchclamp/core/stimulus/kinds/series.py"],
     "reader": ["src/patchclamp/subjects/readers/tsv.py"],
@@ -111,6 +112,7 @@ print("FOUND" + json.dumps(found))
 WORKS = {
     "method": [[], 1.0, True],
     "benchmark": [[1.0, 1.0], 0.05, 1.0],
+    "verb": [0, ["<bos>", "the", "old", "cat"], True],
     "organism": [True, "gate", [True, True], 16],
     "stimulus": [True, [[0.5, 1.5, 2.5], [0.5]]],
     "reader": [2.0, [1.0, 2.0, 4.0], "Damaged"],

@@ -35,6 +35,16 @@ def test_families_and_organisms_are_subjects():
     assert groups.subjects() >= {"gpt2", "vit", "cat", "mover-gpt2", "language-llama", "digits-cnn"}
 
 
+def test_every_value_of_every_parameter_is_left():
+    product = [{"name": name, "n": n, "how": how} for name in ("gpt2", "cat") for n in (1, 2) for how in ("a", "b")]
+    kept = [product[number] for number in groups.thin(product, NAMES)]
+    assert len(kept) == 3
+    assert {case["n"] for case in kept} == {1, 2}
+    assert {case["how"] for case in kept} == {"a", "b"}
+    assert groups.thin([{}, {}], NAMES) == [0]
+    assert groups.thin([{"text": "a cat"}, {"text": "a dog"}], NAMES) == [0, 1]
+
+
 @pytest.mark.parametrize("alone", ["unit/test_x.py::test_y", "unit/test_x.py::test_y[blocks.0@3]"])
 def test_versions_that_pass_over_the_groups_are_refused(alone):
     grouped = ["unit/test_x.py::test_y@unit/test_x.py", "unit/test_x.py::test_y[blocks.0@3]@unit cat"]

@@ -81,7 +81,7 @@ def loss_recovered(subject, corpus, basis, options):
 
     mean = torch.cat([values(one)[torch.from_numpy(one.counted)] for one in shown[::2]]).mean(0)
 
-    def write_to_stream(y):
+    def written(y):
         return torch.stack(
             [torch.from_numpy(code(basis, r) @ basis.decoder + basis.output_bias).float() for r in y.numpy()]
         )

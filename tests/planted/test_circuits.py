@@ -1,8 +1,6 @@
 """Planted circuits: what cards and graphs say is what the engine measures, in both architectures."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
 from itertools import combinations, permutations
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from forks import run
 from patchclamp import organisms
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
@@ -45,7 +44,7 @@ def plain():
 
     In a process of its own, without the tests' run-time type checks: they would cost several times what it does.
     """
-    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True)
+    done = run(["-c", f"import runpy; runpy.run_path({__file__!r}, run_name='__main__')"])
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

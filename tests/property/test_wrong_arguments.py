@@ -39,15 +39,15 @@ WRONG = [
 
 @dataclass(frozen=True)
 class Call:
-    """A public callable, what comes before its named arguments, and whether it makes an object.
+    """A public callable, what comes before its named arguments, and whether it belongs to an object.
 
-    An object may hold NaN, as something that could not be measured; a function takes none.
+    An object and its methods may take NaN, as something that could not be measured; a function takes none.
     """
 
     label: str
     run: Callable[..., Any]
     first: tuple[Any, ...]
-    makes: bool
+    of_object: bool
 
     def hints(self) -> dict[str, Any]:
         """Return the annotations of the named arguments that can be resolved outside a type checker."""
@@ -91,9 +91,9 @@ def calls(thing: Any) -> Iterator[Call]:
         if name.startswith("_"):
             continue
         if isinstance(member, classmethod | staticmethod):
-            yield Call(label, getattr(thing, name), (), False)
+            yield Call(label, getattr(thing, name), (), True)
         elif inspect.isfunction(member):
-            yield Call(label, member, (None,), False)
+            yield Call(label, member, (None,), True)
 
 
 CALLS = [call for thing in things() for call in calls(thing)]
@@ -109,7 +109,7 @@ def leaves(hint: Any) -> Iterator[Any]:
         yield from (leaf for one in (inside if isinstance(inside, list) else [inside]) for leaf in leaves(one))
 
 
-def forbids(hint: Any, value: Any, *, makes: bool) -> bool:
+def forbids(hint: Any, value: Any, *, nan: bool) -> bool:
     """Return whether an annotation forbids a value."""
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     least = [mark.number for kind in kinds for mark in get_args(kind)[1:] if isinstance(mark, Least)]
@@ -121,7 +121,7 @@ def forbids(hint: Any, value: Any, *, makes: bool) -> bool:
     if type(value) is int and (int in kinds or float in kinds):
         return abs(value) >= 2**63 or (float not in kinds and bool(least) and value < least[0])
     if type(value) is float and float in kinds:
-        return math.isnan(value) and not makes
+        return math.isnan(value) and not nan
     if isinstance(value, str) and str in kinds:
         paths = [kind for kind in kinds if inspect.isclass(get_origin(kind) or kind)]
         is_place = any(issubclass(get_origin(kind) or kind, os.PathLike) for kind in paths)
@@ -159,7 +159,7 @@ def test_what_annotations_forbid_is_refused_by_name():
     tried, faults = 0, {}
     for call in CALLS:
         for name, hint in call.hints().items():
-            for value in (one for one in WRONG if forbids(hint, one, makes=call.makes)):
+            for value in (one for one in WRONG if forbids(hint, one, nan=call.of_object)):
                 tried += 1
                 if wrong := answer(call, name, value):
                     faults.setdefault(f"{call.label}({name})", []).append(f"{value!r:.40} → {wrong:.160}")

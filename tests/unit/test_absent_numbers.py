@@ -13,19 +13,8 @@ from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.calibrate.planted import PlantedResult
 from patchclamp.calibrate.trained import Agreement
-from patchclamp.cli import (
-    basis_tables,
-    brains,
-    calibrate_tables,
-    circuit,
-    circuit_evaluate,
-    decompose,
-    patch_tables,
-    tables,
-)
-from patchclamp.cli.circuit_evaluate_tables import show
-from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.output import emit
+from patchclamp.cli.verbs import circuit_evaluate, circuit_find
 from patchclamp.core.circuit import draw_graph, to_document
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph, Node
@@ -41,6 +30,15 @@ from patchclamp.report import draw
 from patchclamp.report.circuit import render as render_circuit
 from patchclamp.report.explanation import render
 from patchclamp.report.size_curve import draw_sizes
+from patchclamp.report.terminal import calibration, dictionary, dictionary_report, patching
+from patchclamp.report.terminal.circuit import show_circuit
+from patchclamp.report.terminal.classes import show_classes
+from patchclamp.report.terminal.contract import show_verdicts
+from patchclamp.report.terminal.explanation import show_explanation
+from patchclamp.report.terminal.faithfulness import show_evaluation
+from patchclamp.report.terminal.graph import show_graph
+from patchclamp.report.terminal.neural import _correlation
+from patchclamp.report.terminal.organism import show_measured
 from patchclamp.subjects.contract.part import Verdict
 
 ROWS = 2
@@ -107,7 +105,7 @@ def found(cat, pairs):
     made = replace(
         one.provenance,
         options={**one.provenance.options, "steps": 3},
-        extra={**one.provenance.extra, "gap": 0.5, "receipt": circuit._receipt_data(one, receipt)},
+        extra={**one.provenance.extra, "gap": 0.5, "receipt": circuit_find._receipt_data(one, receipt)},
     )
     per_case = np.stack([one.values, one.values / 2]).astype(np.float32)
     return replace(one, provenance=made, per_case=per_case)
@@ -117,7 +115,7 @@ def test_an_explained_answer(cat, capsys):
     e = explain(cat, "the old cat", " sat", contrast=" ran", corrupt="the old rabbit", top=3)
 
     def as_table(changed):
-        tables.explanation(changed, "organism:cat")
+        show_explanation(changed, "organism:cat")
 
     check(e, [as_table, lambda changed: emit(changed.to_json())], capsys, absent=[float("nan")])
     check(e.to_json(), [render], capsys)
@@ -128,7 +126,7 @@ def test_a_circuit(found, capsys):
     graph = draw_graph(found, 60)
 
     def as_table(changed):
-        print_circuit(found, changed)
+        show_circuit(found, changed)
 
     check(document, [as_table, lambda changed: render_circuit(changed, graph), emit], capsys)
 
@@ -137,7 +135,7 @@ def test_an_evaluated_circuit(cat, found, pairs, capsys):
     evaluated = evaluate_circuit(cat, found, pairs, seen=True)
     document = circuit_evaluate._document(evaluated, found)
     document["recovery"] = {**vars(Recovery(7, 2, 0.5, 0.75, 0.25, 0.5)), "interval": {"low": 0.25, "high": 0.75}}
-    check(document, [show, draw_sizes, emit], capsys)
+    check(document, [show_evaluation, draw_sizes, emit], capsys)
 
 
 def test_patched_sites(cat, pairs, capsys, monkeypatch):
@@ -148,13 +146,13 @@ def test_patched_sites(cat, pairs, capsys, monkeypatch):
         # A p that is not known is None.
         shown = [*without(every[:ROWS], at, None if at[-1] == "p" else float("nan")), *every[ROWS:]]
         monkeypatch.setattr(Scores, "estimates", lambda _, places, shown=shown: shown[: len(places)])
-        patch_tables.show_patching(whole, ROWS)
+        patching.show(whole, ROWS)
         emit(whole.to_json())
         text = draw(whole) + capsys.readouterr().out
         assert PRINTED.search(text) is None, at
     monkeypatch.undo()
     lost = replace(whole, metric_clean=np.nan, metric_baseline=np.nan)
-    patch_tables.show_patching(lost, ROWS)
+    patching.show(lost, ROWS)
     assert PRINTED.search(draw(lost) + capsys.readouterr().out) is None
 
 
@@ -165,12 +163,12 @@ def test_calibration(capsys):
     ]
     overall = {"integrated_gradients": (0.5, INTERVAL), "random": (0.25, INTERVAL)}
     both = {"rows": rows, "overall": overall}
-    check(both, [lambda x: calibrate_tables.calibration(x["rows"], x["overall"])], capsys, absent=[float("nan")])
-    check(both, [lambda x: calibrate_tables.calibrated_edges(x["rows"], x["overall"])], capsys, absent=[float("nan")])
+    check(both, [lambda x: calibration.show_calibration(x["rows"], x["overall"])], capsys, absent=[float("nan")])
+    check(both, [lambda x: calibration.show_edges(x["rows"], x["overall"])], capsys, absent=[float("nan")])
     two = [{"organism": "cat", "m": 1.0, "alone": [0.5, 0.25], "together": 1.0, "nodes": ["a", "b"]}]
-    check(two, [calibrate_tables.joint], capsys)
+    check(two, [calibration.show_joint], capsys)
     held = [Agreement("cat", "ioi", "integrated_gradients", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
-    check(held, [calibrate_tables.holdings], capsys, absent=[float("nan")])
+    check(held, [calibration.show_holdings], capsys, absent=[float("nan")])
 
 
 def test_dictionaries(capsys):
@@ -180,7 +178,7 @@ def test_dictionaries(capsys):
         for name in ("topk-32", "pca")
     )
     report = Report(rows, score, {"blocks.0.mlp.act": (0.5, 0.1)}, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
-    check(report, [lambda x: basis_tables.report(x, "features")], capsys, absent=[float("nan")])
+    check(report, [lambda x: dictionary_report.show_report(x, "features")], capsys, absent=[float("nan")])
     area = Estimate(0.5, INTERVAL, 4, "AUROC").to_json()
     units = {name: {"unit": "u", "sign": 1, "auroc": area} for name in ("topk", "neurons")}
     concepts = {
@@ -188,9 +186,9 @@ def test_dictionaries(capsys):
         "each": {"plural": {**units, "ahead": {"neurons": area}}},
         "counts": [{"set": "topk", "against": "neurons", "ahead": 1, "behind": 0}],
     }  # fmt: skip
-    check(concepts, [basis_tables.concepts], capsys)
+    check(concepts, [dictionary_report.show_concepts], capsys)
     alike = {"blocks.0.mlp.act": Comparison(3, 0.5, INTERVAL, 0.5, (0.25, 0.5), 0.25)}
-    check(alike, [lambda x: basis_tables.comparison(x, [])], capsys, absent=[float("nan")])
+    check(alike, [lambda x: dictionary_report.show_comparison(x, [])], capsys, absent=[float("nan")])
     facts = {
         "subject": {"slug": "cat", "hash": "0"}, "name": "topk-32", "method": "topk",
         "about": {"seed": 0, "loss": 0.5, "more": {"rate": 0.5}},
@@ -199,24 +197,24 @@ def test_dictionaries(capsys):
              "skip": False, "norm": [0.5, 0.75, 1.0], "hash": "0"},
         ],
     }  # fmt: skip
-    check(facts, [lambda x: basis_tables.info("features", x)], capsys)
+    check(facts, [lambda x: dictionary.show_dictionary("features", x)], capsys)
     made = Namespace(method="topk", name="t", subject={"slug": "cat"}, curves={}, about={})
-    row = {"site": "s", "reads": None, "units": 3, **dict.fromkeys(decompose.SHOWN, 0.5)}
-    check([row], [lambda x: decompose._table(made, x, "out")], capsys)
+    row = {"site": "s", "reads": None, "units": 3, **dict.fromkeys(dictionary.SHOWN, 0.5)}
+    check([row], [lambda x: dictionary.show_decomposition(made, x, "out")], capsys)
     first = {"norm": 0.5, "tokens": 0.25, "unexplained": 0.125, "without": 0.5}
-    check(first, [lambda x: print(*basis_tables.first_lines("s", **x))], capsys, absent=[float("nan")])
-    assert decompose.sparkline([1.0, float("nan"), 2.0]) == decompose.sparkline([1.0, 2.0])
+    check(first, [lambda x: print(*dictionary.first_lines("s", **x))], capsys, absent=[float("nan")])
+    assert dictionary.sparkline([1.0, float("nan"), 2.0]) == dictionary.sparkline([1.0, 2.0])
 
 
 def test_organisms_images_graphs_and_checks(cat, capsys):
     task = {"accuracy": 0.5, "interval": [0.25, 0.75], "corrupted": {"accuracy": 0.5}, "chance": 0.5, "n": 3}
     neuron = {"auroc": 0.75, "interval": [0.5, 1.0], "neuron": "u"}
-    check({"loss": 0.5, "tasks": {"ioi": task}, "neurons": {"plural": neuron}}, [tables.measured], capsys)
+    check({"loss": 0.5, "tasks": {"ioi": task}, "neurons": {"plural": neuron}}, [show_measured], capsys)
     rows = [{"class": 0, "name": "zero", "probability": 0.5, "clamped": 0.25}]
-    check(rows, [lambda x: tables.classes("digits:0", x, ["a=0"], None)], capsys)
+    check(rows, [lambda x: show_classes("digits:0", x, ["a=0"], None)], capsys)
     graph = Graph({"slug": "cat"}, {}, (Node("cat/a", "neuron", 0.5, {"measured": 0.5}),), (), {"p": 0.5})
-    check(graph, [tables.graph, lambda x: json.dumps(x.to_json()["measures"])], capsys, absent=[float("nan")])
+    check(graph, [show_graph, lambda x: json.dumps(x.to_json()["measures"])], capsys, absent=[float("nan")])
     verdicts = [Verdict("equality", 0.5, 1.0, 2.0)]
-    check(verdicts, [lambda x: tables.verdicts(x, "cat", True)], capsys, absent=[float("nan")])
+    check(verdicts, [lambda x: show_verdicts(x, "cat", True)], capsys, absent=[float("nan")])
     facts = {"correlation": {"all": 0.5, "within_groups": 0.25}, "groups": {"a": [0]}}
-    check(facts, [brains._correlation], capsys)
+    check(facts, [_correlation], capsys)

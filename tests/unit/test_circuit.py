@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hand_made import circuit as by_hand
 from patchclamp.ablate.strata import arrange_parts
-from patchclamp.cli.circuit_folder import with_extra
+from patchclamp.cli.verbs.circuit_find import with_extra
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.circuit import PAGE, describe_origin, draw_graph, load_circuit
 from patchclamp.core.disk import hold_folder

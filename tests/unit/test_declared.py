@@ -136,7 +136,7 @@ def test_a_matlab_file_is_counted_as_it_unpacks(tmp_path, monkeypatch):
 def test_hdf5_that_is_large_or_elsewhere_is_refused(tmp_path):
     h5py = pytest.importorskip("h5py", reason="needs h5py, of the extra brains")
 
-    def write_to_stream(name, make):
+    def written(name, make):
         with h5py.File(tmp_path / name, "w") as file:
             make(file)
         return tmp_path / name

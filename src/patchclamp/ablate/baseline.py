@@ -12,6 +12,7 @@ from torch import Tensor
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import same_subject
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Values
 from patchclamp.core.recording import Recording, as_numpy
@@ -200,13 +201,7 @@ def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:
             got=f"damaged or missing: {', '.join(damaged)}",
             remedy="`patchclamp info` checks every piece; survey the text again.",
         )
-    about: Mapping[str, Any] = survey.bundle.manifest.get("subject") or {} if hasattr(survey, "bundle") else {}
-    if about and about.get("hash") != model.hash:
-        raise PatchclampError(
-            expected=f"a survey of this model, {model.name} {model.hash[:12]}",
-            got=f"one of {about.get('slug')} {str(about.get('hash'))[:12]}",
-            remedy="Survey this model.",
-        )
+    same_subject(model, survey, what="a survey", remedy="Survey this model.")
     held: Mapping[str, Any] = survey.sites
     lacking = [site for site in sites if site not in held]
     if lacking:

@@ -15,6 +15,7 @@ from patchclamp.atlas.serve.screens.unit.page import UnitPage, unit_page
 from patchclamp.atlas.store.sqlite_files import DAMAGED
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
+from patchclamp.core.description import Description
 from patchclamp.core.errors import report_damage
 from patchclamp.core.exemplars import Exemplars
 
@@ -104,6 +105,10 @@ class Atlas:
         """
         with report_damage(self.reading.folder, DAMAGED):
             return [pair for part in self.reading.parts[1:] for pair in part_bases(self.reading.rows, part.schema)]
+
+    def descriptions(self) -> list[Description]:
+        """Return every description that its layers hold, with its scores."""
+        return self.reading.descriptions
 
     def graphs(self) -> GraphList:
         """Return the explained answers."""

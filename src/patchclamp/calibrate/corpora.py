@@ -11,7 +11,7 @@ from patchclamp.core.corpus import Corpus
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.organisms import digits, language
 from patchclamp.record import survey_corpus
-from patchclamp.subjects.recordable import is_recordable
+from patchclamp.subjects.recordable import select_recordable
 
 
 def make_corpus(subject: Any) -> Corpus:
@@ -42,7 +42,7 @@ def make_text(name: str, n: int = 60, seed: int = 0) -> Corpus:
 
 def make_exemplars(subject: Any) -> Exemplars:
     """Return what a survey of the small corpus finds for the units of a subject's first activations."""
-    [site, *_] = [one for one in is_recordable(subject, "*") if one.kind.endswith("act")]
+    [site, *_] = [one for one in select_recordable(subject, "*") if one.kind.endswith("act")]
     with TemporaryDirectory() as folder:
         return survey_corpus(subject, make_corpus(subject), site.path, f"{folder}/new").exemplars(site.path)
 

@@ -1,6 +1,6 @@
 """The command line: one subcommand per verb."""
 
 from patchclamp.cli.main import main
-from patchclamp.cli.parser import build_parser
+from patchclamp.cli.verbs import build_parser
 
 __all__ = ["build_parser", "main"]

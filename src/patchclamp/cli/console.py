@@ -1,4 +1,4 @@
-"""Console: standard output and error, on which nobody's text can command the terminal."""
+"""Standard output and error, on which nobody's text can command the terminal."""
 
 import os
 import re
@@ -9,22 +9,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import Any
 
 from patchclamp.core.errors import PatchclampWarning
+from patchclamp.core.plain_text import plain
 
-_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # What tqdm writes, of which transformers' and the hub's bars are: back to the line's beginning, or a line up.
 _BAR = re.compile(r"(\r|(\n|\x1b\[A)*\Z)")
-
-
-def plain(text: str) -> str:
-    r"""Write out control characters and marks that turn the direction of text; newlines and tabs stay.
-
-    The spelling is JSON's, so that a JSON document means the same afterwards.
-
-    Example:
-        >>> print(plain("\x1b]0;title\x07 a" + chr(0x202E) + "b"))
-        \u001b]0;title\u0007 a\u202eb
-    """
-    return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class PlainStream:
@@ -86,8 +74,3 @@ def plain_streams() -> Iterator[None]:
             yield
         finally:
             sys.stdout, sys.stderr, warnings.showwarning = before
-
-
-def terminal_of(stream: Any) -> Any:
-    """Return the stream that rich may send its colours to; what it prints, its console has made plain."""
-    return getattr(stream, "bare", stream)

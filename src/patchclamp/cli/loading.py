@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.output import log
-from patchclamp.cli.progress import human_s
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.plain_numbers import human_s
 
 BOTH = 3
 """Tokens that are listed on each side of a metric."""
@@ -208,3 +208,92 @@ def note_unknown(model: Any, shown: Any) -> None:
     if words := model.unknown_words(shown):
         token = model.tokenizer.bare.unk_token
         log(f"note: the vocabulary lacks {', '.join(map(repr, words))}, and reads {token} instead")
+
+
+def load_recording(folder: str, site: str) -> Any:
+    """Return a recording in memory: the site that is named, or all of them."""
+    from patchclamp.core.recording import StoredRecording
+
+    recording = StoredRecording(folder)
+    if broken := recording.bundle.find_damaged():
+        raise Damaged(
+            expected=f"the pieces of {folder} as they were committed",
+            got=f"damaged or missing: {', '.join(broken[:8])}",
+            remedy="Restore them from a copy, or record again.",
+        )
+    return recording.load([site] if site else None)
+
+
+def read_blocks(rule: str) -> tuple[int, int]:
+    """Read --split: the folds, and the gap beside each."""
+    name, *numbers = rule.split(":")
+    if name == "blocks" and 1 <= len(numbers) <= 2 and all(one.isascii() and one.isdigit() for one in numbers):
+        folds, gap = int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 0
+        if 2 <= folds < 10**6 and gap < 10**9:
+            return folds, gap
+    raise PatchclampError(
+        expected="--split blocks:FOLDS or blocks:FOLDS:GAP, with at least 2 folds",
+        got=repr(rule),
+        remedy="For example blocks:5:2.",
+    )
+
+
+def read_lines(path: str) -> list[str]:
+    """Return the lines of a UTF-8 text file that are not empty.
+
+    Raises:
+        PatchclampError: no such file, no text, or nothing in it.
+    """
+    try:
+        lines = [line.rstrip("\r") for line in Path(path).read_bytes().decode("utf-8").split("\n")]
+    except (OSError, ValueError) as problem:
+        raise PatchclampError(
+            expected="a UTF-8 text file, one text a line", got=f"{path}: {problem}"[:200], remedy="Check the path."
+        ) from problem
+    kept = [line for line in lines if line.strip()]
+    if not kept:
+        raise PatchclampError(expected="at least one line of text", got=f"none in {path}", remedy="Write some.")
+    return kept
+
+
+BRAIN_OPTIONS = ("variable", "axes", "rate", "duration", "bin", "measure", "labels")
+"""Options that only the file of a recorded brain has."""
+
+
+def open_brain(options: Namespace, path: str) -> Any:
+    """Return the recording that the options describe."""
+    from patchclamp.subjects.neural_layout import load_recording
+
+    return load_recording(
+        path, variable=options.variable, axes=options.axes, rate=options.rate, duration=options.duration,
+        bin=options.bin, measure=options.measure, labels=options.labels,
+    )  # fmt: skip
+
+
+def refuse_brain_options(options: Namespace, what: str) -> None:
+    """Refuse options of a recorded brain for what is none; a list of them is in the help of info and survey.
+
+    Raises:
+        PatchclampError: names the options.
+    """
+    given = [f"--{name}" for name in BRAIN_OPTIONS if getattr(options, name) is not None]
+    if given:
+        raise PatchclampError(
+            expected="the file of a recorded brain (.csv, .mat, .nwb, .npy, .npz), which alone has these options",
+            got=f"{what!r} with {', '.join(given)}",
+            remedy=f"Leave {', '.join(given)} out, or name the recording's file.",
+        )
+
+
+def open_features(options: Namespace, folder: str, name: str | None = None) -> Any:
+    """Return a dictionary, this or another library's, with what the options say of it."""
+    from patchclamp.decompose.layouts import open_dictionary
+
+    given = {each: getattr(options, each, None) for each in ("site", "reads", "center", "prepend_bos")}
+    return open_dictionary(folder, name=name, **given)
+
+
+def print_assumed(found: Any) -> None:
+    """Print on standard error what a folder does not say of its input, and what is assumed instead."""
+    for line in found.about.get("assumed") or ():
+        log(f"note: {line}")

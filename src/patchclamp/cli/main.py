@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from patchclamp.cli.console import plain_streams
 from patchclamp.cli.interrupts import INTERRUPTS
 from patchclamp.cli.output import TRACE, as_error, is_unread, report_error, silence
-from patchclamp.cli.parser import build_parser
+from patchclamp.cli.verbs import build_parser, find_verb
 from patchclamp.core.errors import PatchclampError
 
 
@@ -68,9 +68,9 @@ def _run(words: list[str]) -> int:
     if options.verb is None:
         build_parser().print_help()
         return 0
-    from patchclamp.cli import commands, loading
+    from patchclamp.cli import loading
 
     options.words = words
     loading.check_files(options)
     loading.state_loading(options)
-    return int(getattr(commands, options.verb)(options))
+    return int(find_verb(options.verb).run(options))

@@ -14,7 +14,8 @@ from patchclamp.core.options import describe_value, read_text
 class MethodParser(Parser):
     """A verb's parser whose further options are those of the method that --method names.
 
-    Where none is named, and in ``--help``, they are those of the verb's default method.
+    Where none is named, and in ``--help``, they are those of the verb's default method. A verb that calls no ``use``
+    runs no methods of a room, and has its own options alone.
     """
 
     room = ""
@@ -52,6 +53,8 @@ class MethodParser(Parser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Add the options of the method that the words name, then parse them."""
         words = list(args or ())
+        if not self.room:
+            return super().parse_known_args(words, namespace)
         self._add(_named(words) or self.default)
         found, rest = super().parse_known_args(words, namespace)
         self._refuse_others(rest)

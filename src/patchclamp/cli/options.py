@@ -41,7 +41,22 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-def add_prepend_bos(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: Parser, *, text: bool = True) -> None:
+    """Add the model, and what says how it is loaded; ``text`` for what shows text to it."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    add_loading(parser, text=text)
+    add_seed(parser)
+
+
+def add_loading(parser: Parser, *, text: bool = True) -> None:
+    """Add what says how a model is loaded."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
+    if text:
+        add_prepend_bos(parser)
+
+
+def add_prepend_bos(parser: Parser) -> None:
     """Add the option of every command that shows text to a model."""
     parser.add_argument(
         "--prepend-bos",
@@ -50,18 +65,161 @@ def add_prepend_bos(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def verb(verbs: Any, name: str, summary: str, example: str, *, model: bool = True, text: bool = True) -> Parser:
-    """Return the parser of a command, with the options that all have, and those of all that load a model."""
-    made: Parser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
-    if model:
-        made.add_argument("model", metavar="MODEL", help=MODEL)
-        made.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
-        made.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
-        made.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
-        if text:
-            add_prepend_bos(made)
-    made.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    return made
+def add_seed(parser: Parser, what: str = "of everything random") -> None:
+    """Add --seed."""
+    parser.add_argument("--seed", type=seed, default=0, help=f"{what} (default: 0)")
+
+
+def add_out(parser: Parser) -> None:
+    """Add the --out of verbs that keep one noun in a folder."""
+    parser.add_argument("--out", metavar="DIR", help="a new or empty folder to keep the result in")
+
+
+def add_report(parser: Parser) -> None:
+    """Add --report."""
+    parser.add_argument("--report", metavar="FILE", help="write a page to look at, as one HTML file")
+
+
+def add_basis(parser: Parser) -> None:
+    """Add --basis, which may be repeated."""
+    parser.add_argument("--basis", action="append", default=[], metavar="DIR", help=BASIS)
+
+
+def add_controls(parser: Parser, what: str, *, least: int = 1) -> None:
+    """Add --controls, the number of random sets."""
+    parser.add_argument("--controls", type=int, default=99, metavar="N", help=f"{what} (default: 99, least: {least})")
+
+
+def add_shown(parser: Parser, *, required: bool = True) -> None:
+    """Add text or images, where to record, and how text is cut."""
+    shown = parser.add_mutually_exclusive_group(required=required)
+    shown.add_argument("--text", metavar="FILE", help="a UTF-8 text file")
+    shown.add_argument(
+        "--images",
+        metavar="PATH",
+        help="an image, a folder of images, an npz or npy file, or digits; PATH:0:100 for some",
+    )
+    parser.add_argument("--max-images", type=int, metavar="N", help="stop after N images (default: all of them)")
+    parser.add_argument(
+        "--sites", required=required, metavar="PATTERN", help="site paths or patterns, joined by commas"
+    )
+    add_cutting(parser)
+
+
+def add_cutting(parser: Parser, *, whole: bool = False) -> None:
+    """Add how text is cut into stimuli; ``whole`` where the model's context decides."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    # An atlas is of a whole model, so its context decides; elsewhere one number means the same for every model.
+    shorter = ", or the model's context where that is shorter" if whole else ""
+    parser.add_argument(
+        "--window",
+        type=int,
+        default=None if whole else 128,
+        metavar="N",
+        help=f"tokens per stimulus (default: 128{shorter})",
+    )
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: the whole text)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="stimuli per forward pass (default: 8)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="put each line (words, or a JSON list of messages) through the chat template",
+    )
+    parser.add_argument(
+        "--no-bos", action="store_true", help="do not begin and end windows as the tokenizer's texts do"
+    )
+    add_skip_first(parser)
+
+
+def add_skip_first(parser: Parser) -> None:
+    """Add --skip-first."""
+    parser.add_argument(
+        "--skip-first",
+        type=int,
+        default=0,
+        metavar="N",
+        help="count nothing of each window's first N tokens, the tokenizer's own beginning among them (default: 0)",
+    )
+
+
+def add_brain(parser: Parser) -> None:
+    """Add what a recorded brain's file does not say."""
+    group = parser.add_argument_group("a file of a recorded brain (.csv, .mat, .nwb, .npy, .npz)")
+    group.add_argument("--variable", action="append", metavar="NAME", help="which variable or column; repeat for more")
+    group.add_argument("--axes", metavar="AXES", help="names of its axes, such as trial,time or time,unit")
+    group.add_argument("--rate", type=float, metavar="HZ", help="samples per second, where the file does not say")
+    group.add_argument("--duration", type=float, metavar="S", help="seconds of a trial, instead of --rate")
+    group.add_argument("--bin", type=float, metavar="S", help="seconds per bin, to count event times in")
+    group.add_argument("--measure", metavar="UNIT", help="unit of measure, where the file does not say (a.u.)")
+    group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
+
+
+def add_pairs(parser: Parser, among: Any = None) -> None:
+    """Add what says which pairs; ``among`` is the group of those options of which --pairs is one."""
+    (among or parser).add_argument(
+        "--pairs",
+        required=among is None,
+        metavar="PAIRS",
+        help="a CSV or JSONL file, task:NAME or task:NAME/train of a language organism, or planted",
+    )
+    parser.add_argument("--layout", metavar="NAME", help="of the file: ioi, greater-than or agreement (default: found)")
+    parser.add_argument(
+        "--n",
+        type=int,
+        metavar="N",
+        help="take N pairs, set aside ones among them (default: all of a file, 64 of a task)",
+    )
+    parser.add_argument("--chat", action="store_true", help=CHAT)
+
+
+def add_clamps(parser: Parser, *, where: str) -> None:
+    """Add --clamp and --at; ``where`` says what --at takes."""
+    parser.add_argument(
+        "--clamp",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a unit (KEY+=V adds, KEY*=V scales, KEY=ablate silences; ' @ 5:9,+0:' after it says where); repeat",
+    )
+    add_at(parser, where)
+
+
+def add_at(parser: Parser, where: str) -> None:
+    """Add --at."""
+    parser.add_argument("--at", action="append", metavar="WHERE", help=f"{where}; repeat (default: everywhere)")
+
+
+def add_split(parser: Parser) -> None:
+    """Add --split."""
+    parser.add_argument(
+        "--split",
+        default="blocks:5",
+        metavar="RULE",
+        help="blocks:FOLDS, or blocks:FOLDS:GAP with stimuli left out beside each block (default: blocks:5)",
+    )
+
+
+def add_dictionary(parser: Parser, *names: str) -> None:
+    """Add folders of features, this or another library's."""
+    for name in names:
+        parser.add_argument(
+            name,
+            metavar="DIR",
+            help="what decompose wrote, or a folder of SAELens, sparsify or Gemma Scope; also owner/repository/folder "
+            "on the hub",
+        )
+
+
+def add_conditions(parser: Any) -> None:
+    """Add what a folder of features may not say of itself."""
+    parser.add_argument("--site", metavar="SITE", help="the site that it writes, where the folder does not tell")
+    parser.add_argument("--reads", metavar="SITE", help="the site that a transcoder reads, where it does not tell")
+    for option, what_it_says in (
+        ("--center", "the stream that it was trained on was centred (center_writing_weights): take the mean off"),
+        ("--prepend-bos", "the texts that it was trained on began with a BOS token"),
+    ):
+        parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=f"{what_it_says}, or not")
 
 
 def integer(text: str) -> int:

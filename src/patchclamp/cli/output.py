@@ -4,15 +4,20 @@ import argparse
 import json
 import os
 import select
+import shlex
 import sys
+import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.interrupts import INTERRUPTS
 from patchclamp.cli.method_options import find_card
 from patchclamp.cli.options import Parser
-from patchclamp.core.errors import PatchclampError, lacks_memory
+from patchclamp.core.errors import Damaged, PatchclampError, lacks_memory
 
 TRACE = "PATCHCLAMP_TRACEBACK"
 SMALLER = {
@@ -27,6 +32,11 @@ SMALLER = {
     "--dtype": "--dtype bfloat16",
 }
 """What takes less memory, by the option or argument that a command must have for it."""
+
+KEPT = ("manifest.json", "config.json", "basis.json", "atlas.json")
+"""A folder with one of these is a model's, or one that patchclamp wrote: no file in it is replaced."""
+ENDINGS = {"--report": (".html", ".htm"), "--out": (".json",)}
+"""How the name of a file ends that an option may replace."""
 
 
 def memory_remedy(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
@@ -168,3 +178,170 @@ def is_unread(stream: Any) -> bool:
 def silence(stream: Any) -> None:
     """Let what is left in a stream's buffer go nowhere, so that leaving Python does not complain about it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def is_kept(folder: Path) -> bool:
+    """Say whether a folder holds a model, or what patchclamp wrote."""
+    return any((folder / name).exists() for name in KEPT)
+
+
+def _is_graph(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b"patchclamp-graph" in file.read(400)
+    except OSError:
+        return False
+
+
+def check_writable(name: str, option: str) -> None:
+    """Refuse, before anything is computed, a file that cannot be written, or that holds something else."""
+    path = Path(name)
+    own = path.name in KEPT or (path.suffix == ".json" and is_kept(path.absolute().parent) and not _is_graph(path))
+    if path.is_file() and (own or path.suffix.lower() not in ENDINGS[option]):
+        raise PatchclampError(
+            expected=f"a new name for {option}, or an earlier file of its kind ({', '.join(ENDINGS[option])})",
+            got=f"{name}, which is there and holds something else",
+            remedy="Choose another name or folder.",
+        )
+    whole = (
+        name and not name.endswith("/") and path.absolute().parent.is_dir() and (path.is_file() or not path.exists())
+    )
+    try:
+        if whole:
+            with tempfile.TemporaryFile(dir=path.absolute().parent):
+                return
+    except OSError:
+        pass
+    raise PatchclampError(
+        expected="a file to write, in a folder that exists and can be written to",
+        got=repr(name),
+        remedy=f"Give another {option}.",
+    )
+
+
+def refuse_out(options: Namespace) -> None:
+    """Refuse an occupied --out, a --report that cannot be written and a negative --top before any work."""
+    from patchclamp.core.disk import refuse_occupied
+
+    if getattr(options, "out", None) is not None:
+        refuse_occupied(Path(options.out))
+    if getattr(options, "report", None) is not None:
+        check_writable(options.report, "--report")
+    if getattr(options, "top", 0) < 0:
+        raise PatchclampError(expected="at least 0 to list", got=str(options.top), remedy="Give another --top.")
+
+
+def finish(options: Namespace, noun: Any) -> int:
+    """Keep the noun where --out says, draw it where --report says, and show it."""
+    from patchclamp.report.terminal import show
+
+    out, report, outputs = getattr(options, "out", None), getattr(options, "report", None), Outputs()
+    if out is not None:
+        noun.save(out)
+    if report is not None:
+        from patchclamp.report import save_report
+
+        with outputs.attempt("the report"):
+            save_report(noun, report, command=shlex.join(["patchclamp", *options.words]))
+            log(f"report written to {report}")
+    if options.json:
+        emit({"out": out, **noun.to_json(getattr(options, "top", 20))})
+        return outputs.code
+    show(noun, getattr(options, "top", 20))
+    if out is not None:
+        log(f"kept in {out}")
+    return outputs.code
+
+
+def show_bundle(bundle: Any, options: Namespace) -> int:
+    """Show what a folder of pieces holds, and refuse a damaged one.
+
+    Raises:
+        Damaged: pieces that are not as they were committed.
+    """
+    from patchclamp.core.recording import check_shapes
+    from patchclamp.report.terminal import bundle as terminal
+
+    damaged = bundle.find_damaged()
+    if not damaged:
+        check_shapes(bundle)
+    if options.json and not damaged:
+        emit(terminal.describe_bundle(bundle))
+    elif not options.json:
+        terminal.show_bundle(bundle)
+        if bundle.manifest["kind"] == "survey" and bundle.whole and not damaged:
+            from patchclamp.core.survey import StoredSurvey
+            from patchclamp.report.terminal.survey import show_statistics
+
+            show_statistics(StoredSurvey(bundle.path))
+    if damaged:
+        raise Damaged(
+            expected=f"the pieces of {bundle.path} as they were committed",
+            got=f"damaged or missing: {', '.join(damaged[:8])}",
+            remedy="Restore them from a copy, or record again; the other pieces are whole.",
+        )
+    return 0
+
+
+def print_atlas(path: str, as_json: bool) -> int:
+    """Show what an atlas holds."""
+    from patchclamp.atlas.atlas import open_atlas
+    from patchclamp.report.terminal.atlas import show_atlas
+
+    page = open_atlas(path).page()
+    emit(asdict(page)) if as_json else show_atlas(page)
+    return 0
+
+
+LAYER_OPTIONS = ("model", "target", "contrast", "corrupt", "baseline", "method", "level", "basis", "top")
+"""Options that an atlas keeps with a layer."""
+
+
+def refuse_if_unwritable(path: str, model: Any) -> None:
+    """Refuse, before anything is computed, an atlas that an explained answer cannot be added to.
+
+    Raises:
+        PatchclampError: no atlas there, one of another model, or a folder that cannot be written.
+    """
+    import tempfile
+
+    from patchclamp.atlas.atlas import open_atlas
+
+    subject = open_atlas(path).page().subject
+    if subject.hash != model.hash:
+        raise PatchclampError(
+            expected=f"an atlas of {model.name}, the model that is explained",
+            got=f"{path}, of {subject.slug} with other weights",
+            remedy="Bake an atlas of this model, or leave --atlas out.",
+        )
+    try:
+        layers = Path(path) / "layers"
+        layers.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=layers):
+            return
+    except OSError as problem:
+        raise PatchclampError(
+            expected="an atlas that layers can be added to",
+            got=f"{path}: {problem.strerror}",
+            remedy="Check the folder's permissions.",
+        ) from problem
+
+
+def add_graph(
+    path: str, graph: Any, options: Namespace, began: str, duration_s: float, *, verb: str = "explain", log: str = ""
+) -> str:
+    """Add an explained answer to an atlas and return the layer's id."""
+    from patchclamp.atlas.store.layers import write_graph
+    from patchclamp.atlas.store.provenance import Run, host, versions
+
+    command = shlex.join(["patchclamp", *options.words])
+    run = Run(
+        verb=verb, command=command, made=f"the graph of {options.target!r} after {options.prompt!r}"[:200],
+        began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
+        seeds={"seed": options.seed}, hashes={"model": str(graph.subject.get("hash", ""))},
+        options={
+            name: str(value) for name in LAYER_OPTIONS if (value := getattr(options, name, None)) not in (None, [])
+        },
+        log=(f"{len(graph.nodes)} nodes{log}",), rebuild=command + "\n",
+    )  # fmt: skip
+    return write_graph(path, graph, run=run)

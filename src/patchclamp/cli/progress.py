@@ -5,6 +5,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from patchclamp.core.plain_numbers import human_s
+
 QUIET_S = 2.0
 LINE_S = 10.0
 
@@ -23,14 +25,16 @@ class Meter:
         self.began = time.monotonic()
         self.last = self.since = self.began
         self.first: int | None = None
+        self.done = 0
         self.bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         """Note that ``done`` of ``total`` are through."""
         now = time.monotonic()
-        if self.first is None:
-            # Time left is told from here on: what went before (loading, writing text) was other work.
+        if self.first is None or done < self.done:
+            # Time left is counted from here on: what went before (loading, another stage) was other work.
             self.first, self.since = done, now
+        self.done = done
         if now - self.began < QUIET_S:
             return
         if sys.stderr.isatty():
@@ -44,8 +48,8 @@ class Meter:
     def _draw(self, done: int, total: int) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        from patchclamp.cli.console import terminal_of
-        from patchclamp.cli.terminal import PlainConsole
+        from patchclamp.core.plain_text import terminal_of
+        from patchclamp.report.terminal.table import PlainConsole
 
         if self.bar is None:
             columns = (
@@ -74,31 +78,3 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
-
-
-def human_bytes(n: float | int) -> str:
-    """Return bytes as people write them: ``1.3 GB``.
-
-    Example:
-        >>> human_bytes(1.3e9)
-        '1.3 GB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000 or unit == "GB":
-            break
-        n /= 1000
-    return f"{n:.0f} {unit}" if unit in ("B", "kB") or n >= 100 else f"{n:.1f} {unit}"
-
-
-def human_s(seconds: float) -> str:
-    """Return seconds as people say them: ``2 min 5 s``.
-
-    Example:
-        >>> human_s(125.0)
-        '2 min 5 s'
-    """
-    if seconds < 1:
-        return "under 1 s"
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, s = divmod(rest, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {s} s" if minutes else f"{s} s"

@@ -42,6 +42,8 @@ def edit(
     Raises:
         PatchclampError: an unknown method or option, or a recording of another subject.
 
+    Source: see the methods' cards.
+
     Cost: stated by the method's card.
     """
     chosen = find_method(method or find_default("edit", "control"), "control")

@@ -39,7 +39,15 @@ def steer(
     Raises:
         PatchclampError: an unknown method or option, or a task without the labels that it needs.
 
+    Source: see the methods' cards.
+
     Cost: stated by the method's card.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of_labels({"cat": ["the old cat", "the cat"], "dog": ["the old dog", "the dog"]})
+        >>> steer(load("organism:cat"), task, wanted="cat", sites="blocks.0.resid_out").site
+        'blocks.0.resid_out'
     """
     chosen = find_method(method or find_default("steer", "control"), "control")
     basis: Basis = chosen(subject, task, seed=seed, progress=progress, **options)

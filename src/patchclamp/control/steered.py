@@ -102,7 +102,17 @@ def continue_steered(
         PatchclampError: no site or direction of that number, no room to continue, a strength at which answers are not
             finite, or a budget that no strength reaches.
 
+    Source: 2308.10248 and 2312.06681 steer this way; the projection and the random directions are ours.
+
     Cost: 2 + (2 + n_random) · n continuations, a forward pass over each, and 20 · n more for the default strength.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> import numpy as np
+        >>> up = Basis("up", "directions", decoder=np.eye(16)[:1], site="blocks.0.mlp.act")
+        >>> text = continue_steered(load("organism:cat"), up, "the old cat", 5.0, n=2, n_random=2, max_new_tokens=2)
+        >>> text.strength
+        5.0
     """
     found = measure_steered(
         subject,

@@ -85,7 +85,19 @@ def measure_steering(
     Raises:
         PatchclampError: no site or direction of that number, or prompts that do not leave room to continue.
 
+    Source: 2312.06681 measures labels by strength; the random directions are ours.
+
     Cost: (1 + n_random) · strengths · prompts continuations, and a forward pass over those of the direction itself.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> up = Basis("up", "directions", decoder=np.eye(16)[:1], site="blocks.0.mlp.act")
+        >>> prompts = Task.of("the old cat", " sat")
+        >>> curve = measure_steering(
+        ...     load("organism:cat"), up, prompts, "sat", str.strip, strengths=[0.0, 1.0], n_random=2, max_new_tokens=1
+        ... )
+        >>> curve.strengths
+        (0.0, 1.0)
     """
     push(basis, 0.0, unit=unit)
     if strengths is None:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import numpy as np
-
 from patchclamp.core.errors import PatchclampError
 
 Target = TypeVar("Target")
@@ -53,8 +51,8 @@ def checked(target: Target) -> Target:
 
     A whole number is no bool and no float and has 64 bits, text is no list, and an unknown, missing or surplus argument
     is named. Where a list or a tuple is annotated an array is refused, and a list is made the tuple that it stands for.
-    A path is one that a file system can have. A function takes no NaN; an object may hold one, as what was measured.
-    Annotations are read at the first call; what has none, or ``Any``, is not looked at.
+    A path is one that a file system can have. A function takes no NaN; an object and its methods may, as what was
+    measured. Annotations are read at the first call; what has none, or ``Any``, is not looked at.
 
     Args:
         target: a function, or a class (outside ``dataclass``, which makes the constructor).
@@ -73,12 +71,12 @@ def checked(target: Target) -> Target:
         for name, member in list(vars(target).items()):
             kind = type(member)
             if kind in (classmethod, staticmethod) and not name.startswith("_"):
-                setattr(target, name, kind(_checked(member.__func__, f"{target.__name__}.{name}")))
+                setattr(target, name, kind(_checked(member.__func__, f"{target.__name__}.{name}", nan=True)))
             elif isinstance(member, types.FunctionType) and (
                 name in ("__init__", "__getitem__") or not name.startswith("_")
             ):
                 label = target.__name__ if name == "__init__" else f"{target.__name__}.{name}"
-                setattr(target, name, _checked(member, label, nan=name == "__init__"))
+                setattr(target, name, _checked(member, label, nan=True))
         return target
     return typing.cast(Target, _checked(typing.cast(Callable[..., Any], target), getattr(target, "__name__", "")))
 
@@ -169,7 +167,7 @@ def _remedy(rule: _Rule, value: Any, label: str) -> str:
     instead = getattr(type(value), "instead", None)
     if isinstance(instead, str):
         return instead
-    if isinstance(value, _TRUTHS):
+    if _is_truth(value):
         return "True and False are no numbers here: give the number itself."
     if isinstance(value, str) and "path" in rule.words and not _names_a_place(value):
         return f"A name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH:,}, and no byte is 0."
@@ -206,17 +204,24 @@ def _rule_of(fn: Callable[..., Any], hint: Any, default: Any = _NOTHING, *, nan:
     return _Rule(lambda v: v is default or rule.fits(v), rule.words, rule.tuple)
 
 
-_INTEGERS, _NUMBERS, _TRUTHS = (int, np.integer), (int, float, np.integer, np.floating), (bool, np.bool_)
+def _is_scalar(value: Any, kinds: str) -> bool:
+    """Return whether a value is a scalar of numpy of some kinds; numpy itself takes long to import."""
+    made = any(base.__module__ == "numpy" and base.__name__ == "generic" for base in type(value).__mro__)
+    return made and value.dtype.kind in kinds
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or _is_scalar(value, "b")
 
 
 def _is_whole(value: Any) -> bool:
     if type(value) is int:
         return -_WHOLE <= value < _WHOLE
-    return isinstance(value, _INTEGERS) and not isinstance(value, bool)
+    return (isinstance(value, int) and not isinstance(value, bool)) or _is_scalar(value, "iu")
 
 
 def _may_be_nan(value: Any) -> bool:
-    return type(value) is float or isinstance(value, np.floating) or _is_whole(value)
+    return type(value) is float or _is_scalar(value, "f") or _is_whole(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -238,7 +243,7 @@ def _names_a_place(path: str) -> bool:
 _PLAIN: Mapping[Any, _Rule] = {
     type(None): _Rule(lambda v: v is None, "None"),
     None: _Rule(lambda v: v is None, "None"),
-    bool: _Rule(lambda v: isinstance(v, _TRUTHS), "True or False"),
+    bool: _Rule(_is_truth, "True or False"),
     int: _Rule(_is_whole, "a whole number"),
     float: _Rule(_is_number, "a number"),
     str: _Rule(lambda v: isinstance(v, str), "text"),
@@ -383,13 +388,13 @@ def _array(hint: Any) -> _Rule | None:
         return None
     fixed = len(text.split()) if "*" not in text and "..." not in text else None
     names = tuple(map(str, hint.dtypes)) if isinstance(hint.dtypes, list | tuple) else ()
-    kinds = None
-    if names and array is np.ndarray:
+    kinds, of_numpy = None, (array.__module__, array.__name__) == ("numpy", "ndarray")
+    if names and of_numpy:
         if all(name.startswith(("int", "uint")) for name in names):
             kinds = "iu"
         elif all(name.startswith(("float", "bfloat")) for name in names):
             kinds = "biufV"  # V is ml_dtypes' bfloat16
-    spelt = names if array is not np.ndarray else ()
+    spelt = () if of_numpy else names
 
     def fits(v: Any) -> bool:
         right = type(v) is array or isinstance(v, array)

@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,8 @@ from patchclamp.core.errors import PatchclampError
 Value = TypeVar("Value")
 _SHOWN = 40
 """Choices that an error lists, at most."""
+OF_THIS_MODEL = "Name the model that it was made on, or decompose this one."
+"""What to do about a dictionary of another model."""
 _DEEPEST = 50
 """Levels of lists and mappings in one another; JSON's reader gives up at some thousand."""
 
@@ -83,6 +85,29 @@ def at_least(name: str, value: Value, low: float, *, remedy: str = "") -> Value:
     raise PatchclampError(
         expected=f"{name} of at least {bound}", got=shorten(value), remedy=remedy or f"Give {bound} or more."
     )
+
+
+def within(name: str, value: Value, low: int, high: int, *, remedy: str = "Count from 0.") -> Value:
+    """Return a whole number that lies between two bounds; refuse any other value.
+
+    Args:
+        name: what the number is, with its article: ``a place``.
+        value: what was given.
+        low: the least number that is allowed.
+        high: the largest one.
+        remedy: what to do.
+
+    Raises:
+        PatchclampError: another number, True or False, or no whole number.
+
+    Example:
+        >>> within("a stimulus", 3, 0, 2)
+        Traceback (most recent call last):
+        patchclamp.core.errors.PatchclampError: expected a stimulus from 0 to 2; got 3. Count from 0.
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) <= high:
+        return value
+    raise PatchclampError(expected=f"{name} from {low:,} to {high:,}", got=shorten(value), remedy=remedy)
 
 
 def subject_of(artefact: Any) -> tuple[str, str]:

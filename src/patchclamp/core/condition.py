@@ -1,5 +1,6 @@
 """Where a change acts, decided in the run by a unit's activation or by a score along a direction."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,11 +51,8 @@ class When:
         fits = (self.unit is None) != (direction is None) and (
             direction is None or (direction.ndim == 1 and direction.dtype.kind in "biuf" and direction.size > 0)
         )
-        if (
-            not fits
-            or not thresholds
-            or not np.isfinite([*thresholds, *([] if direction is None else direction)]).all()
-        ):
+        finite = all(map(math.isfinite, thresholds)) and (not fits or direction is None or np.isfinite(direction).all())
+        if not fits or not thresholds or not finite:
             raise PatchclampError(
                 expected="a unit or a direction (one vector), and above=, below= or both, all of them finite",
                 got=f"unit {self.unit}, {'a' if direction is not None else 'no'} direction, above {self.above}, "
@@ -99,6 +97,9 @@ class When:
 
 def _vector(direction: Any) -> np.ndarray:
     """Return a direction as float32 or wider numbers."""
-    array = np.asarray(as_numpy(direction) if hasattr(direction, "detach") else direction)
+    try:
+        array = np.asarray(as_numpy(direction) if hasattr(direction, "detach") else direction)
+    except ValueError:  # a ragged list
+        return np.zeros(0, dtype=object)
     # Kind V is ml_dtypes' bfloat16.
     return array.astype(np.float32) if array.dtype.kind == "V" else array

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import within
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import canonical
@@ -158,7 +159,5 @@ def check_counts(counts: Mapping[str, int | None]) -> None:
         PatchclampError: names the option.
     """
     for name, value in counts.items():
-        if value is not None and not 1 <= value <= LARGEST:
-            raise PatchclampError(
-                expected=f"{name} from 1 to {LARGEST}", got=str(value), remedy="Give a number in that range."
-            )
+        if value is not None:
+            within(name, value, 1, LARGEST, remedy="Give a number in that range.")

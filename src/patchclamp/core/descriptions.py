@@ -10,10 +10,12 @@ from jaxtyping import Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.checks import one_of
 from patchclamp.core.description import Description
 from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
+from patchclamp.core.json_text import read_word
 from patchclamp.core.keys import UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
@@ -98,12 +100,7 @@ class Descriptions:
         Raises:
             PatchclampError: no such measure.
         """
-        if measure not in self.measures:
-            raise PatchclampError(
-                expected=f"a measure among {', '.join(self.measures) or 'none'}",
-                got=repr(measure),
-                remedy="Choose one of them.",
-            )
+        one_of("measure", measure, self.measures)
         values = self.measures[measure]
         return np.argsort(np.where(np.isnan(values), np.inf, -values), kind="stable")
 
@@ -169,15 +166,15 @@ class Descriptions:
         index = read_index(data["index"], None)
         if not isinstance(index, UnitIndex):
             raise ValueError("an index of edges")
-        measures = {str(name): columns[f"measure-{i}"] for i, name in enumerate(data["measures"])}
-        words = [str(word) for word in data["vocabulary"]]
+        measures = {read_word(name): columns[f"measure-{i}"] for i, name in enumerate(data["measures"])}
+        words = [read_word(word) for word in data["vocabulary"]]
         return cls(
             index,
             columns["terms"],
             columns["weights"],
             words,
-            str(data["author"]),
-            str(data["unit_of_measure"]),
+            read_word(data["author"]),
+            read_word(data["unit_of_measure"]),
             measures,
             Provenance.from_json(data["provenance"]),
         )

@@ -13,6 +13,7 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.json_text import read_word
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 
@@ -135,9 +136,12 @@ class Edit:
     @classmethod
     def _of(cls, bundle: Bundle) -> "Edit":
         manifest, arrays = bundle.manifest, bundle.read("deltas")
-        deltas = {str(name): arrays[str(i)] for i, name in enumerate(manifest["names"])}
+        deltas = {read_word(name): arrays[str(i)] for i, name in enumerate(manifest["names"])}
         edit = cls(
-            deltas, str(manifest["before"]), str(manifest["claim"]), Provenance.from_json(manifest["provenance"])
+            deltas,
+            read_word(manifest["before"]),
+            read_word(manifest["claim"]),
+            Provenance.from_json(manifest["provenance"]),
         )
         if edit.after != manifest["after"]:
             raise ValueError("its hash is another")

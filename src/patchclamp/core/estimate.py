@@ -97,8 +97,11 @@ class Estimate:
 
         def interval(low: str, high: str, method: str) -> Interval | None:
             if data[method] is None:
+                if data[low] is not None or data[high] is not None:
+                    raise ValueError(f"{low} and {high} of no {method}")
                 return None
-            return Interval(number_or_nan(low), number_or_nan(high), number("level") or 0.95, read_word(data[method]))
+            level = 0.95 if data["level"] is None and data["interval"] is None else read_number(data["level"])
+            return Interval(number_or_nan(low), number_or_nan(high), level, read_word(data[method]))
 
         with report_damage("an estimate", "Measure it again."):
             return cls(

@@ -12,9 +12,11 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.checks import one_of
 from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
+from patchclamp.core.json_text import read_word
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.site import Site
@@ -158,8 +160,7 @@ class Exemplars:
         Returns:
             Exemplars: sorted by unit; those of one unit in the order given.
         """
-        if kind not in KINDS:
-            raise PatchclampError(expected=f"a kind among {', '.join(KINDS)}", got=kind, remedy="Choose one of these.")
+        one_of("kind", kind, KINDS)
         columns: dict[str, Any] = {
             "unit": np.asarray(unit, dtype=np.int32),
             "kind": np.full(len(unit), KINDS.index(kind), dtype=np.int8),
@@ -349,7 +350,7 @@ class Exemplars:
         stimuli = PackedStimuli.read(bundle.read("contexts"))
         [site] = map(Site.from_json, said["sites"])
         provenance = Provenance.from_json(said["provenance"])
-        return cls(site, stimuli=stimuli, basis=str(said["basis"]), provenance=provenance, **columns)
+        return cls(site, stimuli=stimuli, basis=read_word(said["basis"]), provenance=provenance, **columns)
 
     def _columns(self) -> Mapping[str, np.ndarray]:
         return {n: getattr(self, n) for n in (*COLUMNS, "marks", "mark_offsets") if getattr(self, n) is not None}

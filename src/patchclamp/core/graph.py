@@ -11,7 +11,7 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import read_text_file, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import parse, read_number, read_word
+from patchclamp.core.json_text import parse, read_list, read_mapping, read_number, read_word
 
 FORMAT, VERSION = "patchclamp-graph", 1
 
@@ -115,7 +115,7 @@ class Graph:
                 got=f"{data.get('format')!r}",
                 remedy="`patchclamp explain … --out FILE` writes one; what --json prints is another document.",
             )
-        if data.get("version") != VERSION:
+        if data.get("version") != VERSION or data["version"] is True:
             raise PatchclampError(
                 expected=f"{FORMAT} version {VERSION}",
                 got=f"{data.get('format')!r} version {data.get('version')!r}",
@@ -130,7 +130,7 @@ class Graph:
                     read_number(n["score"]),
                     {k: read_number(n[k]) for k in n if k not in own},
                 )
-                for n in data["nodes"]
+                for n in read_list(data["nodes"])
             ]
             edges = [
                 Edge(
@@ -139,10 +139,10 @@ class Graph:
                     read_number(e["weight"]),
                     read_word(e.get("slot", "")),
                 )
-                for e in data["edges"]
+                for e in read_list(data["edges"])
             ]
-            subject, metric, about = (dict(data[name]) for name in ("subject", "metric", "about"))
-            measures = {name: read_number(value) for name, value in dict(data["measures"]).items()}
+            subject, metric, about = (read_mapping(data[name]) for name in ("subject", "metric", "about"))
+            measures = {name: read_number(value) for name, value in read_mapping(data["measures"]).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise Damaged(
                 expected="a whole graph", got=f"one with {problem}", remedy="Write the graph again."

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.condition import When
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import read_numbers, read_whole
@@ -212,12 +213,7 @@ class Intervention:
     when: When | None = None
 
     def __post_init__(self) -> None:
-        if self.operation not in (*OPERATIONS, "call"):
-            raise PatchclampError(
-                expected=f"an operation among {', '.join(OPERATIONS)}",
-                got=repr(self.operation),
-                remedy="Choose one of these.",
-            )
+        one_of("operation", self.operation, (*OPERATIONS, "call"))
         if self.units is not None and not all(map(_counts, self.units)):
             raise PatchclampError(
                 expected="whole numbers of units, from 0",

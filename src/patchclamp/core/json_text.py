@@ -109,6 +109,17 @@ def read_list(value: Any) -> list[Any]:
     return value
 
 
+def read_mapping(value: Any) -> dict[str, Any]:
+    """Return an object as JSON gave it.
+
+    Raises:
+        TypeError: something else.
+    """
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r:.40} where an object belongs")
+    return value
+
+
 def read_numbers(value: Any) -> Any:
     """Return a number, or lists of numbers however nested, as JSON gave them.
 

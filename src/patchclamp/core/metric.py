@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 
 MetricKind = Literal[
@@ -52,12 +53,10 @@ class Metric:
     reference: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(MetricKind):
-            raise PatchclampError(
-                expected=f"a kind among {', '.join(get_args(MetricKind))}",
-                got=repr(self.kind),
-                remedy="A function of your own can be differentiated on a wrapped network: pc.wrap(module, example).",
-            )
+        one_of(
+            "kind", self.kind, get_args(MetricKind),
+            remedy="A function of your own can be differentiated on a wrapped network: pc.wrap(module, example).",
+        )  # fmt: skip
         sequence = self.kind == "sequence_log_probability"
         if self.kind == "kl":
             whole = self.reference is not None

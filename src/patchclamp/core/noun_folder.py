@@ -89,7 +89,7 @@ def check_format(data: Mapping[str, Any], format: str, version: int, writer: str
     Raises:
         PatchclampError: it names another.
     """
-    if data.get("format") != format or data.get("version") != version:
+    if data.get("format") != format or data.get("version") != version or data["version"] is True:
         raise PatchclampError(
             expected=f"{format} version {version}",
             got=f"{data.get('format')!r} version {data.get('version')!r}",

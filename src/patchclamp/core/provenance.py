@@ -9,7 +9,8 @@ from typing import Any
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.checks import check_plain
-from patchclamp.core.errors import Damaged
+from patchclamp.core.errors import Damaged, report_damage
+from patchclamp.core.json_text import read_number
 
 PACKAGES = ("patchclamp", "torch", "transformers", "numpy")
 
@@ -71,7 +72,9 @@ class Provenance:
             Damaged: a part that is none of it, or of another type.
         """
         given = dict(data)
-        given["seconds"] = math.nan if given.get("seconds") is None else given["seconds"]
+        seconds = given.get("seconds")
+        with report_damage("a provenance", "Make the result again."):
+            given["seconds"] = math.nan if seconds is None else read_number(seconds)
         strange = [name for name in given if name not in cls.__dataclass_fields__]
         kinds = {
             "seed": int,

@@ -13,6 +13,7 @@ from patchclamp.core.conditions import condition_matrix, only_site
 from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.json_text import read_list, read_word
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import Recording
@@ -162,15 +163,15 @@ class Readout:
             arrays["intercept"],
             _two(manifest["features"]),
             _two(manifest["targets"]),
-            tuple(map(str, manifest["names"])),
+            tuple(map(read_word, read_list(manifest["names"]))),
             tuple(Estimate.from_json(one) for one in manifest["scores"]),
             None if manifest["summary"] is None else Estimate.from_json(manifest["summary"]),
             arrays.get("predicted"),
-            str(manifest["pool"]),
+            read_word(manifest["pool"]),
             Provenance.from_json(manifest["provenance"]),
         )
 
 
 def _two(value: Any) -> tuple[str, str]:
     first, second = value
-    return str(first), str(second)
+    return read_word(first), read_word(second)

@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.checks import subject_of
+from patchclamp.core.checks import subject_of, within
 from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind, kind_names, unpack_stimuli
@@ -70,10 +70,7 @@ class Recording:
 
     def of(self, site: str, stimulus: Natural) -> Any:
         """Return one stimulus' rows, ``(position, width)``; a ragged site has those of ``positions`` only."""
-        if not 0 <= stimulus < len(self.stimuli):
-            raise PatchclampError(
-                expected=f"a stimulus from 0 to {len(self.stimuli) - 1}", got=str(stimulus), remedy="Count from 0."
-            )
+        within("a stimulus", stimulus, 0, len(self.stimuli) - 1)
         if self._is_batch(site):
             values = self._of_rows(site)
             # Without positions a stimulus has one row.
@@ -128,10 +125,7 @@ class Recording:
         site = self.sites[unit.site]
         # Rows of an image's map have their channels last, whatever the site's axes.
         rows = rows.swapaxes(site.unit_axis, -1) if self._is_batch(unit.site) else rows
-        if unit.index >= rows.shape[-1]:
-            raise PatchclampError(
-                expected=f"units from 0 to {rows.shape[-1] - 1} at {unit.site}", got=str(unit), remedy="Count from 0."
-            )
+        within(f"at {unit.site} a unit", unit.index, 0, rows.shape[-1] - 1)
         column = rows[..., unit.index]
         if unit.position is None:
             return column
@@ -367,10 +361,7 @@ class StoredRecording:
     def shard(self, number: Natural, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
         wanted = self._check_known(sites)
-        if number >= len(self.bundle.pieces):
-            raise PatchclampError(
-                expected=f"a shard from 0 to {len(self.bundle.pieces) - 1}", got=str(number), remedy="Count from 0."
-            )
+        within("a shard", number, 0, len(self.bundle.pieces) - 1)
         kind = find_kind(self.kind)
         labels = kind.arrays
         entry = self.bundle.pieces[number]
@@ -415,10 +406,7 @@ class StoredRecording:
         return list(self.sites) if sites is None else list(sites)
 
     def _locate(self, stimulus: int) -> tuple[int, int]:
-        if not 0 <= stimulus < self.n_stimuli:
-            raise PatchclampError(
-                expected=f"a stimulus from 0 to {self.n_stimuli - 1}", got=str(stimulus), remedy="Count from 0."
-            )
+        within("a stimulus", stimulus, 0, self.n_stimuli - 1)
         number = int(np.searchsorted(self._first, stimulus, side="right")) - 1
         return number, stimulus - int(self._first[number])
 

@@ -11,10 +11,12 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.checks import one_of, within
 from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.json_text import read_number, read_word
 from patchclamp.core.keys import EdgeIndex, EdgeKey, Index, Key, Part, UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
@@ -142,8 +144,7 @@ class Scores:
         Raises:
             PatchclampError: no such place.
         """
-        if place >= len(self):
-            raise PatchclampError(expected=f"a place from 0 to {len(self) - 1}", got=str(place), remedy="Count from 0.")
+        within("a place", place, 0, len(self) - 1)
         return self.index.key(int(place))
 
     def score(self, key: str | Key) -> float:
@@ -288,12 +289,8 @@ class Scores:
             PatchclampError: scores of edges, a site without scores, or a measure that is not there.
         """
         span = self.units.span(site, basis)
-        if measure and measure not in self.measures:
-            raise PatchclampError(
-                expected=f"a measure among {', '.join(self.measures) or 'none'}",
-                got=repr(measure),
-                remedy="Leave it out for the scores.",
-            )
+        if measure:
+            one_of("measure", measure, self.measures, remedy="Leave it out for the scores.")
         column = self.measures[measure] if measure else self.values
         [n_units] = [one.n_units for one in self.units.blocks if (one.site, one.basis) == (site, basis)]
         return column[span].reshape(-1, n_units)
@@ -465,20 +462,21 @@ class Scores:
         if len(index) != manifest["n"]:
             raise ValueError(f"{len(index)} keys instead of {manifest['n']}")
         columns = {name: read_column(bundle, name, manifest["n"], dtype) for name, dtype in manifest["dtypes"].items()}
-        names = [str(name) for name in manifest["measures"]]
+        names = [read_word(name) for name in manifest["measures"]]
         ends = [
-            float("nan") if manifest[m] is None else float(manifest[m]) for m in ("metric_clean", "metric_baseline")
+            float("nan") if manifest[m] is None else read_number(manifest[m])
+            for m in ("metric_clean", "metric_baseline")
         ]
         return cls(
             index,
             columns["values"],
-            str(manifest["unit"]),
-            str(manifest["baseline"]),
+            read_word(manifest["unit"]),
+            read_word(manifest["baseline"]),
             ends[0],
             ends[1],
             None if n_cases is None else read_cases(bundle, n_cases, len(index)),
             whole.get("ranking"),
             {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
-            str(manifest["task"]),
+            read_word(manifest["task"]),
             Provenance.from_json(manifest["provenance"]),
         )

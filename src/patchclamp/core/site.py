@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.checks import within
 from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.json_text import read_list
 
@@ -74,7 +75,7 @@ class Site:
         if strangers:
             raise PatchclampError(
                 expected=f"axis names from {', '.join(AXES)}",
-                got=", ".join(strangers),
+                got=", ".join(map(repr, strangers)),
                 remedy="Use the nearest name of the closed list.",
             )
 
@@ -95,12 +96,8 @@ class Site:
             >>> Site("a", "conv.act", 4, places=(3, 5)).place(7)
             (1, 2)
         """
-        if self.places and position >= self.n_places:
-            raise PatchclampError(
-                expected=f"a position from 0 to {self.n_places - 1} at {self.path}",
-                got=str(position),
-                remedy="Count from 0, row after row.",
-            )
+        if self.places:
+            within(f"at {self.path} a position", position, 0, self.n_places - 1, remedy="Count from 0, row after row.")
         return divmod(position, self.places[1]) if len(self.places) == 2 else (position,)
 
     def position(self, *place: int) -> int:
@@ -127,7 +124,7 @@ class Site:
             Damaged: a part that is missing, unknown or of another type.
         """
         with report_damage("a site", "Record again."):
-            lists = {"axes": read_list(data["axes"]), "places": data.get("places", [])}
+            lists = {"axes": read_list(data["axes"]), "places": read_list(data.get("places", []))}
             return cls(**{**data, **{name: tuple(one) for name, one in lists.items()}})
 
     def describe(self) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, Real
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 
 __all__ = [
@@ -534,8 +535,7 @@ def _check_level(level: float) -> None:
 
 
 def _check_count(count: int, name: str) -> None:
-    if count < 1:
-        raise PatchclampError(expected=f"{name} of at least 1", got=f"{count}", remedy=f"Raise {name}.")
+    at_least(name, count, 1)
 
 
 def _is_constant(x: np.ndarray) -> bool:

@@ -143,7 +143,7 @@ class Case:
         label, group = (read_word(data.get(name, "")) for name in ("label", "group"))
         shown, counterpart = _from_json(data["shown"]), data.get("counterpart")
         other = None if counterpart is None else _from_json(counterpart)
-        parts = tuple(Part(read_word(name), start, stop) for name, start, stop in data.get("parts", ()))
+        parts = tuple(Part(read_word(name), start, stop) for name, start, stop in read_list(data.get("parts", [])))
         return cls(shown, other, targets, contrasts, label, group, parts)
 
 
@@ -253,8 +253,8 @@ class Task:
         """
         check_format(data, FORMAT, VERSION, "Task.save")
         try:
-            cases = tuple(map(Case.from_json, data["cases"]))
-            skipped = tuple((Case.from_json(case), read_word(reason)) for case, reason in data["skipped"])
+            cases = tuple(map(Case.from_json, read_list(data["cases"])))
+            skipped = tuple((Case.from_json(case), read_word(reason)) for case, reason in read_list(data["skipped"]))
             return cls(cases, data["measure"], read_word(data["name"]), skipped)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             raise Damaged(

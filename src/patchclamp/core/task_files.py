@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import parse
 from patchclamp.core.metric import MetricKind
@@ -55,10 +56,8 @@ def read_task(path: str | PathLike[str], layout: str | None = None, *, measure: 
         (' sat',)
     """
     file = Path(fspath(path))
-    if layout is not None and layout not in LAYOUTS:
-        raise PatchclampError(
-            expected=f"a layout among {', '.join(LAYOUTS)}", got=repr(layout), remedy="Leave it out to have it found."
-        )
+    if layout is not None:
+        one_of("layout", layout, LAYOUTS, remedy="Leave it out to have it found.")
     text = _text(file)
     if text.lstrip().startswith("{") and f'"{FORMAT}"' in text[:200]:
         task = Task.load(file)

@@ -12,7 +12,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.estimate import Estimate
-from patchclamp.core.json_text import read_list, read_number, read_whole
+from patchclamp.core.json_text import read_list, read_mapping, read_number, read_whole
 from patchclamp.core.noun_folder import load_noun, read_object
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.stats import mean_interval
@@ -63,6 +63,12 @@ class Training:
                 expected="a row of accuracy before any task and one after each, with a column per task, of two or more",
                 got=f"{n + 1} rows of {', '.join(str(len(row)) for row in self.accuracy)}",
                 remedy="Leave accuracy out where no stream of tasks was learnt.",
+            )
+        if not all(0 <= share <= 1 for row in self.accuracy for share in row):
+            raise PatchclampError(
+                expected="accuracy as shares from 0 to 1",
+                got=f"{self.accuracy!r:.80}",
+                remedy="Divide by the number asked.",
             )
         if not self.kept <= self.steps <= self.planned:
             raise PatchclampError(
@@ -136,9 +142,9 @@ class Training:
                 name: tuple(
                     (read_whole(step), math.nan if value is None else read_number(value)) for step, value in points
                 )
-                for name, points in data["curves"].items()
+                for name, points in read_mapping(data["curves"]).items()
             }
-            accuracy = tuple(tuple(map(read_number, read_list(row))) for row in data.get("accuracy", ()))
+            accuracy = tuple(tuple(map(read_number, read_list(row))) for row in read_list(data.get("accuracy", [])))
             provenance = Provenance.from_json(data["provenance"])
             return cls(data["planned"], data["steps"], data["kept"], curves, provenance, accuracy)
 
@@ -164,7 +170,7 @@ class Training:
             steps, best = int(state["step"]), state["best"]
             kept = int(best["step"]) if bundle.whole and best is not None else steps
             curves = {
-                str(name): tuple((int(step), _number(value)) for step, value in points)
+                str(name): tuple((int(step), _number(value)) for step, value in read_list(points))
                 for name, points in state["curves"].items()
             }
             options = {name: value for name, value in training.items() if name != "objectives"}

@@ -18,7 +18,7 @@ from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.recordable import is_recordable
+from patchclamp.subjects.recordable import select_recordable
 
 Rows = dict[str, Tensor]
 """Site path to ``(row, width)`` values; the rows of all sites are those of the same tokens."""
@@ -113,7 +113,7 @@ class TextSource(Source):
 
     def match(self, pattern: str) -> list[str]:
         """Return the paths of the sites that every token comes by."""
-        return [site.path for site in is_recordable(self.model, pattern)]
+        return [site.path for site in select_recordable(self.model, pattern)]
 
     @property
     def device(self) -> str:

@@ -60,6 +60,8 @@ def evaluate(
     Raises:
         PatchclampError: a noun that cannot be evaluated, or what the function refuses.
 
+    Source: see the functions and benchmarks that the table names.
+
     Cost: stated by the function that the table names.
 
     Example:
@@ -106,6 +108,8 @@ def evaluate_descriptions(
 
     Raises:
         PatchclampError: an unknown benchmark, or what it refuses.
+
+    Source: see the benchmark's card.
 
     Cost: stated by the benchmark's card.
     """

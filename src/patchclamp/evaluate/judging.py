@@ -13,7 +13,7 @@ from torch import Tensor
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.caution import caution
-from patchclamp.core.checks import at_least, same_subject
+from patchclamp.core.checks import OF_THIS_MODEL, at_least, same_subject
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
@@ -97,8 +97,7 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
     Raises:
         PatchclampError: it was made on other weights, or its widths are not the model's.
     """
-    remedy = "Name the model that it was made on, or decompose this one."
-    has_hash = same_subject(model, dictionary, what="a dictionary", remedy=remedy, by_name=False)
+    has_hash = same_subject(model, dictionary, what="a dictionary", remedy=OF_THIS_MODEL, by_name=False)
     for site, basis in dictionary.bases.items():
         count_units(basis, model.site(site))
         read = model.site(basis.reads or site)
@@ -289,6 +288,13 @@ def sample_rows(model: Any, shown: Sequence[Stimulus], paths: Sequence[str], bat
 
     Raises:
         PatchclampError: fewer than two tokens.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> rows = sample_rows(cat, cat.stimuli(["the old cat", "the old dog"]), ["blocks.0.mlp.act"], 2)
+        >>> tuple(rows["blocks.0.mlp.act"].shape)
+        (6, 16)
     """
     parts: dict[str, list[Tensor]] = {path: [] for path in paths}
     n = 0

@@ -47,6 +47,8 @@ def squares_missed(
     Returns:
         ``(row,)`` in units of y squared.
 
+    Source: the reconstruction loss of 2406.04093, section 2.
+
     Example:
         >>> x = np.array([[3.0, 4.0]], np.float32)
         >>> squares_missed(Basis("b", "directions", decoder=np.eye(2, dtype=np.float32)[:1]), x, x).tolist()

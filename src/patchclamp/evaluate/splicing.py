@@ -64,6 +64,8 @@ def clamp_site(site: str, value: Tensor | float, at: Sequence[Span] | None = Non
     Returns:
         list: one ``set``.
 
+    Source: mean and zero ablation, the baselines of loss recovered in 2404.16014.
+
     Example:
         >>> clamp_site("blocks.0.resid_out", 0.0)[0].operation
         'set'

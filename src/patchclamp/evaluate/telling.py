@@ -43,6 +43,8 @@ def unit_values(
     Raises:
         PatchclampError: units × tokens that memory should not hold.
 
+    Source: 2406.04093, section 4.2, for one unit a concept; the other sets are ours.
+
     Cost: a forward pass over the text for each site; memory of one site's units over it.
     """
     if name == "neurons":

@@ -192,6 +192,12 @@ def check_search(
 
     Raises:
         PatchclampError: a method of another level, or options that it does not take.
+
+    Example:
+        >>> check_search("node", "relp")
+        >>> check_search("edge", "direct_logit")
+        Traceback (most recent call last):
+        patchclamp.core.errors.PatchclampError: ...
     """
     name = method.name if isinstance(method, Method) else method
     if name is None and rules is not None:
@@ -320,6 +326,12 @@ def choose_measured(found: Scores, top: int | None, n_controls: int) -> tuple[li
 
     Returns:
         places of the parts, how many random sets can be drawn, and why there are fewer parts, if there are.
+
+    Example:
+        >>> from patchclamp.core.keys import Block, UnitIndex
+        >>> scores = Scores(UnitIndex([Block("blocks.0.mlp.act", "neurons", 8)]), np.arange(8.0))
+        >>> choose_measured(scores, 2, 5)[0]
+        [7, 6]
     """
     places = _highest(found, top or TOP)
     if top is None and (n := count_same_size(found.parts, places, n_controls)):

@@ -47,6 +47,17 @@ def plan_of(model: Any, cases: ReadTask, options: Mapping[str, Any]) -> dict[str
         model: the subject.
         cases: as the subject reads them.
         options: everything else that decides.
+
+    Returns:
+        dict: subject, plan and versions.
+
+    Example:
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> plan_of(cat, cat.read(task), {"level": "node"})["plan"]["level"]
+        'node'
     """
     bases = {key: basis.hash for key, basis in model.bases.items() if basis.kind == "directions"}
     return {
@@ -93,6 +104,14 @@ def found_before(out: Path, plan: Mapping[str, Any]) -> Scores | None:
 @contextmanager
 def searching(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Bundle]:
     """Hold the folder in which scores are kept while a circuit is found; it goes away where nothing was committed.
+
+    Args:
+        out: the folder.
+        plan: from ``plan_of``.
+        resume: go on with an interrupted search.
+
+    Yields:
+        Bundle: where batches are stored.
 
     Raises:
         PatchclampError: another search runs there, or one with other options was begun.

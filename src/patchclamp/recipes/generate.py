@@ -113,6 +113,8 @@ def generate(
             are not finite.
         CannotIntervene: a subject that neither continues text nor classifies.
 
+    Source: interventions on activations while text is generated, as in 2308.10248.
+
     Cost: a forward pass per token, or one for an image; twice where something is clamped.
 
     Example:

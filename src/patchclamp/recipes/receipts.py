@@ -159,7 +159,20 @@ def gather(
     Returns:
         Receipts: effects in units of m.
 
+    Source: joint ablation beside random controls, as 2211.00593 tests circuits; the matching and the verdict are ours.
+
     Cost: 1 + chosen + opposing + n_controls + 66 rows of restarted forwards, and about 6 · log₂(nodes) of whole ones.
+
+    Example:
+        >>> from patchclamp.attribute import attribute_nodes
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> [shown], zero = cat.stimuli("the old cat"), Baseline("zero")
+        >>> scores = attribute_nodes(cat, shown, m, method="attribution_patching", levels=["neuron"])
+        >>> receipts = gather(cat, shown, m, scores, None, zero, scores.top(1), [], n_controls=5, seed=0)
+        >>> round(receipts.together, 1)
+        8.0
     """
     controls = draw_controls(unit_strata(scores), [scores.units.place(node) for node in chosen], n_controls, seed=seed)
     rivals = {LARGEST_ACTIVATIONS: _loudest(scores, chosen)}

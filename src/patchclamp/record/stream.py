@@ -20,7 +20,7 @@ from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
-from patchclamp.subjects.recordable import is_recordable
+from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
 
 SHARD_BYTES = 16 * 2**20
@@ -68,7 +68,7 @@ def record_corpus(
     Cost: one forward pass per batch, stopped at the last site; disk tokens × Σ widths × bytes (of images: places);
     memory of two shards and one batch as stored, whatever the corpus' length.
     """
-    chosen = is_recordable(model, sites)
+    chosen = select_recordable(model, sites)
     kind = storable(store, model)
     batches = read_corpus(model, corpus, batch_size=batch_size)
     refuse_if_too_large(out, disk_bytes(chosen, batches, kind))

@@ -23,7 +23,7 @@ from patchclamp.record.stream import MOST_NAMED
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
-from patchclamp.subjects.recordable import is_recordable
+from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
@@ -71,7 +71,7 @@ def survey_corpus(
     Cost: one forward pass per batch, stopped at the last site, and some seven passes over its activations; memory
     about 5 kB per unit, whatever the corpus' length.
     """
-    chosen = is_recordable(model, sites)
+    chosen = select_recordable(model, sites)
     batches = read_corpus(model, corpus, batch_size=batch_size)
     refuse_if_too_large(out, 2 * memory_bytes(chosen))
     with open_run(out, "survey", manifest_of(model, chosen, batches, seed=seed), resume=resume) as bundle:

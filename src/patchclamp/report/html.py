@@ -53,6 +53,10 @@ def span(low: Number, high: Number, *, signed: bool = False) -> str:
 
     Returns:
         str: ``0.30 to 0.50``, or a dash.
+
+    Example:
+        >>> span(0.25, 0.5, signed=True)
+        '+0.250 to +0.500'
     """
     ends = (number(end, signed=signed) for end in (low, high))
     return " to ".join(ends) if is_known(low) and is_known(high) else UNDEFINED

@@ -55,6 +55,10 @@ def picture(kind: str, title: str, described: str, body: str, *, height: int | N
 
     Returns:
         str: an ``svg`` element.
+
+    Example:
+        >>> picture("bar", "an effect", "", "")
+        '<svg class="bar" role="img" aria-label="an effect" width="100%"><title>an effect</title></svg>'
     """
     tall = "" if height is None else f' height="{height}"'
     head = f"<title>{safe(title)}</title>" + (f"<desc>{safe(described)}</desc>" if described else "")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
-from patchclamp.core.checks import subject_of
+from patchclamp.core.checks import OF_THIS_MODEL, same_subject
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError, PatchclampWarning
@@ -228,13 +228,7 @@ class Network:
             >>> "module.0.out/lab" in net.bases
             True
         """
-        made_on = str(dictionary.subject.get("hash", ""))
-        if made_on and made_on != self.hash:
-            raise PatchclampError(
-                expected=f"a basis of {self.name} ({self.hash[:12]})",
-                got=f"one made on {dictionary.subject.get('slug') or 'another model'} ({made_on[:12]})",
-                remedy="Name the model that it was made on, or decompose this one.",
-            )
+        same_subject(self, dictionary, what="a basis", remedy=OF_THIS_MODEL, by_name=False)
         dictionary = resolve_sites(self, dictionary)
         for path, basis in dictionary.bases.items():
             site = self.site(path)
@@ -542,14 +536,11 @@ class Network:
                 got=f"one of {do.subject}, at {do.site}",
                 remedy="Leave the subject out of the key, or hand it to the subject that the key names.",
             )
-        slug, hash = ("", "") if do.source is None else subject_of(do.source.values)
-        if (hash and hash != self.hash) or (slug and not hash and slug != self.name):
-            raise PatchclampError(
-                expected=f"values recorded from {self.name}",
-                got=f"values recorded from {slug or hash[:12]}",
-                remedy="Record this subject. To patch from one network into another on purpose, clear where they come "
-                "from: dataclasses.replace(recording, provenance={}).",
-            )
+        if do.source is not None:
+            same_subject(
+                self, do.source.values, what="values recorded", remedy="Record this subject. To patch from one network "
+                "into another on purpose, clear where they come from: dataclasses.replace(recording, provenance={}).",
+            )  # fmt: skip
 
     def _warn_of_recurrence(self, path: str) -> None:
         place = self._place(path)[1]

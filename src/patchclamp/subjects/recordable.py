@@ -7,7 +7,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 
 
-def is_recordable(model: Any, sites: str | Sequence[str]) -> list[Site]:
+def select_recordable(model: Any, sites: str | Sequence[str]) -> list[Site]:
     """Return the sites that patterns name with one vector per token; attention patterns and experts fall out of globs.
 
     Raises:

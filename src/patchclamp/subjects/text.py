@@ -456,7 +456,6 @@ def read_stimuli(
         return [tokenize(shown)]
     if isinstance(shown, Stimulus):
         return [fits(shown)]
-    what = f"{shown!r:.60}"
     if isinstance(shown, np.ndarray | Tensor):
         rows = np.asarray(shown)
         if rows.dtype.kind in "iu" and rows.ndim in (1, 2):
@@ -470,6 +469,8 @@ def read_stimuli(
         if listed:
             return [s for item in listed for s in read_stimuli(item, tokenize, fits)]
         what = "none"
+    else:
+        what = f"{shown!r:.60}"
     raise PatchclampError(
         expected="at least one stimulus: text, token ids as whole numbers, a stimulus, or a list of these",
         got=what,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from patchclamp.core.arguments import Natural, Positive, checked
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 
 Measured = Tensor | Mapping[str, Any]
@@ -124,10 +125,7 @@ class EarlyStop:
     least: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least < math.inf:
-            raise PatchclampError(
-                expected="a least improvement from 0", got=str(self.least), remedy="Give 0, or a small number."
-            )
+        at_least("a least improvement", self.least, 0, remedy="Give 0, or a small number.")
 
     def is_better(self, value: float, than: float) -> bool:
         """Return whether a measurement counts as better than another."""

@@ -34,7 +34,7 @@ from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.recordable import is_recordable
+from patchclamp.subjects.recordable import select_recordable
 
 SITES = "blocks.*.mlp.act"
 LOOK_BYTES, BASE_BYTES = 11_000, 10_000
@@ -91,7 +91,7 @@ def bake_atlas(
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
     if folder.exists():
         return _hash_if_finished(folder, aside, model, corpus)
-    chosen = is_recordable(model, sites)
+    chosen = select_recordable(model, sites)
     with hold_folder(aside), _tidy(aside):
         batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
         log = [f"{batches.n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]

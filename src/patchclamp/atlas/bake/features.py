@@ -24,6 +24,7 @@ from patchclamp.atlas.store.sqlite_files import write_database
 from patchclamp.attribute.features import PLAIN
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import ARRAYS, Basis
+from patchclamp.core.checks import same_subject
 from patchclamp.core.corpus import Corpus, check_counts
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash, hold_folder, refuse_interrupted
@@ -216,13 +217,8 @@ def array_bytes(dictionary: Dictionary) -> int:
 
 
 def _check(reading: Reading, model: LanguageModel, dictionary: Dictionary) -> None:
-    subject = reading.about["subject"]
-    if model.hash != subject["hash"]:
-        raise PatchclampError(
-            expected=f"the model of this atlas, {subject['slug']}",
-            got=f"{model.name}, whose weights are others",
-            remedy="Name the model that the atlas was baked from with --model.",
-        )
+    remedy = "Name the model that the atlas was baked from with --model."
+    same_subject(model, reading.about, what="an atlas", remedy=remedy, required=True)
     check_subject(model, dictionary)
 
 

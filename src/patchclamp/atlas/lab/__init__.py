@@ -20,6 +20,7 @@ from patchclamp.atlas.lab.messages import MOST_CLAMPS, MOST_NEW
 from patchclamp.atlas.read.attached_layers import part_bases
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
 from patchclamp.atlas.read.responses import Source, TokenView
+from patchclamp.core.checks import same_subject
 from patchclamp.core.errors import PatchclampError
 
 MOST_RUNS = 200
@@ -69,13 +70,8 @@ class Lab:
         Raises:
             PatchclampError: it is one.
         """
-        subject = atlas.about["subject"]
-        if self.model.hash != subject["hash"]:
-            raise PatchclampError(
-                expected=f"the model of this atlas, {subject['slug']}",
-                got=f"{self.model.name}, whose weights are others",
-                remedy="Attach the model that it was baked from, or leave --model out.",
-            )
+        remedy = "Attach the model that it was baked from, or leave --model out."
+        same_subject(self.model, atlas.about, what="an atlas", remedy=remedy, required=True)
         self.attach(atlas)
 
     def attach(self, atlas: Reading) -> None:

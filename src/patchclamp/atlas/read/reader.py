@@ -209,6 +209,11 @@ class Reading:
         return self._said.get(unit, [])
 
     @property
+    def descriptions(self) -> list[Description]:
+        """All descriptions, unit by unit, the best scored first."""
+        return [one.description for said in self._said.values() for one in said]
+
+    @property
     def n_described(self) -> int:
         """Number of units with a description."""
         return len(self._said)

@@ -28,6 +28,7 @@ from patchclamp.atlas.store.sqlite_files import (
     write_database,
 )
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import same_subject
 from patchclamp.core.description import Description
 from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -169,12 +170,7 @@ def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> s
     read_head(folder)
     with closing(open_database(folder / BASE)) as base:
         subject = json.loads(base.execute("SELECT value FROM about WHERE name = 'subject'").fetchone()[0])
-    if graph.subject.get("hash") != subject["hash"]:
-        raise PatchclampError(
-            expected=f"a graph of {subject['slug']}, the model of {folder.name}",
-            got=f"one of {graph.subject.get('slug')}, whose weights are others",
-            remedy="Bake an atlas of that model.",
-        )
+    same_subject(subject, graph, what="a graph", remedy="Bake an atlas of that model.", required=True)
     data = graph.to_json()
     about = {"kind": "graph", **{n: data[n] for n in ("subject", "metric", "measures", "about")}}
 

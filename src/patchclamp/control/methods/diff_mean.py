@@ -52,6 +52,13 @@ def diff_mean(subject: Records, task: Task, options: DiffMeanOptions, *, seed: i
     of arXiv 2506.10920.
 
     Cost: a forward pass per text, stopped at the site.
+
+    Example:
+        >>> from patchclamp.control import steer
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of_labels({"cat": ["the old cat", "the cat"], "dog": ["the old dog", "the dog"]})
+        >>> steer(load("organism:cat"), task, wanted="cat", sites="blocks.0.resid_out").n_units
+        1
     """
     labels = list(dict.fromkeys(case.label for case in task.cases))
     wanted = options.wanted or labels[0]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from patchclamp.control.facts import key_site, only_fact
-from patchclamp.core.checks import subject_of
+from patchclamp.core.checks import same_subject
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, change
@@ -106,13 +106,11 @@ def rank_one(
 
 def _covariance(subject: Editable, text: Recording, site: str) -> Float[np.ndarray, "neuron neuron"]:
     """Return C, the mean of k kᵀ over the tokens that count."""
-    slug, made = subject_of(text)
-    wrong = (made and made != subject.hash) or (slug and not made and slug != subject.name)
-    if wrong or site not in text.values:
+    remedy = f"Record {site} of this subject over a few hundred ordinary texts."
+    same_subject(subject, text, what="a recording", remedy=remedy)
+    if site not in text.values:
         raise PatchclampError(
-            expected=f"a recording of {subject.name} at {site}",
-            got=f"one of {slug or 'nobody'} at {', '.join(list(text.values)[:4])}",
-            remedy=f"Record {site} of this subject over a few hundred ordinary texts.",
+            expected=f"a recording at {site}", got=f"one at {', '.join(list(text.values)[:4])}", remedy=remedy
         )
     rows = np.asarray(as_numpy(text[site]), dtype=np.float64)[text.counted]
     matrix: np.ndarray = rows.T @ rows / max(len(rows), 1)

@@ -50,6 +50,11 @@ def feature_recovery(
     which one direction cannot win twice; the null is ours.
 
     Cost: 1 + n_random assignments of planted times units.
+
+    Example:
+        >>> eye = Basis("b", "directions", decoder=np.eye(4, dtype=np.float32))
+        >>> feature_recovery(eye, eye, FeatureRecoveryOptions(), progress=lambda *_: None).value
+        1.0
     """
     if planted.decoder is None:
         raise PatchclampError(expected="planted directions", got=planted.kind, remedy="Give them as a Basis.")

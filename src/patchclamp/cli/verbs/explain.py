@@ -1,0 +1,168 @@
+"""Explain an answer."""
+
+import shlex
+import time
+from argparse import Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from patchclamp.cli.loading import add_bases, load_model, load_prompt, load_words, note_unknown
+from patchclamp.cli.method_options import MethodParser
+from patchclamp.cli.options import CHAT, add_basis, add_controls, add_model
+from patchclamp.cli.output import Outputs, add_graph, check_writable, emit, log, refuse_if_unwritable
+from patchclamp.cli.progress import Meter
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method_index import find_default, list_names
+from patchclamp.core.plain_numbers import human_bytes
+
+SUMMARY = "Which neurons, heads or channels gave this answer, proved by ablating them beside random sets."
+QUESTION = "why"
+EXAMPLE = "patchclamp explain organism:cat 'the old cat' --target ' sat' --contrast ' ran'"
+
+
+def add_options(parser: MethodParser) -> None:
+    """Add the verb's arguments."""
+    add_model(parser)
+    parser.add_argument(
+        "prompt",
+        metavar="PROMPT",
+        help="the text, without a space at its end; or an image: a file, FILE.npz:17, digits:17",
+    )
+    parser.add_argument(
+        "--target", required=True, metavar="TEXT", help="the answer, with its leading space; of an image the class"
+    )
+    parser.add_argument("--contrast", metavar="TEXT", help="the answer it is held against")
+    parser.add_argument(
+        "--corrupt",
+        metavar="PROMPT",
+        help="a prompt of as many tokens, or an image, under which the answer should be lost",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="zero|DIR",
+        help="what values are held against and replaced by: zero (default), or the means of a survey's folder",
+    )
+    parser.add_argument(
+        "--method",
+        choices=list_names("attribute", "unit", option="direction"),
+        default=find_default("explain", "attribute"),
+        help="how units are scored (default: integrated_gradients); quicker: relp or attribution_patching; "
+        "activation_patching replaces every unit",
+    )
+    parser.add_argument(
+        "--level",
+        metavar="LEVELS",
+        help="neuron, head, channel, feature, patterns of sites, several joined by commas (default: what the model "
+        "has, and with --basis the features)",
+    )
+    add_basis(parser)
+    parser.add_argument("--chat", action="store_true", help=CHAT)
+    parser.add_argument(
+        "--top", type=int, default=20, metavar="K", help="how many causes to name and ablate (default: 20)"
+    )
+    add_controls(parser, "random sets", least=20)
+    parser.add_argument("--out", metavar="FILE", help="write the graph as JSON")
+    parser.add_argument("--report", metavar="FILE", help="write a page to look at, as one HTML file")
+    parser.add_argument("--atlas", metavar="DIR", help="add the graph to an atlas of the same model, as a layer")
+
+
+def run(options: Namespace) -> int:
+    """Explain an answer."""
+    from patchclamp.recipes import explain as run
+    from patchclamp.recipes.answer import check_counts
+    from patchclamp.report import save_report
+    from patchclamp.report.terminal.explanation import show_explanation
+
+    files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
+    for option, name in files.items():
+        check_writable(name, option)
+    if len({Path(name).resolve() for name in files.values()}) < len(files):
+        raise PatchclampError(
+            expected="two files", got="one for --out and --report", remedy="Give the report a name of its own."
+        )
+    check_counts(options.top, options.controls)
+    means = means_of(options)
+    model = load_model(options)
+    if options.atlas is not None:
+        refuse_if_unwritable(options.atlas, model)
+    add_bases(model, options)
+    levels = [*model.levels, *(["feature"] if options.basis else [])]
+    if options.level is not None:
+        levels = [level.strip() for level in options.level.split(",")]
+    seen = not hasattr(model, "tokenize")
+    prompt, corrupt = (load_prompt(model, words, options.chat) for words in (options.prompt, options.corrupt))
+    contrasts = () if options.contrast is None else (options.contrast,)
+    case = model.read_case(prompt, (options.target,), contrasts, counterpart=corrupt)
+    for shown in () if seen else filter(None, (case.clean, case.counterpart)):
+        note_unknown(model, shown)
+    state_cost(model, options, prompt, levels)
+    began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    with Meter("explain", "replacements") as meter:
+        found = run(
+            model, prompt, options.target, contrast=options.contrast, corrupt=corrupt, means=means,
+            method=options.method, levels=levels, top=options.top,
+            n_controls=options.controls, seed=options.seed, progress=meter,
+        )  # fmt: skip
+    if (n := len(found.causes)) < options.top:
+        log(
+            f"note: --top {options.top}, and {n} cause{'s' * (n != 1)}: no more units push towards the answer, or no "
+            "others of their kinds would be left to draw random sets from"
+        )
+    if options.prompt.endswith(" ") and not seen and not options.chat:
+        log("note: the prompt ends in a space, which most vocabularies put before the next word instead")
+    for answer in () if seen or options.chat else filter(None, (options.target, options.contrast)):
+        if not answer.startswith(" "):
+            log(f"note: {answer!r} was taken as it stands, without a space before it; is {' ' + answer!r} meant?")
+    seconds, outputs = time.monotonic() - clock, Outputs()
+    if options.out:
+        with outputs.attempt("the graph"):
+            found.graph().save(options.out)
+            log(f"graph written to {options.out}")
+    if options.atlas is not None:
+        with outputs.attempt("the atlas layer"):
+            measured = f", measured {found.measured:+.4f}"
+            layer = add_graph(options.atlas, found.graph(), options, began, seconds, log=measured)
+            log(f"graph added to {options.atlas} as {layer}")
+    if options.report:
+        with outputs.attempt("the report"):
+            save_report(found, options.report, command=shlex.join(["patchclamp", *options.words]))
+            log(f"report written to {options.report}")
+    if options.json:
+        emit(found.to_json())
+    else:
+        chat = options.prompt if options.chat else None
+        show_explanation(found, options.model, options.basis, chat, load_words(options))
+    return outputs.code
+
+
+def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -> None:
+    """Say what will be scored, and what that costs."""
+    from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes, level_sites
+    from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
+    from patchclamp.recipes.receipts import count_rows
+
+    n_nodes = count_nodes(model, max(map(len, model.stimuli(prompt))), levels)
+    _, rule = find_rule(options.method)
+    scoring = "1 backward pass"
+    if isinstance(rule, Replacement):
+        scoring = f"{n_nodes:,} rows of forward passes"
+    elif isinstance(rule, PathIntegral):
+        scoring = f"{rule.steps * len(level_sites(model, levels)):,} rows of backward passes"
+    receipts = count_rows(n_nodes, top=options.top, n_controls=options.controls)
+    memory = human_bytes(n_nodes * BYTES_PER_NODE)
+    log(
+        f"{n_nodes:,} units at all positions: {scoring}, about {receipts:,} rows of forward passes for the receipts, "
+        f"{memory} of memory besides the network's own",
+    )
+
+
+def means_of(options: Namespace) -> Any:
+    """Return the survey whose means are the baseline, or None."""
+    if options.baseline is not None and options.corrupt is not None:
+        raise PatchclampError(expected="one baseline", got="--baseline and --corrupt", remedy="Leave one of them out.")
+    if options.baseline in (None, "zero"):
+        return None
+    from patchclamp.core.survey import StoredSurvey
+
+    return StoredSurvey(options.baseline)

@@ -1,0 +1,44 @@
+"""List the methods, or describe one."""
+
+from argparse import Namespace
+
+from patchclamp.cli.method_options import MethodParser
+from patchclamp.cli.output import emit
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.rooms import FOLDERS
+
+SUMMARY = "List the methods, by the question that they answer; describe one with its options."
+QUESTION = "what is here"
+EXAMPLE = "patchclamp methods compare/rsa"
+
+
+def add_options(parser: MethodParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("name", nargs="?", metavar="ROOM/NAME", help="one method, described whole")
+    parser.add_argument("--room", metavar="ROOM", help="only those of one room, such as attribute or compare")
+
+
+def run(options: Namespace) -> int:
+    """List the methods, or describe one."""
+    from patchclamp.core import method_index
+    from patchclamp.report.terminal.method import describe_card, show_card, show_cards
+
+    cards = [card for kind in FOLDERS for card in method_index.methods(options.room, kind=kind)]
+    if options.name is not None:
+        known = {f"{card.room}/{card.name}": card for card in cards}
+        by_name = [card for card in cards if card.name == options.name]
+        chosen = known.get(options.name) or (by_name[0] if len(by_name) == 1 else None)
+        if chosen is None:
+            raise PatchclampError(
+                expected=f"a method among {', '.join(known)}", got=repr(options.name), remedy="Name its room too."
+            )
+        if options.json:
+            emit(describe_card(chosen))
+        else:
+            show_card(chosen)
+        return 0
+    if options.json:
+        emit([describe_card(card) for card in cards])
+        return 0
+    show_cards(cards)
+    return 0
