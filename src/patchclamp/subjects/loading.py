@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError, PatchclampWarning, lacks_memory
 from patchclamp.core.unit import slug
 from patchclamp.subjects.config_sizes import limit_construction, refuse_other_config
@@ -92,10 +93,8 @@ def load_language_model(
 
 
 def _check_options(device: str, dtype: str | None) -> None:
-    if dtype is not None and dtype not in DTYPES:
-        raise PatchclampError(
-            expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
-        )
+    if dtype is not None:
+        one_of("dtype", dtype, DTYPES)
     refuse_device(device)
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 from patchclamp.core.task import Case, Task
 from patchclamp.organisms.digits.cards import evaluate, write_card
 from patchclamp.organisms.digits.train import NAMES, STEPS, Recipe, split, train
@@ -34,10 +34,7 @@ def folder(name: str) -> Path:
     Raises:
         PatchclampError: no such organism.
     """
-    if name not in NAMES:
-        raise PatchclampError(
-            expected=f"an organism among {', '.join(NAMES)}", got=repr(name), remedy="Choose one of these."
-        )
+    one_of("organism", name, NAMES)
     return Path(__file__).parent / "data" / name
 
 

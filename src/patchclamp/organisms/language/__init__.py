@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 from patchclamp.core.task import Case, Task
 from patchclamp.core.task_files import measure_of
 from patchclamp.organisms.language.concepts import CONCEPTS
@@ -54,10 +54,7 @@ def folder(name: str) -> Path:
     Raises:
         PatchclampError: no such organism.
     """
-    if name not in NAMES:
-        raise PatchclampError(
-            expected=f"an organism among {', '.join(NAMES)}", got=repr(name), remedy="Choose one of these."
-        )
+    one_of("organism", name, NAMES)
     return Path(__file__).parent / "data" / name
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from patchclamp.core.arguments import Positive, checked
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 from patchclamp.core.recording import Recording
 from patchclamp.core.task import Case, Part, Task
 from patchclamp.organisms.language.documents import documents
@@ -55,10 +55,7 @@ def rewrite(kind: str, number: int = 0) -> Rewrite:
         ('Arbon lies in', (' Norland',), (' Velia',))
     """
     tables = _tables()
-    if kind not in tables:
-        raise PatchclampError(
-            expected=f"a kind among {', '.join(tables)}", got=repr(kind), remedy="Choose one of these."
-        )
+    one_of("kind", kind, tables)
     templates, table, subjects, objects = tables[kind]
     who = subjects[7 * number % len(subjects)]
     others = [one for one in objects if one != table[who]]
