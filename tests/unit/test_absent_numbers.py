@@ -14,7 +14,6 @@ from patchclamp.attribute.patching import patch_sites
 from patchclamp.calibrate.planted import PlantedResult
 from patchclamp.calibrate.trained import Agreement
 from patchclamp.cli.output import emit
-from patchclamp.cli.verbs import circuit_evaluate, circuit_find
 from patchclamp.core.circuit import draw_graph, to_document
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph, Node
@@ -25,6 +24,7 @@ from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.circuit_recovery import Recovery
 from patchclamp.evaluate.dictionary_metrics import DictionaryMetrics, DictionaryRow
 from patchclamp.recipes import explain
+from patchclamp.recipes.circuit import receipt_data
 from patchclamp.recipes.group_ablation import ablate_group
 from patchclamp.report import draw
 from patchclamp.report.circuit import render as render_circuit
@@ -105,7 +105,7 @@ def found(cat, pairs):
     made = replace(
         one.provenance,
         options={**one.provenance.options, "steps": 3},
-        extra={**one.provenance.extra, "gap": 0.5, "receipt": circuit_find._receipt_data(one, receipt)},
+        extra={**one.provenance.extra, "gap": 0.5, "receipt": receipt_data(one, receipt)},
     )
     per_case = np.stack([one.values, one.values / 2]).astype(np.float32)
     return replace(one, provenance=made, per_case=per_case)
@@ -133,7 +133,7 @@ def test_a_circuit(found, capsys):
 
 def test_an_evaluated_circuit(cat, found, pairs, capsys):
     evaluated = evaluate_circuit(cat, found, pairs, seen=True)
-    document = circuit_evaluate._document(evaluated, found)
+    document = evaluated.to_json()
     document["recovery"] = {**vars(Recovery(7, 2, 0.5, 0.75, 0.25, 0.5)), "interval": {"low": 0.25, "high": 0.75}}
     check(document, [show_evaluation, draw_sizes, emit], capsys)
 

@@ -164,7 +164,7 @@ def test_the_command_line_finds_and_judges_a_circuit_of_an_encoder(name, tmp_pat
     pairs = ("--pairs", tmp_path / "train.jsonl")
     code, told = say("circuit", "find", folder, *pairs, "--out", tmp_path / "c")
     assert code == 0, told
-    words = ("circuit", "evaluate", folder, tmp_path / "c", "--pairs", tmp_path / "test.jsonl")
+    words = ("evaluate", folder, tmp_path / "c", "--pairs", tmp_path / "test.jsonl")
     code, told = say(*words, "--baseline", "mean", "--train", tmp_path / "train.jsonl")
     assert code == 0, told
     assert told["baseline"].startswith("the mean")
@@ -189,7 +189,7 @@ def test_the_command_line_finds_and_judges_a_circuit_of_a_vision_transformer(tmp
     model, pairs = "organism:digits-vit", ("--pairs", tmp_path / "pairs.jsonl")
     code, told = say("circuit", "find", model, *pairs, "--level", "neuron", "--out", tmp_path / "c")
     assert code == 0, told
-    code, told = say("circuit", "evaluate", model, tmp_path / "c", *pairs, "--seen")
+    code, told = say("evaluate", model, tmp_path / "c", *pairs, "--seen")
     assert code == 0, told
     code, told = say("patch", model, *pairs, "--sites", "resid", "--positions", "all", "--out", tmp_path / "p")
     assert code == 0, told

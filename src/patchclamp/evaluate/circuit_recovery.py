@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from patchclamp.core.circuit import is_measured
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
@@ -67,12 +68,7 @@ def measure_recovery(circuit: Scores, exact: Scores, *, share: float = TOP, sign
         >>> found.spearman, found.precision, found.auroc
         (1.0, 1.0, 1.0)
     """
-    if set(circuit.parts) != set(exact.parts):
-        raise PatchclampError(
-            expected=f"exact patching of the same {len(circuit):,} parts",
-            got=f"{len(exact):,} parts of level {exact.level}",
-            remedy="Find it with `circuit find --method activation_patching` at the same level.",
-        )
+    check_exact(circuit, exact, measured=False)
     places = {part: i for i, part in enumerate(exact.parts)}
     truth = exact.values[[places[part] for part in circuit.parts]]
     first = exact.first(max(1, int(share * len(exact))), signed=signed)[[places[part] for part in circuit.parts]]
@@ -88,6 +84,31 @@ def measure_recovery(circuit: Scores, exact: Scores, *, share: float = TOP, sign
         spearman(both[:, 0], both[:, 1]),
         interval,
     )
+
+
+def check_exact(circuit: Scores, exact: Scores, *, measured: bool = True) -> None:
+    """Refuse scores that a circuit's order cannot be compared with; nothing is run.
+
+    Args:
+        circuit: what is evaluated.
+        exact: what it is compared with.
+        measured: whether the scores must have been measured.
+
+    Raises:
+        PatchclampError: scores that were predicted, or of other parts.
+    """
+    if measured and not is_measured(exact):
+        raise PatchclampError(
+            expected="exact scores, found by --method activation_patching, which measures them",
+            got=f"scores by {exact.method}",
+            remedy="patchclamp circuit find MODEL --method activation_patching --pairs PAIRS --out DIR",
+        )
+    if set(circuit.parts) != set(exact.parts):
+        raise PatchclampError(
+            expected=f"exact patching of the same {len(circuit):,} parts",
+            got=f"{len(exact):,} parts of level {exact.level}",
+            remedy="Find it with `circuit find --method activation_patching` at the same level.",
+        )
 
 
 def measure_planted_recovery(circuit: Scores, planted: Collection[Part], *, signed: bool = False) -> Recovery:

@@ -31,6 +31,7 @@ from patchclamp.subjects.text import prepend_bos
 WINDOW, MAX_TOKENS, BATCH = 128, 50_000, 8
 
 
+@checked
 @dataclass(frozen=True)
 class DictionaryReport(DictionaryMetrics):
     """What was found of a dictionary on a text.

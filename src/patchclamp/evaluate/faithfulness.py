@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from patchclamp.ablate.strata import measure_moves
 from patchclamp.core.arguments import checked
 from patchclamp.core.checks import at_least, same_subject
-from patchclamp.core.circuit import describe_origin, is_measured
+from patchclamp.core.circuit import describe_origin
 from patchclamp.core.controls import name_rule
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.scores import Scores
@@ -26,7 +26,7 @@ from patchclamp.evaluate.circuit_curve import (
     sizes_of,
     unique_circuits,
 )
-from patchclamp.evaluate.circuit_recovery import Recovery, measure_recovery
+from patchclamp.evaluate.circuit_recovery import Recovery, check_exact, measure_recovery
 from patchclamp.evaluate.circuit_report import EvaluationCost, Faithfulness, Minimality
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
@@ -190,12 +190,7 @@ def evaluate_circuit(
 
 def _recover(model: Network, circuit: Scores, exact: Scores, *, signed: bool) -> Recovery:
     """Return how a circuit's order agrees with measured scores of the same parts in the same model."""
-    if not is_measured(exact):
-        raise PatchclampError(
-            expected="exact scores, found by a method that measures them, such as activation_patching",
-            got=f"scores by {exact.method}",
-            remedy="Find them on the same pairs: patchclamp circuit find MODEL --method activation_patching …",
-        )
+    check_exact(circuit, exact)
     check_subject(model, exact)
     return measure_recovery(circuit, exact, signed=signed)
 

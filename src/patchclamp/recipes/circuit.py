@@ -388,7 +388,7 @@ def receipt_data(found: Scores, together: GroupAblation) -> dict[str, Any]:
         "interval": _ends(r.measured.interval),
         "randoms": list(controls.measured),
         "random_mean": _number(controls.mean),
-        "random_share": _number(together.share(controls.mean)),
+        "random_share": _number(together.share(controls.mean)) if np.isfinite(controls.mean) else None,
         "random_interval": _ends(controls.interval),
         "rule": controls.rule,
         "step": controls.step,
