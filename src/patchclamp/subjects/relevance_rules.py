@@ -150,11 +150,14 @@ class _StandIn(torch.autograd.Function):
 
 
 def _visited_value(native: Tensor, stand_in: Tensor) -> Tensor:
+    """Return ``native`` to the bit, whose gradient is that of ``stand_in``."""
+    # The value is not recomputed from the stand-in: rounding would change the forward pass.
     shown: Tensor = _StandIn.apply(native.detach(), stand_in.to(native.dtype))
     return shown
 
 
 def _half(x: Tensor) -> Tensor:
+    """Return x, which passes on half of its gradient: of a product each factor then gets its share."""
     return _visited_value(x, x / 2)
 
 
@@ -163,8 +166,9 @@ def _identity(bare: Callable[..., Any]) -> Callable[..., Any]:
         with torch.no_grad():
             native = bare(x)
             wide = upcast(x)
+            # f(x) / x diverges at zero: the divisor is kept away from it, on the side on which x lies.
             stable = wide + STABILISER * torch.where(wide < 0, -1.0, 1.0)
-            coefficient = upcast(native) / stable
+            coefficient = upcast(native) / stable  # of x's shape, held fixed
         return _visited_value(native, upcast(x) * coefficient)
 
     return forward
@@ -192,7 +196,8 @@ def linearised_norm(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -
     def centre(y: Tensor) -> Tensor:
         return y - y.mean(-1, keepdim=True) if centres else y
 
-    sigma = (centre(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
+    # Detached: the divisor is a constant, and the norm a linear map.
+    sigma = (centre(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()  # (..., 1)
     coefficient = (1 if getattr(norm, "weight", None) is None else upcast(gain(norm))) / sigma
     return lambda y: centre(upcast(y)) * coefficient
 
