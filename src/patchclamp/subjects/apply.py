@@ -146,20 +146,20 @@ class Edit:
         assert source is not None
         donors = source.values.donors(do.site, places[0], own)
         donors = sorted(donors, key=lambda i: random.Random(f"{source.seed}/{own}/{i}").random())
-        found: dict[int, Tensor] = {}
+        by_place: dict[int, Tensor] = {}
         for donor in donors:
-            left = [p for p in places if p not in found]
+            left = [p for p in places if p not in by_place]
             if not left:
                 break
             values = _as_tensor(source.values.of(do.site, donor), old)
-            found |= {p: values[p] for p in left if p < len(values)}
-        if len(found) < len(places):
+            by_place |= {p: values[p] for p in left if p < len(values)}
+        if len(by_place) < len(places):
             raise PatchclampError(
                 expected=f"another stimulus that reaches position {places[-1]}",
                 got="none in the source recording",
                 remedy="Record longer or more stimuli, or ablate to mean or zero.",
             )
-        return found
+        return by_place
 
 
 @dataclass(frozen=True, eq=False)

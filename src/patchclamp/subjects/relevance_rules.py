@@ -70,7 +70,7 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
     Source: 2508.21258, the table of propagation rules.
     """
     _check_derived(family, model, rules)
-    found: dict[str, Wrap] = {}
+    wrappers: dict[str, Wrap] = {}
     entries = family.inside(model, family.entry_norms)
     if "ln" in rules:
         passed = family.inside(model, (*family.exit_norms, *family.sum_norms))
@@ -83,13 +83,13 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
                     remedy="Load the model on one device, or use attribution patching without rules.",
                 )
             check_norm(norm, family.gain, path)
-            found[path] = _norm(norm, family.gain)
+            wrappers[path] = _norm(norm, family.gain)
     if "identity" in rules:
         heads = [family.head_nonlinearity] if family.head_nonlinearity else []
-        found |= dict.fromkeys([*family.inside(model, [family.nonlinearity]), *heads], _identity)
+        wrappers |= dict.fromkeys([*family.inside(model, [family.nonlinearity]), *heads], _identity)
     if "direct" in rules:
-        found |= dict.fromkeys([*entries, *family.inside(model, family.readers)], _constant)
-    return found
+        wrappers |= dict.fromkeys([*entries, *family.inside(model, family.readers)], _constant)
+    return wrappers
 
 
 def _check_derived(family: Family, model: nn.Module, rules: Collection[Rule]) -> None:
@@ -126,15 +126,15 @@ def last_visits(family: Family, model: nn.Module, rules: Collection[Rule]) -> li
     Returns:
         list[tuple[Place | Tap, Visit]]: where each visit is made, and what it does to the value there.
     """
-    found: list[tuple[Place | Tap, Visit]] = []
+    visits: list[tuple[Place | Tap, Visit]] = []
     for i in range(len(family.layers(model))):
         places = family.sites_of(model, i)
         if "half" in rules and "mlp.up" in places:
-            found.append((Place(f"{family.blocks}.{i}.{family.nonlinearity}", "out"), _half))
-            found.append((places["mlp.up"], _half))
+            visits.append((Place(f"{family.blocks}.{i}.{family.nonlinearity}", "out"), _half))
+            visits.append((places["mlp.up"], _half))
         if "ah" in rules:
-            found += [(places[f"attn.{slot}"], torch.detach) for slot in ("q", "k") if f"attn.{slot}" in places]
-    return found
+            visits += [(places[f"attn.{slot}"], torch.detach) for slot in ("q", "k") if f"attn.{slot}" in places]
+    return visits
 
 
 class _StandIn(torch.autograd.Function):

@@ -372,8 +372,8 @@ def attention_output(
         Float[Tensor, "row position d_model"]: with the bias.
     """
     with torch.no_grad():
-        found: Tensor = _output(model, layer)(z)
-    return found
+        output: Tensor = _output(model, layer)(z)
+    return output
 
 
 def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
@@ -382,14 +382,14 @@ def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
     place = family.block["attn.write"]
     if place.module not in family.exit_norms:
         return None
-    found: nn.Module = model.module.get_submodule(place.under(f"{family.blocks}.{layer}").module)
-    return found
+    norm: nn.Module = model.module.get_submodule(place.under(f"{family.blocks}.{layer}").module)
+    return norm
 
 
 def _output(model: LanguageModel, layer: int) -> nn.Module:
     place: Any = model.covering_family().block["attn.z"]
-    found: nn.Module = model.module.get_submodule(place.under(f"{model.covering_family().blocks}.{layer}").module)
-    return found
+    module: nn.Module = model.module.get_submodule(place.under(f"{model.covering_family().blocks}.{layer}").module)
+    return module
 
 
 def _output_matrix(model: LanguageModel, layer: int) -> Float[Tensor, "width d_model"]:

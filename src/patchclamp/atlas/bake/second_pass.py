@@ -58,8 +58,8 @@ class _SiteAccumulator:
     """What the pass keeps of one site; every array is part of a checkpoint."""
 
     def __init__(self, survey: StoredSurvey, site: Site) -> None:
-        found = survey.statistics(site.path)
-        low, high = (torch.from_numpy(np.asarray(found[n], dtype=np.float64)) for n in ("minimum", "maximum"))
+        statistics = survey.statistics(site.path)
+        low, high = (torch.from_numpy(np.asarray(statistics[n], dtype=np.float64)) for n in ("minimum", "maximum"))
         width = site.width
         share = torch.arange(BINS + 1, dtype=torch.float64) / BINS
         # float32, as the activations are: a value is in the same bin whoever compares it.
@@ -349,21 +349,21 @@ def _tensors(looks: dict[str, _SiteAccumulator]) -> dict[str, np.ndarray]:
 
 
 def _results(looks: dict[str, _SiteAccumulator], n_sample: int) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for path, look in looks.items():
-        found |= {f"{path}|{name}": array for name, array in look.snippets().__dict__.items()}
-        found |= {
+        arrays |= {f"{path}|{name}": array for name, array in look.snippets().__dict__.items()}
+        arrays |= {
             f"{path}|edges": look.edges.double().numpy(),
             f"{path}|tokens": look.tokens.T.contiguous().numpy(),
             f"{path}|pieces": look.pieces.T.contiguous().numpy(),
             f"{path}|sample": look.sample[:n_sample].T.contiguous().numpy(),
         }
-    return found
+    return arrays
 
 
 def read_results(bundle: Bundle, site: str) -> tuple[Snippets, dict[str, Any]]:
     """Return a site's strips, and its ``edges tokens pieces sample`` with units first."""
     names = list(Snippets.__annotations__)
     rest = ["edges", "tokens", "pieces", "sample"]
-    found = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])
-    return Snippets(**{n: found[f"{site}|{n}"] for n in names}), {n: found[f"{site}|{n}"] for n in rest}
+    arrays = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])
+    return Snippets(**{n: arrays[f"{site}|{n}"] for n in names}), {n: arrays[f"{site}|{n}"] for n in rest}
