@@ -43,9 +43,9 @@ demo: $(PACKAGE) ## install into .venv if need be, explain two answers, clamp a 
 	$(BIN)/patchclamp generate organism:mover-gpt2 $(DEMO) --clamp 'blocks.0.mlp.act/neurons/9=0' --max-new-tokens 2
 	$(BIN)/patchclamp organism text language-gpt2 --n 600 --labels > demo-text.jsonl
 	rm -rf demo.atlas demo.atlas.baking
-	$(BIN)/patchclamp atlas bake organism:language-gpt2 --text demo-text.jsonl --out demo.atlas
+	$(BIN)/patchclamp atlas bake organism:language-gpt2 --inputs demo-text.jsonl --out demo.atlas
 	$(BIN)/patchclamp explain organism:language-gpt2 "Mary and Tom went to the park. Tom gave a book to" \
-		--target " Mary" --contrast " Tom" --corrupt "Mary and Tom went to the park. Mary gave a book to" --top 8 \
+		--target " Mary" --contrast " Tom" --counterpart "Mary and Tom went to the park. Mary gave a book to" --top 8 \
 		--atlas demo.atlas
 	$(if $(filter 0,$(SERVE)),,$(BIN)/patchclamp atlas serve demo.atlas --model organism:language-gpt2)
 
@@ -73,7 +73,7 @@ format: $(TOOLS) ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-families: $(TOOLS) ## measure every family anew and rewrite the table that `patchclamp families` prints
+families: $(TOOLS) ## measure every family anew and rewrite the table that `patchclamp info --families` prints
 	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/families/test_contract.py
 
 # `make calibrate CARDS=attribute/relp` runs one card and keeps what is stored of the others.

@@ -63,7 +63,7 @@ def say(say):
 
 
 def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):
-    words = ("evaluate", "organism:language-gpt2", made / "one", "--text", held_out / "labelled.jsonl")
+    words = ("evaluate", "organism:language-gpt2", made / "one", "--inputs", held_out / "labelled.jsonl")
     code, told, _ = say(*words, "--batch-size", 30)
     assert code == 0, told
     rows = {row["name"]: row for row in told["rows"]}
@@ -97,15 +97,15 @@ def test_the_text_that_a_dictionary_was_made_on_is_named_where_it_is_judged_ther
     text.write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 40)
     other.write_text(text.read_text() + "the dog ran to the park.\n")
     out = str(tmp_path / "made")
-    assert main(["decompose", "organism:cat", *method, "--site", "blocks.0.mlp.act", "--text", str(text),
+    assert main(["decompose", "organism:cat", *method, "--sites", "blocks.0.mlp.act", "--inputs", str(text),
                  "--out", out]) == 0  # fmt: skip
     for judged in (text, other):
         capsys.readouterr()
-        assert main(["evaluate", "organism:cat", out, "--text", str(judged), "--json"]) == 0
+        assert main(["evaluate", "organism:cat", out, "--inputs", str(judged), "--json"]) == 0
         told = json.loads(capsys.readouterr().out)
         assert any("made on" in note for note in told["notes"]) == (judged == text)
         assert told["fitted"] - told["stimuli"] in (0, 1)
-    main(["evaluate", "organism:cat", out, "--text", str(text)])
+    main(["evaluate", "organism:cat", out, "--inputs", str(text)])
     said = " ".join(capsys.readouterr().out.split())
     assert f"of {told['stimuli']:,} stimuli, every second one" in said
     assert "figures flatter" in said
@@ -148,7 +148,7 @@ def test_info_says_how_it_was_made_in_words(say, model, tmp_path):
 def test_a_dictionary_without_a_hash_is_judged_with_a_note(say, made, held_out, tmp_path):
     kept = Dictionary.load(made / "one")
     Dictionary(kept.bases, {"slug": "somebody-else", "hash": ""}, "topk").save(tmp_path / "foreign")
-    words = ("organism:language-gpt2", tmp_path / "foreign", "--text", held_out / "plain.txt", "--max-tokens", 600)
+    words = ("organism:language-gpt2", tmp_path / "foreign", "--inputs", held_out / "plain.txt", "--max-tokens", 600)
     code, told, _ = say("evaluate", *words)
     assert code == 0
     assert "somebody-else" in told["notes"][0]
@@ -166,7 +166,7 @@ def test_trouble_has_three_parts(say, made, held_out, tmp_path):
     (tmp_path / "pickled").mkdir()
     np.savez(tmp_path / "pickled" / "params.npz", W_enc=np.array([{}], dtype=object))
     (tmp_path / "empty").mkdir()
-    on = ("--text", held_out / "plain.txt")
+    on = ("--inputs", held_out / "plain.txt")
     cases = [
         (("info", tmp_path / "nowhere"), "not there"),
         (("info", tmp_path / "empty"), "none of these"),
@@ -174,7 +174,7 @@ def test_trouble_has_three_parts(say, made, held_out, tmp_path):
         (("info", tmp_path / "pickled"), "pickle"),
         (("evaluate", "organism:language-gpt2", tmp_path / "another", *on), "twin"),
         (("evaluate", "organism:language-gpt2", tmp_path / "narrow", *on), "width"),
-        (("evaluate", "organism:language-gpt2", made / "one", "--text", tmp_path / "none.txt"), "none.txt"),
+        (("evaluate", "organism:language-gpt2", made / "one", "--inputs", tmp_path / "none.txt"), "none.txt"),
         (("evaluate", "organism:digits-cnn", made / "one", *on), "language model"),
         (("evaluate", "organism:language-gpt2", made / "one", *on, "--batch-size", 0), "--batch-size"),
         (("evaluate", "organism:language-gpt2", made / "one", *on, "--window", 0), "--window"),
@@ -191,7 +191,7 @@ def test_trouble_has_three_parts(say, made, held_out, tmp_path):
 
 
 def test_the_command_runs_by_itself(made):
-    done = run_command("basis", "info", made / "gone")
+    done = run_command("info", made / "gone")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 3
     assert "Traceback" not in done.stderr
@@ -235,14 +235,14 @@ def test_what_a_folder_does_not_tell_is_said_and_can_be_told(say, held_out, tmp_
         f"note: {line}" for line in facts["about"]["assumed"]
     ]
     assert "--center" in told
-    assert "--prepend-bos" in told
+    assert "--bos" in told
     assert "contexts" in told
-    code, facts, told = say("info", silent, "--center", "--no-prepend-bos")
+    code, facts, told = say("info", silent, "--center", "--no-bos")
     assert (code, facts["about"]["conditions"]) == (0, {"centred": True, "prepend_bos": False})
     assert "--center" not in told
-    assert "--prepend-bos" not in told
+    assert "--bos" not in told
     text = held_out / "plain.txt"
-    code, report, told = say("evaluate", "organism:language-gpt2", silent, "--text", text, "--window", 32)
+    code, report, told = say("evaluate", "organism:language-gpt2", silent, "--inputs", text, "--window", 32)
     assert code == 0
     assert "note: it does not tell" in told
     assert report["rows"][0]["unexplained_later"]["value"] > 0
@@ -251,7 +251,7 @@ def test_what_a_folder_does_not_tell_is_said_and_can_be_told(say, held_out, tmp_
         tmp_path / "known", prepend_bos=True, context_size=16, seqpos_slice=[4, None], exclude_special_tokens=[5],
         model_from_pretrained_kwargs={"center_writing_weights": False},
     )  # fmt: skip
-    asked = ("evaluate", "organism:language-gpt2", known, "--text", text)
+    asked = ("evaluate", "organism:language-gpt2", known, "--inputs", text)
     code, report, told = say(*asked, "--max-tokens", 800)
     # Windows of 16 tokens, of which the first four are not judged.
     assert code == 0

@@ -57,7 +57,9 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     ]
     (tmp_path / "turned.jsonl").write_text("\n".join(map(json.dumps, rows)))
     asked = ("circuit", "find", "organism:cat", "--pairs", tmp_path / "turned.jsonl", "--level", "node")
-    done = run_command(*asked, "--method", "activation_patching", "--denoise", "--top", 10, "--out", tmp_path / "c")
+    done = run_command(
+        *asked, "--method", "activation_patching", "--direction", "denoise", "--top", 10, "--out", tmp_path / "c"
+    )
     assert done.returncode == 0, done.stderr
     assert "m reads the token ' ran' against ' sat' (first pair)" in done.stderr
     assert "in 2 of 2 pairs m is lower on the clean prompt" in done.stderr
@@ -110,7 +112,7 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
 
 
 def test_denoising_scores_stand_beside_denoising_measurements(say, tmp_path):
-    code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--denoise", "--top", 3, "--out", tmp_path / "c")
+    code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--direction", "denoise", "--top", 3, "--out", tmp_path / "c")
     assert code == 0
     assert told["about"]["settings"]["direction"] == "denoise"
     alone = {part["part"]: part for part in told["parts"]}
@@ -272,7 +274,7 @@ def test_a_set_that_is_drawn_twice_is_one_set(say, tmp_path):
 def atlas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("atlas")
     (folder / "t.txt").write_text("Ada Lane met Tom Reed. Later Ada\n" * 20)
-    words = ["atlas", "bake", "organism:induction-gpt2", "--text", folder / "t.txt", "--out", folder / "a"]
+    words = ["atlas", "bake", "organism:induction-gpt2", "--inputs", folder / "t.txt", "--out", folder / "a"]
     assert main(list(map(str, words))) == 0
     return folder / "a"
 

@@ -28,7 +28,10 @@ def asked():
     ("words", "options"),
     [
         ([], {}),
-        (["--level", "edge", "--method", "eap", "--denoise"], {"level": "edge", "method": "eap", "denoise": True}),
+        (
+            ["--level", "edge", "--method", "eap", "--direction", "denoise"],
+            {"level": "edge", "method": "eap", "denoise": True},
+        ),
         (
             ["--level", "neuron", "--method", "relp", "--top", 2, "--rules", "ln,half", "--controls", 20, "--seed", 3],
             {"level": "neuron", "method": "relp", "top": 2, "rules": ["ln", "half"], "n_controls": 20, "seed": 3},
@@ -96,9 +99,9 @@ def test_evaluate_reads_a_dictionary_and_compare_two(say, tmp_path):
             20,
             "--k",
             4,
-            "--site",
+            "--sites",
             "blocks.0.mlp.act",
-            "--text",
+            "--inputs",
             text,
             "--seed",
             seed,
@@ -106,7 +109,7 @@ def test_evaluate_reads_a_dictionary_and_compare_two(say, tmp_path):
             tmp_path / str(seed),
         )
     one, other = (Dictionary.load(tmp_path / name) for name in ("0", "1"))
-    words = ("evaluate", CAT, tmp_path / "0", "--text", text)
+    words = ("evaluate", CAT, tmp_path / "0", "--inputs", text)
     code, document, _ = say(*words, "--max-tokens", 300, "--window", 32)
     assert code == 0
     assert plain(pc.evaluate(one, pc.load(CAT), text, max_tokens=300, window=32).to_json()) == document
@@ -146,7 +149,7 @@ def test_generate_continues_text_with_units_clamped(say):
 
 def test_generate_gives_an_image_its_classes(say):
     net, clamp = "organism:digits-cnn", "blocks.1.conv1.act/channels/8=0"
-    code, document, _ = say("classify", net, "digits:17", "--clamp", clamp, "--top", 3)
+    code, document, _ = say("generate", net, "digits:17", "--clamp", clamp, "--top", 3)
     assert code == 0
     assert plain(pc.generate(pc.load(net), "digits:17", [clamp], top=3).to_json()) == document
 
@@ -160,7 +163,7 @@ def test_generate_refuses_what_neither_writes_nor_classifies():
 
 def test_evaluate_reads_an_explainer(say):
     net = "organism:digits-cnn"
-    code, document, _ = say("evaluate", net, "--images", "digits:0:2", "--n-random", 19)
+    code, document, _ = say("evaluate", net, "--inputs", "digits:0:2", "--n-random", 19)
     assert code == 0
     model = pc.load(net)
     found = pc.evaluate("occlusion", model, pc.own_answers(model, "digits:0:2"), n_random=19)

@@ -152,14 +152,14 @@ def test_what_the_lab_shows_loads_the_model_as_it_was_loaded(model):
     assert (Lab.loading.fget(lab), Lab.loading_words.fget(lab)) == ("'tiny'", ("tiny",))
     prepend_bos(model)
     command = as_command(Lab.loading_words.fget(lab), "w1", (), 3).split()
-    assert command[2:5] == ["tiny", "w1", "--prepend-bos"]
+    assert command[2:5] == ["tiny", "w1", "--bos"]
     asked = {"read_at": 0, "top": 1, "new_tokens": 0, "target": 0, "controls": 0, "seed": 0}
     assert "pc.load('tiny', prepend_bos=True)" in as_python(Lab.loading.fget(lab), "w1", (), (), **asked)
 
 
 def test_a_dictionary_says_what_the_texts_are_not(model):
     found = Dictionary({SITE: _basis(model)}, {"slug": "", "hash": ""}, "topk", {"conditions": {"prepend_bos": True}})
-    assert "--prepend-bos" in "\n".join(unmet_conditions(model, found))
+    assert "--bos" in "\n".join(unmet_conditions(model, found))
     prepend_bos(model)
     assert unmet_conditions(model, found) == []
     other = Dictionary(found.bases, found.subject, "topk", {"conditions": {"prepend_bos": False}, "assumed": ["x"]})

@@ -294,7 +294,7 @@ def print_atlas(path: str, as_json: bool) -> int:
     return 0
 
 
-LAYER_OPTIONS = ("model", "target", "contrast", "corrupt", "baseline", "method", "level", "basis", "top")
+LAYER_OPTIONS = ("model", "target", "contrast", "counterpart", "baseline", "method", "level", "basis", "top")
 """Options that an atlas keeps with a layer."""
 
 

@@ -98,7 +98,7 @@ def _pairs(source: Source, site: str, transcode: str | None, options: Dictionary
         found = source.match(site)
         if getattr(options, "skip_connection", False) and not reads:
             raise PatchclampError(
-                expected="--skip-connection with --transcode", got="--site", remedy="Leave it out, or transcode."
+                expected="--skip-connection with --transcode", got="--sites", remedy="Leave it out, or transcode."
             )
         if reads and len(found) != 1:
             raise PatchclampError(

@@ -137,7 +137,7 @@ def add_basis(
                 write_rows(db, features, batches, sites, survey, look, labels, beside)
                 _fill_bases(db, dictionary, digest, reading)
     log.append(f"layer written after {time.monotonic() - clock:.1f} s")
-    typed = command or f"patchclamp atlas add {place} --basis {folder} --text {corpus.source}"
+    typed = command or f"patchclamp atlas add {place} --basis {folder} --inputs {corpus.source}"
     options = {
         "basis": folder,
         "name": dictionary.name,
@@ -258,7 +258,7 @@ def _read_again(
             raise PatchclampError(
                 expected=f"the text that was baked, {reading.about['corpus']['name']}",
                 got=f"{remembered or 'no path'}, where it is no more",
-                remedy="Name a text with --text.",
+                remedy="Name a text with --inputs.",
             )
         text = found
     chosen = Path(text)

@@ -62,7 +62,7 @@ class Lab:
     @property
     def loading_words(self) -> tuple[str, ...]:
         """What a command takes: the model's name, and the options that load it."""
-        return (self.name, "--prepend-bos") if self.model.tokenizer.prepends else (self.name,)
+        return (self.name, "--bos") if self.model.tokenizer.prepends else (self.name,)
 
     def check(self, atlas: Reading) -> None:
         """Refuse an atlas of another model.
@@ -105,7 +105,7 @@ class Lab:
                 raise PatchclampError(
                     expected=f"the dictionary that {site}/{basis.name} of this atlas was made with",
                     got="another of the same name",
-                    remedy="`patchclamp basis info DIR` prints its hash; /runs says where the atlas's came from.",
+                    remedy="`patchclamp info DIR` prints its hash; /runs says where the atlas's came from.",
                 )
             self.model.add_basis(basis, site)
 

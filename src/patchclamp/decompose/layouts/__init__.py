@@ -98,8 +98,8 @@ def open_dictionary(
             raise PatchclampError(
                 expected=f"the site that {place.name} {'writes' if written is None else 'reads'}, one for each",
                 got=f"{written}, twice" if written in bases else f"a folder of {layout} that does not tell",
-                remedy="Name it: --site blocks.3.resid_out, and --reads where a transcoder reads another; what is read "
-                "before a norm's gain is no site here.",
+                remedy="Name it: --sites blocks.3.resid_out, and --reads where a transcoder reads another; what is "
+                "read before a norm's gain is no site here.",
             )
         bases[written] = Basis(name or slug(str(own.get("name", "features"))), "directions", **part.parts, reads=read)
         known = own.get(HOOKS) if "site" in kept else part.hooks
@@ -337,7 +337,7 @@ def _rename(dictionary: Dictionary, site: str | None, reads: str | None, name: s
         raise PatchclampError(
             expected="one basis where a site is named",
             got=f"{len(dictionary.bases)}",
-            remedy="Leave --site and --reads out.",
+            remedy="Leave --sites and --reads out.",
         )
     bases = {
         site or path: replace(basis, name=name or basis.name, reads=(reads or basis.reads) if basis.reads else None)
