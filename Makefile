@@ -13,6 +13,9 @@ TOOLS := $(VENV)/.tools
 # pip learnt `--group` only in 25.1, so the group is read out of pyproject.toml, where it is said once.
 DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))
 
+# Compiled files are kept, whatever the environment says: else every process compiles package and tests anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Two processes; tests that share what takes long to make run in one of them, the longest first (tests/groups.py).
 WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
 

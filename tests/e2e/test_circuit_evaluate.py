@@ -8,7 +8,7 @@ import pytest
 import patchclamp as pc
 from forks import run_command
 from hand_made import circuit as by_hand
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary

@@ -16,7 +16,7 @@ from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.recipes.circuit import choose_measured, with_extra
-from patchclamp.recipes.together import replace_together
+from patchclamp.recipes.group_ablation import ablate_group
 
 MODEL = "organism:language-gpt2"
 PAIRS = ["--pairs", "task:ioi/train", "--n", 8]
@@ -72,7 +72,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     mlps = [i for i, part in enumerate(found.parts) if ".mlp." in part]
     heads = [i for i, part in enumerate(found.parts) if ".attn." in part]
     pairs = model.read(pc.open_task(tmp_path / "turned.jsonl", model))
-    together = replace_together(model, found, pairs, [*mlps, heads[0]], alone=False)
+    together = ablate_group(model, found, pairs, [*mlps, heads[0]], alone=False)
     assert together.receipt.controls.size == 1  # a head: no other MLP is left
     assert np.isnan(together.receipt.p)
     smaller = {**found.provenance.extra["receipt"], "p": None, "size": 1}

@@ -173,7 +173,7 @@ import numpy as np
 import torch
 
 from patchclamp.decompose import ArraySource, Job, Recipe, train_dictionary
-from patchclamp.decompose.estimator import config_of
+from patchclamp.decompose.sklearn_api import config_of
 
 torch.set_num_threads(1)
 x = np.random.default_rng(0).normal(size=(4000, 32)).astype(np.float32)

@@ -27,7 +27,7 @@ PAIRS = [
 ]
 VERBS = ("explain", "generate", "decompose", "atlas bake", "steer fit", "steer apply", "edit")
 WORK = (
-    "patchclamp.attribute.over_pairs.attribute_pairs",
+    "patchclamp.attribute.pairs.attribute_pairs",
     "patchclamp.attribute.edges.attribute_edges",
     "patchclamp.attribute.patching_folder.patch_to_folder",
     "patchclamp.recipes.answer.attribute_nodes",

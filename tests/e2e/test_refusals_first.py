@@ -9,7 +9,7 @@ import torch
 
 import patchclamp as pc
 from hand_made import circuit as by_hand
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.cli import main
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.recipes import explain, receipts

@@ -17,7 +17,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Role, Stimulus
 from patchclamp.decompose import ArraySource, Job, Recipe, RecordingSource, TextSource, TopKConfig, train_dictionary
 from patchclamp.decompose.first_tokens import measure_first_tokens
-from patchclamp.evaluate import judge
+from patchclamp.evaluate import measure_dictionary
 from patchclamp.record import record_corpus, survey_corpus
 from patchclamp.report.terminal.dictionary import first_lines
 from patchclamp.subjects.bases import decode, encode
@@ -111,7 +111,7 @@ def test_a_dictionary_is_judged_with_and_without_first_tokens(model, text):
     top = x[first].mean(0) / np.linalg.norm(x[first].mean(0))
     basis = pc.Basis("lab", "directions", top[None].astype(np.float32), top[None].astype(np.float32))
     found = Dictionary({SITE: basis}, {"slug": model.name, "hash": model.hash}, "by hand")
-    report = judge(model, found, shown)
+    report = measure_dictionary(model, found, shown)
     [own] = [row for row in report.rows if row.name == "lab"]
     judged = np.isin(np.repeat(np.arange(len(shown)), [len(s) for s in shown]), np.arange(len(shown))[1::2])
     x_hat = x @ top[:, None] * top[None]
@@ -122,7 +122,7 @@ def test_a_dictionary_is_judged_with_and_without_first_tokens(model, text):
     norm, tokens = report.first[SITE]
     assert norm == pytest.approx((x[judged & first] ** 2).sum() / (x[judged] ** 2).sum(), rel=1e-4)
     assert tokens == pytest.approx((judged & first).sum() / judged.sum())
-    skipped = judge(model, found, [s.skipping(slice(1, None)) for s in shown])
+    skipped = measure_dictionary(model, found, [s.skipping(slice(1, None)) for s in shown])
     [own] = [row for row in skipped.rows if row.name == "lab"]
     assert own.unexplained.value == pytest.approx(unexplained(x[rest], x_hat[rest]), rel=1e-3)
 

@@ -20,7 +20,7 @@ from patchclamp.core.graph import Graph
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.recipes.circuit import with_extra
-from patchclamp.recipes.together import count_matched, count_same_size
+from patchclamp.recipes.group_ablation import count_matched, count_same_size
 
 PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
 TASK = Task.of("a b", " d", contrast=" e", counterpart="a c").to_json()

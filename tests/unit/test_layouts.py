@@ -12,7 +12,7 @@ from oracles import layouts as oracle
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.decompose.layouts import open_dictionary, write_dictionary
+from patchclamp.decompose.formats import open_dictionary, write_dictionary
 from patchclamp.subjects.bases import decode, encode
 from patchclamp.subjects.site_names import resolve_sites
 

@@ -8,12 +8,12 @@ import torch
 
 import masked_words
 import patchclamp as pc
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.cli import main
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
-from patchclamp.evaluate.interchange import interchange
+from patchclamp.evaluate.circuit_ablation import interchange
 
 PAIRS = [
     Case("w1 [MASK] w7 [MASK] .", "w2 [MASK] w7 [MASK] .", ("w3",), ("w4",)),

@@ -240,7 +240,7 @@ def load_recording(folder: str, site: str) -> Any:
     from patchclamp.core.recording import StoredRecording
 
     recording = StoredRecording(folder)
-    if broken := recording.bundle.damaged():
+    if broken := recording.bundle.find_damaged():
         raise Damaged(
             expected=f"the pieces of {folder} as they were committed",
             got=f"damaged or missing: {', '.join(broken[:8])}",
@@ -312,7 +312,7 @@ def refuse_brain_options(options: Namespace, what: str) -> None:
 
 def open_features(options: Namespace, folder: str, name: str | None = None) -> Any:
     """Return a dictionary, this or another library's, with what the options say of it."""
-    from patchclamp.decompose.layouts import open_dictionary
+    from patchclamp.decompose.formats import open_dictionary
 
     given = {each: getattr(options, each, None) for each in ("site", "reads", "center")}
     given["prepend_bos"] = getattr(options, "bos", None)

@@ -1,4 +1,4 @@
-"""Readout: a fitted map from one recording's activity to another's, or to labels, with its scores on held-out rows."""
+"""A fitted map from one recording's activity to another's, or to labels, with its scores on held-out rows."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,10 +65,11 @@ class Readout:
     def __post_init__(self) -> None:
         n_features, n_targets = self.weights.shape
         fits = self.centre.shape == (n_features,) and self.intercept.shape == (n_targets,)
-        if not fits or (self.scores and len(self.scores) != n_targets):
+        listed = {len(self.names), len(self.scores)} if self.scores else {len(self.names) or n_targets}
+        if not fits or listed != {n_targets}:
             raise PatchclampError(
-                expected=f"a centre of {n_features}, an intercept and scores of {n_targets}",
-                got=f"{self.centre.shape}, {self.intercept.shape} and {len(self.scores)}",
+                expected=f"a centre of {n_features}, an intercept, names and scores of {n_targets}",
+                got=f"{self.centre.shape}, {self.intercept.shape}, {len(self.names)} and {len(self.scores)}",
                 remedy="See the formula in Readout's documentation.",
             )
 
@@ -116,7 +117,7 @@ class Readout:
             "summary": None if self.summary is None else self.summary.to_json(),
             "scores": [
                 {"target": name, **score.to_json()}
-                for name, score in zip(self.names[:limit], self.scores[:limit], strict=True)
+                for name, score in zip(self.names[:limit], self.scores[:limit], strict=False)
             ],
             "provenance": self.provenance.to_json(),
         }
@@ -156,19 +157,19 @@ class Readout:
 
     @classmethod
     def _of(cls, bundle: Bundle) -> "Readout":
-        arrays, told = bundle.read("readout"), bundle.manifest
+        arrays, manifest = bundle.read("readout"), bundle.manifest
         return cls(
             arrays["weights"],
             arrays["centre"],
             arrays["intercept"],
-            _two(told["features"]),
-            _two(told["targets"]),
-            tuple(map(read_word, read_list(told["names"]))),
-            tuple(Estimate.from_json(one) for one in told["scores"]),
-            None if told["summary"] is None else Estimate.from_json(told["summary"]),
+            _two(manifest["features"]),
+            _two(manifest["targets"]),
+            tuple(map(read_word, read_list(manifest["names"]))),
+            tuple(Estimate.from_json(one) for one in manifest["scores"]),
+            None if manifest["summary"] is None else Estimate.from_json(manifest["summary"]),
             arrays.get("predicted"),
-            read_word(told["pool"]),
-            Provenance.from_json(told["provenance"]),
+            read_word(manifest["pool"]),
+            Provenance.from_json(manifest["provenance"]),
         )
 
 

@@ -30,8 +30,8 @@ from patchclamp.core.stats import rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
+from patchclamp.recipes.group_ablation import ablate_group, count_matched
 from patchclamp.recipes.receipts import loudest_others
-from patchclamp.recipes.together import count_matched, replace_together
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.language import LanguageModel
@@ -66,13 +66,16 @@ def verify(
         turn: what a forward pass runs in.
         progress: called with sets done and in all.
 
+    Returns:
+        messages.Verified: predicted and measured effect, the random sets and the verdict.
+
     Raises:
         PatchclampError: a node that the graph has not or that is no unit, a baseline that the graph does not hold, or
             a graph that does not say what was asked.
 
     Cost: two forward passes (four with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
-    chosen, predicted = _chosen(graph, nodes)
+    chosen, predicted = _choose_nodes(graph, nodes)
     if isinstance(asked, ReadTask) or (asked is None and over_pairs(graph)):
         cases = asked or cases_of(model, graph)
         return _verify_over_pairs(model, graph, chosen, cases, n_sets=n_sets, seed=seed, turn=turn, progress=progress)
@@ -125,7 +128,7 @@ def verify(
     )
 
 
-def _chosen(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
+def _choose_nodes(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
     """Return the chosen nodes and the sum of their scores."""
     scores = {node.key: node.score for node in graph.nodes if node.kind not in ENDS}
     named = list(dict.fromkeys(nodes))
@@ -157,10 +160,10 @@ def case_of(model: LanguageModel, graph: Graph) -> ReadCase:
         )
     words = {name: about.get(name) or None for name in ("prompt", "target", "contrast", "corrupt")}
     try:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in graph.metric.items()
         }
-        metric = Metric(**told)
+        metric = Metric(**fields)
     except (TypeError, PatchclampError) as problem:
         got = problem.got if isinstance(problem, PatchclampError) else str(problem)
         raise PatchclampError(
@@ -215,7 +218,7 @@ def _verify_over_pairs(
     circuit = Scores(UnitList(parts), np.array([scores.get(part, 0.0) for part in parts]))
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
-    found = replace_together(
+    found = ablate_group(
         model, circuit, cases, range(len(own)), n_sets=drawn, seed=seed, alone=False, turn=turn, progress=progress
     )
     receipt, controls = found.receipt, found.receipt.controls

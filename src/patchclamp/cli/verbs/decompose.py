@@ -92,7 +92,7 @@ def run(options: Namespace) -> int:
 
 def _convert(options: Namespace) -> int:
     """Write features in another layout, and print the folders."""
-    from patchclamp.decompose.layouts import convert_basis
+    from patchclamp.decompose.formats import convert_basis
     from patchclamp.loaders import load
 
     unused = [

@@ -224,9 +224,9 @@ def _typed(options: Namespace, names: tuple[str, ...]) -> dict[str, Any]:
 def _evaluate_circuit(options: Namespace) -> int:
     from patchclamp.core.circuit import load_circuit
     from patchclamp.evaluate import evaluate
+    from patchclamp.evaluate.circuit_curve import SHARES, sizes_of
+    from patchclamp.evaluate.circuit_recovery import check_exact
     from patchclamp.evaluate.faithfulness import check_subject
-    from patchclamp.evaluate.growing import SHARES, sizes_of
-    from patchclamp.evaluate.recovering import check_exact
     from patchclamp.report.terminal.faithfulness import show_evaluation
 
     typed = _typed(options, CIRCUIT)

@@ -10,16 +10,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from safetensors.numpy import save
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.checks import one_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import build_aside, refuse_occupied, refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
-from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
-from patchclamp.decompose.layouts.conditions import ASSUMED, assume, centre, written_conditions
-from patchclamp.decompose.layouts.files import Part
-from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
+from patchclamp.decompose.formats import gemma_scope, saelens, sparsify
+from patchclamp.decompose.formats.conditions import ASSUMED, assume, centre, written_conditions
+from patchclamp.decompose.formats.files import Part
+from patchclamp.decompose.formats.site_names import hook_of, hookpoint_of
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import CONDITIONS, HOOKS, in_stream, resolve_sites
 
@@ -152,6 +153,7 @@ def write_dictionary(
         raise refuse_write(place, problem) from problem
 
 
+@checked
 def convert_basis(
     source: str | Path | Dictionary,
     out: str | Path,

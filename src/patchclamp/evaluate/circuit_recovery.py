@@ -40,7 +40,7 @@ class Recovery:
     interval: Interval | None = None
 
 
-def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool = True) -> Recovery:
+def measure_recovery(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool = True) -> Recovery:
     """Compare a circuit's order with that of exact patching over the same parts.
 
     Args:
@@ -64,7 +64,7 @@ def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool 
         >>> index = UnitIndex([Block("blocks.0.mlp.act", "neurons", 4)])
         >>> exact = Scores(index, np.array([4.0, 3.0, 2.0, 0.0]))
         >>> guess = Scores(index, np.array([9.0, 3.0, 2.0, 1.0]))
-        >>> found = recover(guess, exact, share=0.5)
+        >>> found = measure_recovery(guess, exact, share=0.5)
         >>> found.spearman, found.precision, found.auroc
         (1.0, 1.0, 1.0)
     """
@@ -111,7 +111,7 @@ def check_exact(circuit: Scores, exact: Scores, *, measured: bool = True) -> Non
         )
 
 
-def recover_planted(circuit: Scores, planted: Collection[Part], *, signed: bool = False) -> Recovery:
+def measure_planted_recovery(circuit: Scores, planted: Collection[Part], *, signed: bool = False) -> Recovery:
     """Compare a circuit's order with the parts of a planted graph.
 
     Args:
@@ -130,7 +130,7 @@ def recover_planted(circuit: Scores, planted: Collection[Part], *, signed: bool 
     Example:
         >>> from patchclamp.core.keys import UnitList
         >>> guess = Scores(UnitList(["a/neurons/0", "b/neurons/0", "c/neurons/0"]), np.array([-5.0, 1.0, 2.0]))
-        >>> recover_planted(guess, ["a/neurons/0", "b/neurons/0"]).precision
+        >>> measure_planted_recovery(guess, ["a/neurons/0", "b/neurons/0"]).precision
         0.5
     """
     strange = [part for part in planted if part not in set(circuit.parts)]

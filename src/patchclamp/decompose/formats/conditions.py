@@ -21,7 +21,7 @@ import numpy as np
 
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
-from patchclamp.decompose.layouts.files import refuse
+from patchclamp.decompose.formats.files import refuse
 from patchclamp.subjects.site_names import in_stream
 
 ASSUMED = "assumed"
