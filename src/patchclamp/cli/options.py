@@ -63,7 +63,7 @@ def add_loading(parser: argparse._ActionsContainer, *, text: bool = True) -> Non
         add_bos(parser)
 
 
-def add_bos(parser: Parser) -> None:
+def add_bos(parser: argparse._ActionsContainer) -> None:
     """Add --bos, the option of every command that shows text to a model."""
     parser.add_argument(
         "--bos",
