@@ -264,8 +264,8 @@ def note_left_out(given: dict[str, Any], **recordings: Any) -> None:
         if left := sum(int((~mask).sum()) for mask in masks):
             n = sum(map(len, masks))
             log(
-                f"note: {name}: the mean over each stimulus leaves out {left:,} of {n:,} tokens, BOS and others that no "
-                "statistics count; --pool last takes each stimulus' last token"
+                f"note: {name}: the mean over each stimulus leaves out {left:,} of {n:,} tokens, BOS and others that "
+                "no statistics count; --pool last takes each stimulus' last token"
             )
 
 
