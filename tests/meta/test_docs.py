@@ -100,6 +100,10 @@ def test_pages_that_messages_and_comments_name_exist():
     assert {page for page in named if not (ROOT / page).is_file()} == set()
 
 
+def test_the_readme_is_short():
+    assert len(README.read_text().split()) <= 700
+
+
 def test_make_targets_in_readme_exist():
     targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"(?:^|`|\$ |&& )make ([a-z][\w-]*)", README.read_text(), flags=re.MULTILINE))
