@@ -12,7 +12,7 @@ import pytest
 import patchclamp as pc
 from patchclamp.atlas.atlas import open_atlas
 from patchclamp.atlas.bake.base import bake_atlas
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.attribute.patching import plan_patching
 from patchclamp.attribute.patching_folder import patch_to_folder
 from patchclamp.cli import main
@@ -47,7 +47,7 @@ class Kind:
 def shown(folder: Path) -> None:
     bundle = Bundle.open(folder)
     check_shapes(bundle)
-    if bundle.damaged() or not bundle.whole:
+    if bundle.find_damaged() or not bundle.whole:
         raise PatchclampError(expected="whole", got="damaged", remedy="")
 
 

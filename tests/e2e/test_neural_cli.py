@@ -23,7 +23,7 @@ def cells(tmp_path):
 
 
 def test_info_tells_units_rate_measure_labels_and_flaws(say, cells):
-    code, told, _ = say("info", cells, "--measure", "ΔF/F")
+    code, told, _ = say("info", cells, "--unit-of-measure", "ΔF/F")
     brain = pc.load_recording(cells, measure="ΔF/F")
     assert code == 0
     assert (told["units"], told["samples"], told["rate"], told["duration"]) == (3, 400, 20.0, 20.0)
@@ -59,7 +59,18 @@ def test_every_option_reaches_the_loader(say, tmp_path):
 
     y = (np.random.default_rng(0).random((5, 60)) < 0.2).astype(np.uint8)
     savemat(tmp_path / "a.mat", {"y": y, "z": y * 0.5, "spikes": np.array([0.1, 0.25, 0.9])})
-    asked = ("--variable", "y", "--axes", "trial,time", "--duration", "3", "--labels", "z", "--measure", "spikes")
+    asked = (
+        "--variable",
+        "y",
+        "--axes",
+        "trial,time",
+        "--duration",
+        "3",
+        "--labels",
+        "z",
+        "--unit-of-measure",
+        "spikes",
+    )
     code, told, _ = say("info", tmp_path / "a.mat", *asked)
     assert code == 0
     assert (told["trials"], told["samples"], told["rate"], told["measure"]) == (5, 60, 20.0, "spikes")
@@ -112,7 +123,7 @@ def test_what_is_not_there_and_what_is_no_brain_are_told(say, tmp_path):
     code, found, _ = say("survey", tmp_path / "no.csv", "--out", tmp_path / "s")
     assert (code, "no file" in found["error"]["got"]) == (2, True)
     code, found, _ = say("survey", "organism:cat", "--out", tmp_path / "s")
-    assert (code, "--text or --images, and --sites" in found["error"]["expected"]) == (2, True)
+    assert (code, "--inputs or --inputs, and --sites" in found["error"]["expected"]) == (2, True)
 
 
 def test_columns_that_are_all_missing_are_named_not_averaged(say, tmp_path):
@@ -139,11 +150,11 @@ def test_the_command_itself_reads_a_recording_and_refuses_a_broken_one(cells):
 
 
 @pytest.mark.parametrize(
-    "option", [("--rate", "-1"), ("--axes", "x"), ("--variable", ""), ("--labels", "a"), ("--measure", "V")]
+    "option", [("--rate", "-1"), ("--axes", "x"), ("--variable", ""), ("--labels", "a"), ("--unit-of-measure", "V")]
 )
 def test_options_of_a_recorded_brain_are_refused_for_what_is_none(option, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("the old cat")
-    survey = ["survey", "organism:cat", "--text", str(tmp_path / "text.txt"), "--sites", "x", "--out", "x"]
+    survey = ["survey", "organism:cat", "--inputs", str(tmp_path / "text.txt"), "--sites", "x", "--out", "x"]
     for words in (["info", str(tmp_path)], survey):
         assert main([*words, *option]) == 2
         assert f"with {option[0]}" in capsys.readouterr().err

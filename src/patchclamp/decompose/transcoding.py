@@ -26,9 +26,9 @@ def mlp_sites(model: LanguageModel, layer: int) -> tuple[str, str]:
         raise PatchclampError(
             expected=f"a block from 0 to {model.n_layers - 1}" if model.n_layers else "a model that a family covers",
             got=f"--transcode {layer}",
-            remedy="`patchclamp sites MODEL` lists them.",
+            remedy="`patchclamp info MODEL` lists them.",
         )
-    places = model.covered().sites_of(model.module, layer)
+    places = model.covering_family().sites_of(model.module, layer)
     place = places.get("mlp.pre")
     if not isinstance(place, Place) or place.side != "out" or place.flat or "mlp.write" not in places:
         raise PatchclampError(

@@ -11,8 +11,8 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.caution import caution
 from patchclamp.core.estimate import finite
 from patchclamp.core.keys import Part
-from patchclamp.evaluate.growing import Area, Estimate, Point
-from patchclamp.evaluate.recovering import Recovery
+from patchclamp.evaluate.circuit_curve import Area, Estimate, Point
+from patchclamp.evaluate.circuit_recovery import Recovery
 
 SHOW_P, COARSE = 19, 0.1
 """Random circuits that can show p = 0.05; the smallest share of parts above which an area leaves most sizes out."""
