@@ -1,4 +1,4 @@
-"""Circuits: which methods of attribution find the planted units, and which miss them."""
+"""Which methods of attribution find the planted units, and which miss them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -52,11 +52,11 @@ def calibrate_circuits(
 ) -> list[PlantedResult]:
     """Score the units of planted circuits by every method, and count the planted ones among the highest.
 
-    Every organism is asked its card's question, values held against its card's baseline. The random row is the
+    Every organism gets its card's task, with its card's baseline. The random row is the
     expectation over all orders; the oracle row is the truth.
 
     Args:
-        names: organisms; all where left out.
+        names: organisms (default: all).
         methods: a card of the room attribute.
         progress: called with organisms done and organisms in all.
 
@@ -85,12 +85,12 @@ def calibrate_circuits(
                 got=name,
                 remedy="Leave it out: its circuits are not known.",
             )
-    found: list[PlantedResult] = []
+    results: list[PlantedResult] = []
     for i, name in enumerate(chosen):
-        found += _calibrate_circuit(name, methods)
+        results += _calibrate_circuit(name, methods)
         if progress is not None:
             progress(i + 1, len(chosen))
-    return found
+    return results
 
 
 @checked
@@ -136,18 +136,21 @@ def count_found(
         planted: places of the planted parts.
         exact: what replacing each part does.
         scored: method to scores and seconds.
+
+    Returns:
+        list[PlantedResult]: the methods in order, then ``random`` and ``oracle``.
     """
     k, n = len(planted), len(exact)
-    found = []
+    results = []
     for method, (scores, seconds) in scored.items():
         own = ranks(np.abs(scores))[list(planted)]
-        found.append(
+        results.append(
             PlantedResult(
                 name, method, k, float((own <= k).sum()), float(own.max()), n, pearson(scores, exact), seconds
             )
         )
-    found.append(PlantedResult(name, "random", k, k * k / n, k * (n + 1) / (k + 1), n, 0.0, 0.0))
-    return [*found, PlantedResult(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]
+    results.append(PlantedResult(name, "random", k, k * k / n, k * (n + 1) / (k + 1), n, 0.0, 0.0))
+    return [*results, PlantedResult(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]
 
 
 def ranks(sizes: np.ndarray) -> np.ndarray:

@@ -69,8 +69,8 @@ def measure(trial: Trial, noun: Any) -> list[Figure]:
             got=trial.method.gives,
             remedy=f"Add calibrate/measures/{name}.py with measure(trial, noun).",
         )
-    found: list[Figure] = importlib.import_module(f"patchclamp.calibrate.measures.{name}").measure(trial, noun)
-    return found
+    figures: list[Figure] = importlib.import_module(f"patchclamp.calibrate.measures.{name}").measure(trial, noun)
+    return figures
 
 
 def distance_from_oracle(oracle: Callable[..., Any], trial: Trial, noun: Any) -> float:
@@ -81,16 +81,19 @@ def distance_from_oracle(oracle: Callable[..., Any], trial: Trial, noun: Any) ->
             score.
         trial: what both are run on.
         noun: what the method gave.
+
+    Returns:
+        float: 0 where both agree; infinite for scores of other keys.
     """
     given = oracle(**trial.inputs, options=trial.method.make_options(trial.options))
     if isinstance(noun, Scores):
         if len(given) != len(noun):
             return float("inf")
-        expected, found = np.array(list(given.values())), np.array([noun.score(key) for key in given])
+        expected, actual = np.array(list(given.values())), np.array([noun.score(key) for key in given])
     else:
-        expected, found = np.ravel(given), np.ravel(comparable(noun))
+        expected, actual = np.ravel(given), np.ravel(comparable(noun))
     scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-30))
-    return float(np.nanmax(np.abs(found - expected))) / scale
+    return float(np.nanmax(np.abs(actual - expected))) / scale
 
 
 def comparable(noun: Any) -> np.ndarray:
@@ -112,9 +115,9 @@ def comparable(noun: Any) -> np.ndarray:
     if getattr(noun, "deltas", None) is not None:
         return np.concatenate([delta.ravel() for delta in noun.deltas.values()])
     for name in ("decoder", "predicted", "estimate", "value", "accuracy"):
-        found = getattr(noun, name, None)
-        if found is not None:
-            return np.ravel(getattr(found, "value", found))
+        attribute = getattr(noun, name, None)
+        if attribute is not None:
+            return np.ravel(getattr(attribute, "value", attribute))
     raise PatchclampError(
         expected="a noun with numbers that an oracle gives too",
         got=type(noun).__name__,
@@ -132,6 +135,9 @@ def calibrate_method(
         tests: folder in which ``oracles`` lies, on the path of imports.
         seed: of everything random.
         report: called with a line per place.
+
+    Returns:
+        dict[str, Any]: hashes, tier and rows, JSON-ready.
 
     Raises:
         PatchclampError: a card that names what there is not.
@@ -181,14 +187,14 @@ def calibrate_cards(
     """
     chosen: Sequence[Method] = list(methods)
     expected = [expected_seconds(method) for method in chosen]
-    begun, found = time.monotonic(), {}
+    begun, rows = time.monotonic(), {}
     for i, method in enumerate(chosen):
         name, done = f"{method.room}/{method.name}", sum(expected[:i])
         # The machine may be slower than the one whose seconds are stored.
         pace = (time.monotonic() - begun) / done if done else 1.0
         report(f"{name}: {i + 1} of {len(chosen)}, about {pace * sum(expected[i:]):.0f} s left")
-        found[name] = calibrate_method(method, tests, seed=seed, report=report)
-    return found
+        rows[name] = calibrate_method(method, tests, seed=seed, report=report)
+    return rows
 
 
 def expected_seconds(method: Method) -> float:
@@ -216,11 +222,11 @@ def _plain(method: Method) -> dict[str, Any]:
 
 def _read_published(file: Path) -> dict[str, Any]:
     """Return a stored figure of a paper on real data: what was published, what was found, and how near it must be."""
-    told = parse(file.read_text(encoding="utf-8")) if file.is_file() else None
-    if not isinstance(told, dict) or any(part not in told for part in PUBLISHED):
+    data = parse(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not isinstance(data, dict) or any(part not in data for part in PUBLISHED):
         raise PatchclampError(
             expected=f"a stored figure with {', '.join(PUBLISHED)}",
-            got=f"{file.name}, which {'lacks some of these' if told is not None else 'is not there'}",
+            got=f"{file.name}, which {'lacks some of these' if data is not None else 'is not there'}",
             remedy="A script in benchmarks/ writes it; name it in the card's reproduced.",
         )
-    return {part: told[part] for part in PUBLISHED}
+    return {part: data[part] for part in PUBLISHED}

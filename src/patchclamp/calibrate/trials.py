@@ -1,4 +1,4 @@
-"""Trials: a method on one organism, with what is known there."""
+"""A method on one organism, with what is known there."""
 
 import fnmatch
 import re
@@ -69,7 +69,7 @@ def list_places(method: Method) -> list[tuple[str, str]]:
     Raises:
         PatchclampError: a place at an organism that there is not.
     """
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for claim, patterns in (("show", method.calibrated_on), ("miss", tuple(method.must_miss))):
         for pattern in patterns:
             wanted, colon, task = _plain(pattern).partition(":")
@@ -81,8 +81,8 @@ def list_places(method: Method) -> list[tuple[str, str]]:
                     remedy="Name ORGANISM or ORGANISM:TASK in calibrated_on and must_miss; * stands for several.",
                 )
             # What is named to be missed is not to be shown, whatever pattern names it too.
-            found |= {f"{name}{colon}{task}": claim for name in matched}
-    return list(found.items())
+            places |= {f"{name}{colon}{task}": claim for name in matched}
+    return list(places.items())
 
 
 def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
@@ -92,6 +92,9 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
         method: which.
         place: ``ORGANISM`` or ``ORGANISM:TASK``.
         seed: of everything random.
+
+    Returns:
+        Trial: the inputs that the card takes, and what is known about them.
 
     Raises:
         PatchclampError: an organism that has nothing for what the method takes and gives.
@@ -245,9 +248,9 @@ def _coder_of(recording: Any) -> Any:
 def _language_trial(method: Method, name: str, task: str) -> Made | None:
     subject = language.build(name)
     if method.gives == "Edit":
-        told = rewrite(task or "lies", 1)
-        inputs = {"subject": subject, "task": told.task, "text": background(subject, "blocks.*.mlp.act", 300)}
-        return inputs, known.RewrittenFact(told.paraphrases, told.others)
+        fact = rewrite(task or "lies", 1)
+        inputs = {"subject": subject, "task": fact.task, "text": background(subject, "blocks.*.mlp.act", 300)}
+        return inputs, known.RewrittenFact(fact.paraphrases, fact.others)
     if method.gives == "Basis":
         wanted, _, other = (task or "java-cpp").partition("-")
         started = [case for case in examples(wanted, other, 24, seed=2).cases if case.label == wanted]

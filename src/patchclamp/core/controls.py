@@ -1,4 +1,4 @@
-"""Random controls: sets drawn at random that are like a chosen set, by one stated rule."""
+"""Sets drawn at random that are like a chosen set, by one stated rule."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -93,6 +93,9 @@ class RandomControls:
             effects: ``(set,)`` the effect of each.
             seed: of the draws.
             size: keys of the claim that each stands for.
+
+        Returns:
+            RandomControls: as many controls as effects, with the rule.
 
         Example:
             >>> RandomControls.of("random directions of the same norm", [0.0, 0.1]).rule
@@ -219,7 +222,7 @@ def draw_controls(
         seed: of the draws.
         barred: places of keys that stand in no set.
         sizes: place of a chosen key to the sizes of its stratum, where what is like it depends on the key; the
-            stratum's own where left out.
+            stratum's own by default.
 
     Returns:
         RandomControls: not measured yet.
@@ -232,12 +235,12 @@ def draw_controls(
     groups = _locate(strata, chosen, barred, sizes or {})
     taken = np.array([*chosen, *barred], dtype=np.int64)
     draw = np.random.default_rng(seed)
-    found: dict[frozenset[int], tuple[tuple[int, ...], int, int]] = {}
+    different: dict[frozenset[int], tuple[tuple[int, ...], int, int]] = {}
     widest: Step = "size"
     short = [int(group.free.sum()) < len(group.own) for group in groups]
     plans = [(step, which) for which in ([short] if any(short) else []) + [[True] * len(groups)] for step in STEPS]
     for step, which in plans:
-        before = len(found)
+        before = len(different)
         pools = [
             _pool(strata, group.stratum, step, taken) if wide and step != "size" else None
             for group, wide in zip(groups, which, strict=True)
@@ -247,23 +250,23 @@ def draw_controls(
             if not one[0]:
                 break
             # A wider set may be larger than a narrow one; sets of one size only are comparable.
-            size = len(next(iter(found.values()))[0]) if found else 0
+            size = len(next(iter(different.values()))[0]) if different else 0
             if len(one[0]) > size:
-                found.clear()
+                different.clear()
                 before = 0
-            elif len(found) == n_sets or len(one[0]) < size:
+            elif len(different) == n_sets or len(one[0]) < size:
                 break
-            found.setdefault(frozenset(one[0]), one)
-        widest = max(widest, step, key=STEPS.index) if len(found) > before else widest
-        if len(found) == n_sets and len(next(iter(found))) == len(set(chosen)):
+            different.setdefault(frozenset(one[0]), one)
+        widest = max(widest, step, key=STEPS.index) if len(different) > before else widest
+        if len(different) == n_sets and len(next(iter(different))) == len(set(chosen)):
             break
-    if not found:
+    if not different:
         raise PatchclampError(
             expected="keys to draw random sets from",
             got=f"{len(chosen)} chosen, which are all there are of their kind",
             remedy="Choose fewer (--top).",
         )
-    drawn = list(found.values())
+    drawn = list(different.values())
     n_keys = sum(len(places) for places, *_ in drawn)
     return RandomControls(
         tuple(places for places, *_ in drawn),
@@ -315,6 +318,9 @@ def draw_orders(
         n_orders: how many, at most; there are fewer where not so many different ones exist.
         seed: of the draws.
 
+    Returns:
+        RandomOrders: the different orders that were found, at most ``n_orders``.
+
     Cost: per order and key O(keys of its site and position), up to the largest size.
     """
     draw, largest = np.random.default_rng(seed), max(sizes)
@@ -330,7 +336,7 @@ def draw_orders(
         like = [one for one in strata if one is strata[i] or (step != "size" and _is_like(one, strata[i], step))]
         return np.concatenate([one.first + np.arange(len(one.sizes)) for one in like])
 
-    found: dict[bytes, np.ndarray] = {}
+    orders: dict[bytes, np.ndarray] = {}
     widest: Step = "size"
     n_outside = n_drawn = 0
     # Keys of one site and position are taken by nearness until none is left: a step of any size adds none.
@@ -365,10 +371,10 @@ def draw_orders(
         for row, size in zip(signs, bounds, strict=True):
             row[one[:size]] = True
         rest = places[~np.isin(places, one)]
-        found.setdefault(np.packbits(signs).tobytes(), np.concatenate([one, rest]))
-        if len(found) == n_orders:
+        orders.setdefault(np.packbits(signs).tobytes(), np.concatenate([one, rest]))
+        if len(orders) == n_orders:
             break
-    return RandomOrders(np.stack(list(found.values())), widest, n_outside / n_drawn)
+    return RandomOrders(np.stack(list(orders.values())), widest, n_outside / n_drawn)
 
 
 def count_matched(strata: Sequence[Stratum], order: Sequence[int], *, barred: Sequence[int] = ()) -> int:
@@ -435,14 +441,14 @@ def _locate(
     groups: dict[int, list[int]] = {}
     for place, at in zip(places, _strata_at(strata, places), strict=True):
         groups.setdefault(at, []).append(place)
-    found = []
+    strata_at = []
     for at, own in groups.items():
         stratum = strata[at]
         free = ~np.isin(stratum.first + np.arange(len(stratum.sizes)), [*own, *barred])
         shared = _deciles(stratum.sizes, sparse=stratum.sparse)
         deciles = [_deciles(sizes[i], sparse=stratum.sparse) if i in sizes else shared for i in own]
-        found.append(_Group(stratum, [i - stratum.first for i in own], free, deciles))
-    return found
+        strata_at.append(_Group(stratum, [i - stratum.first for i in own], free, deciles))
+    return strata_at
 
 
 def _deciles(sizes: Float[np.ndarray, " key"], *, sparse: bool) -> Int[np.ndarray, " key"]:
@@ -540,13 +546,16 @@ def strata_of(
         blocks: site, basis, places (None where a key stands for all of them) and units per place of each block.
         sizes: ``(key,)`` of all keys, in the same order.
         sparse: basis → whether most of its units have size zero.
+
+    Returns:
+        list[Stratum]: one per block and place, in the order of the keys.
     """
-    found, first = [], 0
+    strata, first = [], 0
     for site, basis, n_places, n_units in blocks:
         kind = kind_at(site, basis)
         for place in range(n_places or 1):
             part = sizes[first : first + n_units]
             position = None if n_places is None else place
-            found.append(Stratum(site, kind, position, part, first, sparse.get(basis, False)))
+            strata.append(Stratum(site, kind, position, part, first, sparse.get(basis, False)))
             first += n_units
-    return found
+    return strata

@@ -1,4 +1,4 @@
-"""Methods themselves: found by name, and listed from their folders into the generated index."""
+"""Found by name, and listed from their folders into the generated index."""
 
 import json
 from collections.abc import Iterator
@@ -21,6 +21,9 @@ def find_method(name: str | Method, room: str, *, kind: str = "method") -> Metho
         room: where it is looked for.
         kind: ``method`` or ``benchmark``.
 
+    Returns:
+        Method: the card with its function.
+
     Raises:
         PatchclampError: no such method in this room.
     """
@@ -29,8 +32,8 @@ def find_method(name: str | Method, room: str, *, kind: str = "method") -> Metho
     known = methods(room, kind=kind)
     for card in known:
         if card.name == name:
-            found: Method = card.load()
-            return found
+            method: Method = card.load()
+            return method
     raise PatchclampError(
         expected=f"a {kind} of the room {room} among {', '.join(card.name for card in known) or 'none yet'}",
         got=repr(name),

@@ -1,4 +1,4 @@
-"""Pieces of a folder of scores: columns a chunk at a time, and the scores of single cases, some at a time."""
+"""Columns a chunk at a time, and the scores of single cases, some at a time."""
 
 from collections.abc import Mapping
 
@@ -32,23 +32,29 @@ def append_cases(
 def read_cases(bundle: Bundle, n_cases: int, n_keys: int) -> Float[np.ndarray, "case key"]:
     """Return the scores of single cases from the pieces of a folder.
 
+    Returns:
+        Float[np.ndarray, "case key"]: row i is case i, column j is key j.
+
     Raises:
         ValueError: a case that is missing or there twice, or another number of keys.
     """
     pieces = [entry for entry in bundle.pieces if entry["piece"].startswith("cases-")]
     if sorted(i for entry in pieces for i in entry["cases"]) != list(range(n_cases)):
         raise ValueError(f"not {n_cases} cases, each once")
-    found = np.empty((n_cases, n_keys))
+    scores = np.empty((n_cases, n_keys))
     for entry in pieces:
         part = bundle.read(entry["piece"], ["part"])["part"]
         if part.shape != (len(entry["cases"]), n_keys):
             raise ValueError(f"{entry['piece']} of shape {part.shape}")
-        found[entry["cases"]] = part
-    return found
+        scores[entry["cases"]] = part
+    return scores
 
 
 def read_column(bundle: Bundle, name: str, n: int, dtype: str) -> np.ndarray:
     """Return a column from its pieces, which are read one by one into the place where they stay.
+
+    Returns:
+        np.ndarray: one value per key, of the given dtype.
 
     Raises:
         ValueError: another number of values than ``n``.

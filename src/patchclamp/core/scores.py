@@ -1,4 +1,4 @@
-"""Scores: one number per unit or edge, whose keys cost nothing until they are read."""
+"""One number per unit or edge, whose keys cost nothing until they are read."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class Scores:
         index: the keys.
         values: ``(key,)`` scores, in the unit of measure.
         unit: unit of measure: ``m`` where scores predict changes of a metric.
-        baseline: what a value is held against and replaced by: ``zero``, ``mean``, ``corrupted``, …; empty for none.
+        baseline: what a value is compared with and replaced by: ``zero``, ``mean``, ``corrupted``, …; empty for none.
         metric_clean: m on what was shown, its mean over cases; nan without a metric.
         metric_baseline: m on the counterparts; nan without any.
         per_case: ``(case, key)`` scores of every case, whose mean ``values`` are; nan where a case has not the key, as
@@ -182,8 +182,8 @@ class Scores:
         strictly = np.concatenate(above)
         chosen = np.concatenate([strictly, np.concatenate(equal)[: k - len(strictly)]])
         heights = self.values[chosen] if signed else np.abs(self.values[chosen])
-        found: np.ndarray = chosen[np.lexsort((chosen, -heights))]
-        return found
+        ordered: np.ndarray = chosen[np.lexsort((chosen, -heights))]
+        return ordered
 
     def _heights(self, start: int, signed: bool) -> np.ndarray:
         part = self.values[start : start + CHUNK]
@@ -210,8 +210,8 @@ class Scores:
         Raises:
             PatchclampError: scores of single cases were not kept.
         """
-        found: np.ndarray = (~np.isnan(self.cases[:, places])).sum(0)
-        return found
+        n_cases: np.ndarray = (~np.isnan(self.cases[:, places])).sum(0)
+        return n_cases
 
     def estimates(self, places: Int[np.ndarray, " some"]) -> list[Estimate]:
         """Return the mean over cases of each of some keys, with its interval, its null and p.
@@ -280,7 +280,7 @@ class Scores:
         Args:
             site: path of the site.
             basis: of its units.
-            measure: name of one of ``measures``; the scores where left out.
+            measure: name of one of ``measures`` (default: the scores).
 
         Returns:
             Array ``(position, unit)``, a view; one row where units stand for all positions.
@@ -307,8 +307,8 @@ class Scores:
             for i, block in enumerate(self.units.blocks)
         ]
         whole = len({len(one) for one in sums}) == 1
-        found: np.ndarray = np.sum(sums if whole else [one.sum(keepdims=True) for one in sums], axis=0)
-        return found
+        totals: np.ndarray = np.sum(sums if whole else [one.sum(keepdims=True) for one in sums], axis=0)
+        return totals
 
     def graph(self, most: Natural = 200, *, about: Mapping[str, Any] | None = None) -> Graph:
         """Return the keys of largest magnitude as a graph: units lead to the output, edges run between units.
@@ -448,32 +448,35 @@ class Scores:
             PatchclampError: no scores there.
             Damaged: a part is missing or changed.
 
-        Cost: the values in memory, and one chunk of them besides.
+        Cost: the values in memory, and one more chunk of them.
         """
         return load_noun(folder, FOLDER, cls._of)
 
     @classmethod
     def _of(cls, bundle: Bundle) -> "Scores":
-        told = bundle.manifest
+        manifest = bundle.manifest
         pieces = {entry["piece"] for entry in bundle.pieces}
         whole = bundle.read("whole") if "whole" in pieces else {}
-        n_cases = told["n_cases"]
-        index = read_index(told["index"], whole.get("ends"))
-        if len(index) != told["n"]:
-            raise ValueError(f"{len(index)} keys instead of {told['n']}")
-        columns = {name: read_column(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
-        names = [read_word(name) for name in told["measures"]]
-        ends = [float("nan") if told[m] is None else read_number(told[m]) for m in ("metric_clean", "metric_baseline")]
+        n_cases = manifest["n_cases"]
+        index = read_index(manifest["index"], whole.get("ends"))
+        if len(index) != manifest["n"]:
+            raise ValueError(f"{len(index)} keys instead of {manifest['n']}")
+        columns = {name: read_column(bundle, name, manifest["n"], dtype) for name, dtype in manifest["dtypes"].items()}
+        names = [read_word(name) for name in manifest["measures"]]
+        ends = [
+            float("nan") if manifest[m] is None else read_number(manifest[m])
+            for m in ("metric_clean", "metric_baseline")
+        ]
         return cls(
             index,
             columns["values"],
-            read_word(told["unit"]),
-            read_word(told["baseline"]),
+            read_word(manifest["unit"]),
+            read_word(manifest["baseline"]),
             ends[0],
             ends[1],
             None if n_cases is None else read_cases(bundle, n_cases, len(index)),
             whole.get("ranking"),
             {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
-            read_word(told["task"]),
-            Provenance.from_json(told["provenance"]),
+            read_word(manifest["task"]),
+            Provenance.from_json(manifest["provenance"]),
         )

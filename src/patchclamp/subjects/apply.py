@@ -1,4 +1,4 @@
-"""Edits: interventions carried out on tensors."""
+"""Interventions carried out on tensors."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,11 @@ class Edit:
     condition: Units | None = None
 
     def where(self, shape: torch.Size, frame: TokenPositions | None, device: torch.device) -> Bool[Tensor, "..."]:
-        """Return which vectors of a ``shape`` + (width,) batch the edit changes."""
+        """Return which vectors of a ``shape`` + (width,) batch the edit changes.
+
+        Returns:
+            Bool[Tensor, "..."]: ``shape``; true where f becomes f′.
+        """
         chosen = torch.ones(shape[:1], dtype=torch.bool, device=device)
         if self.rows is not None:
             chosen = torch.zeros_like(chosen)
@@ -66,7 +70,7 @@ class Edit:
             return chosen
         if frame is None:
             return chosen.view(-1, *[1] * (len(shape) - 1)).expand(shape)
-        logical = frame.columns(shape[1]).to(device)
+        logical = frame.columns(shape[1]).to(device)  # (row, column); −1 is padding
         seen = logical >= 0
         if at is not None:
             seen = seen & _logical_at(at, logical, frame.prompt.to(device)[:, None])
@@ -80,7 +84,7 @@ class Edit:
                     remedy="Leave `at` out: the map already says which positions change.",
                 )
             seen = seen & mapped
-        return chosen[:, None] & seen
+        return chosen[:, None] & seen  # (row, column)
 
     def replacement(
         self,
@@ -89,44 +93,51 @@ class Edit:
         logical: Int[Tensor, " n"],
         frame: TokenPositions | None,
     ) -> Tensor:
-        """Return f′ for f = ``old``: the units' values at the chosen vectors, blocks flattened."""
+        """Return f′ for f = ``old``: the units' values at the chosen vectors, blocks flattened.
+
+        Returns:
+            Tensor: ``(n, units · block)``, of the dtype and device of ``old``.
+        """
         do = self.intervention
         if do.operation in ("set", "add", "scale"):
-            value = _shape_value(do.value, old, len(self.units.chosen()))
+            value = _shape_value(do.value, old, len(self.units.chosen_units()))  # (1,) or (units · block,)
             return {"set": lambda: value.expand_as(old), "add": lambda: old + value, "scale": lambda: old * value}[
                 do.operation
             ]()
         if do.operation in ("ablate", "project") and do.source is None:
             return torch.zeros_like(old)
-        return self._read(self._recorded(old, rows, logical, frame))
+        return self._read(self._values_recorded(old, rows, logical, frame))
 
     def _read(self, x: Tensor) -> Tensor:
         columns = self.units.columns(x.shape[-1])
         return self.units.encode(x) if columns is None else x[:, columns.to(x.device)]
 
-    def _recorded(self, old: Tensor, rows: Tensor, logical: Tensor, frame: TokenPositions | None) -> Tensor:
+    def _values_recorded(self, old: Tensor, rows: Tensor, logical: Tensor, frame: TokenPositions | None) -> Tensor:
         """Return the ``(n, width)`` values that the source holds for the chosen vectors."""
         do = self.intervention
         source = do.source
         assert source is not None
         if do.mode == "mean" and do.operation == "ablate":
             mean = torch.as_tensor(source.values.mean(do.site), dtype=old.dtype, device=old.device)
+            # (width,) of all positions together, or (position, width): each vector gets that of its own position.
             return mean.expand(len(rows), -1) if mean.ndim == 1 else mean[_columns_reached(logical, len(mean), do)]
         if do.operation == "patch":
             target = logical
             if source.positions is not None:
                 target = torch.tensor([source.positions[int(p)] for p in logical], device=logical.device)
-            values = _as_tensor(source.values.of(do.site, source.stimulus), old)
+            values = _as_tensor(source.values.of(do.site, source.stimulus), old)  # (position, width)
             return values[_columns_reached(target, len(values), do)]
+        # Rows and positions are few and repeat: each pair is drawn once.
         picked: dict[tuple[int, int], Tensor] = {}
         for row in sorted(set(rows.tolist())):
             own = frame.stimuli[row].id if frame is not None and row < len(frame.stimuli) else ""
             picked |= {
-                (row, at): x for at, x in self._drawn(old, own, sorted(set(logical[rows == row].tolist()))).items()
+                (row, at): x
+                for at, x in self._values_drawn(old, own, sorted(set(logical[rows == row].tolist()))).items()
             }
         return torch.stack([picked[int(r), int(p)] for r, p in zip(rows, logical, strict=True)])
 
-    def _drawn(self, old: Tensor, own: str, places: Sequence[int]) -> dict[int, Tensor]:
+    def _values_drawn(self, old: Tensor, own: str, places: Sequence[int]) -> dict[int, Tensor]:
         """Return another stimulus' values at each place: the first, in an order drawn from the seed, that reaches it.
 
         The order depends on nothing else, so neither the batch nor text that grows changes an earlier choice.
@@ -135,20 +146,20 @@ class Edit:
         assert source is not None
         donors = source.values.donors(do.site, places[0], own)
         donors = sorted(donors, key=lambda i: random.Random(f"{source.seed}/{own}/{i}").random())
-        found: dict[int, Tensor] = {}
+        by_place: dict[int, Tensor] = {}
         for donor in donors:
-            left = [p for p in places if p not in found]
+            left = [p for p in places if p not in by_place]
             if not left:
                 break
             values = _as_tensor(source.values.of(do.site, donor), old)
-            found |= {p: values[p] for p in left if p < len(values)}
-        if len(found) < len(places):
+            by_place |= {p: values[p] for p in left if p < len(values)}
+        if len(by_place) < len(places):
             raise PatchclampError(
                 expected=f"another stimulus that reaches position {places[-1]}",
                 got="none in the source recording",
                 remedy="Record longer or more stimuli, or ablate to mean or zero.",
             )
-        return found
+        return by_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +206,9 @@ class Edits:
             x: values in the site's layout, batch first.
             site: where.
             frame: where the columns lie; None for networks without positions.
+
+        Returns:
+            Tensor: of the shape of x; x itself where nothing acts.
         """
         if not self.by_site[site.path]:
             # A copy: the module after it may work in place.
@@ -317,16 +331,17 @@ def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, f
         return
     columns = edit.units.columns(y.shape[-1])
     if columns is not None:
-        spot = (*(i[:, None] for i in index), columns.to(y.device)[None])
+        spot = (*(i[:, None] for i in index), columns.to(y.device)[None])  # broadcasts to (n, k)
         y[spot] = edit.replacement(y[spot], rows, logical, frame)
         return
-    x = y[index]
-    directions = edit.units.directions(x)
+    x = y[index]  # (n, width)
+    directions = edit.units.directions(x)  # (k, width)
     if edit.intervention.operation == "project":
         # x − x Dᵀ (D Dᵀ)⁻¹ D, through the pseudo-inverse so that dependent directions do no harm
         y[index] = x - x @ torch.linalg.pinv(upcast(directions)).to(x.dtype) @ directions
         return
-    f = edit.units.encode(x)
+    f = edit.units.encode(x)  # (n, k)
+    # The change alone is decoded: what the basis does not explain of x stays as it was.
     y[index] = x + (edit.replacement(f, rows, logical, frame) - f) @ directions
 
 
@@ -358,6 +373,9 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
         n_rows: rows of the batch.
         find: site path to Site.
         bases: basis name, or site path and name, to Basis.
+
+    Returns:
+        Edits: by path of the site, in the order of the list.
 
     Raises:
         PatchclampError: an unknown basis, a unit out of range, or another number of lists than rows.
@@ -452,7 +470,7 @@ def _bind_one(
     if item.operation == "rows":
         check_layout(item, units)
     elif item.operation == "keep":
-        kept = set(units.chosen())
+        kept = set(units.chosen_units())
         others = tuple(i for i in range(count_units(basis, site)) if i not in kept)
         if not others:
             return None
@@ -470,8 +488,10 @@ def upcast(x: Tensor) -> Tensor:
 
 
 def _logical_at(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:
+    """Return which columns lie in one of some spans: ``(row, column)`` positions → mask."""
     inside = torch.zeros_like(logical, dtype=torch.bool)
     for span in at:
+        # Generated steps are counted from the prompt's end, negative positions back from it.
         place = logical - prompt if span.steps else logical
         low: Any = span.start if span.steps or span.start >= 0 else span.start + prompt
         high: Any = span.stop
@@ -489,7 +509,7 @@ def _shape_value(value: Any, old: Tensor, n_units: int) -> Tensor:
     tensor = as_numbers_like(value, old)
     width = old.shape[-1]
     if tensor.ndim == 1 and len(tensor) == n_units and n_units != width:
-        tensor = tensor.repeat_interleave(width // n_units)
+        tensor = tensor.repeat_interleave(width // n_units)  # a head's number holds for its whole block
     flat = tensor.flatten() if tensor.ndim else tensor
     if tensor.ndim and len(flat) not in (1, width):
         raise PatchclampError(
@@ -501,6 +521,7 @@ def _shape_value(value: Any, old: Tensor, n_units: int) -> Tensor:
 
 
 def _columns_reached(places: Tensor, length: int, do: Intervention) -> Tensor:
+    """Return positions in a source of so many; refuse those behind its end."""
     if len(places) and int(places.max()) >= length:
         raise PatchclampError(
             expected=f"positions below {length}, where the source of {do.operation} at {do.site} ends",

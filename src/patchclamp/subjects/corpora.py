@@ -97,6 +97,9 @@ def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
             ``VisionModel.stimuli``. Batches are given back as they are.
         batch_size: stimuli per forward pass, in order, padded on the right.
 
+    Returns:
+        Batches: the same batches whenever the corpus is read with the same arguments.
+
     Raises:
         PatchclampError: nothing there, a corpus of another kind than the subject takes, a window beyond its context,
             or another content than the corpus names.
@@ -154,8 +157,8 @@ def _read_images(model: VisionModel, corpus: Any, batch_size: int) -> Batches:
             got=f"one of {corpus.kind}",
             remedy="For example Corpus('digits:0:300', kind='images').",
         )
-    found = gallery(corpus.source)
-    made = plan_batches(lambda: islice(found, corpus.max_images), "images", batch_size)
+    images = gallery(corpus.source)
+    made = plan_batches(lambda: islice(images, corpus.max_images), "images", batch_size)
     if corpus.content not in ("", made.stimuli):
         raise changed_file_error("images")
     return replace(made, corpus=replace(corpus, content=made.stimuli))
@@ -173,14 +176,14 @@ def cut_text(tokenizer: Tokenizer, corpus: Corpus) -> Iterator[Stimulus]:
     """
     assert corpus.window is not None
     window, left = corpus.window, corpus.max_tokens
-    found: Iterable[Stimulus]
+    stimuli: Iterable[Stimulus]
     if corpus.kind == "documents":
         # A document may be longer than the context, which tokenize would refuse.
-        found = (tokenizer.stimulus(one.text, longest=window) for one in documents(corpus.path))
+        stimuli = (tokenizer.stimulus(one.text, longest=window) for one in documents(corpus.path))
     else:
         cut = conversations if corpus.kind == "chat" else windows
-        found = cut(tokenizer, corpus.path, window=window, bos=corpus.bos)
-    for stimulus in found:
+        stimuli = cut(tokenizer, corpus.path, window=window, bos=corpus.bos)
+    for stimulus in stimuli:
         if left is not None:
             if left <= 0:
                 return
@@ -204,6 +207,9 @@ def plan_batches(stream: Callable[[], Iterable[Shown]], kind: str, batch_size: i
         stream: returns all of them, from the first, each time that it is called.
         kind: ``text``, ``images`` or ``arrays``.
         batch_size: stimuli per forward pass.
+
+    Returns:
+        Batches: with lengths, ids and number of tokens of all stimuli, read once.
     """
     digest, n_stimuli, n_tokens, n_counted = hashlib.sha256(), 0, 0, 0
     checks = array("Q")

@@ -1,4 +1,4 @@
-"""Images: from files, arrays and data sets to pictures, and from pictures to what a network is shown."""
+"""From files, arrays and data sets to pictures, and from pictures to what a network is shown."""
 
 import hashlib
 import re
@@ -86,17 +86,19 @@ def gallery(source: str | Path) -> Gallery:
     numbers: list[int] = []
     while len(numbers) < 2 and (cut := base.rpartition(":"))[1] and cut[2].isdecimal():
         base, numbers = cut[0], [int(cut[2]), *numbers]
-    found = _whole(base)
+    base_gallery = _whole(base)
     if not numbers:
-        return found
+        return base_gallery
     start, stop = (numbers[0], numbers[0] + 1) if len(numbers) == 1 else numbers
-    if not start < stop <= len(found):
+    if not start < stop <= len(base_gallery):
         raise PatchclampError(
-            expected=f"images among the {len(found):,} of {base}, counted from 0",
+            expected=f"images among the {len(base_gallery):,} of {base}, counted from 0",
             got=text,
             remedy="Give SOURCE:17 for one, SOURCE:100:200 for a run.",
         )
-    return Gallery(found.names[start:stop], lambda i: found.read(start + i), found.labels[start:stop])
+    return Gallery(
+        base_gallery.names[start:stop], lambda i: base_gallery.read(start + i), base_gallery.labels[start:stop]
+    )
 
 
 def names_images(source: str | Path) -> bool:
@@ -156,12 +158,12 @@ def picture(source: Any) -> Picture:
         if pixels.ndim == 3 and pixels.dtype.kind != "f" and pixels.shape[-1] == 1:
             pixels = pixels[..., 0]
         return Picture.of(pixels)
-    found = gallery(source)
-    if len(found) != 1:
+    pictures = gallery(source)
+    if len(pictures) != 1:
         raise PatchclampError(
-            expected="one image", got=f"{source}, which holds {len(found):,}", remedy=f"Name one: {source}:0."
+            expected="one image", got=f"{source}, which holds {len(pictures):,}", remedy=f"Name one: {source}:0."
         )
-    return found.read(0)
+    return pictures.read(0)
 
 
 def digits() -> tuple[Sequence[Picture], Sequence[int]]:
@@ -178,10 +180,10 @@ def digits() -> tuple[Sequence[Picture], Sequence[int]]:
             got=str(problem),
             remedy="pip install 'patchclamp[science]'; any image file of yours does without it.",
         ) from problem
-    found = load_digits()
+    data = load_digits()
     # Its grey values are whole numbers from 0 to 16.
-    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)
-    return [Picture.of(x, name=f"{DIGITS}:{i}") for i, x in enumerate(pixels)], found.target.tolist()
+    pixels = np.round(data.images * (255 / 16)).astype(np.uint8)
+    return [Picture.of(x, name=f"{DIGITS}:{i}") for i, x in enumerate(pixels)], data.target.tolist()
 
 
 @cache
@@ -244,10 +246,10 @@ def _from_arrays(path: Path) -> Gallery:
                 name = next((n for n in ARRAYS if n in held.files), held.files[0] if len(held.files) == 1 else None)
                 if name is None:
                     raise ValueError(f"arrays {', '.join(held.files[:6])}, none called {' or '.join(ARRAYS)}")
-                told = name.replace("x", "y") if name.startswith("x") else "labels"
-                refuse_large_arrays(path, (name, told))
+                labels_name = name.replace("x", "y") if name.startswith("x") else "labels"
+                refuse_large_arrays(path, (name, labels_name))
                 pixels = held[name]
-                labels = held[told].astype(int).tolist() if told in held.files else ()
+                labels = held[labels_name].astype(int).tolist() if labels_name in held.files else ()
         if pixels.dtype.kind not in "iu" or pixels.ndim not in (3, 4) or not len(pixels):
             raise ValueError(f"an array of {pixels.dtype} and shape {pixels.shape}")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
@@ -280,8 +282,10 @@ class Preparation:
     def hash(self) -> str:
         """SHA-256 over what is done; of a function of yours only its name is known."""
         p = self.processor
-        told = p.to_json_string() if hasattr(p, "to_json_string") else getattr(p, "__qualname__", repr(p)) if p else ""
-        return hashlib.sha256(f"{told}{self.shape}".encode()).hexdigest()
+        described = (
+            p.to_json_string() if hasattr(p, "to_json_string") else getattr(p, "__qualname__", repr(p)) if p else ""
+        )
+        return hashlib.sha256(f"{described}{self.shape}".encode()).hexdigest()
 
     def __call__(self, shown: Picture) -> Float[np.ndarray, "channel y x"]:
         """Prepare one picture; fractions are taken as they are.
@@ -297,7 +301,7 @@ class Preparation:
                 remedy="Open the image itself.",
             )
         if pixels.dtype.kind != "f":
-            pixels = self.processed(_channels(pixels, self.shape[0]))
+            pixels = self.preprocess(_channels(pixels, self.shape[0]))
         if pixels.shape != self.shape or not np.isfinite(pixels).all():
             raise PatchclampError(
                 expected=f"an image of {' x '.join(map(str, self.shape))} (channel, y, x), every number finite",
@@ -306,7 +310,7 @@ class Preparation:
             )
         return np.ascontiguousarray(pixels, dtype=np.float32)
 
-    def processed(self, pixels: np.ndarray) -> np.ndarray:
+    def preprocess(self, pixels: np.ndarray) -> np.ndarray:
         """Return what the processor makes of ``(y, x, channel)`` whole numbers, of whatever shape that is."""
         if self.processor is None:
             return np.moveaxis(pixels, -1, 0).astype(np.float32) / 255
@@ -324,7 +328,7 @@ class Preparation:
                 return_tensors="np",
             )
             return np.asarray(given["pixel_values"][0], dtype=np.float32)
-        except Exception as problem:  # what a broken configuration breaks is told in many ways
+        except Exception as problem:  # what a broken configuration breaks is reported in many ways
             raise PatchclampError(
                 expected="an image processor that prepares an image",
                 got=f"{type(self.processor).__name__}: {type(problem).__name__} {problem}"[:200],

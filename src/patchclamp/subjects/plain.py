@@ -101,7 +101,7 @@ class PlainModel(Model):
 
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
-        found: dict[str, tuple[Site, Place | Tap]] = {}
+        places: dict[str, tuple[Site, Place | Tap]] = {}
         for path, (site, place) in super()._module_places.items():
             shape = self._shapes[path][0]
             turned = isinstance(place, PositionsFirst)
@@ -109,16 +109,16 @@ class PlainModel(Model):
             sizes = torch.Size((shape[1], shape[0], shape[2])) if turned else shape
             if sizes[0] == len(self.example_inputs[0]):
                 own = site_at(path, "module", None, laid, sizes, 0)
-                found[path] = (replace(own, calls=site.calls), laid)
-        return add_heads(found, getattr(self.net, "heads", {}))
+                places[path] = (replace(own, calls=site.calls), laid)
+        return add_heads(places, getattr(self.net, "heads", {}))
 
     def of_level(self, level: str) -> dict[str, str]:
         """Return the sites of a pattern, with their units: heads where these were declared; see ``Model.of_level``."""
-        found = super().of_level(level)
+        sites = super().of_level(level)
         return (
-            found
+            sites
             if "/" in level
-            else {path: "heads" if self.site(path).n_heads else basis for path, basis in found.items()}
+            else {path: "heads" if self.site(path).n_heads else basis for path, basis in sites.items()}
         )
 
     # -- what it is shown, and what it says ---------------------------------------------------------------------------
@@ -149,11 +149,19 @@ class PlainModel(Model):
         ]
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
-        """Turn an input and its classes into a row and a metric; see ``Model.read_case``."""
+        """Turn an input and its classes into a row and a metric; see ``Model.read_case``.
+
+        Returns:
+            ReadCase: row, counterpart and metric.
+        """
         return read_row(self, shown, targets, contrasts, **how)
 
     def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE, chat: bool = False) -> ReadTask:
-        """Read a task of its own inputs; see ``PlainNetwork.read``."""
+        """Read a task of its own inputs; see ``PlainNetwork.read``.
+
+        Returns:
+            ReadTask: the cases that could be read, and those skipped with their reasons.
+        """
         return read_cases(self, task, rows_of(self.net, task), least)
 
     @cached_property
@@ -207,7 +215,7 @@ class PlainModel(Model):
 
         Cost: one forward pass.
         """
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         kept: dict[str, Any] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
@@ -234,6 +242,9 @@ class PlainModel(Model):
     ) -> Differentiated:
         """Return a metric's gradient at sites, and the values there; arguments as for ``run``.
 
+        Returns:
+            Differentiated: m ``(row,)``, and gradient and value by site, as recordings.
+
         Raises:
             CannotIntervene: relevance rules, which are made for the modules of known families.
         """
@@ -244,7 +255,7 @@ class PlainModel(Model):
                 got=self.name,
                 remedy="Use method='integrated_gradients', 'attribution_patching' or 'activation_patching'.",
             )
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         held: dict[str, Tensor] = {}
         hold = keep_on_path(held)
         with torch.enable_grad():
@@ -252,9 +263,9 @@ class PlainModel(Model):
                 shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, freeze=True
             )
             measured = metric(upcast(self._read(output, metric.positions, len(shown))))
-            found = gradients_of(measured, held)
+            gradients_at = gradients_of(measured, held)
         values = {path: x.detach().flatten(0, 1) for path, x in held.items()}
-        gradients = {path: g.flatten(0, 1) for path, g in found.items()}
+        gradients = {path: g.flatten(0, 1) for path, g in gradients_at.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
 
     def watch(self, stimuli: Any, sites: str | Sequence[str], see: Callable[[str, Tensor], None]) -> None:
@@ -278,7 +289,7 @@ class PlainModel(Model):
         with torch.no_grad():
             self._forward(self.stimuli(stimuli), self._paths(sites), keep, ())
 
-    def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Row]:
+    def _repeat(self, stimuli: Any, interventions: Sequence[Any]) -> list[Row]:
         shown = self.stimuli(stimuli)
         return shown * len(interventions) if by_row(interventions) and len(shown) == 1 else shown
 
@@ -301,7 +312,7 @@ class PlainModel(Model):
 
         visits, unseen = note_calls(self._visits(paths, edits, frame, keep), [*paths, *edits.paths])
         inputs = tuple(torch.cat(parts) for parts in zip(*(row.tensors for row in shown), strict=True))
-        with self.engine.attached(visits, freeze=freeze), self.net.refusing(inputs):
+        with self.engine.attach_visits(visits, freeze=freeze), self.net.refusing(inputs):
             output = self.module(*inputs)
         refuse_uncalled(unseen)
         return output
@@ -341,9 +352,9 @@ class PlainNetwork(Network):
 
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
-        found = add_heads(super()._module_places, self.heads)
-        find_sites(list(self.heads), [site for site, _ in found.values()])
-        return found
+        places = add_heads(super()._module_places, self.heads)
+        find_sites(list(self.heads), [site for site, _ in places.values()])
+        return places
 
     def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE) -> ReadTask:
         """Read a task of its own inputs: a row and its counterpart, a metric, and m at both ends.
@@ -409,7 +420,7 @@ def add_heads(
     Raises:
         PatchclampError: a width that so many heads do not divide, or a map, whose channels are its units.
     """
-    found = dict(places)
+    with_heads = dict(places)
     for path, (site, place) in places.items():
         n_heads = next((n for pattern, n in heads.items() if fnmatchcase(path, pattern)), 0)
         if n_heads and (site.width % n_heads or "channel" in site.axes):
@@ -419,8 +430,8 @@ def add_heads(
                 remedy="Name the site whose columns are the heads', block by block.",
             )
         if n_heads:
-            found[path] = (replace(site, n_heads=n_heads), place)
-    return found
+            with_heads[path] = (replace(site, n_heads=n_heads), place)
+    return with_heads
 
 
 def model_of(subject: Network, cases: ReadTask) -> Model:
@@ -473,6 +484,9 @@ def as_model(subject: Network, shown: Any, metric: Any) -> tuple[Model, Metric]:
         subject: a model, or a wrapped plain network.
         shown: inputs, whose shape counts.
         metric: a Metric; of a plain network also a function from output to ``(batch,)``.
+
+    Returns:
+        tuple[Model, Metric]: the model, and the metric in the form that it reads.
 
     Raises:
         PatchclampError: a function where a model reads its own logits.

@@ -1,4 +1,4 @@
-"""Probe: one forward pass over an example tells which tensors a network's modules take and give."""
+"""One forward pass over an example tells which tensors a network's modules take and give."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -53,6 +53,9 @@ def probe(
         forward: runs it.
         lead: where given, only tensors of these first sizes and one more axis.
 
+    Returns:
+        dict[str, tuple[Site, Place | Tap]]: by path of the site, in forward order.
+
     Raises:
         PatchclampError: the module does not accept its example.
     """
@@ -68,6 +71,9 @@ def sites_of_shapes(
         shapes: path to shape, as ``shapes_inside`` gives them.
         lead: where given, only tensors of these first sizes and one more axis.
         rows: rows of the example, where known: a tensor that has them second has positions first.
+
+    Returns:
+        dict[str, tuple[Site, Place | Tap]]: by path of the site, in the order of the shapes.
     """
     layouts = {
         1: ("unit",),
@@ -75,7 +81,7 @@ def sites_of_shapes(
         3: ("stimulus", "position", "unit"),
         4: ("stimulus", "channel", "y", "x"),
     }
-    found: dict[str, tuple[Site, Place | Tap]] = {}
+    sites: dict[str, tuple[Site, Place | Tap]] = {}
     for path, (shape, *more) in shapes.items():
         axes = layouts.get(len(shape))
         if lead and (shape[:-1] != lead):
@@ -85,8 +91,8 @@ def sites_of_shapes(
             dotted, _, side = path[len(MODULE) :].rpartition(".")
             turned = rows is not None and len(shape) == 3 and shape[0] != rows == shape[1]
             place = (PositionsFirst if turned else Place)(dotted, "in" if side == "in" else "out")
-            found[path] = (Site(path, "module", int(width), axes, calls=1 + len(more)), place)
-    return found
+            sites[path] = (Site(path, "module", int(width), axes, calls=1 + len(more)), place)
+    return sites
 
 
 def _note_shapes(shapes: dict[str, list[torch.Size]], path: str, side: str) -> Callable[..., None]:

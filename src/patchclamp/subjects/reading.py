@@ -36,7 +36,11 @@ class ReadsPrompts(Protocol):
         """Its tokenizer; raises where it has none."""
 
     def tokenize(self, text: str, *, chat: bool = False, answered: bool = False) -> Stimulus:
-        """Turn text into a stimulus."""
+        """Turn text into a stimulus.
+
+        Returns:
+            Stimulus: as the model is shown it.
+        """
 
     def stimuli(self, shown: Any, *, answered: bool = False) -> list[Stimulus]:
         """Turn text, ids or stimuli into stimuli."""
@@ -81,9 +85,12 @@ def read_prompt(
     are read. A masked language model answers at its mask, in one token. The model is ``ReadsPrompts``; one without a
     tokenizer is refused in here.
 
+    Returns:
+        ReadCase: tokens, counterpart and metric.
+
     Raises:
         CannotRead: prompts that do not fit the context, or of unequal length; answers that change the prompt's tokens,
-            that the vocabulary lacks, or that cannot be told apart.
+            that the vocabulary lacks, or that cannot be distinguished.
         PatchclampError: several prompts, or answers that are no text.
 
     Example:
@@ -130,16 +137,16 @@ def read_prompt(
 def _prompt(model: ReadsPrompts, shown: Any, chat: bool) -> Stimulus:
     """Return the one prompt that an answer follows, or in which it fills the mask."""
     try:
-        found = (
+        prompt_stimulus = (
             [model.tokenize(shown, chat=True, answered=True)]
             if chat
             else model.stimuli(list(shown) if isinstance(shown, tuple) else shown, answered=True)
         )
     except PatchclampError as problem:
         raise CannotRead.of(problem, "prompts that do not fit the model's context") from problem
-    if len(found) != 1:
-        raise PatchclampError(expected="one prompt", got=f"{len(found)}", remedy="Explain them one by one.")
-    return found[0]
+    if len(prompt_stimulus) != 1:
+        raise PatchclampError(expected="one prompt", got=f"{len(prompt_stimulus)}", remedy="Explain them one by one.")
+    return prompt_stimulus[0]
 
 
 def _in_words(model: ReadsPrompts, case: ReadCase, words: Sequence[str | None], shown: Any) -> ReadCase:
@@ -149,10 +156,10 @@ def _in_words(model: ReadsPrompts, case: ReadCase, words: Sequence[str | None], 
     same = shown == whole  # a text as it was given; anything else is tokenized again
     if not same:
         try:
-            found = model.stimuli(whole, answered=True)
+            stimuli = model.stimuli(whole, answered=True)
         except PatchclampError:  # the decoded text of ids may be longer than they are
-            found = []
-        same = len(found) == 1 and found[0].id == case.clean.id
+            stimuli = []
+        same = len(stimuli) == 1 and stimuli[0].id == case.clean.id
     return replace(case, prompt=prompt, corrupt=words[1], text=whole if same else None)
 
 
@@ -240,6 +247,9 @@ def fill(model: ReadsPrompts, shown: Stimulus, prompt: str, answer: str) -> int 
         shown: the prompt's tokens, among them the mask, once or several times.
         prompt: the text.
         answer: what is put in every mask's place.
+
+    Returns:
+        int | None: the token's id.
     """
     bare = model.tokenizer.bare
     at = np.flatnonzero(shown.ids == bare.mask_token_id)
@@ -262,6 +272,9 @@ def read_image(
 ) -> ReadCase:
     """Turn an image and its classes into a picture and a metric; see ``Model.read_case``.
 
+    Returns:
+        ReadCase: picture, counterpart and metric.
+
     Raises:
         CannotRead: no class, or a counterpart of the same pixels.
         PatchclampError: several images, or a class that the model does not have.
@@ -283,12 +296,12 @@ def read_image(
 
 
 def _picture(model: ReadsImages, image: Any) -> Picture:
-    found = model.stimuli(image)
-    if len(found) != 1:
+    pictures = model.stimuli(image)
+    if len(pictures) != 1:
         raise PatchclampError(
-            expected="one image", got=f"{len(found)}", remedy="Explain them one by one: name one, as in digits:17."
+            expected="one image", got=f"{len(pictures)}", remedy="Explain them one by one: name one, as in digits:17."
         )
-    return found[0]
+    return pictures[0]
 
 
 def _check_known(model: ReadsPrompts, answer: str, ids: tuple[int, ...], *, masked: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Edges: what is written to the residual stream, and a network whose readers see only some of the writers."""
+"""What is written to the residual stream, and a network whose readers see only some of the writers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def edge_map(model: LanguageModel) -> EdgeMap:
         CannotIntervene: its stream is normalised after each addition, or a block mixes positions by something else than
             attention, so that the stream is not the sum of what heads and MLPs write.
     """
-    family = require_edges(model).covered()
+    family = require_edges(model).covering_family()
     why = ""
     if family.sum_norms:
         why = "whose stream is normalised after each addition: what was written before does not stay as it was"
@@ -68,7 +68,7 @@ def edge_map(model: LanguageModel) -> EdgeMap:
             for layer in range(model.n_layers)
         )
     ):
-        why = "whose attention adds a bias before a norm: the norm's divisor lets no head's write be told from the bias"
+        why = "whose attention adds a bias before a norm: its divisor mixes a head's write with the bias"
     for layer in [] if why or lacking else range(model.n_layers):
         norm = exit_norm(model, layer)
         if norm is not None:
@@ -107,6 +107,9 @@ def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus], rows: Sequence[
         stimuli: prompts of one length; each is run once.
         rows: which stimulus each row of the result is; default one row per stimulus, in order.
 
+    Returns:
+        Writes: the writes of every writer, and the stream at every reader.
+
     Cost: one forward pass; memory of (blocks · (heads + 1) + 1) · positions · d_model numbers a row.
     """
     graph = edge_map(model)
@@ -132,12 +135,19 @@ def row_bytes(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
         model: the subject.
         n_positions: tokens of the prompt.
         each: how many vectors per writer and position are held.
+
+    Returns:
+        int: bytes.
     """
     return 4 * each * len(edge_map(model).writers) * n_positions * model.site("blocks.0.resid_in").width
 
 
 def rows_at_once(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
-    """Return how many prompts may run together: what is held of them stays within ``MEMORY``; see ``row_bytes``."""
+    """Return how many prompts may run together: what is held of them stays within ``MEMORY``; see ``row_bytes``.
+
+    Returns:
+        int: at least 1.
+    """
     return max(1, MEMORY // row_bytes(model, n_positions, each=each))
 
 
@@ -161,16 +171,22 @@ def measure_edge_sets(
         metric: m, or one per row.
         kept: which edges.
         base: the baseline of each row; ``base.each`` is overwritten with the difference from it.
+
+    Returns:
+        Float[Tensor, " row"]: m of each row under its own set of edges.
     """
     # What has run holds u_now − u_baseline, what has not u_baseline: of all that is held, this is the most.
-    moved = base.each
+    moved = base.each  # (row, writer, position, d_model)
     first = graph.stream(0)
     embedded = _square(model.run(list(shown), record=first, logits=False).recording[first], len(shown))
     moved[:, 0] = upcast(embedded) - base.streams[first]
     for layer in range(graph.n_layers):
-        z = _heads_over_streams(model, graph, shown, layer, moved, kept, base.streams[graph.stream(layer)])
+        # Writers run in the order of the network, so that every reader sees only those that have their difference.
+        z = _heads_over_streams(
+            model, graph, shown, layer, moved, kept, base.streams[graph.stream(layer)]
+        )  # (row, position, width)
         heads, reader, stream = graph.heads(layer), graph.queries(layer).stop, graph.stream(layer, mlp=True)
-        moved[:, heads] = head_writes(model, layer, z) - moved[:, heads]
+        moved[:, heads] = head_writes(model, layer, z) - moved[:, heads]  # (row, head, position, d_model)
         x = _stream_seen(graph, reader, moved, kept, base.streams[stream])
         moved[:, graph.mlp(layer)] = mlp_writes(model, graph, shown, layer, x) - moved[:, graph.mlp(layer)]
     x = _stream_seen(graph, len(graph.readers) - 1, moved, kept, base.streams[graph.stream(None)])
@@ -184,8 +200,8 @@ def _stream_seen(
     kept: Bool[Tensor, "row reader writer"],
     stream: Float[Tensor, "row position d_model"],
 ) -> Float[Tensor, "row position d_model"]:
-    """Return what one reader sees in every row."""
-    n = int(graph.seen[reader])
+    """Return what one reader sees in every row: its stream under the baseline + Σ kept · difference."""
+    n = int(graph.seen[reader])  # writers before it come first
     return torch.einsum("nw,nwpd->npd", kept[:, reader, :n].to(moved.dtype), moved[:, :n]).add_(stream)
 
 
@@ -201,32 +217,33 @@ def _heads_over_streams(
     """Return what a block's heads give where each query, key and value reads a stream of its own."""
     block = graph.queries(layer)
     n_readers, n = block.stop - block.start, int(graph.seen[block.start])
-    own = kept[:, block, :n].flatten(0, 1)
-    row = torch.arange(len(shown), device=own.device).repeat_interleave(n_readers)
+    own = kept[:, block, :n].flatten(0, 1)  # (row · reader, writer)
+    row = torch.arange(len(shown), device=own.device).repeat_interleave(n_readers)  # (row · reader,)
     # Readers of one row that see the same writers see the same stream: it runs once.
     alike, which = torch.unique(torch.cat([row[:, None], own.long()], 1), dim=0, return_inverse=True)
-    which = which.unflatten(0, (len(shown), -1))
-    mixed: dict[str, Tensor] = {}
+    which = which.unflatten(0, (len(shown), -1))  # (row, reader) → place in ``alike``
+    mixed: dict[str, Tensor] = {}  # by slot, (row, position, head, d_head)
     at_once = max(1, PROJECTED // stream[0].numel())
     # Streams are made a few at a time, and of their projections only the head that reads them is kept.
     for start in range(0, len(alike), at_once):
-        some = alike[start : start + at_once]
-        rows, counts = torch.unique_consecutive(some[:, 0], return_counts=True)
+        some = alike[start : start + at_once]  # (stream, 1 + writer), the row first
+        rows, counts = torch.unique_consecutive(some[:, 0], return_counts=True)  # ``alike`` is sorted by row
         each = torch.cat(
             [
                 torch.einsum("sw,wpd->spd", marks.to(moved.dtype), moved[i, :n]).add_(stream[i])
                 for i, marks in zip(rows.tolist(), some[:, 1:].split(counts.tolist()), strict=True)
             ]
         )
-        found = project_qkv(model, graph, [shown[i] for i in some[:, 0].tolist()], layer, each)
+        # each: (stream, position, d_model)
+        projected = project_qkv(model, graph, [shown[i] for i in some[:, 0].tolist()], layer, each)
         for path, place in graph.slots(layer).items():
-            pick = which[:, place.start - block.start : place.stop - block.start] - start
+            pick = which[:, place.start - block.start : place.stop - block.start] - start  # (row, head)
             at, head = torch.nonzero((pick >= 0) & (pick < len(some)), as_tuple=True)
-            values = found.pop(path)
+            values = projected.pop(path)  # (stream, position, head, d_head)
             kept_of = mixed.setdefault(path, values.new_empty(len(shown), *values.shape[1:]))
             kept_of[at, :, head] = values[pick[at, head], :, head]
         del each, values
-    given = {path: x.flatten(2) for path, x in mixed.items()}
+    given = {path: x.flatten(2) for path, x in mixed.items()}  # (row, position, head · d_head)
     return attention_z(model, shown, layer, given, stream)
 
 
@@ -240,7 +257,12 @@ def project_qkv(
     layer: int,
     stream: Float[Tensor, "row position d_model"],
 ) -> dict[str, Float[Tensor, "row position head d_head"]]:
-    """Return the queries, keys and values that a block makes of a stream, by site."""
+    """Return the queries, keys and values that a block makes of a stream, by site.
+
+    Returns:
+        dict[str, Float[Tensor, "row position head d_head"]]: after norms and rotary position, as the attention function
+            gets them.
+    """
     slots = graph.slots(layer)
     restart = Restart(layer, stream.to(model.dtype))
     recording = model.run(list(shown), record=list(slots), logits=False, restart=restart).recording
@@ -257,7 +279,11 @@ def attention_z(
     given: Mapping[str, Float[Tensor, "row position width"]],
     stream: Float[Tensor, "row position d_model"],
 ) -> Float[Tensor, "row position width"]:
-    """Return what a block's heads give of queries, keys and values; the stream is any of the right size."""
+    """Return what a block's heads give of queries, keys and values; the stream is any of the right size.
+
+    Returns:
+        Float[Tensor, "row position width"]: the heads side by side, before the output projection.
+    """
     path = f"blocks.{layer}.attn.z"
     changes = [set_rows(site, x) for site, x in given.items()]
     restart = Restart(layer, stream.to(model.dtype))
@@ -272,7 +298,11 @@ def mlp_writes(
     layer: int,
     stream: Float[Tensor, "row position d_model"],
 ) -> Float[Tensor, "row position d_model"]:
-    """Return what a block's MLP writes where it reads a stream."""
+    """Return what a block's MLP writes where it reads a stream.
+
+    Returns:
+        Float[Tensor, "row position d_model"]: after the norm that some families put behind the MLP.
+    """
     path, read = f"blocks.{layer}.mlp.write", graph.stream(layer, mlp=True)
     changes = [] if graph.parallel else [set_rows(read, stream)]
     restart = Restart(layer, stream.to(model.dtype))
@@ -287,7 +317,11 @@ def measure_stream(
     metric: Metric | EachMetric,
     stream: Float[Tensor, "row position d_model"],
 ) -> Float[Tensor, " row"]:
-    """Return the metric where the logits read a stream."""
+    """Return the metric where the logits read a stream.
+
+    Returns:
+        Float[Tensor, " row"]: m of each row.
+    """
     restart = Restart(graph.n_layers - 1, stream.to(model.dtype))
     return model.measure(list(shown), metric, interventions=[set_rows(graph.stream(None), stream)], restart=restart)
 
@@ -303,19 +337,27 @@ def set_rows(site: str, values: Float[Tensor, "row position width"]) -> Interven
 def head_writes(
     model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
 ) -> Float[Tensor, "row head position d_model"]:
-    """Return what each head of a block adds to the stream; see ``writes_of``."""
+    """Return what each head of a block adds to the stream; see ``writes_of``.
+
+    Returns:
+        Float[Tensor, "row head position d_model"]: without the output bias, which belongs to no head.
+    """
     each = head_outputs(model, layer, z)
     norm = exit_norm(model, layer)
     if norm is None:
         return each
     with torch.no_grad():
-        return linearised_norm(norm, model.covered().gain, attention_output(model, layer, z)[:, None])(each)
+        return linearised_norm(norm, model.covering_family().gain, attention_output(model, layer, z)[:, None])(each)
 
 
 def head_outputs(
     model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
 ) -> Float[Tensor, "row head position d_model"]:
-    """Return z_h W_O^h of each head of a block."""
+    """Return z_h W_O^h of each head of a block.
+
+    Returns:
+        Float[Tensor, "row head position d_model"]: without bias and norm.
+    """
     n_heads = model.site(f"blocks.{layer}.attn.z").n_heads
     W_O = upcast(_output_matrix(model, layer)).unflatten(0, (n_heads, -1))
     return torch.einsum("nphk,hkd->nhpd", upcast(z).unflatten(-1, (n_heads, -1)), W_O)
@@ -324,26 +366,30 @@ def head_outputs(
 def attention_output(
     model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
 ) -> Float[Tensor, "row position d_model"]:
-    """Return the output projection of what a block's heads give, before any norm."""
+    """Return the output projection of what a block's heads give, before any norm.
+
+    Returns:
+        Float[Tensor, "row position d_model"]: with the bias.
+    """
     with torch.no_grad():
-        found: Tensor = _output(model, layer)(z)
-    return found
+        output: Tensor = _output(model, layer)(z)
+    return output
 
 
 def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
     """Return the norm between a block's attention and the stream, where there is one."""
-    family = model.covered()
+    family = model.covering_family()
     place = family.block["attn.write"]
     if place.module not in family.exit_norms:
         return None
-    found: nn.Module = model.module.get_submodule(place.under(f"{family.blocks}.{layer}").module)
-    return found
+    norm: nn.Module = model.module.get_submodule(place.under(f"{family.blocks}.{layer}").module)
+    return norm
 
 
 def _output(model: LanguageModel, layer: int) -> nn.Module:
-    place: Any = model.covered().block["attn.z"]
-    found: nn.Module = model.module.get_submodule(place.under(f"{model.covered().blocks}.{layer}").module)
-    return found
+    place: Any = model.covering_family().block["attn.z"]
+    module: nn.Module = model.module.get_submodule(place.under(f"{model.covering_family().blocks}.{layer}").module)
+    return module
 
 
 def _output_matrix(model: LanguageModel, layer: int) -> Float[Tensor, "width d_model"]:
@@ -357,7 +403,7 @@ def _output_matrix(model: LanguageModel, layer: int) -> Float[Tensor, "width d_m
             return weight.detach()
     path = f"blocks.{layer}.attn.z"
     eye = torch.eye(model.site(path).width, dtype=model.dtype, device=model.device)
-    return model.written(path, eye)
+    return model.write_to_stream(path, eye)
 
 
 def _square(x: Float[Tensor, "token width"], n_rows: int) -> Float[Tensor, "row position width"]:

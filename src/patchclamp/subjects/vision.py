@@ -1,4 +1,4 @@
-"""Vision: an image model in the rig, every site shown as places by units."""
+"""An image model in the rig, every site shown as places by units."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -49,7 +49,7 @@ class VisionModel(Model):
         prepare: turns pictures into what it takes; see ``Preparation``.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
-        family: where the canonical sites lie; found by class name where left out. Without one there are module sites.
+        family: where the canonical sites lie (default: found by class name). Without one there are module sites.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
@@ -127,7 +127,7 @@ class VisionModel(Model):
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
         if self.family is None:
             return self._module_places
-        listed = self.family.listed(self.module)
+        listed = self.family.list_sites(self.module)
         shapes: dict[str, torch.Size] = {}
 
         def note(path: str) -> Callable[[Tensor], Tensor]:
@@ -142,7 +142,7 @@ class VisionModel(Model):
             (place if isinstance(place, Tap) else Place(place.module, place.side), note(path))
             for path, (_, _, place) in listed.items()
         ]
-        with torch.no_grad(), self.engine.attached(seen):
+        with torch.no_grad(), self.engine.attach_visits(seen):
             self.module(*self.example_inputs)
         config = getattr(self.module.config, "vision_config", self.module.config)
         heads = getattr(config, "num_attention_heads", 0)
@@ -153,15 +153,15 @@ class VisionModel(Model):
 
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
-        found: dict[str, tuple[Site, Place | Tap]] = {}
+        places: dict[str, tuple[Site, Place | Tap]] = {}
         for path, (shape, *more) in shapes_inside(self.module, self._forward_example).items():
             dotted, _, side = path[len(MODULE) :].rpartition(".")
             # Only what has a row for each image; windows and flattened patches have not.
             if shape[0] == 2 and len(shape) in (2, 3, 4) and side in ("in", "out"):
                 place = module_feature_map(dotted, "in" if side == "in" else "out", self.module.get_submodule(dotted))
                 site = site_at(path, "module", None, place, shape, 0)
-                found[path] = (replace(site, calls=1 + len(more)), place)
-        return found
+                places[path] = (replace(site, calls=1 + len(more)), place)
+        return places
 
     def of_level(self, level: str) -> dict[str, str]:
         """Return the sites of a level with their basis; ``channel`` is every map of a nonlinearity's output.
@@ -188,20 +188,24 @@ class VisionModel(Model):
             PatchclampError: nothing, no image, or an array of another shape.
         """
         if isinstance(shown, str | Path):
-            found = list(gallery(shown))
+            pictures = list(gallery(shown))
         elif isinstance(shown, Tensor | np.ndarray):
             x = np.asarray(shown.detach().cpu() if isinstance(shown, Tensor) else shown)
-            found = [picture(one) for one in x] if x.ndim == 4 else [picture(x)]
+            pictures = [picture(one) for one in x] if x.ndim == 4 else [picture(x)]
         elif isinstance(shown, Iterable) and not isinstance(shown, Picture):
-            found = [p for item in shown for p in self.stimuli(item)]
+            pictures = [p for item in shown for p in self.stimuli(item)]
         else:
-            found = [picture(shown)]
-        if not found:
+            pictures = [picture(shown)]
+        if not pictures:
             raise PatchclampError(expected="at least one image", got="none", remedy="Give a path or an array.")
-        return found
+        return pictures
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
-        """Turn an image and its classes into a picture and a metric; see ``Model.read_case``."""
+        """Turn an image and its classes into a picture and a metric; see ``Model.read_case``.
+
+        Returns:
+            ReadCase: picture, counterpart and metric.
+        """
         return read_image(self, shown, targets, contrasts, **how)
 
     @cached_property
@@ -230,8 +234,8 @@ class VisionModel(Model):
         wanted = str(name).strip().casefold()
         names = [self.answer_name(i).casefold() for i in range(self.n_answers)]
         for known in (lambda n: n == wanted, lambda n: wanted in map(str.strip, n.split(","))):
-            if (found := next((i for i, n in enumerate(names) if known(n)), None)) is not None:
-                return found
+            if (index := next((i for i, n in enumerate(names) if known(n)), None)) is not None:
+                return index
         if not wanted.isdecimal() or int(wanted) >= len(names):
             raise PatchclampError(
                 expected=f"a class's name, such as {self.answer_name(0)!r}, or a number from 0 to {len(names) - 1}",
@@ -255,7 +259,7 @@ class VisionModel(Model):
         patch, square = node.position - before, side * side == site.n_places - before
         return "class token" if patch < 0 else "y{} x{}".format(*divmod(patch, side)) if square else f"patch {patch}"
 
-    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
+    def promoted_logits(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
         """Return what values at a site promote through the residual stream and the classifier alone.
 
         None where no stream leads there: convolutions mix what was written before.
@@ -309,7 +313,7 @@ class VisionModel(Model):
 
         Cost: one forward pass.
         """
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         kept: dict[str, Any] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
@@ -364,6 +368,9 @@ class VisionModel(Model):
             rules: relevance rules among ``ln identity half ah direct``, for models of tokens.
             restart: skip the blocks before a layer.
 
+        Returns:
+            Differentiated: m ``(image,)``, and gradient and value by site, as recordings.
+
         Raises:
             CannotIntervene: rules for a network that they are not made for.
 
@@ -377,7 +384,7 @@ class VisionModel(Model):
                 got=self.name,
                 remedy="Convolutions have no stand-ins: use integrated gradients or attribution patching.",
             )
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         held: dict[str, Tensor] = {}
         hold = keep_on_path(held)
         with torch.enable_grad():
@@ -394,14 +401,14 @@ class VisionModel(Model):
             )
             assert output is not None
             measured = metric(upcast(output))
-            found = gradients_of(measured, held)
+            gradients_at = gradients_of(measured, held)
         values = {path: self._rows(path, x.detach()) for path, x in held.items()}
-        gradients = {path: self._rows(path, g) for path, g in found.items()}
+        gradients = {path: self._rows(path, g) for path, g in gradients_at.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Picture]:
+    def _repeat(self, stimuli: Any, interventions: Sequence[Any]) -> list[Picture]:
         shown = self.stimuli(stimuli)
         return shown * len(interventions) if by_row(interventions) and len(shown) == 1 else shown
 
@@ -448,7 +455,7 @@ class VisionModel(Model):
             if rules and self.family is not None:
                 replaced = forward_replacements(self.family, self.module, rules)
                 visits += last_visits(self.family, self.module, rules)
-            with self.engine.attached(
+            with self.engine.attach_visits(
                 visits, restart=restart, tap=tapped, native=not tapped, freeze=freeze, stand_ins=replaced
             ):
                 output = answers(self.module(self._pixels(shown)))
@@ -474,14 +481,14 @@ class VisionModel(Model):
 def answers(output: Any) -> Tensor:
     """Return ``(image, class)`` logits, or an embedding where the model has no classes, from what a model returned."""
     for name in ("logits", "image_embeds", "pooler_output"):
-        found = getattr(output, name, None)
-        if isinstance(found, Tensor):
-            return found.flatten(1)
-    found = output[0] if isinstance(output, tuple | list) and output else output
-    if not isinstance(found, Tensor) or found.ndim != 2:
+        logits = getattr(output, name, None)
+        if isinstance(logits, Tensor):
+            return logits.flatten(1)
+    logits = output[0] if isinstance(output, tuple | list) and output else output
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise PatchclampError(
             expected="a model that answers each image with one vector of logits",
-            got=f"{type(found).__name__} of shape {tuple(getattr(found, 'shape', ()))}",
+            got=f"{type(logits).__name__} of shape {tuple(getattr(logits, 'shape', ()))}",
             remedy="Wrap it in a module that returns the logits.",
         )
-    return found
+    return logits

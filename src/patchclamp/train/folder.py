@@ -1,4 +1,4 @@
-"""Folder: a training's states on disk, of which the last is whole whatever happens."""
+"""A training's states on disk, of which the last is whole whatever happens."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,6 +92,9 @@ def open_folder(
 ) -> Iterator[Folder]:
     """Hold a training's folder for this process alone: begun, or gone on with.
 
+    Yields:
+        Folder: restored to the last state that was saved.
+
     Raises:
         PatchclampError: it holds something else, another process writes there, or another plan was begun there.
     """
@@ -101,6 +104,9 @@ def open_folder(
 
 def manifest_of(loop: Loop, batches: Iterable[Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything known that decides the weights, as JSON-ready data.
+
+    Returns:
+        dict[str, Any]: JSON-ready; equal manifests train to equal weights.
 
     Raises:
         PatchclampError: ``about`` has names that stand for something else.
@@ -131,11 +137,11 @@ def manifest_of(loop: Loop, batches: Iterable[Any], about: Mapping[str, Any]) ->
 
 
 def _batches(batches: Iterable[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"class": type(batches).__name__}
+    described: dict[str, Any] = {"class": type(batches).__name__}
     size = getattr(batches, "batch_size", None)
     with suppress(TypeError):  # some have no end
-        found["n"] = len(batches)  # type: ignore[arg-type]
-    return found | ({"batch_size": size} if isinstance(size, int) else {})
+        described["n"] = len(batches)  # type: ignore[arg-type]
+    return described | ({"batch_size": size} if isinstance(size, int) else {})
 
 
 def _part(part: Part) -> dict[str, Any]:

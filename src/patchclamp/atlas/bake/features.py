@@ -65,9 +65,9 @@ def add_basis(
         atlas: the atlas's folder.
         model: its model.
         dictionary: bases by the site that each writes.
-        text: a UTF-8 file, plain or labelled; the one that was baked where left out.
-        max_tokens: stop after so many; the base's number where left out and the text is the same.
-        batch_size: stimuli per forward pass; the base's where left out.
+        text: a UTF-8 file, plain or labelled (default: the one that was baked).
+        max_tokens: stop after so many (default: the base's number, where the text is the same).
+        batch_size: stimuli per forward pass (default: the base's).
         resume: go on with an interrupted run.
         folder: where the dictionary is kept, for the run's record.
         command: what was typed, likewise.
@@ -166,9 +166,9 @@ def add_basis(
         log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )
-    found = name_layer(place, "basis", passing, run)
+    layer_id = name_layer(place, "basis", passing, run)
     _clear(aside)
-    return found
+    return layer_id
 
 
 def _clear(aside: Path) -> None:
@@ -185,8 +185,8 @@ def staging_of(folder: Path) -> Path:
 
 def dictionary_hash(dictionary: Dictionary) -> str:
     """SHA-256 over the name, and over every basis with its site."""
-    told = [dictionary.name, *sorted([site, basis.hash] for site, basis in dictionary.bases.items())]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    content = [dictionary.name, *sorted([site, basis.hash] for site, basis in dictionary.bases.items())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def estimate_bytes(model: LanguageModel, dictionary: Dictionary) -> tuple[int, int, int]:
@@ -253,14 +253,14 @@ def _read_again(
     plan, baked = reading.about["plan"], reading.about["corpus"]["hash"]
     if text is None:
         remembered = reading.runs[reading.base_run].options.get("text", "")
-        found = Path(remembered)
-        if not remembered or not found.is_file() or file_hash(found) != baked:
+        path = Path(remembered)
+        if not remembered or not path.is_file() or file_hash(path) != baked:
             raise PatchclampError(
                 expected=f"the text that was baked, {reading.about['corpus']['name']}",
                 got=f"{remembered or 'no path'}, where it is no more",
                 remedy="Name a text with --inputs.",
             )
-        text = found
+        text = path
     chosen = Path(text)
     if not chosen.is_file():
         raise PatchclampError(expected="a text", got=f"{chosen}, which is no file", remedy="Check the path.")

@@ -31,13 +31,13 @@ class AtlasHolder:
 
     def __call__(self) -> Reading:
         """Return the atlas, opened anew where its files changed."""
-        found = stamp(self.path)
-        if found != self.stamp:
+        now = stamp(self.path)
+        if now != self.stamp:
             with self.lock:
-                if found != self.stamp:
+                if now != self.stamp:
                     # Only another base needs its hash compared again.
-                    self.atlas = open_reading(self.path, check=found[:2] != self.stamp[:2])
-                    self.stamp = found
+                    self.atlas = open_reading(self.path, check=now[:2] != self.stamp[:2])
+                    self.stamp = now
         return self.atlas
 
 
@@ -59,6 +59,9 @@ def guard_atlas(
         model: a model to attach, by name or folder.
         basis: the folder of a dictionary to attach to the model; those that the atlas keeps are attached anyway.
         prepend_bos: begin every text that is shown to the model with the tokenizer's BOS token.
+
+    Returns:
+        Any: an ASGI application.
 
     Raises:
         PatchclampError: no atlas there, a damaged or a newer one, another model, or a dictionary of another model.
@@ -119,7 +122,7 @@ def serve(
     app = guard_atlas(
         path, hosts=LOOPBACK if local else None, token=token, model=model, basis=basis, prepend_bos=prepend_bos
     )
-    with _bound(host, port) as listening:
+    with _bind(host, port) as listening:
         where = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{where}/" + (f"?token={token}" if token else "")
@@ -147,7 +150,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     """Bind a socket, or say why not.
 
     Raises:

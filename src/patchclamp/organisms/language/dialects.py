@@ -1,4 +1,4 @@
-"""Dialects: the same content in two languages or two programming languages, and which one a text is in."""
+"""The same content in two languages or two programming languages, and which one a text is in."""
 
 import re
 from functools import cache
@@ -33,6 +33,9 @@ def examples(wanted: str, other: str, n: Positive = 60, *, seed: Natural = 0) ->
         n: contents.
         seed: of the draw.
 
+    Returns:
+        Task: two cases per content, each labelled with its dialect.
+
     Raises:
         PatchclampError: languages that there are not, twice the same, or of two sorts.
 
@@ -47,9 +50,9 @@ def examples(wanted: str, other: str, n: Positive = 60, *, seed: Natural = 0) ->
             got=f"{wanted} and {other}",
             remedy="Choose two of one sort.",
         )
-    found: dict[str, list[str]] = {wanted: [], other: []}
+    texts: dict[str, list[str]] = {wanted: [], other: []}
     for i in range(100 * n):
-        if len(found[wanted]) == n:
+        if len(texts[wanted]) == n:
             break
         both = []
         for language in (wanted, other):
@@ -59,8 +62,8 @@ def examples(wanted: str, other: str, n: Positive = 60, *, seed: Natural = 0) ->
             )
         if max(map(len, both)) <= LONGEST:
             for language, text in zip((wanted, other), both, strict=True):
-                found[language].append(text)
-    return Task.of_labels(found, name=f"{wanted} and {other}")
+                texts[language].append(text)
+    return Task.of_labels(texts, name=f"{wanted} and {other}")
 
 
 @checked
@@ -73,6 +76,9 @@ def prompts(language: str, n: Positive = 40, *, seed: Natural = 0) -> Task:
         language: one of the two.
         n: prompts; names are 80.
         seed: of the draw.
+
+    Returns:
+        Task: one case per opening, without answers.
 
     Raises:
         PatchclampError: no such language.
@@ -104,8 +110,10 @@ def read_dialect(text: str) -> str:
     """
     counts = {name: len(re.findall(signs, text)) for name, signs in _SIGNS.items()}
     if not any(counts.values()) and not re.search(r"[=(){};]", text):
-        found = re.findall(r"[^\W\d_]+", text)
-        counts = {name: sum(word.lower() in own or word in own for word in found) for name, own in _own_words().items()}
+        words_read = re.findall(r"[^\W\d_]+", text)
+        counts = {
+            name: sum(word.lower() in own or word in own for word in words_read) for name, own in _own_words().items()
+        }
     first, second = sorted(counts.values(), reverse=True)[:2]
     return max(counts, key=lambda name: counts[name]) if first > second else ""
 
@@ -114,7 +122,7 @@ def read_dialect(text: str) -> str:
 def _own_words() -> dict[str, frozenset[str]]:
     """Return the words that one natural language alone has."""
     listed = {noun.word for noun in words.nouns()} | {noun.plural for noun in words.nouns()}
-    listed |= {noun.said(tongue)[0] for noun in words.translated_nouns() for tongue in words.LANGUAGES}
+    listed |= {noun.in_language(tongue)[0] for noun in words.translated_nouns() for tongue in words.LANGUAGES}
     for table in (words.ADJECTIVES, words.MOODS, words.COLOURS, words.SAID):
         listed |= {word for english, row in table.items() for word in (english, *row.split())}
     for table in (words.FUNCTION, *words.FUNCTION_ABROAD.values()):

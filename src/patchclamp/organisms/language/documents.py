@@ -1,10 +1,10 @@
-"""Documents: lines of all kinds, mixed, each document with the concepts true of every word."""
+"""Lines of all kinds, mixed, each document with the concepts true of every word."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 from patchclamp.organisms.language.code import CHANCE_CODE, CODE_TASKS, PROGRAMMING, program
 from patchclamp.organisms.language.labelled_line import Line, Mark, add_opening, settle
 from patchclamp.organisms.language.reasoning import reasoning
@@ -66,13 +66,13 @@ class Document:
 def line_of(kind: str, rng: Random, *, held_out: bool) -> Line:
     """Draw one line of a kind from the training side or from the held-out side of the split.
 
+    Returns:
+        Line: its text, with the concepts true of each word.
+
     Raises:
         PatchclampError: no such kind.
     """
-    if kind not in TASKS:
-        raise PatchclampError(
-            expected=f"a task among {', '.join(TASKS)}", got=repr(kind), remedy="Choose one of these."
-        )
+    one_of("task", kind, TASKS)
     if kind == "two_hop":
         return two_hop(rng, held_out=held_out)
     while True:
@@ -87,8 +87,8 @@ def _lines(kind: str, rng: Random, held_out: bool) -> list[Line]:
         natural = kind not in CODE_TASKS
         return [add_opening(line, rng.choice(OPENINGS))] if natural and rng.random() < OPENED else [line]
     wanted = rng.choice((1, 1, 2)) if kind == "sentence" else 1
-    found: list[Line] = []
-    while len(found) < wanted:
+    lines: list[Line] = []
+    while len(lines) < wanted:
         if kind == "said":
             spoken = ("english", rng.choice(TONGUES)) if rng.random() < 0.5 else (rng.choice(LANGUAGES),)
             drawn = write_translations(rng, spoken if rng.random() < 0.7 else spoken[::-1])
@@ -101,8 +101,8 @@ def _lines(kind: str, rng: Random, held_out: bool) -> list[Line]:
                 else program(rng, rng.choice(PROGRAMMING))
             ]
         if drawn[0].held_out == held_out:
-            found += drawn
-    return found
+            lines += drawn
+    return lines
 
 
 def document(rng: Random, *, held_out: bool = False) -> Document:

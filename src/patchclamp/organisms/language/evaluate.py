@@ -1,4 +1,4 @@
-"""Measure: accuracy on every task, loss, and how well single neurons tell the labelled concepts."""
+"""Accuracy on every task, loss, and how well single neurons tell the labelled concepts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,21 +59,24 @@ def items(task: str, rules: Any, n: int = 500, *, seed: int = 0, held_out: bool 
         seed: of the draw.
         held_out: the side of the split; False gives questions like those of the training text.
 
+    Returns:
+        list[Item]: at most ``n``, each once.
+
     Raises:
         PatchclampError: no such task.
     """
     rng = Random(f"items/{task}/{seed}/{held_out}")
-    found: dict[str, Item] = {}
+    by_prompt: dict[str, Item] = {}
     for _ in range(40 * n):
         line = line_of(task, rng, held_out=held_out)
-        if line.prompt in found and task not in CODE_TASKS:
+        if line.prompt in by_prompt and task not in CODE_TASKS:
             line = add_opening(line, rng.choice(OPENINGS))
-        item = None if line.prompt in found else _item(line, rules)
+        item = None if line.prompt in by_prompt else _item(line, rules)
         if item is not None:
-            found[item.clean] = item
-        if len(found) == n:
+            by_prompt[item.clean] = item
+        if len(by_prompt) == n:
             break
-    return list(found.values())
+    return list(by_prompt.values())
 
 
 def _item(line: Line, rules: Any) -> Item | None:
@@ -107,9 +110,12 @@ def accuracy(model: LanguageModel, asked: Sequence[Item], *, corrupted: bool = F
     """Count the questions whose likeliest next token, of the whole vocabulary, is right.
 
     Args:
-        model: whom to ask.
+        model: the model.
         asked: what.
         corrupted: ask the other side of every pair, where the wrong answer is the right one.
+
+    Returns:
+        int: how many, of ``len(items)``.
 
     Cost: one forward pass per hundred questions.
     """
@@ -139,7 +145,7 @@ def accuracies(
     Raises:
         PatchclampError: a task without questions.
     """
-    found = {}
+    shares = {}
     for task in tasks:
         asked = items(task, model.tokenizer.bare, n, seed=seed)
         if not asked:
@@ -147,8 +153,8 @@ def accuracies(
                 expected=f"questions of the task {task}", got="none", remedy="Use the organism's own tokenizer."
             )
         clean, corrupted = (_share(accuracy(model, asked, corrupted=side), len(asked)) for side in (False, True))
-        found[task] = {**clean, "n": len(asked), "chance": round(CHANCES[task], 4), "corrupted": corrupted}
-    return found
+        shares[task] = {**clean, "n": len(asked), "chance": round(CHANCES[task], 4), "corrupted": corrupted}
+    return shares
 
 
 def _share(right: int, n: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Neurons: how well the best single neuron tells each labelled concept, on text it was not chosen on."""
+"""How well the best single neuron tells each labelled concept, on text it was not chosen on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,16 +24,16 @@ def activations(
         tuple: activations, which concepts of ``CONCEPTS`` are true, and the number of each token's document; tokens
         of text only, without ``<bos>``.
     """
-    found = []
+    layers = []
     for start in range(0, len(texts), BATCH):
         some = texts[start : start + BATCH]
         run = model.run([one.stimulus for one in some], record="blocks.*.mlp.act", logits=False)
         sites = [f"blocks.{layer}.mlp.act" for layer in range(model.n_layers)]
-        found.append(np.concatenate([np.asarray(run.recording[site]) for site in sites], axis=1))
+        layers.append(np.concatenate([np.asarray(run.recording[site]) for site in sites], axis=1))
     counted = np.concatenate([one.stimulus.counted for one in texts])
     documents = np.repeat(np.arange(len(texts)), [len(one.stimulus) for one in texts])
     truth = np.array([[name in true for name in CONCEPTS] for one in texts for true in one.concepts])
-    return np.concatenate(found)[counted], truth[counted], documents[counted]
+    return np.concatenate(layers)[counted], truth[counted], documents[counted]
 
 
 def best_neurons(
@@ -59,7 +59,7 @@ def best_neurons(
     values, truth, documents = activations(model, texts)
     width = values.shape[1] // model.n_layers
     layers = ((f"blocks.{i}.mlp.act/neurons", values[:, i * width : (i + 1) * width]) for i in range(model.n_layers))
-    told = find_concept_units(layers, truth, list(CONCEPTS), documents, resamples=resamples, seed=seed)
+    best = find_concept_units(layers, truth, list(CONCEPTS), documents, resamples=resamples, seed=seed)
     return {
         name: {
             "neuron": one.unit,
@@ -68,5 +68,5 @@ def best_neurons(
             "chosen_at": round(one.chosen_at, 4),
             "positives": one.positives,
         }
-        for name, one in told.items()
+        for name, one in best.items()
     }

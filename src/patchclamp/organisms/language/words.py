@@ -1,4 +1,4 @@
-"""Words: the microworld's own lexicon in four languages, each word of one class only."""
+"""The microworld's own lexicon in four languages, each word of one class only."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -267,7 +267,7 @@ class Noun:
     kind: str
     abroad: tuple[tuple[str, str, str], ...] = ()
 
-    def said(self, language: str) -> tuple[str, str]:
+    def in_language(self, language: str) -> tuple[str, str]:
         """Return its word and gender (m, f, n; empty in English) in a language."""
         if language == "english":
             return self.word, ""
@@ -286,15 +286,15 @@ def plural_of(word: str) -> str:
 @cache
 def nouns(kind: str | None = None) -> tuple[Noun, ...]:
     """List nouns of one class, or all."""
-    found = []
+    listed = []
     for name, rows in TRANSLATED.items():
         for row in rows.replace("\n", "|").split("|"):
             word, *others = row.split()
             abroad = tuple((language, *said.split(".")) for language, said in zip(LANGUAGES[1:], others, strict=True))
-            found.append(Noun(word, plural_of(word), name, abroad))  # type: ignore[arg-type]
+            listed.append(Noun(word, plural_of(word), name, abroad))  # type: ignore[arg-type]
     for name, words in ENGLISH_ONLY.items():
-        found += [Noun(word, plural_of(word), name) for word in words.split()]
-    return tuple(noun for noun in found if kind is None or noun.kind == kind)
+        listed += [Noun(word, plural_of(word), name) for word in words.split()]
+    return tuple(noun for noun in listed if kind is None or noun.kind == kind)
 
 
 @cache
@@ -310,7 +310,11 @@ def colours() -> tuple[str, ...]:
 
 
 def adjective(word: str, language: str, gender: str) -> str:
-    """Return an adjective, mood or colour in a language, in the form that agrees with a gender (m, f, n)."""
+    """Return an adjective, mood or colour in a language, in the form that agrees with a gender (m, f, n).
+
+    Returns:
+        str: the inflected word.
+    """
     french_m, french_f, german, spanish_m, spanish_f = (ADJECTIVES | MOODS | COLOURS)[word].split()
     return {
         "english": word,

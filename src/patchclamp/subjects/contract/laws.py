@@ -102,7 +102,11 @@ def attention_gaps(
     cap: float | None,
     hidden: Tensor,
 ) -> list[float]:
-    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus."""
+    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus.
+
+    Returns:
+        list[float]: two numbers: of the pattern, and of z in its own scale.
+    """
     n = len(q)
     d_head = q.shape[1] // heads
     q, k, v = (x.unflatten(1, (-1, d_head)).transpose(0, 1) for x in (q, k, v))
@@ -158,13 +162,13 @@ def restores(probe: Probe) -> Iterator[float]:
 
 def model_fingerprint(module: nn.Module) -> dict[str, Any]:
     """Return everything that a rig could leave behind in a model."""
-    found: dict[str, Any] = {"weights": module_hash(module)}
-    found["attention"] = getattr(getattr(module, "config", None), "_attn_implementation", None)
+    fingerprint: dict[str, Any] = {"weights": module_hash(module)}
+    fingerprint["attention"] = getattr(getattr(module, "config", None), "_attn_implementation", None)
     for path, part in module.named_modules():
         hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks)
-        found[path] = (*(len(h) for h in hooks), sorted(part.__dict__))
-    found["grads"] = [p.requires_grad for p in module.parameters()]
-    return found
+        fingerprint[path] = (*(len(h) for h in hooks), sorted(part.__dict__))
+    fingerprint["grads"] = [p.requires_grad for p in module.parameters()]
+    return fingerprint
 
 
 def by_hand(probe: Probe) -> Iterator[float]:
@@ -184,7 +188,7 @@ def by_hand(probe: Probe) -> Iterator[float]:
             rig = probe.logits(interventions=own, attention=how)
             hand = add_by_hand(probe, site, stimulus, probe.column(stimulus, position), delta)
             moved = (rig - clean[how]).abs().amax(-1).cpu()
-            unmoved = torch.tensor(probe.unmoved(stimulus, position))
+            unmoved = torch.tensor(probe.rows_unmoved(stimulus, position))
             others = float(moved[unmoved].max())
             allowed = probe.rounding(clean["native"])
             gaps += [max_abs_difference(rig, hand), 0.0 if others <= allowed else others]

@@ -44,12 +44,16 @@ def _short(figure: float | None) -> float | None:
 
 
 def changed_since(old: Mapping[str, Any], new: Mapping[str, Any], limits: Sequence[float]) -> list[str]:
-    """Return in what a new entry departs from the old one: classes, exclusions, or figures by more than ten times."""
-    found = [] if old["classes"] == new["classes"] else ["classes"]
+    """Return in what a new entry departs from the old one: classes, exclusions, or figures by more than ten times.
+
+    Returns:
+        list[str]: one phrase per difference; empty where both agree.
+    """
+    changes = [] if old["classes"] == new["classes"] else ["classes"]
     for i, (was, now, limit) in enumerate(zip(old["parts"], new["parts"], limits, strict=True), 1):
         figures = "excluded" not in was and "excluded" not in now
         if was.get("excluded") != now.get("excluded"):
-            found.append(f"part {i}: excluded")
+            changes.append(f"part {i}: excluded")
         elif figures and (now["deviation"] is None or now["deviation"] > max(10 * was["deviation"], limit / 10)):
-            found.append(f"part {i}: {was['deviation']} then, {now['deviation']} now")
-    return found
+            changes.append(f"part {i}: {was['deviation']} then, {now['deviation']} now")
+    return changes

@@ -107,13 +107,13 @@ class Family:
             **dict.fromkeys(("mlp.pre", "mlp.up", "mlp.act"), (d_mlp, 0)),
             **{kind: (width(config), 0) for kind, width in self.widths.items()},
         }
-        found: dict[str, tuple[Site, Place | Tap]] = {}
+        by_name: dict[str, tuple[Site, Place | Tap]] = {}
 
         def add(path: str, kind: str, layer: int | None, place: Place | Tap, like: str = "") -> None:
             width, n_heads = blocked.get(like or kind, (d_model, 0))
             tapped, ragged = isinstance(place, Tap), isinstance(place, Expert)
             writable = isinstance(place, Tap) or place.writable
-            found[path] = (Site(path, kind, width, _axes(kind), n_heads, layer, writable, tapped, ragged), place)
+            by_name[path] = (Site(path, kind, width, _axes(kind), n_heads, layer, writable, tapped, ragged), place)
 
         embeddings = module_path(model, model.get_input_embeddings())
         add("embed", "embed", None, Place(embeddings, "out"))
@@ -126,7 +126,7 @@ class Family:
                 else:
                     add(f"blocks.{i}.{kind}", kind, i, place)
         add("final", "final", None, Place(self.final, "out"))
-        return found
+        return by_name
 
     def sites_of(self, model: nn.Module, layer: int) -> dict[str, Place | Tap]:
         """Return the sites that one block has, in forward order, each with its place from the root."""
@@ -169,7 +169,12 @@ def attention_sites(module: str, projection: str) -> dict[str, Place | Tap]:
 
 
 def mlp_sites(module: str, *, pre: str, act: str, up: str = "") -> dict[str, Place | Tap]:
-    """Return the sites of an MLP: pre-activation, the gated MLP's other branch, neurons, and what it writes."""
+    """Return the sites of an MLP: pre-activation, the gated MLP's other branch, neurons, and what it writes.
+
+    Returns:
+        dict[str, Place | Tap]: by name, ``mlp.pre``, ``mlp.up``, ``mlp.act`` and ``mlp.write``; without ``up`` where
+            the MLP has no gate.
+    """
     gated: dict[str, Place | Tap] = {"mlp.up": Place(f"{module}.{up}", "out")} if up else {}
     pre_site, act_site = Place(f"{module}.{pre}", "out"), Place(f"{module}.{act}", "in")
     return {"mlp.pre": pre_site, **gated, "mlp.act": act_site, "mlp.write": Place(module, "out")}
@@ -187,7 +192,7 @@ def _has(block: nn.Module, path: str) -> bool:
 
 def module_path(root: nn.Module, module: nn.Module) -> str:
     """Return a module's dotted path from the root."""
-    return next(path for path, found in root.named_modules() if found is module)
+    return next(path for path, candidate in root.named_modules() if candidate is module)
 
 
 @cache
@@ -210,8 +215,8 @@ def family(name: str) -> Family:
             got=repr(name),
             remedy="Other architectures work through module sites; docs/howto/family.md says how to add a family.",
         )
-    found: Family = importlib.import_module(f"{__name__.rsplit('.', 1)[0]}.{name}").FAMILY
-    return found
+    one: Family = importlib.import_module(f"{__name__.rsplit('.', 1)[0]}.{name}").FAMILY
+    return one
 
 
 def families() -> Iterator[Family]:
@@ -240,6 +245,9 @@ def enlarge(model: Any, *, seed: int = 0, weight: float = 0.6) -> Any:
     """Redraw a tiny model's parameters so large that no nonlinearity is nearly linear.
 
     At default initialisation a missing logit soft-cap changes logits by 1e-5 only, and a wrong mapping hides.
+
+    Returns:
+        Any: the same model, changed in place.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Which units match: words, tokens and ranges turned into one query."""
+"""Words, tokens and ranges turned into one query."""
 
 import base64
 import re
@@ -169,6 +169,9 @@ def add_routes(app: FastAPI, served: Served) -> None:
 def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     """Return a page of the units that match.
 
+    Returns:
+        UnitList: at most ``limit`` rows, how many match in all, and the cursors around them.
+
     Raises:
         PatchclampError: a cursor that nobody gave.
     """
@@ -183,13 +186,13 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     )
     # With words their number comes in the same query, so that they are searched once; without, an index gives the order
     # and a count beside it is quicker. Past the last row there is none to tell the number.
-    found = atlas.rows(
+    matches = atlas.rows(
         f"SELECT {'count(*) OVER ()' if hits else '-1'}, u.id, u.frequency, u.mean, u.maximum, u.fires_on "
         f"{body} ORDER BY {order} LIMIT ? OFFSET ?",
         [*values, *more, limit, first],
     )
-    [(total,)] = [found[0][:1]] if hits and found else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
-    rows = [_row(atlas, *row[1:]) for row in found]
+    [(total,)] = [matches[0][:1]] if hits and matches else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
+    rows = [_row(atlas, *row[1:]) for row in matches]
     return UnitList(
         rows=rows,
         first=first + 1 if rows else 0,
