@@ -56,7 +56,7 @@ def one_of(name: str, value: Value, choices: Iterable[Any], *, remedy: str = "")
     )
 
 
-def at_least(name: str, value: Value, low: float, *, remedy: str = "") -> Value:
+def at_least(name: str, value: Value, low: int | float, *, remedy: str = "") -> Value:
     """Return a finite number that is not below a bound; refuse any other value.
 
     Args:
