@@ -175,7 +175,7 @@ def cross_entropy(model: Any, shown: Any, coder: Any, reads: str, writes: str) -
                     inner = model.module.get_submodule(reads.removeprefix("module.").removesuffix(".in"))
                     handle = inner.register_forward_pre_hook(lambda _m, args, note=note: (note(args[0]),))
                     hooks.callback(handle.remove)
-                place = model.covered().sites_of(model.module, int(writes.split(".")[1]))["mlp.write"]
+                place = model.covering_family().sites_of(model.module, int(writes.split(".")[1]))["mlp.write"]
                 outer = model.module.get_submodule(place.module)
                 handle = outer.register_forward_hook(lambda _m, _a, out, stand_in=stand_in: stand_in(out))
                 hooks.callback(handle.remove)

@@ -1,4 +1,4 @@
-"""Opening: from a name, a folder or a module to a subject."""
+"""From a name, a folder or a module to a subject."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -135,11 +135,11 @@ def open_task(
             questions of a language organism that its training never saw (``task:NAME/train``: of the kind that it saw);
             ``planted``, the prompts of a planted organism's card; or a Task.
         subject: the organism, or its name, for ``task:NAME`` and ``planted``.
-        layout: of a file: see ``read_task``; found by its columns where left out.
+        layout: of a file: see ``read_task`` (default: found by its columns).
         n: how many cases, drawn by ``seed`` in the source's order (default: all of a file, 64 of ``task:NAME``); those
             that a subject then skips are among them.
         seed: of the draw.
-        measure: m; where left out ``logit_difference``, or ``probability_difference`` where a case has several answers.
+        measure: m (default: ``logit_difference``), or ``probability_difference`` where a case has several answers.
 
     Raises:
         PatchclampError: no such file, task or organism, or lines that are no cases.

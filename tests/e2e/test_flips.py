@@ -47,7 +47,7 @@ class Kind:
 def shown(folder: Path) -> None:
     bundle = Bundle.open(folder)
     check_shapes(bundle)
-    if bundle.damaged() or not bundle.whole:
+    if bundle.find_damaged() or not bundle.whole:
         raise PatchclampError(expected="whole", got="damaged", remedy="")
 
 

@@ -444,9 +444,9 @@ def test_quantised_weights_are_explained_by_exact_replacement(tiny_language_mode
 def test_what_is_said_of_a_unit_needs_to_know_what_it_writes(models):
     model = models["gpt2"]
     values = torch.randn(1, 32)
-    assert model.promoted("module.transformer.h.0.mlp.c_proj.out", values) is None
-    assert torch.equal(model.promoted("blocks.0.mlp.write", values), model.read_out(values))
-    assert torch.equal(model.promoted("embed", values), model.read_out(values))
+    assert model.promoted_logits("module.transformer.h.0.mlp.c_proj.out", values) is None
+    assert torch.equal(model.promoted_logits("blocks.0.mlp.write", values), model.read_out(values))
+    assert torch.equal(model.promoted_logits("embed", values), model.read_out(values))
 
 
 # -- as data ----------------------------------------------------------------------------------------------------------

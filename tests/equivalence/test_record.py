@@ -384,19 +384,19 @@ def test_a_damaged_shard_is_named(model, text, tmp_path, monkeypatch, harm):
         file.write_bytes(broken[harm])
     with pytest.raises(Damaged, match="shard-00001"):
         recording.load()
-    assert recording.bundle.damaged() == ["shard-00001"]
+    assert recording.bundle.find_damaged() == ["shard-00001"]
     assert recording.of(SITES[0], 0).shape == (16, 32), "the other shards are whole"
 
 
 def test_a_flipped_bit_is_found_by_hash(model, text, tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "SHARD_BYTES", 20_000)
     recording = record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", batch_size=2)
-    assert recording.bundle.damaged() == []
+    assert recording.bundle.find_damaged() == []
     file = tmp_path / "out" / "shard-00002.safetensors"
     flipped = bytearray(file.read_bytes())
     flipped[-5] ^= 1
     file.write_bytes(flipped)
-    assert recording.bundle.damaged() == ["shard-00002"]
+    assert recording.bundle.find_damaged() == ["shard-00002"]
 
 
 @pytest.mark.parametrize(

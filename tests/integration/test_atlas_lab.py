@@ -346,10 +346,10 @@ def test_the_oldest_runs_are_forgotten(bench):
     for i in range(MOST_RUNS + 1):
         lab.keep(messages.LabRun(str(i), asked, None, [], None, messages.Finished(str(i), 0.0, "", "")))
     lab.keep(messages.LabRun("200", asked, None, [], None, None))
-    assert lab.kept("200").finished is not None, "a whole run is not replaced by a broken one"
-    assert lab.kept("1").id == "1"
+    assert lab.find_run("200").finished is not None, "a whole run is not replaced by a broken one"
+    assert lab.find_run("1").id == "1"
     with pytest.raises(PatchclampError, match="last 200"):
-        lab.kept("0")
+        lab.find_run("0")
 
 
 def test_numbers_that_are_none_are_none(bench):
@@ -694,6 +694,6 @@ def test_who_leaves_is_forgotten_and_the_next_waits_for_no_more_than_a_forward(b
                 job = worker._running
             until(job._left.is_set, "it was told that nobody listens")
         until(lambda: not worker.busy, "the worker is free at once")
-        assert lab.kept(lab.id_of(asked)).finished is None, "it was broken off"
+        assert lab.find_run(lab.id_of(asked)).finished is None, "it was broken off"
         told = client.post("/api/lab/run", json={"text": TEXT, "clamps": [clamp()]})
         assert told.text.rstrip().split("\n\n")[-1].startswith("event: finished")

@@ -323,7 +323,7 @@ def test_what_is_not_finite_ends_it_with_the_step_and_costs_no_state(what, tmp_p
         train(**changes, out=tmp_path / "o", checkpoint_s=0.0)
     bundle = Bundle.open(tmp_path / "o")
     assert [entry["piece"] for entry in bundle.pieces] == ["state-00000005"]
-    assert bundle.damaged() == []
+    assert bundle.find_damaged() == []
     assert np.isfinite(bundle.read("state-00000005")["parts//weights/kept/weight"]).all()
 
 

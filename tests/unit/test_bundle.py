@@ -67,7 +67,7 @@ def test_a_bundle_is_read_back_as_it_was_written(made):
     for name, tensors in PIECES.items():
         same(again.read(name), tensors)
         same(again.read(name, ["ids"]), {"ids": tensors["ids"]})
-    assert again.damaged() == []
+    assert again.find_damaged() == []
     assert again.hash == made.hash
     assert sorted(p.name for p in made.path.iterdir()) == [
         "journal.jsonl", "manifest.json", "shard-00000.safetensors", "shard-00001.safetensors",
@@ -181,7 +181,7 @@ def test_a_damaged_piece_is_named(made, damage):
         data[-1] ^= damage == "flipped"
         file.write_bytes({"flipped": data, "cut": data[:-4], "grown": data + b"\0"}[damage])
     again = Bundle.open(made.path)
-    assert again.damaged() == ["shard-00001"]
+    assert again.find_damaged() == ["shard-00001"]
     same(again.read("shard-00000"), PIECES["shard-00000"])
     if damage != "flipped":
         with pytest.raises(Damaged, match="shard-00001"):
@@ -229,11 +229,11 @@ def test_a_full_disk_leaves_every_earlier_piece_whole(made, monkeypatch, owner, 
     again = Bundle.open(made.path)
     assert again.entries == made.entries
     assert len(again.pieces) == 2
-    assert again.damaged() == []
+    assert again.find_damaged() == []
     # With room again the run goes on.
     again.resume()
     again.append("shard-00002", {"x": np.zeros(3)})
-    assert Bundle.open(made.path).damaged() == []
+    assert Bundle.open(made.path).find_damaged() == []
     assert len(Bundle.open(made.path).pieces) == 3
 
 
@@ -278,7 +278,7 @@ def opened(folder):
         assert isinstance(found.whole, bool)
         for name in [e["piece"] for e in found.pieces]:
             found.read(name)
-        found.damaged()
+        found.find_damaged()
         StoredRecording(folder).load()
     except PatchclampError as problem:
         return problem
@@ -385,7 +385,7 @@ def test_a_hostile_piece(made, header):
     (made.path / "shard-00000.safetensors").write_bytes(header)
     problem = opened(made.path)
     assert isinstance(problem, PatchclampError)
-    assert Bundle.open(made.path).damaged() == ["shard-00000"]
+    assert Bundle.open(made.path).find_damaged() == ["shard-00000"]
 
 
 values = st.recursive(
@@ -490,11 +490,11 @@ def test_an_attached_file_is_checked_as_pieces_are(tmp_path):
     made.attach("page.html", b"second")
     made.finish()
     again = Bundle.open(made.path)
-    assert (again.damaged(), len(again.entries)) == ([], 3)
+    assert (again.find_damaged(), len(again.entries)) == ([], 3)
     (made.path / "page.html").write_bytes(b"third")
-    assert again.damaged() == ["page.html"]
+    assert again.find_damaged() == ["page.html"]
     (made.path / "page.html").unlink()
-    assert again.damaged() == ["page.html"]
+    assert again.find_damaged() == ["page.html"]
     for name in ("../page.html", "manifest.json", "page.py", "a/b.html", ".html"):
         with pytest.raises(PatchclampError, match="a name such as"):
             again.attach(name, b"")
@@ -527,7 +527,7 @@ def test_a_link_under_a_passing_name_is_replaced_and_not_followed(tmp_path, name
     assert victim.read_text() == "precious"
     assert not (folder / name).exists()
     assert not (folder / name).is_symlink()
-    assert Bundle.open(folder).damaged() == []
+    assert Bundle.open(folder).find_damaged() == []
 
 
 def test_a_link_in_the_journals_place_is_not_written_through(tmp_path):

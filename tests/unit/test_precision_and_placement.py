@@ -177,7 +177,7 @@ def test_offloaded_weights_record_clamp_and_write_like_the_whole_model(accelerat
     model.run([IDS[0]], record=SITE, logits=False)
     assert down.weight.device.type == "meta"
     values = reference.run([IDS[0]], record=SITE).recording[SITE]
-    assert torch.equal(model.written(SITE, values), reference.written(SITE, values))
+    assert torch.equal(model.write_to_stream(SITE, values), reference.write_to_stream(SITE, values))
 
 
 def test_a_restarted_sweep_over_offloaded_weights(accelerate, tmp_path):
@@ -226,7 +226,7 @@ def test_quantised_weights_record_and_clamp(name):
     # W_down · act is still the MLP's output: the quantised module itself is asked.
     values = clean.recording[SITE]
     down = model.module.get_submodule(model.family.block["mlp.act"].under(f"{model.family.blocks}.1").module)
-    assert torch.allclose(model.written(SITE, values), values @ (down.weight * down.scale).T, atol=1e-4)
+    assert torch.allclose(model.write_to_stream(SITE, values), values @ (down.weight * down.scale).T, atol=1e-4)
 
 
 def test_quantised_weights_say_why_gradients_are_missing():

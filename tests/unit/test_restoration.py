@@ -189,14 +189,14 @@ def test_a_place_that_does_not_exist_takes_off_what_was_attached_before_it(check
     model = checked("gpt2")
     good = [(Place("transformer.h.0.mlp", "out"), lambda x: x), (Tap("transformer.h.0.attn", "q"), lambda x: x)]
     for order in ([*good, (missing, lambda x: x)], [(missing, lambda x: x), *good]):
-        with pytest.raises(CannotIntervene), model.engine.attached(order, freeze=True, tap=True):
+        with pytest.raises(CannotIntervene), model.engine.attach_visits(order, freeze=True, tap=True):
             pytest.fail("nothing may run")
 
 
 def test_a_model_that_takes_no_attention_functions_by_name():
     module = nn.Sequential(nn.Linear(2, 2))
     before = snapshot(module)
-    with pytest.raises(CannotIntervene), Engine(module).attached([(Tap("0", "q"), lambda x: x)], freeze=True):
+    with pytest.raises(CannotIntervene), Engine(module).attach_visits([(Tap("0", "q"), lambda x: x)], freeze=True):
         pytest.fail("nothing may run")
     assert snapshot(module) == before
 

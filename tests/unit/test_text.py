@@ -275,8 +275,8 @@ def test_an_answer_that_changes_the_prompt_is_refused(tokenizer, prompt, answer)
 
 def test_generated_text_is_what_is_added(tokenizer):
     prompt, ids = tokenizer.stimulus("Once upon").ids, np.array([261, 378])
-    assert tokenizer.continued(prompt, ids) == " a time"
-    assert tokenizer.continued(prompt, np.zeros(0, dtype=np.int64)) == ""
+    assert tokenizer.continuation_of(prompt, ids) == " a time"
+    assert tokenizer.continuation_of(prompt, np.zeros(0, dtype=np.int64)) == ""
     assert tokenizer.token(261) == " a"
 
 

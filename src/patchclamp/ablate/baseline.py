@@ -194,7 +194,7 @@ def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:
             got=type(survey).__name__,
             remedy="Open a survey's folder with pc.StoredSurvey.",
         )
-    damaged = survey.bundle.damaged() if hasattr(survey, "bundle") else []
+    damaged = survey.bundle.find_damaged() if hasattr(survey, "bundle") else []
     if damaged:
         raise Damaged(
             expected="a survey as it was committed",

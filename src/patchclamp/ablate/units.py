@@ -413,7 +413,7 @@ class _Job:
         if columns is not None:
             value = value if some is None else value[..., columns.to(value.device)]
         elif self.zero:
-            value = value.new_zeros(1).expand(*value.shape[:-1], len(units.chosen()))
+            value = value.new_zeros(1).expand(*value.shape[:-1], len(units.chosen_units()))
         else:
             value = units.encode(value.flatten(0, -2)).unflatten(0, value.shape[:-1])
         mask = (mask if some is None else mask[..., used]).to(value.device)

@@ -48,6 +48,9 @@ class Atlas:
     def find(self, asked: Asked | None = None, *, cursor: str = "", limit: int = 50) -> UnitList:
         """Return the units that match what was asked; all of them where nothing was.
 
+        Returns:
+            UnitList: at most ``limit`` rows, how many match in all, and the cursor of the next page.
+
         Raises:
             PatchclampError: a cursor that no earlier page gave.
         """
@@ -74,6 +77,9 @@ class Atlas:
         limit: int = 20,
     ) -> Examples:
         """Return a unit's examples of one kind; ``interval`` wants ``low`` and ``high``.
+
+        Returns:
+            Examples: at most ``limit`` examples, and how many there are.
 
         Raises:
             NotFound: the atlas has no such unit.
@@ -110,6 +116,9 @@ class Atlas:
 
     def graph(self, id: str, *, keep: float = 1.0, max_nodes: int = MOST_NODES) -> GraphPage:
         """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
+
+        Returns:
+            GraphPage: nodes, edges and measures, and how many nodes pruning hides.
 
         Raises:
             NotFound: there is no such layer.

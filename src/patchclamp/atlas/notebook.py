@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from patchclamp.atlas.atlas import Atlas
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import UnitKey
 
@@ -110,10 +111,7 @@ def show(
             got="none",
             remedy="Name its folder: pc.atlas.show(key, atlas='cat.atlas'). pc.atlas.bake_atlas makes one.",
         )
-    if height < LEAST:
-        raise PatchclampError(
-            expected=f"a height of at least {LEAST} pixels", got=str(height), remedy="Leave it out for 900."
-        )
+    at_least("a height in pixels", height, LEAST, remedy="The default is 900.")
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
     unit = source.unit(str(key))
     address = _server_of(source.reading.folder, model).address

@@ -334,7 +334,7 @@ class _Traced:
             y = attention_output(self.model, layer, self.held[f"blocks.{layer}.attn.z"].detach())[:, None]
             if "ln" in self.rules:
                 with torch.no_grad():
-                    change[:, heads] = linearised_norm(norm, self.model.covered().gain, y)(change[:, heads])
+                    change[:, heads] = linearised_norm(norm, self.model.covering_family().gain, y)(change[:, heads])
             else:
                 each = change[:, heads].to(y)
                 change[:, heads] = torch.autograd.functional.jvp(norm, y.expand_as(each), each)[1].to(change)

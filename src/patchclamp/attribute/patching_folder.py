@@ -56,7 +56,7 @@ def patch_to_folder(
                     got=f"another {' and '.join(changed)}",
                     remedy="Resume with the same options, or choose a new --out.",
                 )
-            if bundle.whole and (broken := bundle.damaged()):
+            if bundle.whole and (broken := bundle.find_damaged()):
                 raise Damaged(
                     expected=f"the parts of {out} as they were committed",
                     got=f"damaged or missing: {', '.join(broken[:8])}",
@@ -96,7 +96,7 @@ def _manifest(job: Patching) -> dict[str, Any]:
     nothing = job.scores(np.broadcast_to(np.zeros(1), shape), np.zeros(n), known=False)
     return {
         **nothing.manifest(),
-        "pairs": [case.worded().to_json() for case in job.cases.task.cases],
+        "pairs": [case.in_words().to_json() for case in job.cases.task.cases],
         "members": [len(members) for members in job.members],
     }
 

@@ -35,7 +35,7 @@ def sites_named(model: Model, sites: str | Sequence[str]) -> list[tuple[str, str
     for name in (part.strip() for part in (sites.split(",") if isinstance(sites, str) else sites)):
         if name in SITES:
             if model.levels and hasattr(model, "covered"):  # of texts the family says which sites these are
-                model.covered()
+                model.covering_family()
             kinds, basis = SITES[name]
             last = max((site.layer or 0 for site in model.sites()), default=0)
             chosen = [

@@ -1,4 +1,4 @@
-"""Calibrate: every instrument on networks whose answer is known."""
+"""Every instrument on networks whose answer is known."""
 
 from patchclamp.calibrate.calibrate import Calibration, calibrate
 from patchclamp.calibrate.planted import PlantedResult, calibrate_circuits, summarise

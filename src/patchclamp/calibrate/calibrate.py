@@ -24,7 +24,7 @@ class Calibration:
         findings: units, by organism and method.
         edges: edges likewise.
         joint: what units that back each other up do alone and together, by organism.
-        holdings: predictions held against replacements, by trained organism, task and method.
+        holdings: predictions compared with replacements, by trained organism, task and method.
     """
 
     findings: tuple[PlantedResult, ...] = ()
@@ -82,7 +82,7 @@ def calibrate(
     Raises:
         PatchclampError: an organism that is neither planted nor a language organism; tasks or pairs without the latter.
 
-    Source: 2508.21258 for predictions held against replacements; the planted circuits are ours.
+    Source: 2508.21258 for predictions compared with replacements; the planted circuits are ours.
 
     Cost: seconds per planted circuit; of a language organism 84 forward passes per pair, task and method.
 

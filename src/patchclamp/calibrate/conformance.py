@@ -1,4 +1,4 @@
-"""Conformance: what every method must keep, checked on an organism whose answer is known."""
+"""What every method must keep, checked on an organism whose answer is known."""
 
 import inspect
 import json
@@ -298,7 +298,7 @@ _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
     "Edit": (_saves_and_loads, _is_undone_to_the_bit, _refuses_other_weights),
     "Readout": (_saves_and_loads,),
 }
-"""Noun given → what a method that gives it must keep besides."""
+"""Noun given → what a method that gives it must keep as well."""
 
 
 def _checks_of(method: Method, oracle: object) -> list[Callable[[_Context], None]]:

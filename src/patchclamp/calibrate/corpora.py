@@ -28,11 +28,15 @@ def make_corpus(subject: Any) -> Corpus:
 
 
 def make_text(name: str, n: int = 60, seed: int = 0) -> Corpus:
-    """Return a corpus of documents of a language organism's microworld."""
+    """Return a corpus of documents of a language organism's microworld.
+
+    Returns:
+        Corpus: over a file of this process; ``n`` documents in windows of 32 tokens.
+    """
     file = Path(_place().name) / f"{name}-{n}-{seed}.txt"
     if not file.exists():
-        told = [str(one.stimulus.text) for one in language.text(n, seed=seed, name=name)]
-        file.write_text("\n".join(told), encoding="utf-8")
+        texts = [str(one.stimulus.text) for one in language.text(n, seed=seed, name=name)]
+        file.write_text("\n".join(texts), encoding="utf-8")
     return Corpus(file, window=32)
 
 

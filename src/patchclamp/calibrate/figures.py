@@ -21,7 +21,7 @@ class Figure:
         own: of the method.
         random: of what knows nothing; None where chance would do as well.
         oracle: of what knows the truth; None where nobody knows more than the method.
-        least: what the method must reach besides.
+        least: what the method must reach as well.
     """
 
     name: str
@@ -56,12 +56,20 @@ class Figure:
 
 
 def share_of(successes: int, n: int, unit: str) -> Estimate:
-    """Return a share with Wilson's interval."""
+    """Return a share with Wilson's interval.
+
+    Returns:
+        Estimate: in [0, 1].
+    """
     return Estimate(successes / n, wilson_interval(successes, n), n, unit)
 
 
 def mean_of(values: Float[np.ndarray, " n"], unit: str, seed: int = 0) -> Estimate:
-    """Return a mean with its interval; without one where there is a single value."""
+    """Return a mean with its interval; without one where there is a single value.
+
+    Returns:
+        Estimate: with n values.
+    """
     interval = mean_interval(values, seed=seed) if len(values) > 1 else None
     return Estimate(float(values.mean()), interval, len(values), unit)
 
@@ -81,7 +89,11 @@ def null_of(estimate: Estimate) -> Estimate | None:
 
 
 def auroc_of(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], seed: int = 0) -> Estimate:
-    """Return how far the positive ones stand above the others, with an interval over both."""
+    """Return how far the positive ones stand above the others, with an interval over both.
+
+    Returns:
+        Estimate: in [0, 1]; 0.5 is chance.
+    """
 
     def area(rows: Float[np.ndarray, "n 2"]) -> float:
         among = rows[:, 1] > 0

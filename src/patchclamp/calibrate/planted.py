@@ -1,4 +1,4 @@
-"""Circuits: which methods of attribution find the planted units, and which miss them."""
+"""Which methods of attribution find the planted units, and which miss them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -52,11 +52,11 @@ def calibrate_circuits(
 ) -> list[PlantedResult]:
     """Score the units of planted circuits by every method, and count the planted ones among the highest.
 
-    Every organism is asked its card's question, values held against its card's baseline. The random row is the
+    Every organism gets its card's task, with its card's baseline. The random row is the
     expectation over all orders; the oracle row is the truth.
 
     Args:
-        names: organisms; all where left out.
+        names: organisms (default: all).
         methods: a card of the room attribute.
         progress: called with organisms done and organisms in all.
 
@@ -136,6 +136,9 @@ def count_found(
         planted: places of the planted parts.
         exact: what replacing each part does.
         scored: method to scores and seconds.
+
+    Returns:
+        list[PlantedResult]: the methods in order, then ``random`` and ``oracle``.
     """
     k, n = len(planted), len(exact)
     found = []

@@ -1,4 +1,4 @@
-"""Edges: which methods find the planted edges, and which miss them."""
+"""Which methods find the planted edges, and which miss them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -47,13 +47,13 @@ def calibrate_edges(
 ) -> list[PlantedResult]:
     """Score the edges of planted circuits by every method, and count the planted ones among the highest.
 
-    The clean prompt is held against its card's corrupted one and against itself with one word in turn unknown: a
+    The clean prompt is compared with its card's corrupted one and with itself with one word in turn unknown: a
     circuit's edges are those along which any word can change the answer. An edge's strength is its largest score by
     magnitude over these pairs, and of a head's query, key and value the largest. Planted edges are those of
     ``organisms.truth``, neurons standing for their MLP.
 
     Args:
-        names: planted organisms; all where left out.
+        names: planted organisms (default: all).
         methods: cards of the room attribute that score edges.
         progress: called with organisms done and organisms in all.
 
@@ -101,7 +101,7 @@ def _calibrate_circuit(name: str, methods: Sequence[str]) -> list[PlantedResult]
 
 
 def cases_of(model: LanguageModel, name: str) -> ReadTask:
-    """Return a card's clean prompt, held against its corrupted one and against itself with each word unknown."""
+    """Return a card's clean prompt, beside its corrupted one, and beside itself with each word unknown."""
     card = organisms.card(name)
     clean = model.tokenize(card["prompt"])
     target, contrast = (model.continuation(card["prompt"], card[role]) for role in ("target", "contrast"))
@@ -126,7 +126,11 @@ def _scores(model: LanguageModel, cases: ReadTask, method: str) -> Float[np.ndar
 def fold_strengths(
     scores: Float[np.ndarray, "pair edge"], folds: Sequence[Fold], names: Sequence[Fold]
 ) -> Float[np.ndarray, " fold"]:
-    """Return the largest score by magnitude, over pairs and over edges that fold into one."""
+    """Return the largest score by magnitude, over pairs and over edges that fold into one.
+
+    Returns:
+        Float[np.ndarray, " fold"]: at least 0.
+    """
     at = {fold: i for i, fold in enumerate(names)}
     found = np.zeros(len(names))
     np.maximum.at(found, [at[fold] for fold in folds], np.abs(scores).max(0))
@@ -190,8 +194,8 @@ def ablate_pair(name: str) -> dict[str, Any] | None:
         m, and how much of it each node alone and both together take; None where there is no such pair.
 
     Example:
-        >>> told = ablate_pair("backup-gpt2")
-        >>> [round(x, 2) for x in told["alone"]], round(told["together"], 2)
+        >>> effects = ablate_pair("backup-gpt2")
+        >>> [round(x, 2) for x in effects["alone"]], round(effects["together"], 2)
         ([0.0, 0.0], 7.99)
     """
     card = organisms.card(name)

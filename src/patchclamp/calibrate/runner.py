@@ -81,6 +81,9 @@ def distance_from_oracle(oracle: Callable[..., Any], trial: Trial, noun: Any) ->
             score.
         trial: what both are run on.
         noun: what the method gave.
+
+    Returns:
+        float: 0 where both agree; infinite for scores of other keys.
     """
     given = oracle(**trial.inputs, options=trial.method.make_options(trial.options))
     if isinstance(noun, Scores):
@@ -132,6 +135,9 @@ def calibrate_method(
         tests: folder in which ``oracles`` lies, on the path of imports.
         seed: of everything random.
         report: called with a line per place.
+
+    Returns:
+        dict[str, Any]: hashes, tier and rows, JSON-ready.
 
     Raises:
         PatchclampError: a card that names what there is not.
@@ -216,11 +222,11 @@ def _plain(method: Method) -> dict[str, Any]:
 
 def _read_published(file: Path) -> dict[str, Any]:
     """Return a stored figure of a paper on real data: what was published, what was found, and how near it must be."""
-    told = parse(file.read_text(encoding="utf-8")) if file.is_file() else None
-    if not isinstance(told, dict) or any(part not in told for part in PUBLISHED):
+    data = parse(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not isinstance(data, dict) or any(part not in data for part in PUBLISHED):
         raise PatchclampError(
             expected=f"a stored figure with {', '.join(PUBLISHED)}",
-            got=f"{file.name}, which {'lacks some of these' if told is not None else 'is not there'}",
+            got=f"{file.name}, which {'lacks some of these' if data is not None else 'is not there'}",
             remedy="A script in benchmarks/ writes it; name it in the card's reproduced.",
         )
-    return {part: told[part] for part in PUBLISHED}
+    return {part: data[part] for part in PUBLISHED}

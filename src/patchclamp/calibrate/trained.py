@@ -1,4 +1,4 @@
-"""Tasks: how well each method's predictions hold in trained networks, where the circuit is not known."""
+"""How well each method's predictions hold in trained networks, where the circuit is not known."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.scores import Scores
@@ -88,7 +89,7 @@ def calibrate_tasks(
     like size.
 
     Args:
-        names: language organisms; all where left out.
+        names: language organisms (default: all).
         tasks: some of the microworld's.
         pairs: held-out pairs per task.
         seed: of the pairs and of every draw.
@@ -139,8 +140,7 @@ def check_tasks(tasks: Sequence[str], pairs: int) -> None:
             got=", ".join(unknown) or "none",
             remedy="Choose some of these.",
         )
-    if pairs < 1:
-        raise PatchclampError(expected="at least 1 pair per task", got=str(pairs), remedy="64 are the usual number.")
+    at_least("the number of pairs per task", pairs, 1, remedy=f"The default is {PAIRS}.")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Trials: a method on one organism, with what is known there."""
+"""A method on one organism, with what is known there."""
 
 import fnmatch
 import re
@@ -92,6 +92,9 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
         method: which.
         place: ``ORGANISM`` or ``ORGANISM:TASK``.
         seed: of everything random.
+
+    Returns:
+        Trial: the inputs that the card takes, and what is known about them.
 
     Raises:
         PatchclampError: an organism that has nothing for what the method takes and gives.
@@ -245,9 +248,9 @@ def _coder_of(recording: Any) -> Any:
 def _language_trial(method: Method, name: str, task: str) -> Made | None:
     subject = language.build(name)
     if method.gives == "Edit":
-        told = rewrite(task or "lies", 1)
-        inputs = {"subject": subject, "task": told.task, "text": background(subject, "blocks.*.mlp.act", 300)}
-        return inputs, known.RewrittenFact(told.paraphrases, told.others)
+        fact = rewrite(task or "lies", 1)
+        inputs = {"subject": subject, "task": fact.task, "text": background(subject, "blocks.*.mlp.act", 300)}
+        return inputs, known.RewrittenFact(fact.paraphrases, fact.others)
     if method.gives == "Basis":
         wanted, _, other = (task or "java-cpp").partition("-")
         started = [case for case in examples(wanted, other, 24, seed=2).cases if case.label == wanted]

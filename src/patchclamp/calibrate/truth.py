@@ -1,4 +1,4 @@
-"""What is known of an organism, in the form in which a method's noun can be held against it."""
+"""What is known of an organism, in the form in which a method's noun can be compared with it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ class LabelledText:
 
 @dataclass(frozen=True, eq=False)
 class RewrittenFact:
-    """Hold prompts for a fact that is told otherwise, and for facts that should stay.
+    """Hold prompts for a changed fact, and for facts that should stay.
 
     Args:
         paraphrases: of the fact.

@@ -240,7 +240,7 @@ def load_recording(folder: str, site: str) -> Any:
     from patchclamp.core.recording import StoredRecording
 
     recording = StoredRecording(folder)
-    if broken := recording.bundle.damaged():
+    if broken := recording.bundle.find_damaged():
         raise Damaged(
             expected=f"the pieces of {folder} as they were committed",
             got=f"damaged or missing: {', '.join(broken[:8])}",

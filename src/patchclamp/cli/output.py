@@ -263,7 +263,7 @@ def show_bundle(bundle: Any, options: Namespace) -> int:
     from patchclamp.core.recording import check_shapes
     from patchclamp.report.terminal import bundle as terminal
 
-    damaged = bundle.damaged()
+    damaged = bundle.find_damaged()
     if not damaged:
         check_shapes(bundle)
     if options.json and not damaged:

@@ -1,1 +1,1 @@
-"""Core: the nouns, in numpy; no network framework is imported here."""
+"""The nouns, in numpy; no network framework is imported here."""

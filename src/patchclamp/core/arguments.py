@@ -253,7 +253,7 @@ _PLACE = _Rule(lambda v: isinstance(v, str) and _names_a_place(v), "text")
 
 
 def _rule(hint: Any, nan: bool) -> _Rule | None:
-    """Return the rule of an annotation; None where it allows anything, or more than can be told."""
+    """Return the rule of an annotation; None where it allows anything, or more than can be checked."""
     if hint is Any:
         return None
     if hint is float and nan:
@@ -262,7 +262,7 @@ def _rule(hint: Any, nan: bool) -> _Rule | None:
         return _PLAIN[hint]
     origin = get_origin(hint)
     if origin is Annotated:
-        return _bounded(hint, nan)
+        return _bound_rule(hint, nan)
     if origin is Literal:
         options = get_args(hint)
         return _Rule(lambda v: isinstance(v, str) and v in options, f"one of {', '.join(map(repr, options))}")
@@ -279,7 +279,7 @@ def _rule(hint: Any, nan: bool) -> _Rule | None:
     return None
 
 
-def _bounded(hint: Any, nan: bool) -> _Rule | None:
+def _bound_rule(hint: Any, nan: bool) -> _Rule | None:
     base, *marks = get_args(hint)
     rule, least = _rule(base, nan), [m.number for m in marks if isinstance(m, Least)]
     if rule is None or not least:
@@ -331,7 +331,7 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
     if origin.__name__ == "Callable":
         return _Rule(callable, "a function")
     if not issubclass(origin, Iterable):
-        return _Rule(lambda v: isinstance(v, origin), _named(origin))
+        return _Rule(lambda v: isinstance(v, origin), _name_of(origin))
     if origin is tuple and inner and inner[-1] is not Ellipsis:
         return _tuple_rule([_rule(part, nan) for part in inner])
     rule = _rule(inner[0], nan) if inner else None
@@ -415,12 +415,12 @@ def _class(hint: type) -> _Rule | None:
             own = getattr(v, "__dict__", {})
             return all(hasattr(type(v), name) or name in own for name in members)
 
-        return _Rule(has_all, _named(hint))
+        return _Rule(has_all, _name_of(hint))
     if issubclass(hint, tuple | list | Mapping):
         return _container(hint, (), True)
-    return _Rule(lambda v: isinstance(v, hint), _named(hint))
+    return _Rule(lambda v: isinstance(v, hint), _name_of(hint))
 
 
-def _named(hint: type) -> str:
+def _name_of(hint: type) -> str:
     words = vars(hint).get("called")
     return words if isinstance(words, str) else f"a {hint.__name__}"

@@ -1,4 +1,4 @@
-"""Basis: a set of directions at a site; a unit is one of them."""
+"""A set of directions at a site; a unit is one of them."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -40,10 +40,10 @@ class Basis:
         name: slug used in keys.
         kind: ``neurons``, ``heads``, ``whole`` or ``directions``.
         decoder: D, ``(unit, width)``; only for ``directions``.
-        encoder: E, ``(unit, width)`` of the site that is read; D's pseudo-inverse where left out.
+        encoder: E, ``(unit, width)`` of the site that is read (default: D's pseudo-inverse).
         encoder_bias: b_enc, ``(unit,)``.
         decoder_bias: b_dec, ``(width,)`` of the site that is read.
-        output_bias: b_out, ``(width,)``; b_dec where left out.
+        output_bias: b_out, ``(width,)`` (default: b_dec).
         activation: φ.
         k: how many units of a vector are kept, for ``topk``.
         threshold: θ, ``(unit,)``, for ``jumprelu``.

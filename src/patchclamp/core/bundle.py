@@ -1,4 +1,4 @@
-"""Bundle: a folder of one JSON manifest, append-only safetensors pieces and a journal that commits them.
+"""A folder of one JSON manifest, append-only safetensors pieces and a journal that commits them.
 
 The format is described, with its limits and their reasons, in ``docs/reference/bundle.md``.
 """
@@ -64,6 +64,9 @@ class Bundle:
     @classmethod
     def create(cls, path: str | Path, *, kind: str, manifest: Mapping[str, Any]) -> "Bundle":
         """Start a bundle in a new or empty folder; the manifest is on disk when this returns.
+
+        Returns:
+            Bundle: open for writing, without pieces.
 
         Raises:
             PatchclampError: the folder holds something, or cannot be written.
@@ -292,14 +295,14 @@ class Bundle:
         Raises:
             Damaged: the bytes are others, or the journal does not name it.
         """
-        if piece in self.damaged([piece]):
+        if piece in self.find_damaged([piece]):
             raise Damaged(
                 expected=f"piece {piece!r} as it was committed",
                 got=f"{self._file(piece)}, which was changed or is missing",
                 remedy="Restore it from a copy, or begin again in another folder.",
             )
 
-    def damaged(self, only: Sequence[str] | None = None) -> list[str]:
+    def find_damaged(self, only: Sequence[str] | None = None) -> list[str]:
         """Return the pieces and attached files whose bytes are not those committed. Cost: one read of everything."""
         broken = []
         for entry in self.entries:
@@ -365,8 +368,8 @@ def _read_journal(path: Path, seal: str) -> tuple[list[dict[str, Any]], str]:
         for line in lines[:-1]:
             entry = parse(line)
             _check_entry(entry, entries)
-            told, seal = entry.pop("seal", None), _seal(seal, entry)
-            if told != seal:
+            stored, seal = entry.pop("seal", None), _seal(seal, entry)
+            if stored != seal:
                 raise ValueError("manifest.json, this line or one before it is not what was written")
             entries.append(entry)
     except (OSError, ValueError, RecursionError) as problem:
@@ -387,7 +390,7 @@ def _check_manifest(manifest: Any) -> None:
     if not isinstance(manifest, dict):
         raise ValueError("not an object")
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
-        return  # another format's manifest is told apart by its caller
+        return  # another format's manifest is recognised by its caller
     shapes = {"kind": str, "subject": dict, "plan": dict, "versions": dict, "dtype": str, "sites": list}
     for name, kind in shapes.items():
         if name in manifest and not isinstance(manifest[name], kind):

@@ -1,4 +1,4 @@
-"""The refusals that recur: a value among choices, a number from a bound on, an artefact of this subject."""
+"""A value among choices, a number from a bound on, an artefact of this subject."""
 
 import difflib
 import math

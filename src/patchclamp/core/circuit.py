@@ -1,4 +1,4 @@
-"""A circuit: scores over cases whose highest keys are its parts. Its folder, what it was found on, and its graph."""
+"""Scores over cases whose highest keys are its parts. Its folder, what it was found on, and its graph."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -162,9 +162,9 @@ def draw_graph(
         keys = [(head + str(scores.parts[i]), float(scores.values[i])) for i in map(int, shown)]
         nodes = [Node(key, _kind_of(key), score) for key, score in keys]
         edges = [Edge(key, OUTPUT, score) for key, score in keys]
-    told = describe_origin(scores)
+    origin = describe_origin(scores)
     task = made.extra.get("task")
-    first = Task.from_json(task).cases[0].worded() if task else None
+    first = Task.from_json(task).cases[0].in_words() if task else None
     about = {
         "prompt": words_of(first.shown) if first else "",
         "target": "".join(first.targets[:1]) if first else "",
@@ -173,16 +173,16 @@ def draw_graph(
         "baseline": "corrupted",
         "method": scores.method,
         "level": scores.level,
-        "n_pairs": len(told["pairs"]),
+        "n_pairs": len(origin["pairs"]),
         "task": task,
         "tokens": list(tokens),
         "layers": 1 + max(map(_block_of, scores.names())),
-        "settings": told["settings"],
-        "bases": told["bases"],
+        "settings": origin["settings"],
+        "bases": origin["bases"],
         "verdict": (made.extra.get("receipt") or {}).get("summary", ""),
     }
     subject = {"slug": made.subject, "hash": made.subject_hash}
-    metric = {"kind": told["metric"] or "logit_difference"}
+    metric = {"kind": origin["metric"] or "logit_difference"}
     return Graph(subject, metric, (*nodes, output), tuple(edges), {**ends, **(measures or {})}, about)
 
 
@@ -267,8 +267,8 @@ def _is_table(x: Any) -> bool:
 
 
 def _is_receipt(x: Any) -> bool:
-    told = isinstance(x, dict) and all(name in x and fits(x[name]) for name, fits in _RECEIPT.items())
-    if not told or not 0 < len(x["parts"]) == len(x["alone"]) or not _is_count(x.get("asked", 0)):
+    is_receipt = isinstance(x, dict) and all(name in x and fits(x[name]) for name, fits in _RECEIPT.items())
+    if not is_receipt or not 0 < len(x["parts"]) == len(x["alone"]) or not _is_count(x.get("asked", 0)):
         return False
     words = [x.get(name, "") for name in ("verdict", "summary", "rule", "step")]
     if not all(isinstance(word, str) for word in words) or not _is_words(x.get("reasons", [])):

@@ -1,4 +1,4 @@
-"""Condition: where a change acts, decided in the run by a unit's activation or by a score along a direction."""
+"""Where a change acts, decided in the run by a unit's activation or by a score along a direction."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class When:
         direction: ``(width,)``, such as a probe's; instead of a unit.
         above: the score must be greater.
         below: the score must be less; with ``above`` it must lie between.
-        site: where it is read; the changed site itself where left out, as it is when the change is due. Another site
+        site: where it is read (default: the changed site itself), as it is when the change is due. Another site
             must come before the changed one in the forward pass.
         basis: of the unit.
 

@@ -70,6 +70,9 @@ def condition_matrix(recording: Recording, site: str, pool: Pool = "mean") -> Fl
         site: where.
         pool: ``mean`` over the rows that statistics count (all, where none of a stimulus counts), or the ``last`` row.
 
+    Returns:
+        Float[np.ndarray, "condition unit"]: one row per stimulus, one column per unit, float64.
+
     Raises:
         PatchclampError: values that are not finite.
     """

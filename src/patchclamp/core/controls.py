@@ -1,4 +1,4 @@
-"""Random controls: sets drawn at random that are like a chosen set, by one stated rule."""
+"""Sets drawn at random that are like a chosen set, by one stated rule."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -93,6 +93,9 @@ class RandomControls:
             effects: ``(set,)`` the effect of each.
             seed: of the draws.
             size: keys of the claim that each stands for.
+
+        Returns:
+            RandomControls: as many controls as effects, with the rule.
 
         Example:
             >>> RandomControls.of("random directions of the same norm", [0.0, 0.1]).rule
@@ -219,7 +222,7 @@ def draw_controls(
         seed: of the draws.
         barred: places of keys that stand in no set.
         sizes: place of a chosen key to the sizes of its stratum, where what is like it depends on the key; the
-            stratum's own where left out.
+            stratum's own by default.
 
     Returns:
         RandomControls: not measured yet.
@@ -314,6 +317,9 @@ def draw_orders(
         sizes: numbers of keys at which sets are taken.
         n_orders: how many, at most; there are fewer where not so many different ones exist.
         seed: of the draws.
+
+    Returns:
+        RandomOrders: the different orders that were found, at most ``n_orders``.
 
     Cost: per order and key O(keys of its site and position), up to the largest size.
     """
@@ -540,6 +546,9 @@ def strata_of(
         blocks: site, basis, places (None where a key stands for all of them) and units per place of each block.
         sizes: ``(key,)`` of all keys, in the same order.
         sparse: basis → whether most of its units have size zero.
+
+    Returns:
+        list[Stratum]: one per block and place, in the order of the keys.
     """
     found, first = [], 0
     for site, basis, n_places, n_units in blocks:

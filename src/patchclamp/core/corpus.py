@@ -1,4 +1,4 @@
-"""Corpus: where stimuli lie and how they are cut, before any model has read them; it holds none of them."""
+"""Where stimuli lie and how they are cut, before any model has read them; it holds none of them."""
 
 import hashlib
 import json

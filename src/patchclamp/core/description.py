@@ -1,4 +1,4 @@
-"""Description: words about a unit, with the evidence that the words were made from."""
+"""Words about a unit, with the evidence that the words were made from."""
 
 from dataclasses import dataclass, field
 

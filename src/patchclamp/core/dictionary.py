@@ -1,4 +1,4 @@
-"""Dictionary: bases that were made for a model, kept in a folder: one basis a site, and how they came about."""
+"""Bases that were made for a model, kept in a folder: one basis a site, and how they came about."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

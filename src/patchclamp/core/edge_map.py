@@ -1,4 +1,4 @@
-"""Edges: who writes to a network's residual stream, and who reads it."""
+"""Who writes to a network's residual stream, and who reads it."""
 
 from dataclasses import dataclass
 from functools import cached_property

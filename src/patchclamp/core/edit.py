@@ -1,4 +1,4 @@
-"""Edit: a change of a subject's parameters, reversible, with the hashes before and after."""
+"""A change of a subject's parameters, reversible, with the hashes before and after."""
 
 import hashlib
 from collections.abc import Mapping
@@ -135,11 +135,14 @@ class Edit:
 
     @classmethod
     def _of(cls, bundle: Bundle) -> "Edit":
-        told, arrays = bundle.manifest, bundle.read("deltas")
-        deltas = {read_word(name): arrays[str(i)] for i, name in enumerate(told["names"])}
+        manifest, arrays = bundle.manifest, bundle.read("deltas")
+        deltas = {read_word(name): arrays[str(i)] for i, name in enumerate(manifest["names"])}
         edit = cls(
-            deltas, read_word(told["before"]), read_word(told["claim"]), Provenance.from_json(told["provenance"])
+            deltas,
+            read_word(manifest["before"]),
+            read_word(manifest["claim"]),
+            Provenance.from_json(manifest["provenance"]),
         )
-        if edit.after != told["after"]:
+        if edit.after != manifest["after"]:
             raise ValueError("its hash is another")
         return edit

@@ -1,4 +1,4 @@
-"""Errors in three parts: what was expected, what came, what to do."""
+"""What was expected, what came, what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

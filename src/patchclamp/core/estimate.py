@@ -1,4 +1,4 @@
-"""Estimate: a number with its interval, what it rests on, and what it stands between."""
+"""A number with its interval, what it rests on, and what it stands between."""
 
 import math
 from collections.abc import Mapping
@@ -92,7 +92,7 @@ class Estimate:
         def number(name: str) -> float | None:
             return None if data[name] is None else read_number(data[name])
 
-        def known(name: str) -> float:
+        def number_or_nan(name: str) -> float:
             return math.nan if data[name] is None else read_number(data[name])
 
         def interval(low: str, high: str, method: str) -> Interval | None:
@@ -101,11 +101,11 @@ class Estimate:
                     raise ValueError(f"{low} and {high} of no {method}")
                 return None
             level = 0.95 if data["level"] is None and data["interval"] is None else read_number(data["level"])
-            return Interval(known(low), known(high), level, read_word(data[method]))
+            return Interval(number_or_nan(low), number_or_nan(high), level, read_word(data[method]))
 
         with report_damage("an estimate", "Measure it again."):
             return cls(
-                known("value"),
+                number_or_nan("value"),
                 interval("low", "high", "interval"),
                 read_whole(data["n"]),
                 read_word(data["unit"]),

@@ -1,4 +1,4 @@
-"""Exemplars: for every unit some stimuli that show what it does, in columns, so that a million units stay arrays."""
+"""For every unit some stimuli that show what it does, in columns, so that a million units stay arrays."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,6 +156,9 @@ class Exemplars:
             stimulus: place in ``shown`` of each exemplar; one stimulus each by default.
             numbers: of the stimuli in their corpus; none by default, as of generated ones.
             more: basis and provenance.
+
+        Returns:
+            Exemplars: sorted by unit; those of one unit in the order given.
         """
         one_of("kind", kind, KINDS)
         columns: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Graph: scored relations among units at positions, inputs and outputs."""
+"""Scored relations among units at positions, inputs and outputs."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Intervention: a pure description of a change to a subject's activity; the engine carries it out."""
+"""A pure description of a change to a subject's activity; the engine carries it out."""
 
 import hashlib
 import re
@@ -124,7 +124,11 @@ class Values(Protocol):
         """Return the ``(position, width)`` values of one stimulus."""
 
     def donors(self, site: str, position: int, avoid: str) -> list[int]:
-        """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
+        """Return the stimuli that reach ``position`` and whose id is not ``avoid``.
+
+        Returns:
+            list[int]: numbers of stimuli, ascending.
+        """
 
 
 @checked
@@ -135,7 +139,7 @@ class Source:
     Args:
         values: the recording or survey itself; its hash stands for it in JSON.
         stimulus: which stimulus of a recording.
-        positions: from position in the run to position in the recording; the same position where left out.
+        positions: from position in the run to position in the recording (default: the same position).
         seed: which draw, for ``resample``.
     """
 
@@ -179,7 +183,7 @@ class Intervention:
         value: a number, one per unit, or ``(unit, block)`` for heads; for ``rows`` ``(…, position, unit)``, with heads'
             blocks side by side. The leading axes are the rows of the batch (views that are expanded cost nothing);
             without any, or with one row, all rows take the same. Positions beyond the last are left alone.
-        mask: for ``rows``, which are set: ``(…, position, unit)``, a head being one unit; all where left out.
+        mask: for ``rows``, which are set: ``(…, position, unit)``, a head being one unit (default: all).
         when: a condition that is evaluated in the run: it acts only where that holds, and only at ``at``.
         mode: what an ablation puts in place; ``patch`` for ``keep`` alone.
         source: where mean, resample and patch take their values.
@@ -306,6 +310,9 @@ class Intervention:
             data: what ``to_json`` returned.
             sources: recordings and surveys by hash, for the interventions that refer to them.
             arrays: those of ``rows`` by hash, as ``arrays`` returned them.
+
+        Returns:
+            Intervention: the one that ``to_json`` and ``arrays`` describe.
 
         Raises:
             PatchclampError: unknown fields, or a source or an array that is not at hand.
@@ -523,6 +530,9 @@ def change(
         mask: for rows.
         when: a condition, evaluated in the run.
         fn: for ``call``.
+
+    Returns:
+        Intervention: with every form brought to one: indices as tuples, places as spans, values as float64.
 
     Raises:
         PatchclampError: the parts do not fit the operation; no unit or place, or a unit twice.

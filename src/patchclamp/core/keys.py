@@ -1,4 +1,4 @@
-"""Keys in columns: lists of units, or of edges between units, whose keys are written only when they are read."""
+"""Lists of units, or of edges between units, whose keys are written only when they are read."""
 
 import re
 from bisect import bisect_right

@@ -1,4 +1,4 @@
-"""Method: the card of one method, and all that is read from the annotations of its one function."""
+"""The card of one method, and all that is read from the annotations of its one function."""
 
 import inspect
 import re
@@ -121,7 +121,7 @@ class Cost:
     Args:
         forward: rows of forward passes, of one case each.
         backward: rows of backward passes.
-        bytes: memory besides the model's and the inputs'.
+        bytes: memory beyond the model's and the inputs'.
     """
 
     forward: Natural = 0

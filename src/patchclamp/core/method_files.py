@@ -1,4 +1,4 @@
-"""Methods themselves: found by name, and listed from their folders into the generated index."""
+"""Found by name, and listed from their folders into the generated index."""
 
 import json
 from collections.abc import Iterator
@@ -20,6 +20,9 @@ def find_method(name: str | Method, room: str, *, kind: str = "method") -> Metho
         name: of the method, or a method of your own.
         room: where it is looked for.
         kind: ``method`` or ``benchmark``.
+
+    Returns:
+        Method: the card with its function.
 
     Raises:
         PatchclampError: no such method in this room.

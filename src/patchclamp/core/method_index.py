@@ -77,6 +77,9 @@ def find_default(verb: str, room: str | None = None, *, key: str = "") -> str:
         room: of the verb's methods; by default the verb's own name.
         key: what is keyed by, where a verb has several defaults.
 
+    Returns:
+        str: its name within the room.
+
     Raises:
         PatchclampError: no method is the default.
     """
@@ -98,6 +101,9 @@ def list_names(room: str, *keys: str, option: str = "") -> tuple[str, ...]:
         room: theirs.
         keys: ``unit``, ``edge``, …; all methods where none is named.
         option: only those with this option.
+
+    Returns:
+        tuple[str, ...]: names, in the order of ``methods``.
 
     Example:
         >>> list_names("attribute", "edge")

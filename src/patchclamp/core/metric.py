@@ -1,4 +1,4 @@
-"""Metric: one number read from a subject's logits, the quantity that explanations explain."""
+"""One number read from a subject's logits, the quantity that explanations explain."""
 
 import math
 import sys

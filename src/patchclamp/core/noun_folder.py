@@ -19,6 +19,9 @@ def load_noun(folder: str | Path, kind: str, build: Callable[[Bundle], Noun]) ->
         kind: of bundle: ``scores``, ``readout``, ``edit``.
         build: makes the noun; whatever it misses in manifest or arrays may raise.
 
+    Returns:
+        Noun: what ``build`` returns.
+
     Raises:
         PatchclampError: no such bundle there, or one whose writing was interrupted.
         Damaged: a part is missing, changed, or of another type.
@@ -30,7 +33,7 @@ def load_noun(folder: str | Path, kind: str, build: Callable[[Bundle], Noun]) ->
             got=f"{folder}, interrupted after {len(bundle.pieces)} parts",
             remedy="Go on with --resume where the command has it, or make it again in another folder.",
         )
-    if damaged := bundle.damaged():
+    if damaged := bundle.find_damaged():
         raise Damaged(
             expected="parts and files as they were committed",
             got=f"damaged or missing: {', '.join(damaged[:8])}",

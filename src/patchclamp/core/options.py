@@ -1,4 +1,4 @@
-"""Options of methods: frozen dataclasses of closed types, and the schema that command line, docs and pages read."""
+"""Frozen dataclasses of closed types, and the schema that command line, docs and pages read."""
 
 import dataclasses
 import math
@@ -27,6 +27,9 @@ def option(default: Any, help: str, *, least: float | int | None = None, most: f
         help: what it does, in a few words; shown by ``--help``, docs and pages.
         least: smallest number allowed.
         most: largest number allowed.
+
+    Returns:
+        Any: a dataclass field; annotate it with the option's type.
     """
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
 

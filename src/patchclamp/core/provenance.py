@@ -1,4 +1,4 @@
-"""Provenance: where a result comes from, as data that can be read again."""
+"""Where a result comes from, as data that can be read again."""
 
 import math
 import platform

@@ -1,4 +1,4 @@
-"""Readout: a fitted map from one recording's activity to another's, or to labels, with its scores on held-out rows."""
+"""A fitted map from one recording's activity to another's, or to labels, with its scores on held-out rows."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,19 +157,19 @@ class Readout:
 
     @classmethod
     def _of(cls, bundle: Bundle) -> "Readout":
-        arrays, told = bundle.read("readout"), bundle.manifest
+        arrays, manifest = bundle.read("readout"), bundle.manifest
         return cls(
             arrays["weights"],
             arrays["centre"],
             arrays["intercept"],
-            _two(told["features"]),
-            _two(told["targets"]),
-            tuple(map(read_word, read_list(told["names"]))),
-            tuple(Estimate.from_json(one) for one in told["scores"]),
-            None if told["summary"] is None else Estimate.from_json(told["summary"]),
+            _two(manifest["features"]),
+            _two(manifest["targets"]),
+            tuple(map(read_word, read_list(manifest["names"]))),
+            tuple(Estimate.from_json(one) for one in manifest["scores"]),
+            None if manifest["summary"] is None else Estimate.from_json(manifest["summary"]),
             arrays.get("predicted"),
-            read_word(told["pool"]),
-            Provenance.from_json(told["provenance"]),
+            read_word(manifest["pool"]),
+            Provenance.from_json(manifest["provenance"]),
         )
 
 

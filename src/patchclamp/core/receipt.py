@@ -1,4 +1,4 @@
-"""Receipt: a claim about some units, what their replacement did, what it stands beside, and the verdict."""
+"""A claim about some units, what their replacement did, what it stands beside, and the verdict."""
 
 import math
 from collections.abc import Mapping

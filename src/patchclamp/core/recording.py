@@ -1,4 +1,4 @@
-"""Recording: values with labelled axes, in memory or on disk."""
+"""Values with labelled axes, in memory or on disk."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +71,7 @@ class Recording:
     def of(self, site: str, stimulus: Natural) -> Any:
         """Return one stimulus' rows, ``(position, width)``; a ragged site has those of ``positions`` only."""
         within("a stimulus", stimulus, 0, len(self.stimuli) - 1)
-        if self._batched(site):
+        if self._is_batch(site):
             values = self._of_rows(site)
             # Without positions a stimulus has one row.
             return values[stimulus] if "position" in self.sites[site].axes else values[stimulus : stimulus + 1]
@@ -81,7 +81,7 @@ class Recording:
             start, stop = np.searchsorted(self.rows[site], [start, stop])
         return self[site][int(start) : int(stop)]
 
-    def _batched(self, site: str) -> bool:
+    def _is_batch(self, site: str) -> bool:
         """Whether values are a batch with every axis of their site, the stimuli first."""
         axes = self.sites[site].axes if site in self.sites else ()
         return axes[:1] == ("stimulus",) and self[site].ndim == len(axes)
@@ -98,7 +98,7 @@ class Recording:
 
     def positions(self, site: str, stimulus: Natural) -> Int[np.ndarray, " row"]:
         """Return the positions that ``of`` has rows for: all, but at a ragged site."""
-        if self._batched(site):
+        if self._is_batch(site):
             return np.arange(len(self.of(site, stimulus)))
         if site in self.sites and self.sites[site].places:
             return np.arange(self.sites[site].n_places)
@@ -124,7 +124,7 @@ class Recording:
         rows = self.of(unit.site, stimulus)
         site = self.sites[unit.site]
         # Rows of an image's map have their channels last, whatever the site's axes.
-        rows = rows.swapaxes(site.unit_axis, -1) if self._batched(unit.site) else rows
+        rows = rows.swapaxes(site.unit_axis, -1) if self._is_batch(unit.site) else rows
         within(f"at {unit.site} a unit", unit.index, 0, rows.shape[-1] - 1)
         column = rows[..., unit.index]
         if unit.position is None:
@@ -179,8 +179,12 @@ class Recording:
         return rows.astype(np.float64).mean(0) if isinstance(rows, np.ndarray) else rows.mean(0)
 
     def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
-        """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
-        if self._batched(site):
+        """Return the stimuli that reach ``position`` and whose id is not ``avoid``.
+
+        Returns:
+            list[int]: numbers of stimuli, ascending.
+        """
+        if self._is_batch(site):
             n = self[site].shape[1] if "position" in self.sites[site].axes else 1
         else:
             n = self.sites[site].n_places if site in self.sites else 0
@@ -211,7 +215,7 @@ def _nothing_counted(site: str) -> PatchclampError:
 
 def _counted_rows(part: Recording, site: str) -> Any:
     rows = part[site]
-    if part._batched(site) or (site in part.sites and part.sites[site].places):
+    if part._is_batch(site) or (site in part.sites and part.sites[site].places):
         return rows
     return rows[part.counted[part.rows[site]] if site in part.rows else part.counted]
 
@@ -281,15 +285,15 @@ def check_shapes(bundle: Bundle, only: Sequence[str] | None = None) -> None:
         wanted = _expected_shapes(bundle, entry, sites) if only is None or entry["piece"] in only else {}
         found = bundle.shapes(entry["piece"]) if wanted else {}
         if found.keys() != wanted.keys():
-            told = f"arrays {', '.join(sorted(found.keys() ^ wanted.keys())[:4])} on one side only"
+            difference = f"arrays {', '.join(sorted(found.keys() ^ wanted.keys())[:4])} on one side only"
         else:
-            told = "; ".join(
+            difference = "; ".join(
                 f"{name} {found[name]} instead of {shape}" for name, shape in wanted.items() if found[name] != shape
             )
-        if told:
+        if difference:
             raise Damaged(
                 expected=f"piece {entry['piece']!r} with the sites, widths and rows that manifest and journal tell",
-                got=told[:300],
+                got=difference[:300],
                 remedy=RESTORE,
             )
 
@@ -356,7 +360,7 @@ class StoredRecording:
 
     def shard(self, number: Natural, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
-        wanted = self._known(sites)
+        wanted = self._check_known(sites)
         within("a shard", number, 0, len(self.bundle.pieces) - 1)
         kind = find_kind(self.kind)
         labels = kind.arrays
@@ -375,7 +379,7 @@ class StoredRecording:
 
     def load(self, sites: Sequence[str] | None = None) -> Recording:
         """Return the whole recording in memory; its cost is its size on disk."""
-        chosen = self._known(sites)
+        chosen = self._check_known(sites)
         parts = list(self.shards(chosen))
         values = {s: np.concatenate([p.values[s] for p in parts]) for s in chosen} if parts else {}
         stimuli = tuple(s for p in parts for s in p.stimuli)
@@ -391,7 +395,7 @@ class StoredRecording:
         number, place = self._locate(stimulus)
         return self.shard(number, []).stimuli[place]
 
-    def _known(self, sites: Sequence[str] | None) -> list[str]:
+    def _check_known(self, sites: Sequence[str] | None) -> list[str]:
         strangers = [site for site in sites or () if site not in self.sites]
         if strangers:
             raise PatchclampError(
@@ -412,7 +416,7 @@ class StoredRecording:
         Raises:
             PatchclampError: nothing was counted, or no such site.
         """
-        self._known([site])
+        self._check_known([site])
         total, count = np.zeros(0), 0
         for part in self.shards([site]):
             rows = _counted_rows(part, site).astype(np.float64)
@@ -422,7 +426,11 @@ class StoredRecording:
         return total / count
 
     def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
-        """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
+        """Return the stimuli that reach ``position`` and whose id is not ``avoid``.
+
+        Returns:
+            list[int]: numbers of stimuli, ascending.
+        """
         stimuli = (s for part in self.shards([]) for s in part.stimuli)
         n = self.sites[site].n_places
         return [i for i, s in enumerate(stimuli) if (n or len(s)) > position and s.id != avoid]

@@ -1,4 +1,4 @@
-"""Regions of an image: squares of a grid, what fills them, and images with some regions filled."""
+"""Squares of a grid, what fills them, and images with some regions filled."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -50,6 +50,9 @@ def fill_regions(
         regions: the region of each pixel.
         removed: which regions each copy lacks.
         fill: what stands in their place.
+
+    Returns:
+        list[Picture]: one per row of the mask; the image itself is not changed.
     """
     assert picture.pixels is not None
     pixels = picture.pixels
@@ -77,7 +80,12 @@ def _plane(picture: Picture) -> tuple[int, int]:
 
 
 def order_curve(n: int, order: Sequence[int], *, insert: bool) -> Bool[np.ndarray, "step region"]:
-    """Return which regions are removed at each step: at first none, or all to insert, then one more or fewer."""
+    """Return which regions are removed at each step: at first none, or all to insert, then one more or fewer.
+
+    Returns:
+        Bool[np.ndarray, "step region"]: row 0 with nothing removed (all, to insert), then one region more (fewer) per
+            step.
+    """
     removed = np.zeros((n + 1, n), dtype=bool)
     for step, region in enumerate(order, start=1):
         removed[step:, region] = True

@@ -27,6 +27,9 @@ def open_or_resume(
         resume: whether an interrupted one is to go on; where none was begun, it is begun.
         what: what the manifest is about, in words.
 
+    Yields:
+        Bundle: open for writing, with the pieces that were committed before.
+
     Raises:
         PatchclampError: the folder holds something, another process writes there, or what was begun there has another
             manifest.

@@ -1,4 +1,4 @@
-"""Pieces of a folder of scores: columns a chunk at a time, and the scores of single cases, some at a time."""
+"""Columns a chunk at a time, and the scores of single cases, some at a time."""
 
 from collections.abc import Mapping
 
@@ -32,6 +32,9 @@ def append_cases(
 def read_cases(bundle: Bundle, n_cases: int, n_keys: int) -> Float[np.ndarray, "case key"]:
     """Return the scores of single cases from the pieces of a folder.
 
+    Returns:
+        Float[np.ndarray, "case key"]: row i is case i, column j is key j.
+
     Raises:
         ValueError: a case that is missing or there twice, or another number of keys.
     """
@@ -49,6 +52,9 @@ def read_cases(bundle: Bundle, n_cases: int, n_keys: int) -> Float[np.ndarray, "
 
 def read_column(bundle: Bundle, name: str, n: int, dtype: str) -> np.ndarray:
     """Return a column from its pieces, which are read one by one into the place where they stay.
+
+    Returns:
+        np.ndarray: one value per key, of the given dtype.
 
     Raises:
         ValueError: another number of values than ``n``.

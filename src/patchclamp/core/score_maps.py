@@ -1,4 +1,4 @@
-"""Maps of scores: the units of one kind in all blocks against places, as views of the scores' index."""
+"""The units of one kind in all blocks against places, as views of the scores' index."""
 
 import re
 from dataclasses import dataclass

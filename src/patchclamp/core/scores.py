@@ -1,4 +1,4 @@
-"""Scores: one number per unit or edge, whose keys cost nothing until they are read."""
+"""One number per unit or edge, whose keys cost nothing until they are read."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class Scores:
         index: the keys.
         values: ``(key,)`` scores, in the unit of measure.
         unit: unit of measure: ``m`` where scores predict changes of a metric.
-        baseline: what a value is held against and replaced by: ``zero``, ``mean``, ``corrupted``, …; empty for none.
+        baseline: what a value is compared with and replaced by: ``zero``, ``mean``, ``corrupted``, …; empty for none.
         metric_clean: m on what was shown, its mean over cases; nan without a metric.
         metric_baseline: m on the counterparts; nan without any.
         per_case: ``(case, key)`` scores of every case, whose mean ``values`` are; nan where a case has not the key, as
@@ -280,7 +280,7 @@ class Scores:
         Args:
             site: path of the site.
             basis: of its units.
-            measure: name of one of ``measures``; the scores where left out.
+            measure: name of one of ``measures`` (default: the scores).
 
         Returns:
             Array ``(position, unit)``, a view; one row where units stand for all positions.
@@ -448,32 +448,35 @@ class Scores:
             PatchclampError: no scores there.
             Damaged: a part is missing or changed.
 
-        Cost: the values in memory, and one chunk of them besides.
+        Cost: the values in memory, and one more chunk of them.
         """
         return load_noun(folder, FOLDER, cls._of)
 
     @classmethod
     def _of(cls, bundle: Bundle) -> "Scores":
-        told = bundle.manifest
+        manifest = bundle.manifest
         pieces = {entry["piece"] for entry in bundle.pieces}
         whole = bundle.read("whole") if "whole" in pieces else {}
-        n_cases = told["n_cases"]
-        index = read_index(told["index"], whole.get("ends"))
-        if len(index) != told["n"]:
-            raise ValueError(f"{len(index)} keys instead of {told['n']}")
-        columns = {name: read_column(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
-        names = [read_word(name) for name in told["measures"]]
-        ends = [float("nan") if told[m] is None else read_number(told[m]) for m in ("metric_clean", "metric_baseline")]
+        n_cases = manifest["n_cases"]
+        index = read_index(manifest["index"], whole.get("ends"))
+        if len(index) != manifest["n"]:
+            raise ValueError(f"{len(index)} keys instead of {manifest['n']}")
+        columns = {name: read_column(bundle, name, manifest["n"], dtype) for name, dtype in manifest["dtypes"].items()}
+        names = [read_word(name) for name in manifest["measures"]]
+        ends = [
+            float("nan") if manifest[m] is None else read_number(manifest[m])
+            for m in ("metric_clean", "metric_baseline")
+        ]
         return cls(
             index,
             columns["values"],
-            read_word(told["unit"]),
-            read_word(told["baseline"]),
+            read_word(manifest["unit"]),
+            read_word(manifest["baseline"]),
             ends[0],
             ends[1],
             None if n_cases is None else read_cases(bundle, n_cases, len(index)),
             whole.get("ranking"),
             {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
-            read_word(told["task"]),
-            Provenance.from_json(told["provenance"]),
+            read_word(manifest["task"]),
+            Provenance.from_json(manifest["provenance"]),
         )

@@ -1,4 +1,4 @@
-"""Similarity: how alike two recordings are, condition by condition or unit by unit."""
+"""How alike two recordings are, condition by condition or unit by unit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Site: a named place in a subject with one vector per position."""
+"""A named place in a subject with one vector per position."""
 
 import difflib
 import fnmatch

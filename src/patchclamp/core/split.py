@@ -1,4 +1,4 @@
-"""Split: which rows are fitted and which are scored, so that nothing leaks from one into the other."""
+"""Which rows are fitted and which are scored, so that nothing leaks from one into the other."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,6 +76,9 @@ class Split:
             n_rows: rows in all.
             folds: blocks.
             gap: rows beside a scored block that are not fitted on: at least as long as the signal's memory.
+
+        Returns:
+            Split: row i lies in block ``i * folds // n_rows``.
         """
         return cls(np.arange(n_rows) * folds // n_rows, gap, f"{folds} blocks in time, gap {gap}")
 

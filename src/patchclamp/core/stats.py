@@ -1,4 +1,4 @@
-"""Statistics for small samples: correlation, discrimination, intervals and randomisation tests.
+"""Correlation, discrimination, intervals and randomisation tests.
 
 One rule throughout: malformed input (empty, nan, mismatched lengths) raises, and a statistic that is undefined on
 well-formed input (a correlation with a constant) is nan, without a warning.

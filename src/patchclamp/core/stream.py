@@ -1,4 +1,4 @@
-"""Stream: tasks in the order in which a network meets them, each with examples to learn from and to be tested on."""
+"""Tasks in the order in which a network meets them, each with examples to learn from and to be tested on."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Subject: what lies in the rig, seen by the verbs through one protocol."""
+"""What lies in the rig, seen by the verbs through one protocol."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,12 +108,20 @@ class Subject(Protocol):
         interventions: Sequence[Intervention] = (),
         logits: Any = True,
     ) -> Run:
-        """Show stimuli, with changes, and record."""
+        """Show stimuli, with changes, and record.
+
+        Returns:
+            Run: outputs of every stimulus and the recorded sites.
+        """
 
     def differentiate(
         self, stimuli: Any, metric: Metric, sites: Sequence[str], *, interventions: Sequence[Intervention] = ()
     ) -> Differentiated:
-        """Return a metric's gradient at sites."""
+        """Return a metric's gradient at sites.
+
+        Returns:
+            Differentiated: metric, gradients and values, one row per stimulus.
+        """
 
 
 _CAPABILITY: Mapping[str, str] = {

@@ -1,4 +1,4 @@
-"""Survey: what every unit of some sites did over a text, without the activations themselves."""
+"""What every unit of some sites did over a text, without the activations themselves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +58,7 @@ class StoredSurvey:
         ``mean``, ``variance``, ``minimum``, ``maximum``, ``active`` (share of tokens above 0), ``quantiles``
         ``(unit, probability)`` at ``PROBABILITIES`` from a uniform sample of tokens, and where the minimum stands.
         """
-        self._known(site)
+        self._check_known(site)
         names = ("mean", "variance", "minimum", "maximum", "active", "quantiles", "minimum_at")
         check_shapes(self.bundle, ["statistics"])
         found = self.bundle.read("statistics", [f"{site}|{n}" for n in names])
@@ -66,7 +66,7 @@ class StoredSurvey:
 
     def mean(self, site: str) -> Any:
         """Return the ``(width,)`` mean over counted tokens, for mean ablation."""
-        self._known(site)
+        self._check_known(site)
         check_shapes(self.bundle, ["statistics"])
         return self.bundle.read("statistics", [f"{site}|mean"])[f"{site}|mean"]
 
@@ -81,7 +81,11 @@ class StoredSurvey:
         )
 
     def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
-        """Return nothing: a survey holds no activations to resample."""
+        """Return nothing: a survey holds no activations to resample.
+
+        Returns:
+            list[int]: always empty.
+        """
         return []
 
     def exemplars(self, site: str, unit: Natural | None = None, kinds: Sequence[str] = KINDS) -> Exemplars:
@@ -93,13 +97,16 @@ class StoredSurvey:
             kinds: ``top`` (highest first), ``quantile`` (one per decile, from low to high) and ``random``; a unit's
                 rows come in the order given.
 
+        Returns:
+            Exemplars: of the unit, or of all units in the order of their numbers.
+
         Raises:
             PatchclampError: an unknown site, unit or kind.
             Damaged: tables that no survey writes.
 
         Cost: reads the exemplar tables of one site; some 20 bytes per exemplar, and the stimuli that are shown.
         """
-        self._known(site)
+        self._check_known(site)
         strange = [kind for kind in kinds if kind not in KINDS]
         if strange or (unit is not None and unit >= self.sites[site].width):
             raise PatchclampError(
@@ -152,7 +159,7 @@ class StoredSurvey:
         )
         return found if unit is None else found.compact()
 
-    def _known(self, site: str) -> None:
+    def _check_known(self, site: str) -> None:
         if site not in self.sites:
             raise PatchclampError(
                 expected=f"a site of this survey: {', '.join(list(self.sites)[:6])}",

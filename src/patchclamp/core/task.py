@@ -1,4 +1,4 @@
-"""Task: the cases that are asked about, as text or arrays, before any model has read them."""
+"""The cases that are asked about, as text or arrays, before any model has read them."""
 
 import hashlib
 import json
@@ -114,7 +114,7 @@ class Case:
     def _known_by(self) -> tuple[Any, ...]:
         return self.id, self.label, self.group, self.parts
 
-    def worded(self) -> "Case":
+    def in_words(self) -> "Case":
         """Return the case with every array named by its shape, for tables; it cannot be read again."""
         if not isinstance(self.shown, np.ndarray):
             return self
@@ -191,6 +191,9 @@ class Task:
             target: the answer, with its leading space; of an image, or of a network of your own, the class.
             contrast: what it is compared with; without one m is the answer's logit.
             counterpart: a prompt of as many tokens under which the answer should be lost.
+
+        Returns:
+            Task: with one case.
         """
         case = Case(shown, counterpart, (target,), () if contrast is None else (contrast,))
         return cls((case,), "logit" if contrast is None else "logit_difference")

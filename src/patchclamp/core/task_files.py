@@ -1,4 +1,4 @@
-"""Read a task from a file: clean and corrupted prompts with their answers, as tables of the field hold them."""
+"""Clean and corrupted prompts with their answers, as tables of the field hold them."""
 
 import csv
 import io
@@ -36,8 +36,8 @@ def read_task(path: str | PathLike[str], layout: str | None = None, *, measure: 
 
     Args:
         path: the file, in UTF-8; a line that begins with ``{`` first makes it JSONL.
-        layout: one of the table; found by the file's own columns where left out.
-        measure: m; where left out that of the task's file, else the difference of two logits, or of probabilities where
+        layout: one of the table (default: found by the file's own columns).
+        measure: m (default: that of the task's file), else the difference of two logits, or of probabilities where
             a case has several answers.
 
     Returns:
@@ -163,7 +163,7 @@ def _read_csv(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             yield reader.line_num, {key: _split_parts(key, value) for key, value in row.items()}
             before = reader.line_num
     except csv.Error as problem:
-        # A quote that is never closed is told where it was opened, not where the file ends.
+        # A quote that is never closed is reported where it was opened, not where the file ends.
         raise _broken(name, before + 1, str(problem), expected="CSV, fields with commas in quotes") from problem
 
 
@@ -289,4 +289,4 @@ _MORE: Mapping[str, set[str]] = {
     "ioi": {"corrupted_hard", "incorrect_idx"},
     "greater-than": set(),
 }
-"""Columns that a file of a layout may have besides those by which it is known."""
+"""Columns that a file of a layout may have in addition to those that identify it."""

@@ -1,4 +1,4 @@
-"""Training: how weights came to be, step by step, and which step's were kept."""
+"""How weights came to be, step by step, and which step's were kept."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Unit: one element of a basis at a site, and the one key that names it everywhere.
+"""One element of a basis at a site, and the one key that names it everywhere.
 
 A key is ``[subject/]site/basis/index[@position | @+step]``, for instance ``gpt2/blocks.5.mlp.act/neurons/1234@7``.
 """

@@ -200,7 +200,7 @@ def describe_outputs(
         ([' sat'], [' ran'])
     """
     like = next(model.module.parameters())
-    promoted = model.promoted(site, torch.from_numpy(np.ascontiguousarray(directions)).to(like))
+    promoted = model.promoted_logits(site, torch.from_numpy(np.ascontiguousarray(directions)).to(like))
     assert promoted is not None, "units of an mlp.act site write to the stream"
     k = min(top, promoted.shape[1])
     best, worst = promoted.topk(k).indices.tolist(), (-promoted).topk(k).indices.tolist()

@@ -28,7 +28,7 @@ def mlp_sites(model: LanguageModel, layer: int) -> tuple[str, str]:
             got=f"--transcode {layer}",
             remedy="`patchclamp info MODEL` lists them.",
         )
-    places = model.covered().sites_of(model.module, layer)
+    places = model.covering_family().sites_of(model.module, layer)
     place = places.get("mlp.pre")
     if not isinstance(place, Place) or place.side != "out" or place.flat or "mlp.write" not in places:
         raise PatchclampError(

@@ -1,4 +1,4 @@
-"""Organisms: networks and recordings whose answer is known, without a download.
+"""Networks and recordings whose answer is known, without a download.
 
 Every folder here holds organisms of one kind, and is found by listing. Its module has ``names()``. One of networks also
 has ``build(name)`` and ``card(name)``, and ``task(name)`` and ``truth(name)`` where units are planted; one of

@@ -1,4 +1,4 @@
-"""What the training recipes share: which weights decay, and how a folder says that its model was made."""
+"""Which weights decay, and how a folder says that its model was made."""
 
 import json
 from collections.abc import Sequence

@@ -312,7 +312,7 @@ def _alone(model: Model, node: UnitKey, row: Float[Tensor, " width"], activation
 def _promoted_tokens(model: Model, site: str, values: Tensor) -> tuple[str, ...]:
     if not bool(values.any()):
         return ()
-    promoted = model.promoted(site, values[None])
+    promoted = model.promoted_logits(site, values[None])
     if promoted is None:
         return ()
     logits = promoted[0]

@@ -1,4 +1,4 @@
-"""Record: stream a corpus, or a network's own inputs, to activations on disk or statistics of every unit."""
+"""Stream a corpus, or a network's own inputs, to activations on disk or statistics of every unit."""
 
 from patchclamp.core.rooms import make_callable
 from patchclamp.record.collect import record

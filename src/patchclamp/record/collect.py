@@ -1,4 +1,4 @@
-"""Record or survey any subject: over a corpus, over a plain network's own inputs, or what a recorded brain did."""
+"""Over a corpus, over a plain network's own inputs, or what a recorded brain did."""
 
 from collections.abc import Sequence
 from pathlib import Path

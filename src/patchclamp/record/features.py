@@ -1,4 +1,4 @@
-"""Features: a model whose sites are read through bases, for what surveys units and need not know what they are."""
+"""A model whose sites are read through bases, for what surveys units and need not know what they are."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -65,12 +65,12 @@ class Features:
         wanted = set(sites)
         reading = {read: [p for p in paths if p in wanted] for read, paths in self._reading.items()}
 
-        def encoded(read: str, x: Tensor) -> None:
+        def encode_values(read: str, x: Tensor) -> None:
             with torch.no_grad():
                 for path in reading[read]:
                     see(path, encode(self.bases[path], x.float()))
 
-        self.model.watch(stimuli, [read for read, paths in reading.items() if paths], encoded)
+        self.model.watch(stimuli, [read for read, paths in reading.items() if paths], encode_values)
 
 
 def check_read(model: LanguageModel, path: str, basis: Basis) -> None:

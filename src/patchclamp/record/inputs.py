@@ -107,6 +107,9 @@ def _read_nothing(_output: Any) -> torch.Tensor:
 def read_inputs(net: PlainNetwork, inputs: Any, *, batch_size: int) -> tuple[PlainModel, Batches]:
     """Return a network laid out for some inputs, and these in batches.
 
+    Returns:
+        tuple[PlainModel, Batches]: the network, and its batches in order.
+
     Raises:
         PatchclampError: none, or several shapes.
     """

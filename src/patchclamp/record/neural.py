@@ -1,4 +1,4 @@
-"""Survey of a recorded brain: the statistics and exemplars of a text's survey, over stretches of time."""
+"""The statistics and exemplars of a text's survey, over stretches of time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +40,7 @@ def survey_recording(
     Raises:
         PatchclampError: no room, a folder in use, or a window that is none.
 
-    Cost: some seven passes over the values; memory about 5 kB per unit besides them.
+    Cost: some seven passes over the values; and about 5 kB of memory per unit.
 
     Example:
         >>> import tempfile

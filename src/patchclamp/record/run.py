@@ -1,4 +1,4 @@
-"""A run that writes a folder: its manifest, its start or its going on, its threads, and the room that it needs."""
+"""Its manifest, its start or its going on, its threads, and the room that it needs."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -37,6 +37,9 @@ def manifest_of(
         batches: what is shown.
         seed: of what the run draws; None where it draws nothing.
         more: what else decides the run's bytes.
+
+    Returns:
+        dict[str, Any]: JSON-ready.
     """
     if isinstance(model, Features):
         more = {**more, "bases": {path: basis.hash for path, basis in model.bases.items()}}
@@ -62,6 +65,9 @@ def manifest_of(
 
 def open_run(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool) -> AbstractContextManager[Bundle]:
     """Hold a run's folder; see ``open_or_resume``.
+
+    Returns:
+        AbstractContextManager[Bundle]: gives a bundle that is open for writing.
 
     Raises:
         PatchclampError: ``resume`` with another model, text or images, plan or version; each difference is named.

@@ -1,4 +1,4 @@
-"""Stream: activations to disk, shard after shard, whole or resumable at every moment."""
+"""Activations to disk, shard after shard, whole or resumable at every moment."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -129,7 +129,11 @@ def storable(store: str | None, model: LanguageModel | VisionModel | PlainModel)
 
 
 def disk_bytes(sites: Sequence[Site], batches: Batches, store: str) -> int:
-    """Return what a recording takes on disk, labels of tokens or names of images included."""
+    """Return what a recording takes on disk, labels of tokens or names of images included.
+
+    Returns:
+        int: bytes.
+    """
     per_value = 4 if store == "float32" else 2
     return batches.n_tokens * (sum(s.width * (s.n_places or 1) for s in sites) * per_value + 21)
 

@@ -1,4 +1,4 @@
-"""Survey: statistics and exemplars of every unit in one pass over a text and bounded memory."""
+"""Statistics and exemplars of every unit in one pass over a text and bounded memory."""
 
 import math
 import time

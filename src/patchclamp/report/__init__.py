@@ -1,4 +1,4 @@
-"""Pages about results: each file here that names a noun draws it as one HTML page, which asks for nothing outside."""
+"""Each file here that names a noun draws it as one HTML page, which asks for nothing outside."""
 
 import importlib
 import pkgutil

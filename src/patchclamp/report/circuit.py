@@ -152,9 +152,9 @@ def _box(node: Node, x: float, y: float, largest: float, slug: str) -> str:
     depth = 0.06 + 0.5 * min(abs(node.score) / largest, 1.0)
     sign = "end" if node.kind == "output" else "against" if node.score < 0 else "carries"
     fill = "" if sign == "end" else f' fill-opacity="{depth:.2f}"'
-    told = f"{local(node.key, slug)}: {number(node.score, signed=True)}"
+    title = f"{local(node.key, slug)}: {number(node.score, signed=True)}"
     return (
-        f'<g class="node {sign}"><title>{safe(told)}</title>'
+        f'<g class="node {sign}"><title>{safe(title)}</title>'
         f'<rect class="ground" x="{x:.0f}" y="{y:.0f}" width="{WIDE:.0f}" height="{TALL:.0f}" rx="4"/>'
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{WIDE:.0f}" height="{TALL:.0f}" rx="4"{fill}/>'
         f'<text x="{x + WIDE / 2:.0f}" y="{y + 16:.0f}">{inline(_label(node, slug))}</text></g>'
@@ -173,12 +173,12 @@ def _path(edge: Edge, spots: Mapping[str, tuple[float, float]], strongest: float
         bend = f"C {x + half:.0f} {y:.0f} {to_x - half:.0f} {to_y:.0f} {to_x:.0f} {to_y:.0f}"
     share = min(abs(edge.weight) / strongest, 1.0)
     slot = f" ({edge.slot})" if edge.slot else ""
-    told = f"{local(edge.source, slug)} → {local(edge.target, slug)}{slot}: {number(edge.weight, signed=True)}"
+    title = f"{local(edge.source, slug)} → {local(edge.target, slug)}{slot}: {number(edge.weight, signed=True)}"
     kind = "against" if edge.weight < 0 else "carries"
     mark = "" if not edge.slot else f'<text class="slot" x="{to_x - 7:.0f}" y="{to_y + 3:.0f}">{edge.slot}</text>'
     return (
         f'<path class="{kind}" d="M {x:.0f} {y:.0f} {bend}" stroke-width="{0.6 + 4.4 * share:.2f}" '
-        f'stroke-opacity="{0.25 + 0.6 * share:.2f}"><title>{safe(told)}</title></path>{mark}'
+        f'stroke-opacity="{0.25 + 0.6 * share:.2f}"><title>{safe(title)}</title></path>{mark}'
     )
 
 
@@ -200,7 +200,7 @@ def _lead(d: Mapping[str, Any]) -> str:
 def _legend(graph: Graph) -> str:
     words = (
         "Columns are blocks. Deeper nodes and wider lines carry more of m; dashed ones work against it. Where a "
-        "pointer rests the number is told. "
+        "pointer rests the number is shown. "
     )
     if graph.about.get("level") == "edge":
         return words + (
@@ -213,7 +213,7 @@ def _legend(graph: Graph) -> str:
     )
 
 
-def _done(d: Mapping[str, Any]) -> str:
+def _measured_line(d: Mapping[str, Any]) -> str:
     if d["about"].get("settings", {}).get("direction") == "denoise":
         return "gains, in the mean over pairs, when parts of the corrupted prompts are as in the clean ones"
     return "loses, in the mean over pairs, when parts are as in the corrupted prompts"
@@ -247,7 +247,7 @@ def _receipt(d: Mapping[str, Any]) -> str:
         p += f" Random sets: {inline(rule)}."
     verdict = f"<p><b>Verdict: {inline(r['summary'])}</b></p><p class='note'>{RULE}</p>" if r.get("summary") else ""
     return (
-        f"{verdict}<p>What m {_done(d)}.</p><table><thead><tr><th></th><th class='n'>predicted</th>"
+        f"{verdict}<p>What m {_measured_line(d)}.</p><table><thead><tr><th></th><th class='n'>predicted</th>"
         "<th class='n'>measured</th>"
         f"<th class='n'>of m(clean) − m(corrupted)</th></tr></thead><tbody>{cells}</tbody></table>{_agreement(r)}"
         f"<p class='note'>95&nbsp;% interval over pairs {span(*r['interval'], signed=True)}; "

@@ -1,4 +1,4 @@
-"""Descriptions as one page: units with their terms, those of the largest first measure first."""
+"""Units with their terms, those of the largest first measure first."""
 
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.report.bars import MOST_ROWS, Row, draw_bars

@@ -51,6 +51,9 @@ def general(value: Number, digits: int = 2) -> str:
 def span(low: Number, high: Number, *, signed: bool = False) -> str:
     """Return both ends of an interval as text, or say that it is not defined.
 
+    Returns:
+        str: ``0.30 to 0.50``, or a dash.
+
     Example:
         >>> span(0.25, 0.5, signed=True)
         '+0.250 to +0.500'
@@ -252,7 +255,10 @@ def page(title: str, sections: Iterable[str], *, style: str = "") -> str:
     Args:
         title: as text.
         sections: as HTML.
-        style: rules besides ``STYLE``.
+        style: rules added to ``STYLE``.
+
+    Returns:
+        str: a whole document.
 
     Example:
         >>> "default-src 'none'" in page("A map", ["<p>none</p>"])

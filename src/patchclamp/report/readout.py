@@ -1,4 +1,4 @@
-"""A readout as one page: how well each target is predicted."""
+"""How well each target is predicted."""
 
 from patchclamp.core.readout import Readout
 from patchclamp.report.bars import ESTIMATE, MOST_ROWS, Row, cells, draw_bars

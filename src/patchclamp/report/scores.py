@@ -1,4 +1,4 @@
-"""Scores as one page: the largest, with their intervals over cases where single cases were kept."""
+"""The largest, with their intervals over cases where single cases were kept."""
 
 from patchclamp.core.circuit import is_measured
 from patchclamp.core.scores import Scores

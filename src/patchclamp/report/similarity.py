@@ -1,4 +1,4 @@
-"""A similarity as one page: the estimate beside its rivals."""
+"""The estimate beside its rivals."""
 
 from patchclamp.core.similarity import Similarity
 from patchclamp.report.bars import ESTIMATE, Row, cells, draw_bars

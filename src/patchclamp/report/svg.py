@@ -53,6 +53,9 @@ class Axis:
 def picture(kind: str, title: str, described: str, body: str, *, height: int | None = None) -> str:
     """Return an SVG whose horizontal places are percentages, so that it narrows while its letters keep their size.
 
+    Returns:
+        str: an ``svg`` element.
+
     Example:
         >>> picture("bar", "an effect", "", "")
         '<svg class="bar" role="img" aria-label="an effect" width="100%"><title>an effect</title></svg>'
@@ -92,12 +95,16 @@ def effects(document: Mapping[str, Any]) -> str:
             f'<text class="name {kind}" x="0" y="{middle}" dy=".35em">{safe(name)}</text><g class="marks">{marks}</g>'
             f'<text class="value {kind}" x="100%" y="{middle}" dy=".35em">{number(value, signed=True)}</text>'
         )
-    told = "; ".join(f"{name} {number(value, signed=True)}" for name, value, _ in rows)
-    return picture("effects", "What m loses when nodes are replaced", told, "".join(parts), height=bottom + FOOT)
+    description = "; ".join(f"{name} {number(value, signed=True)}" for name, value, _ in rows)
+    return picture("effects", "What m loses when nodes are replaced", description, "".join(parts), height=bottom + FOOT)
 
 
 def effect_bar(axis: Axis, predicted: Number, measured: Number) -> str:
-    """Return one table row's bar: measured, with predicted as a thin line across."""
+    """Return one table row's bar: measured, with predicted as a thin line across.
+
+    Returns:
+        str: an ``svg`` element.
+    """
     zero = f'<line class="zero" x1="{axis.at(0)}%" x2="{axis.at(0)}%" y1="0" y2="20"/>'
     tick = ""
     if is_known(predicted):
@@ -160,8 +167,8 @@ def kept_curve(kept: Mapping[str, Any], metric_clean: Number) -> str:
     )
     parts += '<text class="axis" x="100%" y="100%" dy="42" text-anchor="end">nodes kept, logarithmic</text>'
     parts += '<text class="axis" x="0" y="0" dx="-40" dy="-10">m</text>'
-    told = "; ".join(f"{size} kept: {number(v)}" for size, v in zip(sizes, kept["measured"], strict=True))
-    return picture("curve", "m by number of nodes kept", told, parts)
+    description = "; ".join(f"{size} kept: {number(v)}" for size, v in zip(sizes, kept["measured"], strict=True))
+    return picture("curve", "m by number of nodes kept", description, parts)
 
 
 def _up(axis: Axis, value: float | int) -> float:
@@ -240,7 +247,11 @@ def _points(axis: Axis, line: Iterable[tuple[float, float | int]]) -> str:
 
 
 def value_bar(axis: Axis, value: Number, low: Number = None, high: Number = None) -> str:
-    """Return one table row's bar: a value, with its interval where it has one."""
+    """Return one table row's bar: a value, with its interval where it has one.
+
+    Returns:
+        str: an ``svg`` element.
+    """
     zero = f'<line class="zero" x1="{axis.at(0)}%" x2="{axis.at(0)}%" y1="0" y2="20"/>'
     title = number(value, signed=True)
     if is_known(low) and is_known(high):

@@ -1,1 +1,1 @@
-"""Subjects: the networks that lie in the rig; torch lives here."""
+"""The networks that lie in the rig; torch lives here."""

@@ -1,4 +1,4 @@
-"""Edits: interventions carried out on tensors."""
+"""Interventions carried out on tensors."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,11 @@ class Edit:
     condition: Units | None = None
 
     def where(self, shape: torch.Size, frame: TokenPositions | None, device: torch.device) -> Bool[Tensor, "..."]:
-        """Return which vectors of a ``shape`` + (width,) batch the edit changes."""
+        """Return which vectors of a ``shape`` + (width,) batch the edit changes.
+
+        Returns:
+            Bool[Tensor, "..."]: ``shape``; true where f becomes f′.
+        """
         chosen = torch.ones(shape[:1], dtype=torch.bool, device=device)
         if self.rows is not None:
             chosen = torch.zeros_like(chosen)
@@ -89,22 +93,26 @@ class Edit:
         logical: Int[Tensor, " n"],
         frame: TokenPositions | None,
     ) -> Tensor:
-        """Return f′ for f = ``old``: the units' values at the chosen vectors, blocks flattened."""
+        """Return f′ for f = ``old``: the units' values at the chosen vectors, blocks flattened.
+
+        Returns:
+            Tensor: ``(n, units · block)``, of the dtype and device of ``old``.
+        """
         do = self.intervention
         if do.operation in ("set", "add", "scale"):
-            value = _shape_value(do.value, old, len(self.units.chosen()))
+            value = _shape_value(do.value, old, len(self.units.chosen_units()))
             return {"set": lambda: value.expand_as(old), "add": lambda: old + value, "scale": lambda: old * value}[
                 do.operation
             ]()
         if do.operation in ("ablate", "project") and do.source is None:
             return torch.zeros_like(old)
-        return self._read(self._recorded(old, rows, logical, frame))
+        return self._read(self._values_recorded(old, rows, logical, frame))
 
     def _read(self, x: Tensor) -> Tensor:
         columns = self.units.columns(x.shape[-1])
         return self.units.encode(x) if columns is None else x[:, columns.to(x.device)]
 
-    def _recorded(self, old: Tensor, rows: Tensor, logical: Tensor, frame: TokenPositions | None) -> Tensor:
+    def _values_recorded(self, old: Tensor, rows: Tensor, logical: Tensor, frame: TokenPositions | None) -> Tensor:
         """Return the ``(n, width)`` values that the source holds for the chosen vectors."""
         do = self.intervention
         source = do.source
@@ -122,11 +130,12 @@ class Edit:
         for row in sorted(set(rows.tolist())):
             own = frame.stimuli[row].id if frame is not None and row < len(frame.stimuli) else ""
             picked |= {
-                (row, at): x for at, x in self._drawn(old, own, sorted(set(logical[rows == row].tolist()))).items()
+                (row, at): x
+                for at, x in self._values_drawn(old, own, sorted(set(logical[rows == row].tolist()))).items()
             }
         return torch.stack([picked[int(r), int(p)] for r, p in zip(rows, logical, strict=True)])
 
-    def _drawn(self, old: Tensor, own: str, places: Sequence[int]) -> dict[int, Tensor]:
+    def _values_drawn(self, old: Tensor, own: str, places: Sequence[int]) -> dict[int, Tensor]:
         """Return another stimulus' values at each place: the first, in an order drawn from the seed, that reaches it.
 
         The order depends on nothing else, so neither the batch nor text that grows changes an earlier choice.
@@ -195,6 +204,9 @@ class Edits:
             x: values in the site's layout, batch first.
             site: where.
             frame: where the columns lie; None for networks without positions.
+
+        Returns:
+            Tensor: of the shape of x; x itself where nothing acts.
         """
         if not self.by_site[site.path]:
             # A copy: the module after it may work in place.
@@ -359,6 +371,9 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
         find: site path to Site.
         bases: basis name, or site path and name, to Basis.
 
+    Returns:
+        Edits: by path of the site, in the order of the list.
+
     Raises:
         PatchclampError: an unknown basis, a unit out of range, or another number of lists than rows.
         CannotIntervene: the site is read-only.
@@ -452,7 +467,7 @@ def _bind_one(
     if item.operation == "rows":
         check_layout(item, units)
     elif item.operation == "keep":
-        kept = set(units.chosen())
+        kept = set(units.chosen_units())
         others = tuple(i for i in range(count_units(basis, site)) if i not in kept)
         if not others:
             return None

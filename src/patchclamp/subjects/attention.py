@@ -1,4 +1,4 @@
-"""Attention tap: see and change queries, keys, values and patterns inside an attention function.
+"""See and change queries, keys, values and patterns inside an attention function.
 
 transformers looks attention functions up by name. The tap registers one name; it shows the tensors to whoever asked
 and leaves the arithmetic to the model's own eager function, so tapped and eager logits are equal to the bit. The mask
@@ -33,6 +33,9 @@ def tap_attention(model: Any, visits: Mapping[nn.Module, Visits], *, native: boo
         visits: attention module to slot to visit; modules without visits compute plain eager attention.
         native: leave the arithmetic to the model's own function where that is sdpa, with its own mask; q, k and v can
             be visited then, patterns not.
+
+    Yields:
+        None: nothing; the attention function is the former one afterwards.
 
     Raises:
         CannotIntervene: the model does not take attention functions by name.

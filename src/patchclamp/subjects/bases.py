@@ -1,4 +1,4 @@
-"""Bases at work: read the units of any Basis from a site's values and write changed units back, differentiably."""
+"""Read the units of any Basis from a site's values and write changed units back, differentiably."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Units:
                 remedy="`patchclamp info MODEL` prints every site's width.",
             )
 
-    def chosen(self) -> list[int]:
+    def chosen_units(self) -> list[int]:
         """Return the indices, all of them where none were named."""
         return list(range(count_units(self.basis, self.site))) if self.indices is None else list(self.indices)
 
@@ -48,19 +48,19 @@ class Units:
         if self.basis.kind == "directions":
             return None
         block = width // count_units(self.basis, self.site)
-        first = torch.tensor(self.chosen()) * block
+        first = torch.tensor(self.chosen_units()) * block
         return (first[:, None] + torch.arange(block)).flatten()
 
     def directions(self, like: Tensor) -> Float[Tensor, "k width"]:
         """Return D's rows for the units, on the dtype and device of ``like``."""
-        return _tensor(self.basis.decoder, like)[self.chosen()]
+        return _tensor(self.basis.decoder, like)[self.chosen_units()]
 
     def encode(self, x: Float[Tensor, "n read"]) -> Float[Tensor, "n k"]:
         """Return f for the units of a ``directions`` basis; x is what the basis reads. See ``Basis``."""
         if self.indices is None or self.basis.activation in ("topk", "nonnegative"):
             f = encode(self.basis, x)
-            return f if self.indices is None else f[:, self.chosen()]
-        return encode(self.basis, x, torch.tensor(self.chosen(), device=x.device))
+            return f if self.indices is None else f[:, self.chosen_units()]
+        return encode(self.basis, x, torch.tensor(self.chosen_units(), device=x.device))
 
 
 def encode(basis: Basis, x: Float[Tensor, "n read"], units: Int[Tensor, " k"] | None = None) -> Float[Tensor, "n k"]:
@@ -70,6 +70,9 @@ def encode(basis: Basis, x: Float[Tensor, "n read"], units: Int[Tensor, " k"] | 
         basis: the basis.
         x: values of the site that it reads.
         units: only these; not where φ compares units with one another.
+
+    Returns:
+        Float[Tensor, "n k"]: f of the chosen units, in the dtype of x.
 
     Cost: one product of x with the encoder; ``nonnegative`` solves a least-squares problem per row.
     """
@@ -106,6 +109,9 @@ def decode(
         basis: the basis.
         f: its units.
         x: values of the site that it reads; only for a skip.
+
+    Returns:
+        Float[Tensor, "n width"]: x̂, of the width of the written site.
     """
     out = f @ _tensor(basis.decoder, f)
     bias = basis.decoder_bias if basis.output_bias is None and basis.reads is None else basis.output_bias

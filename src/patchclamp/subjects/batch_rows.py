@@ -1,4 +1,4 @@
-"""Rows: values that every row of a batch is given at every position."""
+"""Values that every row of a batch is given at every position."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def check_layout(do: Intervention, units: Units) -> None:
         PatchclampError: another number of columns, or leading axes or positions that do not go together.
     """
     value, mask, site = do.value, do.mask, units.site
-    n_units, block = len(units.chosen()), 1
+    n_units, block = len(units.chosen_units()), 1
     if units.basis.kind != "directions" and site.width:
         block = site.width // count_units(units.basis, site)
     fits = value.shape[-1] == n_units * block or (not site.width and units.indices is None)

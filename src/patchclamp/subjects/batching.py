@@ -1,4 +1,4 @@
-"""Frames: where tokens lie in the rectangles that a network is shown."""
+"""Where tokens lie in the rectangles that a network is shown."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -88,7 +88,11 @@ class Batch:
 
 
 def collate(stimuli: Sequence[Stimulus], pad: int, padding: Padding, device: torch.device) -> Batch:
-    """Lay stimuli out as one rectangle, ``pad`` in the columns that are left over."""
+    """Lay stimuli out as one rectangle, ``pad`` in the columns that are left over.
+
+    Returns:
+        Batch: ids, mask and logical positions, each ``(row, column)``.
+    """
     width = max(len(s) for s in stimuli)
     ids = np.full((len(stimuli), width), pad, dtype=np.int64)
     logical = np.full((len(stimuli), width), -1, dtype=np.int64)
@@ -124,7 +128,7 @@ class PaddingCheck:
             return
         left = bool((batch.logical[:, 0] < 0).any())
         if left not in self._moved:
-            self._moved[left] = self._measured(batch, left)
+            self._moved[left] = self._measure_shift(batch, left)
         moved, allowed = self._moved[left]
         if not moved <= allowed:
             raise PatchclampError(
@@ -135,7 +139,7 @@ class PaddingCheck:
                 + (", or pad on the right." if left else "."),
             )
 
-    def _measured(self, batch: Batch, left: bool) -> tuple[float, float]:
+    def _measure_shift(self, batch: Batch, left: bool) -> tuple[float, float]:
         """Return how far padding moves the logits of a few tokens, and what rounding may do."""
         whole = batch.stimuli[int(batch.lengths.argmin())]
         short = Stimulus.of(whole.ids[:4])
@@ -168,7 +172,7 @@ def read_columns(batch: Batch, positions: Sequence[int]) -> Int[Tensor, "batch r
 
 
 def _tokens_shown(ids: Tensor, logical: Tensor) -> Sequence[Shown]:
-    """Return what a prefill shows, so that `resample` knows whom to avoid; nothing where embeddings are shown."""
+    """Return what a prefill shows, which `resample` does not draw; nothing where embeddings are shown."""
     if ids.is_floating_point() or ids.shape != logical.shape:
         return ()
     return [Stimulus.of(row[at >= 0].cpu().numpy()) for row, at in zip(ids, logical, strict=True)]
@@ -208,7 +212,7 @@ class PositionTracker:
         if ids is None:
             ids = given["inputs_embeds"][..., 0]
         carried = next((given[name] for name in CARRIED if given.get(name) is not None), None)
-        n_past = self._passed(carried, ids)
+        n_past = self._count_columns(carried, ids)
         logical = self._logical(ids, given.get("attention_mask"), n_past)
         if not self._continues(ids, n_past):
             prompt, stimuli = logical.amax(1) + 1, _tokens_shown(ids, logical)
@@ -222,7 +226,7 @@ class PositionTracker:
             kwargs = {**kwargs, "position_ids": logical[:, -ids.shape[1] :].clamp(min=0) + self.first_position}
         return args, kwargs
 
-    def _passed(self, carried: Any, ids: Tensor) -> int:
+    def _count_columns(self, carried: Any, ids: Tensor) -> int:
         """Return how many columns a carried state holds; a state that does not count them follows the call before."""
         n_past = count_cached(carried)
         if n_past is not None:

@@ -1,4 +1,4 @@
-"""ReadTask: a task as one subject reads it: ids, a metric each, m at both ends, and what was skipped."""
+"""A task as one subject reads it: ids, a metric each, m at both ends, and what was skipped."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -208,6 +208,9 @@ def batches_by_length(
         metrics: m of each.
         most: stimuli in one pass.
 
+    Yields:
+        Int[np.ndarray, " place"]: places in the list, at most ``batch_size`` in each array.
+
     Example:
         >>> from patchclamp.core.stimulus import Stimulus
         >>> shown = [Stimulus.of(np.array(ids)) for ids in ([3, 4], [5], [6, 7], [8, 9])]
@@ -253,6 +256,9 @@ def read_cases(
         shown: of every case what is shown and its counterpart, as the model takes them, and further options of
             ``read_case``.
         least: smallest |m(x) − m(x′)|; None measures nothing.
+
+    Returns:
+        ReadTask: the cases that could be read, m at both ends, and those skipped with their reasons.
 
     Raises:
         PatchclampError: the only case cannot be read, or nothing is left.
@@ -317,6 +323,9 @@ def settle_measure(
     measure: MetricKind | None, targets: Sequence[Any], contrasts: Sequence[Any]
 ) -> tuple[MetricKind, Sequence[Any]]:
     """Return the kind of m and the contrasts that it reads; where it is left out the logit, or the difference of two.
+
+    Returns:
+        tuple[MetricKind, Sequence[Any]]: kind of m, and contrasts; empty where m reads none.
 
     Raises:
         CannotRead: no target, or no contrast for a kind that needs one.

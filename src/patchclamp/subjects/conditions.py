@@ -1,4 +1,4 @@
-"""Conditions at work: at which vectors of a run an intervention's condition holds."""
+"""At which vectors of a run an intervention's condition holds."""
 
 from collections.abc import Mapping
 
@@ -22,6 +22,9 @@ def bind_condition(when: When, site: Site, find: Mapping[str, Site], bases: Mapp
         site: the site that is changed.
         find: site path to Site.
         bases: basis name, or site path and name, to Basis.
+
+    Returns:
+        Units | None: bound to the site that the condition reads.
 
     Raises:
         PatchclampError: a unit without one activation, such as a head, or a direction of another width.
@@ -52,6 +55,9 @@ def holds_at(when: When, unit: Units | None, x: Float[Tensor, "*at width"]) -> B
         when: the condition.
         unit: what ``bind_condition`` returned.
         x: the values that it reads.
+
+    Returns:
+        Bool[Tensor, " n"]: one per vector.
     """
     flat = x.detach().flatten(0, -2)
     if unit is None:

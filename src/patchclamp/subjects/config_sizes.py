@@ -1,4 +1,4 @@
-"""Sizes: the network that a config describes, held against the weights that it is loaded from."""
+"""The network that a config describes, compared with the weights that it is loaded from."""
 
 import re
 import threading

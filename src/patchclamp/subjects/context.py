@@ -1,4 +1,4 @@
-"""Context: how many tokens a model takes, and from which number its positions are counted."""
+"""How many tokens a model takes, and from which number its positions are counted."""
 
 from typing import Any
 

@@ -97,6 +97,9 @@ def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
             ``VisionModel.stimuli``. Batches are given back as they are.
         batch_size: stimuli per forward pass, in order, padded on the right.
 
+    Returns:
+        Batches: the same batches whenever the corpus is read with the same arguments.
+
     Raises:
         PatchclampError: nothing there, a corpus of another kind than the subject takes, a window beyond its context,
             or another content than the corpus names.
@@ -204,6 +207,9 @@ def plan_batches(stream: Callable[[], Iterable[Shown]], kind: str, batch_size: i
         stream: returns all of them, from the first, each time that it is called.
         kind: ``text``, ``images`` or ``arrays``.
         batch_size: stimuli per forward pass.
+
+    Returns:
+        Batches: with lengths, ids and number of tokens of all stimuli, read once.
     """
     digest, n_stimuli, n_tokens, n_counted = hashlib.sha256(), 0, 0, 0
     checks = array("Q")

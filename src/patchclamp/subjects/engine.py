@@ -1,4 +1,4 @@
-"""Engine: visit a network's activations while it runs, and leave it exactly as it was.
+"""Visit a network's activations while it runs, and leave it exactly as it was.
 
 This is the only file that mutates a model. Everything it does (hooks, the attention tap, replaced forwards, frozen
 parameters) is undone when the context ends, by return, exception or Ctrl-C alike.
@@ -176,7 +176,7 @@ class Engine:
         self._tuple: bool | None = None
 
     @contextmanager
-    def attached(
+    def attach_visits(
         self,
         visits: Sequence[tuple[Place | Tap, Visit]],
         *,
@@ -202,6 +202,9 @@ class Engine:
             freeze: let no parameter ask for a gradient meanwhile.
             stand_ins: module paths whose forward is wrapped; visits see what the wrapped forward takes and gives.
             evaluate: run modules that are in training mode as ``eval()`` would.
+
+        Yields:
+            None: nothing; afterwards the module is as it was, to the bit.
 
         Raises:
             CannotIntervene: a place's module does not exist.
@@ -248,7 +251,7 @@ class Engine:
                 undo.callback(module.register_forward_pre_hook(note).remove)
                 _replace(module, moe.METHOD, gate, undo)
             if taps or tap:
-                undo.enter_context(self._tapped(taps, native))
+                undo.enter_context(self._tap_modules(taps, native))
             yield
 
     def _module(self, path: str) -> nn.Module:
@@ -280,7 +283,7 @@ class Engine:
         undo.callback(inject.remove)
 
     @contextmanager
-    def _tapped(
+    def _tap_modules(
         self, taps: Mapping[nn.Module, Mapping[attention.Slot, list[tuple[Tap, Visit]]]], native: bool
     ) -> Iterator[None]:
         visits = {module: {slot: _chain(chain) for slot, chain in slots.items()} for module, slots in taps.items()}
@@ -360,13 +363,13 @@ def stop_once_called(paths: Sequence[str]) -> Iterator[Callable[[str], None]]:
     """
     pending = set(paths)
 
-    def seen(path: str) -> None:
+    def note_call(path: str) -> None:
         pending.discard(path)
         if not pending:
             raise _Stop
 
     with suppress(_Stop):
-        yield seen if pending else (lambda _path: None)
+        yield note_call if pending else (lambda _path: None)
 
 
 def _chain(visits: list[tuple[Tap, Visit]]) -> Visit:

@@ -1,4 +1,4 @@
-"""Generation: continuing prompts by transformers' own ``generate``, whatever is attached to the model."""
+"""Continuing prompts by transformers' own ``generate``, whatever is attached to the model."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -66,6 +66,9 @@ def generate_ids(
 ) -> list[np.ndarray]:
     """Return what a transformers model writes after a left-padded batch, each row cut before its end token.
 
+    Returns:
+        list[np.ndarray]: new ids of every row, in the order of the batch.
+
     Raises:
         PatchclampError: the logits to choose from are not finite.
 
@@ -109,6 +112,9 @@ def generate_stepwise(
         pad: the padding token.
         max_new_tokens: most tokens to write.
         attached: gives the context in which a step runs.
+
+    Yields:
+        int: one id per step.
 
     Raises:
         PatchclampError: the logits to choose from are not finite.

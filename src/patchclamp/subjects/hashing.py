@@ -1,4 +1,4 @@
-"""Identity: the hash that says which model this is."""
+"""The hash that says which model this is."""
 
 import hashlib
 import json

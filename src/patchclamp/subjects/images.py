@@ -1,4 +1,4 @@
-"""Images: from files, arrays and data sets to pictures, and from pictures to what a network is shown."""
+"""From files, arrays and data sets to pictures, and from pictures to what a network is shown."""
 
 import hashlib
 import re
@@ -244,10 +244,10 @@ def _from_arrays(path: Path) -> Gallery:
                 name = next((n for n in ARRAYS if n in held.files), held.files[0] if len(held.files) == 1 else None)
                 if name is None:
                     raise ValueError(f"arrays {', '.join(held.files[:6])}, none called {' or '.join(ARRAYS)}")
-                told = name.replace("x", "y") if name.startswith("x") else "labels"
-                refuse_large_arrays(path, (name, told))
+                labels_name = name.replace("x", "y") if name.startswith("x") else "labels"
+                refuse_large_arrays(path, (name, labels_name))
                 pixels = held[name]
-                labels = held[told].astype(int).tolist() if told in held.files else ()
+                labels = held[labels_name].astype(int).tolist() if labels_name in held.files else ()
         if pixels.dtype.kind not in "iu" or pixels.ndim not in (3, 4) or not len(pixels):
             raise ValueError(f"an array of {pixels.dtype} and shape {pixels.shape}")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
@@ -280,8 +280,10 @@ class Preparation:
     def hash(self) -> str:
         """SHA-256 over what is done; of a function of yours only its name is known."""
         p = self.processor
-        told = p.to_json_string() if hasattr(p, "to_json_string") else getattr(p, "__qualname__", repr(p)) if p else ""
-        return hashlib.sha256(f"{told}{self.shape}".encode()).hexdigest()
+        described = (
+            p.to_json_string() if hasattr(p, "to_json_string") else getattr(p, "__qualname__", repr(p)) if p else ""
+        )
+        return hashlib.sha256(f"{described}{self.shape}".encode()).hexdigest()
 
     def __call__(self, shown: Picture) -> Float[np.ndarray, "channel y x"]:
         """Prepare one picture; fractions are taken as they are.
@@ -297,7 +299,7 @@ class Preparation:
                 remedy="Open the image itself.",
             )
         if pixels.dtype.kind != "f":
-            pixels = self.processed(_channels(pixels, self.shape[0]))
+            pixels = self.preprocess(_channels(pixels, self.shape[0]))
         if pixels.shape != self.shape or not np.isfinite(pixels).all():
             raise PatchclampError(
                 expected=f"an image of {' x '.join(map(str, self.shape))} (channel, y, x), every number finite",
@@ -306,7 +308,7 @@ class Preparation:
             )
         return np.ascontiguousarray(pixels, dtype=np.float32)
 
-    def processed(self, pixels: np.ndarray) -> np.ndarray:
+    def preprocess(self, pixels: np.ndarray) -> np.ndarray:
         """Return what the processor makes of ``(y, x, channel)`` whole numbers, of whatever shape that is."""
         if self.processor is None:
             return np.moveaxis(pixels, -1, 0).astype(np.float32) / 255
@@ -324,7 +326,7 @@ class Preparation:
                 return_tensors="np",
             )
             return np.asarray(given["pixel_values"][0], dtype=np.float32)
-        except Exception as problem:  # what a broken configuration breaks is told in many ways
+        except Exception as problem:  # what a broken configuration breaks is reported in many ways
             raise PatchclampError(
                 expected="an image processor that prepares an image",
                 got=f"{type(self.processor).__name__}: {type(problem).__name__} {problem}"[:200],

@@ -1,4 +1,4 @@
-"""Language: a Hugging Face language model in the rig, its sites named by what they mean."""
+"""A Hugging Face language model in the rig, its sites named by what they mean."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -48,7 +48,7 @@ class LanguageModel(Unembeds):
         tokenizer: its tokenizer; None where only token ids are shown.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
-        family: where the canonical sites lie; found by class name where left out.
+        family: where the canonical sites lie (default: found by class name).
 
     Example:
         >>> from patchclamp.subjects.families.spec import family
@@ -107,11 +107,8 @@ class LanguageModel(Unembeds):
     @property
     def device(self) -> torch.device:
         """Where the inputs go."""
-        return self.module.get_input_embeddings().weight.device if not self._offloaded else torch.device("cpu")
-
-    @property
-    def _offloaded(self) -> bool:
-        return self.module.get_input_embeddings().weight.device.type == "meta"
+        device: torch.device = self.module.get_input_embeddings().weight.device
+        return torch.device("cpu") if device.type == "meta" else device  # offloaded weights
 
     @property
     def dtype(self) -> torch.dtype:
@@ -149,6 +146,9 @@ class LanguageModel(Unembeds):
             answered: an answer follows, so nothing closes the text; a chat ends with what the template puts before an
                 answer. A model that fills in masks reads the whole text all the same.
 
+        Returns:
+            Stimulus: as the model is shown it, the tokenizer's own tokens included.
+
         Raises:
             PatchclampError: no tokenizer, empty text, or more tokens than the context holds.
         """
@@ -184,7 +184,11 @@ class LanguageModel(Unembeds):
         return read_stimuli(shown, partial(self.tokenize, answered=answered), self._fits)
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
-        """Turn a prompt and its answers into tokens and a metric; see ``Model.read_case``, and ``read_prompt``."""
+        """Turn a prompt and its answers into tokens and a metric; see ``Model.read_case``, and ``read_prompt``.
+
+        Returns:
+            ReadCase: stimulus, counterpart and metric.
+        """
         return read_prompt(self, shown, targets, contrasts, **how)
 
     def unknown_words(self, shown: Any) -> list[str]:
@@ -365,6 +369,10 @@ class LanguageModel(Unembeds):
         For gradients of one site at another; arguments as for ``differentiate``, the batch one that ``batch`` made. The
         first sites on a path are leaves.
 
+        Returns:
+            tuple[Float[Tensor, " stimulus"], dict[str, Tensor]]: m of every row, and the values by site, all part of
+                one graph.
+
         Cost: one forward pass; memory of all activations, as long as the result is held.
         """
         self.require("differentiate")
@@ -401,10 +409,10 @@ class LanguageModel(Unembeds):
             torch.Size([1, 2, 61])
         """
         # Whoever runs it within may be training it.
-        with self._followed(interventions, evaluate=False)():
+        with self._attach_changes(interventions, evaluate=False)():
             yield
 
-    def _followed(
+    def _attach_changes(
         self, interventions: Sequence[Any], *, evaluate: bool = True
     ) -> Callable[[], AbstractContextManager[None]]:
         """Return what attaches interventions; entered anew it goes on where the prompt was left."""
@@ -412,7 +420,7 @@ class LanguageModel(Unembeds):
         framer = PositionTracker(self.module, positions=positions, first_position=self._first_position)
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
-        return lambda: self.engine.attached(visits, prepare=framer.prepare, evaluate=evaluate)
+        return lambda: self.engine.attach_visits(visits, prepare=framer.prepare, evaluate=evaluate)
 
     def generate(
         self,
@@ -435,6 +443,9 @@ class LanguageModel(Unembeds):
             seed: of the sampling.
             cache: use the key-value cache; off gives the same text, slowly.
             progress: called with steps done and steps at most.
+
+        Returns:
+            list[Generation]: one per prompt, in their order.
 
         Raises:
             PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt; the
@@ -460,7 +471,8 @@ class LanguageModel(Unembeds):
                     progress=progress,
                 )
             written |= dict(zip(rows, made, strict=True))
-        return [Generation(s, written[i], self._continued(s, written[i])) for i, s in enumerate(shown)]
+        write = (lambda *_ids: "") if self._tokenizer is None else self._tokenizer.continuation_of
+        return [Generation(s, written[i], write(s.ids, written[i])) for i, s in enumerate(shown)]
 
     def steps(self, prompt: Any, *, interventions: Sequence[Any] = (), max_new_tokens: int = 40) -> Iterator[int]:
         """Yield the tokens that ``generate`` writes at temperature 0, one by one; between them the model is free.
@@ -469,6 +481,9 @@ class LanguageModel(Unembeds):
             prompt: text, ids or a stimulus; one.
             interventions: changes that hold at every step.
             max_new_tokens: most tokens to write.
+
+        Returns:
+            Iterator[int]: ids, up to the first end token.
 
         Raises:
             PatchclampError: as ``generate``, before the first token.
@@ -489,11 +504,8 @@ class LanguageModel(Unembeds):
             self.batch([shown]),
             pad=self._pad,
             max_new_tokens=max_new_tokens,
-            attached=self._followed(interventions),
+            attached=self._attach_changes(interventions),
         )
-
-    def _continued(self, prompt: Stimulus, ids: np.ndarray) -> str:
-        return "" if self._tokenizer is None else self._tokenizer.continued(prompt.ids, ids)
 
     def save_edited(self, edit: Edit, folder: str | Path) -> None:
         """Write the model with an edit in force to a new or empty folder, whole or not at all; ``pc.load`` reads it.
@@ -514,7 +526,7 @@ class LanguageModel(Unembeds):
     def of_level(self, level: str) -> dict[str, str]:
         """Return the sites of a level of units with their basis; neurons and heads are those of a family."""
         if "." not in level:
-            self.covered()
+            self.covering_family()
         return super().of_level(level)
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -533,13 +545,7 @@ class LanguageModel(Unembeds):
     ) -> Tensor | None:
         edits: Edits = self._bind(interventions, len(batch.stimuli))
         edits.check(batch.lengths.tolist(), steps=False)
-        early = [p for p in (*paths, *edits.paths) if restart is not None and self.first_layer(p) < restart.layer]
-        if early:
-            raise PatchclampError(
-                expected="sites that run after a restart",
-                got=f"{early[0]}, which it skips",
-                remedy="Run without `restart`.",
-            )
+        self.refuse_skipped((*paths, *edits.paths), restart)
         if self.family is None:
             self._padding.check(batch)
         frame = TokenPositions(batch.logical, batch.lengths, batch.stimuli)
@@ -556,12 +562,12 @@ class LanguageModel(Unembeds):
             tapped = attention == "tap" or any(isinstance(place, Tap) for place, _ in visits)
             replaced: dict[str, Wrap] = {}
             if rules:
-                replaced = forward_replacements(self.covered(), self.module, rules)
-                visits += last_visits(self.covered(), self.module, rules)
+                replaced = forward_replacements(self.covering_family(), self.module, rules)
+                visits += last_visits(self.covering_family(), self.module, rules)
             if chosen is not None:
                 rows = torch.arange(len(chosen), device=chosen.device)[:, None]
                 visits.append((Place(self._head, "in"), lambda x: x[rows.to(x.device), chosen.to(x.device)]))
-            with self.engine.attached(
+            with self.engine.attach_visits(
                 visits, restart=restart, tap=tapped, native=not tapped, freeze=freeze, stand_ins=replaced
             ):
                 output = self.module(**self._inputs(batch)).logits

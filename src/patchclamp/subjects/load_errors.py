@@ -1,4 +1,4 @@
-"""Refusals: why transformers does not load a model here, and what to do about it."""
+"""Why transformers does not load a model here, and what to do about it."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Loading: from a name or folder to a model in the rig, never running code that came with it."""
+"""From a name or folder to a model in the rig, never running code that came with it."""
 
 import os
 import warnings
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError, PatchclampWarning, lacks_memory
 from patchclamp.core.unit import slug
 from patchclamp.subjects.config_sizes import limit_construction, refuse_other_config
@@ -42,6 +43,9 @@ def load_model(
     """Load a model by the class that its config names: images for classifiers of images, else language.
 
     Arguments, errors and cost are those of ``load_language_model``.
+
+    Returns:
+        LanguageModel | VisionModel: the loaded model, in evaluation mode.
     """
     _check_options(device, dtype)
     checkpoint = find_checkpoint(name)
@@ -56,6 +60,9 @@ def load_vision_model(
 
     Arguments, errors and cost are those of ``load_language_model``. The processors that run on Pillow are used; without
     one beside the model, whole numbers are divided by 255 and images must have the size that the config says.
+
+    Returns:
+        VisionModel: the loaded model, in evaluation mode.
     """
     _check_options(device, dtype)
     return _vision(find_checkpoint(name), name, device, dtype, attention)
@@ -69,8 +76,11 @@ def load_language_model(
     Args:
         name: folder with config.json and safetensors, or a name on the hub.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` (accelerate places the weights).
-        dtype: ``float32``, ``bfloat16`` or ``float16``; the checkpoint's own where left out.
-        attention: ``eager`` or ``sdpa``; transformers' choice where left out.
+        dtype: ``float32``, ``bfloat16`` or ``float16`` (default: the checkpoint's own).
+        attention: ``eager`` or ``sdpa`` (default: transformers' choice).
+
+    Returns:
+        LanguageModel: the loaded model, in evaluation mode.
 
     Raises:
         PatchclampError: nothing there, pickled weights or some outside the folder, remote code, weights that are
@@ -83,10 +93,8 @@ def load_language_model(
 
 
 def _check_options(device: str, dtype: str | None) -> None:
-    if dtype is not None and dtype not in DTYPES:
-        raise PatchclampError(
-            expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
-        )
+    if dtype is not None:
+        one_of("dtype", dtype, DTYPES)
     refuse_device(device)
 
 
@@ -202,7 +210,7 @@ def preparation_of(model: Any, processor: Any = None) -> Preparation:
     if processor is not None:
         # A processor that does not resize leaves what comes in: then the config's size is what must come.
         blank = np.zeros((height or 64, width or 64, channels), dtype=np.uint8)
-        like = Preparation(processor, shape=(channels, 0, 0)).processed(blank)
+        like = Preparation(processor, shape=(channels, 0, 0)).preprocess(blank)
         return Preparation(processor, shape=(channels, like.shape[1], like.shape[2]))
     if size is None:
         raise PatchclampError(

@@ -1,4 +1,4 @@
-"""Memory: how much of it is free where a model computes."""
+"""How much of it is free where a model computes."""
 
 import os
 from pathlib import Path

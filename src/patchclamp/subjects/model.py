@@ -1,4 +1,4 @@
-"""Model: a network that is shown stimuli and answers with logits; what language and vision share."""
+"""A network that is shown stimuli and answers with logits; what language and vision share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -164,7 +164,7 @@ class Model(Network):
 
         Returns:
             ReadTask: what can be compared; what was skipped stays in its task, with the reason: prompts of unequal
-                length, answers that change the prompt's tokens or cannot be told apart, cases whose two ends hardly
+                length, answers that change the prompt's tokens or cannot be distinguished, cases whose two ends hardly
                 differ.
 
         Raises:
@@ -199,8 +199,11 @@ class Model(Network):
             targets: the answers, with their leading space; classes by name or number.
             contrasts: answers that they are compared with.
             counterpart: what is shown in its place, of as many tokens.
-            measure: m; the logit of the targets where left out, or the difference of two.
+            measure: m (default: the logit of the targets, or the difference of two).
             metric: any other number, read at positions of what is shown, instead of targets and contrasts.
+
+        Returns:
+            ReadCase: stimulus, counterpart and metric.
 
         Raises:
             CannotRead: what keeps this case from being read; in a task of several it is skipped.
@@ -212,7 +215,7 @@ class Model(Network):
         """Return the words of a prompt that its vocabulary lacks; none where it is shown something else."""
         return []
 
-    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
+    def promoted_logits(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
         """Return what values at a site promote through the residual stream alone; None where there is none."""
         return None
 
@@ -230,13 +233,21 @@ class Model(Network):
         rules: Sequence[str] = (),
         restart: Restart | None = None,
     ) -> Differentiated:
-        """Return a metric's gradient at sites, and the values there."""
+        """Return a metric's gradient at sites, and the values there.
+
+        Returns:
+            Differentiated: m ``(stimulus,)``, and gradient and value by site, as recordings.
+        """
         raise NotImplementedError
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
     def measure(self, stimuli: Any, metric: Metric | EachMetric, **options: Any) -> Float[Tensor, " stimulus"]:
-        """Return a metric's value for each row; options as for ``run``."""
+        """Return a metric's value for each row; options as for ``run``.
+
+        Returns:
+            Float[Tensor, " stimulus"]: one number per stimulus, in their order.
+        """
         return metric(upcast(self.run(stimuli, logits=metric.positions, **options).logits))
 
     def sweep(
@@ -314,3 +325,17 @@ class Model(Network):
         if path == "final" and self.n_layers:
             return self.n_layers - 1
         return site.layer or 0
+
+    def refuse_skipped(self, paths: Sequence[str], restart: Restart | None) -> None:
+        """Refuse sites that a restarted forward pass does not come by.
+
+        Raises:
+            PatchclampError: a site before the layer of the restart.
+        """
+        skipped = [path for path in paths if restart is not None and self.first_layer(path) < restart.layer]
+        if skipped:
+            raise PatchclampError(
+                expected="sites that run after a restart",
+                got=f"{skipped[0]}, which it skips",
+                remedy="Run without `restart`.",
+            )

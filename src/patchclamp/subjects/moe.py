@@ -1,4 +1,4 @@
-"""Experts: see and change the neurons of a mixture's experts, each for the tokens routed to it.
+"""See and change the neurons of a mixture's experts, each for the tokens routed to it.
 
 transformers keeps all weights of experts in two tensors, without a module for each. Its grouped and batched functions
 both pass the gated product of every (token, expert) pair through one method of the module; that method is wrapped, and

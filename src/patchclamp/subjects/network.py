@@ -1,4 +1,4 @@
-"""Network: any PyTorch module in the rig, its sites named by module paths."""
+"""Any PyTorch module in the rig, its sites named by module paths."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,7 +181,7 @@ class Network:
         """Return the sites that paths or patterns name.
 
         Raises:
-            PatchclampError: one names nothing; the nearest paths are told.
+            PatchclampError: one names nothing; the nearest paths are named.
         """
         return [self.site(path) for path in self._paths(patterns)]
 
@@ -198,7 +198,7 @@ class Network:
 
         Args:
             basis: the basis.
-            site: where; the basis' own site where left out, and everywhere where it has none.
+            site: where (default: the basis' own site, or everywhere where it has none).
 
         Raises:
             PatchclampError: a site that is not there, or of another width.
@@ -247,7 +247,7 @@ class Network:
         """Return the basis that a name means at a site.
 
         Raises:
-            PatchclampError: none of that name; the known ones are told.
+            PatchclampError: none of that name; the known ones are named.
         """
         found = self.bases.get(f"{site}/{name}", self.bases.get(name))
         if found is None:
@@ -402,7 +402,7 @@ class Network:
             return x
 
         visits, unseen = note_calls(self._visits(paths, edits, lambda _site: None, keep), [*paths, *edits.paths])
-        with torch.no_grad(), self.engine.attached(visits), self.refusing(inputs):
+        with torch.no_grad(), self.engine.attach_visits(visits), self.refusing(inputs):
             output = self.module(*inputs)
         refuse_uncalled(unseen)
         return Run(shown, output if logits else None, self._recording(shown, kept))
@@ -424,8 +424,11 @@ class Network:
             sites: site paths or patterns.
             interventions: changes that hold meanwhile; gradients flow through them.
 
+        Returns:
+            Differentiated: m ``(row,)``, and gradient and value by site, as recordings.
+
         Raises:
-            PatchclampError: as ``run``; an output in which the metric's axes cannot be told, or a position or class
+            PatchclampError: as ``run``; an output in which the metric's axes cannot be known, or a position or class
                 that it does not have.
 
         Example:
@@ -446,7 +449,7 @@ class Network:
             return hold(path, x).clone()
 
         visits, unseen = note_calls(self._visits(asked, edits, lambda _site: None, keep), [*asked, *edits.paths])
-        with torch.enable_grad(), self.engine.attached(visits, freeze=True):
+        with torch.enable_grad(), self.engine.attach_visits(visits, freeze=True):
             with self.refusing(inputs):
                 output = self.module(*inputs)
             refuse_uncalled(unseen)
@@ -456,7 +459,11 @@ class Network:
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
 
     def measure(self, stimuli: Any, metric: Any, *, interventions: Sequence[Any] = ()) -> Tensor:
-        """Return a metric's value for each row; arguments as for ``differentiate``."""
+        """Return a metric's value for each row; arguments as for ``differentiate``.
+
+        Returns:
+            Tensor: ``(row,)``.
+        """
         inputs = self.inputs(stimuli)
         output = self.run(inputs, interventions=interventions).logits
         return measure_output(output, metric, len(inputs[0]), positions_of(inputs[0]), self.output)
@@ -492,7 +499,7 @@ class Network:
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: None, lambda _p, x: x)
         # Whoever runs it within may be training it.
-        return self.engine.attached(visits, evaluate=False)
+        return self.engine.attach_visits(visits, evaluate=False)
 
     # -- parts shared with language -----------------------------------------------------------------------------------
 

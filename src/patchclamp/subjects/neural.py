@@ -1,4 +1,4 @@
-"""NeuralRecording: a recorded brain in the rig. It can be read, cut and surveyed; nothing in it can be changed."""
+"""A recorded brain in the rig. It can be read, cut and surveyed; nothing in it can be changed."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class NeuralRecording:
         rate: samples per second, or None where nobody stated it: time then cannot be given in seconds.
         start: time of each trial's first sample, in seconds.
         measure: unit of measure of the values, such as ``ΔF/F``, ``counts`` or ``µV``; ``a.u.`` where unknown.
-        names: one name per unit (an electrode, a cell); their numbers where left out.
+        names: one name per unit (an electrode, a cell) (default: their numbers).
         groups: sets of units by name, such as cell assemblies, counted from 0; they may overlap.
         unit_labels: ``(unit,)`` arrays by name, such as coordinates.
         trial_labels: ``(trial,)`` arrays by name, such as the direction of a movement.
@@ -212,7 +212,7 @@ class NeuralRecording:
         """Read trials as a Recording: a stimulus is a trial, a row is a sample, an id is a sample's number.
 
         Args:
-            stimuli: trials, counted from 0; all of them where left out.
+            stimuli: trials, counted from 0 (default: all of them).
             record: ``recording``, or a pattern that matches it.
             interventions: none can be made.
             logits: a brain has none; not read.
@@ -309,6 +309,9 @@ class NeuralRecording:
     def differentiate(self, stimuli: Any = None, *_args: Any, **_options: Any) -> NoReturn:
         """Refuse: a recording is no function that could be differentiated.
 
+        Returns:
+            NoReturn: never.
+
         Raises:
             CannotIntervene: always, naming what can be done instead.
         """
@@ -347,7 +350,7 @@ class NeuralRecording:
         Pairs without a correlation (a constant unit) are left out, and so are groups without a pair.
 
         Args:
-            groups: sets of units by name, such as ``recording.groups``; one group of all units where left out.
+            groups: sets of units by name, such as ``recording.groups`` (default: one group of all units).
 
         Returns:
             The mean; NaN where there is no pair.

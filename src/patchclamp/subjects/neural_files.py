@@ -134,10 +134,14 @@ def import_reader(module: str, path: Path) -> Any:
 
 
 def unreadable(path: Path, kind: str, problem: Exception) -> Damaged:
-    """Return the error of a file that ended early or is not what its name says."""
-    told = " ".join(str(problem).split())[:160]
+    """Return the error of a file that ended early or is not what its name says.
+
+    Returns:
+        Damaged: to be raised from the reader's own error.
+    """
+    reason = " ".join(str(problem).split())[:160]
     return Damaged(
         expected=kind,
-        got=f"{path}, which cannot be read as one ({type(problem).__name__}: {told})",
+        got=f"{path}, which cannot be read as one ({type(problem).__name__}: {reason})",
         remedy="Copy the file again where it ended early, or give it the ending of its format.",
     )

@@ -1,4 +1,4 @@
-"""Layout: which array of a file is the recording, which of its axes is time, and what the others label."""
+"""Which array of a file is the recording, which of its axes is time, and what the others label."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -56,8 +56,8 @@ def load_recording(
         duration: length of a trial in seconds, instead of a rate.
         bin: seconds per bin, to count event times in.
         measure: unit of measure, where the file does not state it.
-        labels: columns or arrays that label samples or trials; found by length and name where left out.
-        name: what to call it in keys; the file's name where left out.
+        labels: columns or arrays that label samples or trials (default: found by length and name).
+        name: what to call it in keys (default: the file's name).
 
     Returns:
         NeuralRecording: ``(trial, time, unit)`` with what is known of rate, measure and labels.

@@ -63,6 +63,9 @@ def measure_output(
         n_positions: positions of the input, where it has any.
         axes: of the output, where they are named; a ``Metric`` is then read along them.
 
+    Returns:
+        Tensor: one number per row.
+
     Raises:
         PatchclampError: a shape in which the axes are not these, a position or a class that is not there, or a function
             that does not give one number per row.
@@ -91,6 +94,9 @@ def read_positions(
     axes: Sequence[str] | None = None,
 ) -> Tensor:
     """Return an output at the read positions, ``(batch, read position, class)``; at all where none are named.
+
+    Returns:
+        Tensor: a view of the output.
 
     Raises:
         PatchclampError: a shape in which the axes are not these, or a position that is not there.

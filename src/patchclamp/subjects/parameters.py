@@ -1,4 +1,4 @@
-"""Parameters: edits of a network's weights that hold for a while, and which linear map reads a site."""
+"""Edits of a network's weights that hold for a while, and which linear map reads a site."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +57,9 @@ def _check(edit: Edit, known: dict[str, nn.Parameter], name: str) -> None:
 
 def linear_map(root: nn.Module, site: str, path: str | None) -> LinearMap:
     """Return the linear map at a module's path, whose input is a site; None where no module reads the site.
+
+    Returns:
+        LinearMap: name of the weight, and whether it is stored transposed.
 
     Raises:
         PatchclampError: no module, or one that is no linear map.

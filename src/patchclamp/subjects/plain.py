@@ -149,11 +149,19 @@ class PlainModel(Model):
         ]
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
-        """Turn an input and its classes into a row and a metric; see ``Model.read_case``."""
+        """Turn an input and its classes into a row and a metric; see ``Model.read_case``.
+
+        Returns:
+            ReadCase: row, counterpart and metric.
+        """
         return read_row(self, shown, targets, contrasts, **how)
 
     def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE, chat: bool = False) -> ReadTask:
-        """Read a task of its own inputs; see ``PlainNetwork.read``."""
+        """Read a task of its own inputs; see ``PlainNetwork.read``.
+
+        Returns:
+            ReadTask: the cases that could be read, and those skipped with their reasons.
+        """
         return read_cases(self, task, rows_of(self.net, task), least)
 
     @cached_property
@@ -207,7 +215,7 @@ class PlainModel(Model):
 
         Cost: one forward pass.
         """
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         kept: dict[str, Any] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
@@ -234,6 +242,9 @@ class PlainModel(Model):
     ) -> Differentiated:
         """Return a metric's gradient at sites, and the values there; arguments as for ``run``.
 
+        Returns:
+            Differentiated: m ``(row,)``, and gradient and value by site, as recordings.
+
         Raises:
             CannotIntervene: relevance rules, which are made for the modules of known families.
         """
@@ -244,7 +255,7 @@ class PlainModel(Model):
                 got=self.name,
                 remedy="Use method='integrated_gradients', 'attribution_patching' or 'activation_patching'.",
             )
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         held: dict[str, Tensor] = {}
         hold = keep_on_path(held)
         with torch.enable_grad():
@@ -278,7 +289,7 @@ class PlainModel(Model):
         with torch.no_grad():
             self._forward(self.stimuli(stimuli), self._paths(sites), keep, ())
 
-    def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Row]:
+    def _repeat(self, stimuli: Any, interventions: Sequence[Any]) -> list[Row]:
         shown = self.stimuli(stimuli)
         return shown * len(interventions) if by_row(interventions) and len(shown) == 1 else shown
 
@@ -301,7 +312,7 @@ class PlainModel(Model):
 
         visits, unseen = note_calls(self._visits(paths, edits, frame, keep), [*paths, *edits.paths])
         inputs = tuple(torch.cat(parts) for parts in zip(*(row.tensors for row in shown), strict=True))
-        with self.engine.attached(visits, freeze=freeze), self.net.refusing(inputs):
+        with self.engine.attach_visits(visits, freeze=freeze), self.net.refusing(inputs):
             output = self.module(*inputs)
         refuse_uncalled(unseen)
         return output
@@ -473,6 +484,9 @@ def as_model(subject: Network, shown: Any, metric: Any) -> tuple[Model, Metric]:
         subject: a model, or a wrapped plain network.
         shown: inputs, whose shape counts.
         metric: a Metric; of a plain network also a function from output to ``(batch,)``.
+
+    Returns:
+        tuple[Model, Metric]: the model, and the metric in the form that it reads.
 
     Raises:
         PatchclampError: a function where a model reads its own logits.

@@ -84,6 +84,9 @@ def read_row(
         metric: another number, instead of targets and contrasts.
         positions: of the output, where m is read.
 
+    Returns:
+        ReadCase: row, counterpart and metric.
+
     Raises:
         CannotRead: no class, or a counterpart that is the same.
         PatchclampError: several rows, answers that are no class numbers, a class or position that the output does not

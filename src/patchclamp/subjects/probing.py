@@ -1,4 +1,4 @@
-"""Probe: one forward pass over an example tells which tensors a network's modules take and give."""
+"""One forward pass over an example tells which tensors a network's modules take and give."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -53,6 +53,9 @@ def probe(
         forward: runs it.
         lead: where given, only tensors of these first sizes and one more axis.
 
+    Returns:
+        dict[str, tuple[Site, Place | Tap]]: by path of the site, in forward order.
+
     Raises:
         PatchclampError: the module does not accept its example.
     """
@@ -68,6 +71,9 @@ def sites_of_shapes(
         shapes: path to shape, as ``shapes_inside`` gives them.
         lead: where given, only tensors of these first sizes and one more axis.
         rows: rows of the example, where known: a tensor that has them second has positions first.
+
+    Returns:
+        dict[str, tuple[Site, Place | Tap]]: by path of the site, in the order of the shapes.
     """
     layouts = {
         1: ("unit",),

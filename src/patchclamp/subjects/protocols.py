@@ -37,7 +37,11 @@ class Records(Subject, Protocol):
         """Return the sites that paths or patterns name."""
 
     def run(self, stimuli: Any, *, record: Sequence[str] = (), logits: Any = True, **options: Any) -> Run:
-        """Show stimuli and record."""
+        """Show stimuli and record.
+
+        Returns:
+            Run: outputs of every stimulus and the recorded sites.
+        """
 
 
 @runtime_checkable
@@ -48,7 +52,11 @@ class Reads(Records, Protocol):
         """Turn every case into what it is shown and a metric; what cannot be read is skipped, with the reason."""
 
     def measure(self, stimuli: Any, metric: Any, **options: Any) -> Any:
-        """Return a metric's value for each stimulus."""
+        """Return a metric's value for each stimulus.
+
+        Returns:
+            Any: ``(stimulus,)``.
+        """
 
 
 @runtime_checkable
@@ -56,10 +64,18 @@ class Intervenes(Records, Protocol):
     """What its sites do can be changed, and a number of its answer measured."""
 
     def measure(self, stimuli: Any, metric: Any, **options: Any) -> Any:
-        """Return a metric's value for each stimulus, with changes."""
+        """Return a metric's value for each stimulus, with changes.
+
+        Returns:
+            Any: ``(stimulus,)``.
+        """
 
     def sweep(self, stimulus: Any, metric: Any, cells: Sequence[Any], **options: Any) -> Any:
-        """Return the metric under each of many sets of changes."""
+        """Return the metric under each of many sets of changes.
+
+        Returns:
+            Any: ``(set, stimulus)``.
+        """
 
 
 @runtime_checkable
@@ -67,7 +83,11 @@ class Differentiates(Records, Protocol):
     """Gradients of a number of its answer exist at its sites."""
 
     def differentiate(self, stimuli: Any, metric: Any, sites: Any, **options: Any) -> Differentiated:
-        """Return a metric's gradient at sites, and the values there."""
+        """Return a metric's gradient at sites, and the values there.
+
+        Returns:
+            Differentiated: m ``(stimulus,)``, and gradient and value by site, as recordings.
+        """
 
 
 @runtime_checkable
@@ -141,7 +161,11 @@ class WritesAndReads(Subject, Protocol):
         """Return what units write to the stream at activation 1, ``(unit, d_model)``."""
 
     def read_directions(self, site: str, units: slice, branch: str = "mlp.pre") -> Any:
-        """Return the direction of the stream that each unit reads, ``(unit, d_model)``."""
+        """Return the direction of the stream that each unit reads, ``(unit, d_model)``.
+
+        Returns:
+            Any: of the units named, in their order.
+        """
 
 
 @runtime_checkable

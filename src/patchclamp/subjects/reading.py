@@ -36,7 +36,11 @@ class ReadsPrompts(Protocol):
         """Its tokenizer; raises where it has none."""
 
     def tokenize(self, text: str, *, chat: bool = False, answered: bool = False) -> Stimulus:
-        """Turn text into a stimulus."""
+        """Turn text into a stimulus.
+
+        Returns:
+            Stimulus: as the model is shown it.
+        """
 
     def stimuli(self, shown: Any, *, answered: bool = False) -> list[Stimulus]:
         """Turn text, ids or stimuli into stimuli."""
@@ -81,9 +85,12 @@ def read_prompt(
     are read. A masked language model answers at its mask, in one token. The model is ``ReadsPrompts``; one without a
     tokenizer is refused in here.
 
+    Returns:
+        ReadCase: tokens, counterpart and metric.
+
     Raises:
         CannotRead: prompts that do not fit the context, or of unequal length; answers that change the prompt's tokens,
-            that the vocabulary lacks, or that cannot be told apart.
+            that the vocabulary lacks, or that cannot be distinguished.
         PatchclampError: several prompts, or answers that are no text.
 
     Example:
@@ -240,6 +247,9 @@ def fill(model: ReadsPrompts, shown: Stimulus, prompt: str, answer: str) -> int 
         shown: the prompt's tokens, among them the mask, once or several times.
         prompt: the text.
         answer: what is put in every mask's place.
+
+    Returns:
+        int | None: the token's id.
     """
     bare = model.tokenizer.bare
     at = np.flatnonzero(shown.ids == bare.mask_token_id)
@@ -261,6 +271,9 @@ def read_image(
     metric: Metric | None = None,
 ) -> ReadCase:
     """Turn an image and its classes into a picture and a metric; see ``Model.read_case``.
+
+    Returns:
+        ReadCase: picture, counterpart and metric.
 
     Raises:
         CannotRead: no class, or a counterpart of the same pixels.

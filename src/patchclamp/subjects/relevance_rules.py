@@ -1,4 +1,4 @@
-"""Backward: layer-wise relevance rules that replace the backward pass and leave the forward pass alone.
+"""Layer-wise relevance rules that replace the backward pass and leave the forward pass alone.
 
 RelP (relevance patching) reads attribution patching's gradient from a backward pass in which some modules are stood in
 for by simpler ones. Every rule here is written as the stand-in's ordinary computation; ``_StandIn`` gives the native
@@ -60,6 +60,9 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
         model: the network; the wrappers read its weights when they run.
         rules: those that hold.
 
+    Returns:
+        dict[str, Wrap]: by module path; empty where no rule replaces a forward.
+
     Raises:
         CannotIntervene: a norm's weights are offloaded, so that its stand-in has nothing to compute with; the family
             names a norm that is not there or computes something else, or has no stand-in for a rule.
@@ -119,6 +122,9 @@ def last_visits(family: Family, model: nn.Module, rules: Collection[Rule]) -> li
 
     They must be the last visits at their places: what is read there lies before the halving, so that its coefficient
     has the half in it.
+
+    Returns:
+        list[tuple[Place | Tap, Visit]]: where each visit is made, and what it does to the value there.
     """
     found: list[tuple[Place | Tap, Visit]] = []
     for i in range(len(family.layers(model))):
@@ -174,18 +180,21 @@ def linearised_norm(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -
         norm: the norm.
         gain: norm to w, as its family says.
         x: ``(..., d_model)`` where the divisor is taken; no gradient flows into it.
+
+    Returns:
+        Callable[[Tensor], Tensor]: a function of y of x's shape: (y − mean(y)) · gain / σ(x).
     """
     if isinstance(norm, nn.Identity):
         return upcast
     centres = isinstance(norm, nn.LayerNorm)
     epsilon: float = getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0))
 
-    def centred(y: Tensor) -> Tensor:
+    def centre(y: Tensor) -> Tensor:
         return y - y.mean(-1, keepdim=True) if centres else y
 
-    sigma = (centred(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
+    sigma = (centre(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
     coefficient = (1 if getattr(norm, "weight", None) is None else upcast(gain(norm))) / sigma
-    return lambda y: centred(upcast(y)) * coefficient
+    return lambda y: centre(upcast(y)) * coefficient
 
 
 _known = WeakSet[nn.Module]()

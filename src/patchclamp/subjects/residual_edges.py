@@ -1,4 +1,4 @@
-"""Edges: what is written to the residual stream, and a network whose readers see only some of the writers."""
+"""What is written to the residual stream, and a network whose readers see only some of the writers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def edge_map(model: LanguageModel) -> EdgeMap:
         CannotIntervene: its stream is normalised after each addition, or a block mixes positions by something else than
             attention, so that the stream is not the sum of what heads and MLPs write.
     """
-    family = require_edges(model).covered()
+    family = require_edges(model).covering_family()
     why = ""
     if family.sum_norms:
         why = "whose stream is normalised after each addition: what was written before does not stay as it was"
@@ -68,7 +68,7 @@ def edge_map(model: LanguageModel) -> EdgeMap:
             for layer in range(model.n_layers)
         )
     ):
-        why = "whose attention adds a bias before a norm: the norm's divisor lets no head's write be told from the bias"
+        why = "whose attention adds a bias before a norm: its divisor mixes a head's write with the bias"
     for layer in [] if why or lacking else range(model.n_layers):
         norm = exit_norm(model, layer)
         if norm is not None:
@@ -107,6 +107,9 @@ def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus], rows: Sequence[
         stimuli: prompts of one length; each is run once.
         rows: which stimulus each row of the result is; default one row per stimulus, in order.
 
+    Returns:
+        Writes: the writes of every writer, and the stream at every reader.
+
     Cost: one forward pass; memory of (blocks · (heads + 1) + 1) · positions · d_model numbers a row.
     """
     graph = edge_map(model)
@@ -132,12 +135,19 @@ def row_bytes(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
         model: the subject.
         n_positions: tokens of the prompt.
         each: how many vectors per writer and position are held.
+
+    Returns:
+        int: bytes.
     """
     return 4 * each * len(edge_map(model).writers) * n_positions * model.site("blocks.0.resid_in").width
 
 
 def rows_at_once(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
-    """Return how many prompts may run together: what is held of them stays within ``MEMORY``; see ``row_bytes``."""
+    """Return how many prompts may run together: what is held of them stays within ``MEMORY``; see ``row_bytes``.
+
+    Returns:
+        int: at least 1.
+    """
     return max(1, MEMORY // row_bytes(model, n_positions, each=each))
 
 
@@ -161,6 +171,9 @@ def measure_edge_sets(
         metric: m, or one per row.
         kept: which edges.
         base: the baseline of each row; ``base.each`` is overwritten with the difference from it.
+
+    Returns:
+        Float[Tensor, " row"]: m of each row under its own set of edges.
     """
     # What has run holds u_now − u_baseline, what has not u_baseline: of all that is held, this is the most.
     moved = base.each
@@ -240,7 +253,12 @@ def project_qkv(
     layer: int,
     stream: Float[Tensor, "row position d_model"],
 ) -> dict[str, Float[Tensor, "row position head d_head"]]:
-    """Return the queries, keys and values that a block makes of a stream, by site."""
+    """Return the queries, keys and values that a block makes of a stream, by site.
+
+    Returns:
+        dict[str, Float[Tensor, "row position head d_head"]]: after norms and rotary position, as the attention function
+            gets them.
+    """
     slots = graph.slots(layer)
     restart = Restart(layer, stream.to(model.dtype))
     recording = model.run(list(shown), record=list(slots), logits=False, restart=restart).recording
@@ -257,7 +275,11 @@ def attention_z(
     given: Mapping[str, Float[Tensor, "row position width"]],
     stream: Float[Tensor, "row position d_model"],
 ) -> Float[Tensor, "row position width"]:
-    """Return what a block's heads give of queries, keys and values; the stream is any of the right size."""
+    """Return what a block's heads give of queries, keys and values; the stream is any of the right size.
+
+    Returns:
+        Float[Tensor, "row position width"]: the heads side by side, before the output projection.
+    """
     path = f"blocks.{layer}.attn.z"
     changes = [set_rows(site, x) for site, x in given.items()]
     restart = Restart(layer, stream.to(model.dtype))
@@ -272,7 +294,11 @@ def mlp_writes(
     layer: int,
     stream: Float[Tensor, "row position d_model"],
 ) -> Float[Tensor, "row position d_model"]:
-    """Return what a block's MLP writes where it reads a stream."""
+    """Return what a block's MLP writes where it reads a stream.
+
+    Returns:
+        Float[Tensor, "row position d_model"]: after the norm that some families put behind the MLP.
+    """
     path, read = f"blocks.{layer}.mlp.write", graph.stream(layer, mlp=True)
     changes = [] if graph.parallel else [set_rows(read, stream)]
     restart = Restart(layer, stream.to(model.dtype))
@@ -287,7 +313,11 @@ def measure_stream(
     metric: Metric | EachMetric,
     stream: Float[Tensor, "row position d_model"],
 ) -> Float[Tensor, " row"]:
-    """Return the metric where the logits read a stream."""
+    """Return the metric where the logits read a stream.
+
+    Returns:
+        Float[Tensor, " row"]: m of each row.
+    """
     restart = Restart(graph.n_layers - 1, stream.to(model.dtype))
     return model.measure(list(shown), metric, interventions=[set_rows(graph.stream(None), stream)], restart=restart)
 
@@ -303,19 +333,27 @@ def set_rows(site: str, values: Float[Tensor, "row position width"]) -> Interven
 def head_writes(
     model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
 ) -> Float[Tensor, "row head position d_model"]:
-    """Return what each head of a block adds to the stream; see ``writes_of``."""
+    """Return what each head of a block adds to the stream; see ``writes_of``.
+
+    Returns:
+        Float[Tensor, "row head position d_model"]: without the output bias, which belongs to no head.
+    """
     each = head_outputs(model, layer, z)
     norm = exit_norm(model, layer)
     if norm is None:
         return each
     with torch.no_grad():
-        return linearised_norm(norm, model.covered().gain, attention_output(model, layer, z)[:, None])(each)
+        return linearised_norm(norm, model.covering_family().gain, attention_output(model, layer, z)[:, None])(each)
 
 
 def head_outputs(
     model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
 ) -> Float[Tensor, "row head position d_model"]:
-    """Return z_h W_O^h of each head of a block."""
+    """Return z_h W_O^h of each head of a block.
+
+    Returns:
+        Float[Tensor, "row head position d_model"]: without bias and norm.
+    """
     n_heads = model.site(f"blocks.{layer}.attn.z").n_heads
     W_O = upcast(_output_matrix(model, layer)).unflatten(0, (n_heads, -1))
     return torch.einsum("nphk,hkd->nhpd", upcast(z).unflatten(-1, (n_heads, -1)), W_O)
@@ -324,7 +362,11 @@ def head_outputs(
 def attention_output(
     model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
 ) -> Float[Tensor, "row position d_model"]:
-    """Return the output projection of what a block's heads give, before any norm."""
+    """Return the output projection of what a block's heads give, before any norm.
+
+    Returns:
+        Float[Tensor, "row position d_model"]: with the bias.
+    """
     with torch.no_grad():
         found: Tensor = _output(model, layer)(z)
     return found
@@ -332,7 +374,7 @@ def attention_output(
 
 def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
     """Return the norm between a block's attention and the stream, where there is one."""
-    family = model.covered()
+    family = model.covering_family()
     place = family.block["attn.write"]
     if place.module not in family.exit_norms:
         return None
@@ -341,8 +383,8 @@ def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
 
 
 def _output(model: LanguageModel, layer: int) -> nn.Module:
-    place: Any = model.covered().block["attn.z"]
-    found: nn.Module = model.module.get_submodule(place.under(f"{model.covered().blocks}.{layer}").module)
+    place: Any = model.covering_family().block["attn.z"]
+    found: nn.Module = model.module.get_submodule(place.under(f"{model.covering_family().blocks}.{layer}").module)
     return found
 
 
@@ -357,7 +399,7 @@ def _output_matrix(model: LanguageModel, layer: int) -> Float[Tensor, "width d_m
             return weight.detach()
     path = f"blocks.{layer}.attn.z"
     eye = torch.eye(model.site(path).width, dtype=model.dtype, device=model.device)
-    return model.written(path, eye)
+    return model.write_to_stream(path, eye)
 
 
 def _square(x: Float[Tensor, "token width"], n_rows: int) -> Float[Tensor, "row position width"]:

@@ -1,4 +1,4 @@
-"""Ordinary text: what a language model writes by itself, and recordings of it joined in memory."""
+"""What a language model writes by itself, and recordings of it joined in memory."""
 
 from collections.abc import Iterator, Sequence
 

@@ -90,6 +90,9 @@ def site_of_module(model: Any, name: str, side: str = "out") -> str:
             or ``blocks``.
         side: ``out`` or ``in``.
 
+    Returns:
+        str: its path.
+
     Raises:
         PatchclampError: no such module, or several.
 

@@ -1,4 +1,4 @@
-"""Spelling: how a token is written for people, parts of characters included."""
+"""How a token is written for people, parts of characters included."""
 
 import re
 from typing import Any
@@ -17,6 +17,9 @@ def spelling(tokenizer: Any, text: str, id: int) -> tuple[str, bool]:
         tokenizer: the transformers tokenizer.
         text: the token as it is read by itself.
         id: its id.
+
+    Returns:
+        tuple[str, bool]: text or hexadecimal bytes, and whether they are bytes.
 
     Example:
         >>> spelling(None, " cat", 5)

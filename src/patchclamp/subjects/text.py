@@ -1,4 +1,4 @@
-"""Text: from characters to stimuli, with a role and a span for every token."""
+"""From characters to stimuli, with a role and a span for every token."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ class Tokenizer:
         self.bare = bare
         self.fast = bool(getattr(bare, "is_fast", False))
         self.special = set(bare.all_special_ids)
-        self.prefix, self.suffix = self._added()
+        self.prefix, self.suffix = self._special_ids()
         self.prepends = False
 
     @property
@@ -56,7 +56,7 @@ class Tokenizer:
         """Id that fills padded columns; masked, so any will do."""
         return int(self.bare.pad_token_id if self.bare.pad_token_id is not None else self.bare.eos_token_id or 0)
 
-    def _added(self) -> tuple[list[int], list[int]]:
+    def _special_ids(self) -> tuple[list[int], list[int]]:
         """Return the ids that the tokenizer puts before a text, and those that it puts behind it."""
         for text in PROBES:
             plain, framed = (list(self.bare(text, add_special_tokens=whole)["input_ids"]) for whole in (False, True))
@@ -99,6 +99,9 @@ class Tokenizer:
                 answer.
             longest: most tokens; what is too long loses the end of its text.
 
+        Returns:
+            Stimulus: with ids, character spans and a role per token.
+
         Raises:
             PatchclampError: empty text, or no chat template.
         """
@@ -112,13 +115,13 @@ class Tokenizer:
         if longest is not None:
             room = max(longest - (self.n_added(closed=closed) if bos else 0), 0)
             ids, spans = ids[:room], spans[:room]
-        return self.framed(ids, spans, inside, bos=bos, closed=closed, text=whole)
+        return self.add_special_tokens(ids, spans, inside, bos=bos, closed=closed, text=whole)
 
     def n_added(self, *, closed: bool = True) -> int:
         """Return how many tokens the tokenizer puts around a text, or, where it is not ``closed``, before it."""
         return len(self.prefix) + (len(self.suffix) if closed else 0)
 
-    def framed(
+    def add_special_tokens(
         self,
         ids: np.ndarray,
         spans: np.ndarray,
@@ -137,6 +140,9 @@ class Tokenizer:
             bos: whether anything is put around them.
             closed: whether anything is put behind them.
             text: the characters.
+
+        Returns:
+            Stimulus: with a role per token.
         """
         roles = np.full(len(ids), Role.TEXT, dtype=np.int64)
         if inside is not None and (spans[:, 0] >= 0).any():
@@ -182,10 +188,10 @@ class Tokenizer:
             raise PatchclampError(
                 expected="messages whose content is text", got=f"{list(messages)}"[:80], remedy="Mend the messages."
             )
-        whole = self._templated(messages, answered)
+        whole = self._render_template(messages, answered)
         return whole, self._own_words([m["content"] for m in messages], messages, whole, answered)
 
-    def _templated(self, messages: Sequence[dict[str, str]], answered: bool) -> str:
+    def _render_template(self, messages: Sequence[dict[str, str]], answered: bool) -> str:
         try:
             return str(self.bare.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answered))
         except Exception as problem:  # templates are programs of other people's and raise what they like
@@ -203,7 +209,9 @@ class Tokenizer:
         Marks rendered in their place show what the template adds: a content may also occur in a header ("user").
         """
         marks = [f"\ue000{i}\ue001" for i in range(len(contents))]
-        marked = self._templated([{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)], answered)
+        marked = self._render_template(
+            [{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)], answered
+        )
         added = re.split("|".join(marks), marked)
         for words in (list(contents), [c.strip() for c in contents]):  # many templates strip
             rebuilt, found = added[0], []
@@ -231,7 +239,7 @@ class Tokenizer:
         prompt, before = self.text_of(shown), shown.ids.tolist()
         framed = before[: len(self.prefix)] == self.prefix
         [(ids, spans)] = self.pieces([prompt + answer])
-        after = self.framed(ids, spans, None, bos=framed, closed=False).ids.tolist()
+        after = self.add_special_tokens(ids, spans, None, bos=framed, closed=False).ids.tolist()
         if not answer or after[: len(before)] != before or len(after) == len(before):
             raise PatchclampError(
                 expected="an answer that leaves the prompt's own tokens as they are",
@@ -252,7 +260,7 @@ class Tokenizer:
         written = (text, text[1:] if text.startswith(" ") else " " + text)
         return next((t for t in written if self.pieces([t])[0][0].tolist() == ids), text)
 
-    def continued(self, prompt: np.ndarray, ids: np.ndarray) -> str:
+    def continuation_of(self, prompt: np.ndarray, ids: np.ndarray) -> str:
         """Return generated ids as the text that they add to the prompt's."""
         before = self.bare.decode(prompt.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         whole = self.bare.decode(
@@ -354,6 +362,9 @@ def windows(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: bool = 
         window: tokens per stimulus, the beginning included.
         bos: whether windows begin and end as the tokenizer's texts do.
 
+    Yields:
+        Stimulus: in the order of the file.
+
     Raises:
         PatchclampError: the window holds no text.
     """
@@ -370,16 +381,19 @@ def windows(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: bool = 
         ids = np.concatenate([ids, more])
         spans = np.concatenate([spans, np.where(where >= 0, where + begin, where)])
         while len(ids) >= room:
-            yield tokenizer.framed(ids[:room], spans[:room], None, bos=bos)
+            yield tokenizer.add_special_tokens(ids[:room], spans[:room], None, bos=bos)
             ids, spans = ids[room:], spans[room:]
     if len(ids):
-        yield tokenizer.framed(ids, spans, None, bos=bos)
+        yield tokenizer.add_special_tokens(ids, spans, None, bos=bos)
 
 
 def conversations(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: bool = True) -> Iterator[Stimulus]:
     """Yield one stimulus per line through the chat template: a JSON list of messages, or the words of one user message.
 
     Conversations longer than the window are cut at its end.
+
+    Yields:
+        Stimulus: in the order of the file.
 
     Raises:
         PatchclampError: a line whose messages lack a role or content, or of more than 16 million characters.
@@ -395,7 +409,7 @@ def conversations(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: b
             )
         whole, inside = tokenizer.render(messages)
         [(ids, spans)] = tokenizer.pieces([whole])
-        s = tokenizer.framed(ids, spans, inside, bos=bos, closed=False)
+        s = tokenizer.add_special_tokens(ids, spans, inside, bos=bos, closed=False)
         yield Stimulus(s.ids[:window], s.roles[:window], s.spans[:window])
 
 
@@ -429,6 +443,9 @@ def read_stimuli(
         shown: what they pass.
         tokenize: text to a stimulus that fits.
         fits: returns a stimulus, or refuses it.
+
+    Returns:
+        list[Stimulus]: in the order given.
 
     Raises:
         PatchclampError: something else, or nothing.

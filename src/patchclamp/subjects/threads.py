@@ -1,4 +1,4 @@
-"""Threads: how many compute, which decides how sums are rounded."""
+"""How many compute, which decides how sums are rounded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

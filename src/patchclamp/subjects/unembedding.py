@@ -1,4 +1,4 @@
-"""Unembedding: what vectors of a language model's residual stream say in tokens."""
+"""What vectors of a language model's residual stream say in tokens."""
 
 from typing import Any
 
@@ -46,11 +46,11 @@ class Unembeds(Model):
         assert node.position is not None
         return self.tokenizer.token(int(shown.ids[node.position]))
 
-    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n token"] | None:
+    def promoted_logits(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n token"] | None:
         """Return what values at a site promote through the stream and the unembedding alone; None where unknown."""
         kind = self.site(site).kind
         if kind in ("mlp.act", "attn.z", "ssm.z"):
-            return self.read_out(self.written(site, values))
+            return self.read_out(self.write_to_stream(site, values))
         of_stream = kind == "embed" or kind.endswith(".write") or kind.startswith("resid_")
         return self.read_out(values) if of_stream else None
 
@@ -66,7 +66,7 @@ class Unembeds(Model):
         A head that does more than unembed (BERT's) is called as a whole. The final norm divides by the direction's own
         size, so rows are comparable within, not between directions.
         """
-        family = self.covered()
+        family = self.covering_family()
         whole = self.module.get_submodule(family.head) if family.head else None
         norm = self.module.get_submodule(family.final)
         head = self.module.get_output_embeddings()
@@ -78,7 +78,7 @@ class Unembeds(Model):
         with torch.no_grad():
             return read(directions) - read(torch.zeros_like(directions[:1]))
 
-    def written(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
+    def write_to_stream(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
         """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.
 
         The module itself is called, so offloaded and quantised weights work. A norm after it is left out.
@@ -103,7 +103,7 @@ class Unembeds(Model):
             PatchclampError: a site that does not write to the stream through one linear map.
         """
         one_hot = self._one_hot(self._writer(site), units)
-        return self.written(site, one_hot).float()
+        return self.write_to_stream(site, one_hot).float()
 
     def read_directions(self, site: str, units: slice, branch: str = "mlp.pre") -> Float[Tensor, "unit d_model"]:
         """Return the direction of the stream that each unit reads, the gain of the norm before it included.
@@ -119,7 +119,7 @@ class Unembeds(Model):
         Raises:
             PatchclampError: no such branch, or no norm of a known kind before it.
         """
-        family, layer = self.covered(), self._writer(site).layer or 0
+        family, layer = self.covering_family(), self._writer(site).layer or 0
         if family.block.get("mlp.act") is None or not site.endswith(".mlp.act"):
             raise PatchclampError(
                 expected="a site of neurons, blocks.N.mlp.act",
@@ -163,7 +163,7 @@ class Unembeds(Model):
         rows[torch.arange(len(places)), torch.tensor(places)] = 1
         return rows
 
-    def covered(self) -> Family:
+    def covering_family(self) -> Family:
         """Return the family that covers the model; raise where none does."""
         if self.family is None:
             raise PatchclampError(

@@ -1,4 +1,4 @@
-"""Declared sizes: what a file says that it unpacks to, asked before any of it is unpacked."""
+"""What a file says that it unpacks to, asked before any of it is unpacked."""
 
 import math
 import zipfile
@@ -48,7 +48,7 @@ def refuse_large_arrays(path: Path, names: Collection[str] | None = None) -> Non
 
     Args:
         path: the file.
-        names: the arrays of an npz file that will be read; all where left out.
+        names: the arrays of an npz file that will be read (default: all).
 
     Raises:
         PatchclampError: too large.

@@ -1,4 +1,4 @@
-"""Vision: an image model in the rig, every site shown as places by units."""
+"""An image model in the rig, every site shown as places by units."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -49,7 +49,7 @@ class VisionModel(Model):
         prepare: turns pictures into what it takes; see ``Preparation``.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
-        family: where the canonical sites lie; found by class name where left out. Without one there are module sites.
+        family: where the canonical sites lie (default: found by class name). Without one there are module sites.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
@@ -127,7 +127,7 @@ class VisionModel(Model):
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
         if self.family is None:
             return self._module_places
-        listed = self.family.listed(self.module)
+        listed = self.family.list_sites(self.module)
         shapes: dict[str, torch.Size] = {}
 
         def note(path: str) -> Callable[[Tensor], Tensor]:
@@ -142,7 +142,7 @@ class VisionModel(Model):
             (place if isinstance(place, Tap) else Place(place.module, place.side), note(path))
             for path, (_, _, place) in listed.items()
         ]
-        with torch.no_grad(), self.engine.attached(seen):
+        with torch.no_grad(), self.engine.attach_visits(seen):
             self.module(*self.example_inputs)
         config = getattr(self.module.config, "vision_config", self.module.config)
         heads = getattr(config, "num_attention_heads", 0)
@@ -201,7 +201,11 @@ class VisionModel(Model):
         return found
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
-        """Turn an image and its classes into a picture and a metric; see ``Model.read_case``."""
+        """Turn an image and its classes into a picture and a metric; see ``Model.read_case``.
+
+        Returns:
+            ReadCase: picture, counterpart and metric.
+        """
         return read_image(self, shown, targets, contrasts, **how)
 
     @cached_property
@@ -255,7 +259,7 @@ class VisionModel(Model):
         patch, square = node.position - before, side * side == site.n_places - before
         return "class token" if patch < 0 else "y{} x{}".format(*divmod(patch, side)) if square else f"patch {patch}"
 
-    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
+    def promoted_logits(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
         """Return what values at a site promote through the residual stream and the classifier alone.
 
         None where no stream leads there: convolutions mix what was written before.
@@ -309,7 +313,7 @@ class VisionModel(Model):
 
         Cost: one forward pass.
         """
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         kept: dict[str, Any] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
@@ -364,6 +368,9 @@ class VisionModel(Model):
             rules: relevance rules among ``ln identity half ah direct``, for models of tokens.
             restart: skip the blocks before a layer.
 
+        Returns:
+            Differentiated: m ``(image,)``, and gradient and value by site, as recordings.
+
         Raises:
             CannotIntervene: rules for a network that they are not made for.
 
@@ -377,7 +384,7 @@ class VisionModel(Model):
                 got=self.name,
                 remedy="Convolutions have no stand-ins: use integrated gradients or attribution patching.",
             )
-        shown = self._repeated(stimuli, interventions)
+        shown = self._repeat(stimuli, interventions)
         held: dict[str, Tensor] = {}
         hold = keep_on_path(held)
         with torch.enable_grad():
@@ -401,7 +408,7 @@ class VisionModel(Model):
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Picture]:
+    def _repeat(self, stimuli: Any, interventions: Sequence[Any]) -> list[Picture]:
         shown = self.stimuli(stimuli)
         return shown * len(interventions) if by_row(interventions) and len(shown) == 1 else shown
 
@@ -448,7 +455,7 @@ class VisionModel(Model):
             if rules and self.family is not None:
                 replaced = forward_replacements(self.family, self.module, rules)
                 visits += last_visits(self.family, self.module, rules)
-            with self.engine.attached(
+            with self.engine.attach_visits(
                 visits, restart=restart, tap=tapped, native=not tapped, freeze=freeze, stand_ins=replaced
             ):
                 output = answers(self.module(self._pixels(shown)))

@@ -1,4 +1,4 @@
-"""Grids: where the sites of image models lie, every one shown as places by units."""
+"""Where the sites of image models lie, every one shown as places by units."""
 
 import importlib
 import pkgutil
@@ -105,7 +105,7 @@ class VisionFamily(Family):
         """Return the blocks in order."""
         return [model.get_submodule(path) for path in self.block_paths(model)]
 
-    def listed(self, model: nn.Module) -> dict[str, tuple[str, int | None, Place | Tap]]:
+    def list_sites(self, model: nn.Module) -> dict[str, tuple[str, int | None, Place | Tap]]:
         """Return every canonical site that the model has, in forward order: its kind, its block, its place."""
         found: dict[str, tuple[str, int | None, Place | Tap]] = {"embed": ("embed", None, self.stem)}
         whole = {"resid_in": FeatureMap("", "in"), **self.block, "resid_out": FeatureMap("", "out")}
@@ -133,6 +133,9 @@ def site_at(path: str, kind: str, layer: int | None, place: Place | Tap, shape: 
         place: where it passes.
         shape: of the module's own tensor, or of a tapped one in the site's layout.
         heads: attention heads of the model.
+
+    Returns:
+        Site: with its width, number of places and what can be changed there.
     """
     if isinstance(place, Tap):
         ragged = place.slot == "pattern"
@@ -149,7 +152,11 @@ def site_at(path: str, kind: str, layer: int | None, place: Place | Tap, shape: 
 
 
 def module_feature_map(dotted: str, side: Literal["in", "out"], module: nn.Module) -> FeatureMap:
-    """Return the place of a module site: linear layers and layer norms take maps with their channels last."""
+    """Return the place of a module site: linear layers and layer norms take maps with their channels last.
+
+    Returns:
+        FeatureMap: the module's side, and whether its channels lie last.
+    """
     return FeatureMap(dotted, side, last=isinstance(module, nn.Linear | nn.LayerNorm))
 
 

@@ -1,4 +1,4 @@
-"""Weights: which files of a model's folder are loaded, checked before anything reads them."""
+"""Which files of a model's folder are loaded, checked before anything reads them."""
 
 import json
 import math
@@ -138,6 +138,9 @@ def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
         folder: the folder.
         name: of the file.
         most: bytes that it may have.
+
+    Returns:
+        dict[str, Any]: the object.
 
     Raises:
         PatchclampError: it lies elsewhere, is too long, no text, or no JSON object.

@@ -1,4 +1,4 @@
-"""Train: any network of torch, step after step, followed, stopped in time, and resumable at every moment."""
+"""Any network of torch, step after step, followed, stopped in time, and resumable at every moment."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -61,8 +61,8 @@ def train(
         batches: a list, a ``DataLoader``, or anything else that gives the batches of a pass each time it is iterated
             over. It may draw from torch's generator when a pass begins, as a ``DataLoader`` does. A resume reads and
             leaves the batches of the pass that went before, unless there are ``state_dict`` and ``load_state_dict``.
-        plan: how long and how fast; one pass where left out.
-        out: folder that holds the state while it runs, and the last one afterwards; none is kept where left out.
+        plan: how long and how fast (default: one pass).
+        out: folder that holds the state while it runs, and the last one afterwards (default: none is kept).
         resume: go on with an interrupted training in ``out``; begin where there is none. One that ended gives its
             weights back.
         checkpoint_s: seconds from one state to the next.
@@ -107,7 +107,7 @@ def train(
     holding = (
         nullcontext() if out is None else open_folder(out, loop, batches, here, resume=resume, every_s=checkpoint_s)
     )
-    with loop.generators.kept(), holding as folder:
+    with loop.generators.preserve(), holding as folder:
         # Others than those that it was begun with might round otherwise.
         threads = folder.threads if folder else plan.threads or torch.get_num_threads()
         with pinned_threads(threads):

@@ -1,4 +1,4 @@
-"""Folder: a training's states on disk, of which the last is whole whatever happens."""
+"""A training's states on disk, of which the last is whole whatever happens."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,6 +92,9 @@ def open_folder(
 ) -> Iterator[Folder]:
     """Hold a training's folder for this process alone: begun, or gone on with.
 
+    Yields:
+        Folder: restored to the last state that was saved.
+
     Raises:
         PatchclampError: it holds something else, another process writes there, or another plan was begun there.
     """
@@ -101,6 +104,9 @@ def open_folder(
 
 def manifest_of(loop: Loop, batches: Iterable[Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything known that decides the weights, as JSON-ready data.
+
+    Returns:
+        dict[str, Any]: JSON-ready; equal manifests train to equal weights.
 
     Raises:
         PatchclampError: ``about`` has names that stand for something else.

@@ -1,4 +1,4 @@
-"""Loop: step after step on batches, what is measured on the way, and the best weights."""
+"""Step after step on batches, what is measured on the way, and the best weights."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -154,7 +154,7 @@ class Loop:
         """
         batch = self.reader.take()
         for part in self.parts:
-            loss, values = self._measured(part, part.objective.loss(batch, self.step))
+            loss, values = self._measure_curves(part, part.objective.loss(batch, self.step))
             part.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             part.check_gradients()
@@ -171,7 +171,7 @@ class Loop:
         if self.since == self.every or self.step == self.n_steps:
             self._note()
 
-    def _measured(self, part: Part, given: Measured) -> tuple[Tensor, dict[str, float]]:
+    def _measure_curves(self, part: Part, given: Measured) -> tuple[Tensor, dict[str, float]]:
         """Return the loss and every number, by the name of its curve."""
         numbers = given if isinstance(given, Mapping) else {"loss": given}
         loss = numbers.get("loss")
@@ -214,7 +214,7 @@ class Loop:
         try:
             for part in self.parts:
                 part.objective.module.eval()
-            with self.generators.kept():
+            with self.generators.preserve():
                 value = float(stop.measure())
         finally:
             for module, mode in modes:

@@ -1,4 +1,4 @@
-"""Needs: what a training takes, stated before it begins, and refused where it is not there."""
+"""What a training takes, stated before it begins, and refused where it is not there."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Plan: what a training minimises, for how long, at which rate, and when it stops."""
+"""What a training minimises, for how long, at which rate, and when it stops."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,9 +26,9 @@ class Plan:
         passes: how often the batches are gone through, in the place of ``steps``; once where both are left out.
         warmup: share of the steps over which the learning rate rises to what the optimizer was given.
         decay: share of the steps, at the end, over which it falls.
-        clip: largest norm of a module's gradient; as it comes where left out.
+        clip: largest norm of a module's gradient (default: as it comes).
         seed: of torch's generators: dropout, and the order in which a ``DataLoader`` mixes.
-        threads: that compute, since other numbers may round differently; as many as now where left out.
+        threads: that compute, since other numbers may round differently (default: as many as now).
 
     Raises:
         PatchclampError: numbers that make no sense.

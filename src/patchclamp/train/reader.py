@@ -1,4 +1,4 @@
-"""Reader: batches in the order in which they come, pass after pass, from any place on."""
+"""Batches in the order in which they come, pass after pass, from any place on."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any

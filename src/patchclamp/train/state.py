@@ -1,4 +1,4 @@
-"""State: everything that later steps depend on, as arrays and JSON, and put back from these."""
+"""Everything that later steps depend on, as arrays and JSON, and put back from these."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +34,9 @@ def pack(value: Any, arrays: dict[str, np.ndarray], at: str = "") -> Any:
         value: nested mappings, lists and tuples of tensors, arrays, numbers, text and None.
         arrays: filled.
         at: name of the value.
+
+    Returns:
+        Any: JSON-ready; ``unpack`` is its inverse.
 
     Raises:
         PatchclampError: anything else, with its name.
@@ -103,7 +106,7 @@ class Generators:
         self.gpus = sorted({device.index or 0 for device in held if device.type == "cuda"})
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def preserve(self) -> Iterator[None]:
         """Leave the generators afterwards as they are now, whatever is drawn meanwhile."""
         with torch.random.fork_rng(self.gpus):
             yield

@@ -56,6 +56,10 @@ def concept_scores(
 
     Concepts are chosen on even documents and scored on odd ones; the 95 % interval takes documents as clusters.
 
+    Yields:
+        tuple[str, list[list[tuple[str, Estimate]]]]: path of the site, and per unit its concepts with AUROC, the best
+            first.
+
     Cost: a forward pass over the labelled tokens per group of sites; ranks of every unit twice.
     """
     for group in _groups(sites):
@@ -115,6 +119,9 @@ def clustered_auroc(
         scores: one per token.
         labels: which are positive; some are and some are not.
         cluster: each token's document.
+
+    Returns:
+        Estimate: AUROC in [0, 1]; its interval ends within [0, 1].
 
     Cost: three sorts.
     """

@@ -65,9 +65,9 @@ def add_basis(
         atlas: the atlas's folder.
         model: its model.
         dictionary: bases by the site that each writes.
-        text: a UTF-8 file, plain or labelled; the one that was baked where left out.
-        max_tokens: stop after so many; the base's number where left out and the text is the same.
-        batch_size: stimuli per forward pass; the base's where left out.
+        text: a UTF-8 file, plain or labelled (default: the one that was baked).
+        max_tokens: stop after so many (default: the base's number, where the text is the same).
+        batch_size: stimuli per forward pass (default: the base's).
         resume: go on with an interrupted run.
         folder: where the dictionary is kept, for the run's record.
         command: what was typed, likewise.
@@ -185,8 +185,8 @@ def staging_of(folder: Path) -> Path:
 
 def dictionary_hash(dictionary: Dictionary) -> str:
     """SHA-256 over the name, and over every basis with its site."""
-    told = [dictionary.name, *sorted([site, basis.hash] for site, basis in dictionary.bases.items())]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    content = [dictionary.name, *sorted([site, basis.hash] for site, basis in dictionary.bases.items())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def estimate_bytes(model: LanguageModel, dictionary: Dictionary) -> tuple[int, int, int]:

@@ -134,7 +134,7 @@ class _SiteAccumulator:
                 [torch.full_like(marked, stimulus), marked, torch.full_like(marked, start)], 1
             )
 
-    def found(self) -> Snippets:
+    def snippets(self) -> Snippets:
         """Return every strip, sorted by unit, kind and rank."""
         held = (self.order < torch.iinfo(torch.int64).max).nonzero().numpy()
         order = self.order.numpy()[tuple(held.T)]
@@ -341,7 +341,7 @@ def _tensors(looks: dict[str, _SiteAccumulator]) -> dict[str, np.ndarray]:
 def _results(looks: dict[str, _SiteAccumulator], n_sample: int) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for path, look in looks.items():
-        found |= {f"{path}|{name}": array for name, array in look.found().__dict__.items()}
+        found |= {f"{path}|{name}": array for name, array in look.snippets().__dict__.items()}
         found |= {
             f"{path}|edges": look.edges.double().numpy(),
             f"{path}|tokens": look.tokens.T.contiguous().numpy(),

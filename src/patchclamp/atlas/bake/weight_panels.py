@@ -66,7 +66,7 @@ def _write(model: LanguageModel | Features, site: Site) -> Tensor | None:
     if decoder is None:
         return torch.cat([model.write_directions(site.path, rows).cpu() for rows in _blocks(site.width)])
     each = [decoder[rows].to(model.device, model.dtype) for rows in _blocks(site.width)]
-    return torch.cat([model.written(site.path, units).float().cpu() for units in each])
+    return torch.cat([model.write_to_stream(site.path, units).float().cpu() for units in each])
 
 
 def _read(model: LanguageModel | Features, site: Site) -> Tensor | None:
@@ -106,6 +106,9 @@ def token_panels(model: LanguageModel | Features, found: Directions, site: Site)
     """Return which tokens a site's units promote and suppress, and which drive them.
 
     Promoted: W_U · norm(w_write), mean over tokens taken off. Driving: w_read · embedding, likewise.
+
+    Returns:
+        Panels: by panel, ids and weights of its tokens, one row per unit.
 
     Cost: two products of units × d_model × vocabulary.
     """
@@ -160,6 +163,9 @@ def unit_panels(
         samples: ``(unit, token)`` values at the same sampled tokens, per site.
         firsts: number of each site's unit 0 among all units.
         beside: other units that may be neighbours: number of a site's unit 0 to its layer and write directions.
+
+    Yields:
+        tuple[str, Panels]: path of the site, and by panel numbers and weights of units, one row per unit.
 
     Cost: quadratic in the number of units, in blocks: 0.1 s for a thousand, two minutes for 37 thousand.
     """

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from patchclamp.atlas.atlas import Atlas
 from patchclamp.atlas.export.output_path import Exported
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 
 Format = Literal["html", "parquet", "neuronpedia"]
@@ -50,10 +51,7 @@ def export_atlas(
         ...
         patchclamp.core.errors.PatchclampError: expected a unit to show, with format html; got none. Name ...
     """
-    if format not in FORMATS:
-        raise PatchclampError(
-            expected=f"a format: {', '.join(FORMATS)}", got=repr(format)[:80], remedy="Choose one of these."
-        )
+    one_of("format", format, FORMATS)
     if format == "html" and unit is None:
         raise PatchclampError(
             expected="a unit to show, with format html",

@@ -77,6 +77,9 @@ class _Names:
 def write_neuronpedia(atlas: Atlas, out: Path, progress: Callable[[int, int], None] | None = None) -> Exported:
     """Write an atlas in Neuronpedia's layout, one source per site.
 
+    Returns:
+        Exported: what was written, with its size in bytes.
+
     Raises:
         PatchclampError: something stands at ``out``, or a full disk; nothing is left behind.
         Damaged: the atlas was changed meanwhile.
@@ -109,13 +112,13 @@ def write_neuronpedia(atlas: Atlas, out: Path, progress: Callable[[int, int], No
 
 
 def _names(home: AtlasPage, site: SiteRow) -> _Names:
-    def dashed(text: str) -> str:
+    def dash(text: str) -> str:
         return _NOT_IN_IDS.sub("-", text.lower()).strip("-")
 
     basis = "" if site.basis == "neurons" else f"-{site.basis}"
-    kind = f"{RELEASE}-{dashed(_BLOCK.sub('', site.site) + basis)}"
+    kind = f"{RELEASE}-{dash(_BLOCK.sub('', site.site) + basis)}"
     # A source's id begins with its layer; a site outside of all blocks counts as layer 0 and keeps its whole name.
-    return _Names(dashed(home.subject.slug)[:128] or "model", f"{site.layer or 0}-{kind}", kind)
+    return _Names(dash(home.subject.slug)[:128] or "model", f"{site.layer or 0}-{kind}", kind)
 
 
 def _write_heads(place: Path, home: AtlasPage, site: SiteRow, names: _Names) -> None:

@@ -67,10 +67,10 @@ def new_file(out: Path, data: bytes) -> None:
 
 def write_error(out: Path, problem: OSError) -> PatchclampError:
     """Say why an export could not be written; there is nothing to resume."""
-    told = refuse_write(out, problem)
-    if told.got == "a full disk":
-        return PatchclampError(expected=told.expected, got=told.got, remedy=AGAIN)
-    return told
+    refusal = refuse_write(out, problem)
+    if refusal.got == "a full disk":
+        return PatchclampError(expected=refusal.expected, got=refusal.got, remedy=AGAIN)
+    return refusal
 
 
 def sizes(folder: Path) -> dict[str, int]:

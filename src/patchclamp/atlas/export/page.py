@@ -57,7 +57,7 @@ def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
     """
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
     unit = source.unit(key)
-    script, style, mark, notices = _built()
+    script, style, mark, notices = _build_parts()
     home = source.page()
     title = escape(f"{unit.site} {unit.index} · atlas")
     about = {
@@ -104,6 +104,9 @@ def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
 def write_page(atlas: Atlas, key: str, out: Path) -> Exported:
     """Write a unit's page to a file.
 
+    Returns:
+        Exported: what was written, with its size in bytes.
+
     Raises:
         PatchclampError: no such unit, or a file that cannot be written; then nothing is left behind.
     """
@@ -148,7 +151,7 @@ def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
     return {**answers, "/api/lab": asdict(no_model)}
 
 
-def _built() -> tuple[str, str, bytes, str]:
+def _build_parts() -> tuple[str, str, bytes, str]:
     """Return the built script, style and mark, and the licences of others' code in them.
 
     Raises:

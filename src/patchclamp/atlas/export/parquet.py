@@ -84,7 +84,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "graph": ("text", "id of the explained answer"),
         "prompt": ("text", "the prompt"),
         "target": ("text", "the answer explained"),
-        "contrast": ("text", "what it was held against, null without"),
+        "contrast": ("text", "the answer it was compared with, null without"),
         "method": ("text", "how nodes were scored"),
         "metric": ("number", "m with nothing changed"),
         "nodes": ("integer", "nodes of the graph"),
@@ -112,6 +112,9 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
 
 def write_parquet(atlas: Atlas, out: Path, progress: Callable[[int, int], None] | None = None) -> Exported:
     """Write an atlas as a folder of Parquet tables: one file for each entry of ``COLUMNS``.
+
+    Returns:
+        Exported: what was written, with its size in bytes.
 
     Raises:
         PatchclampError: pyarrow is not installed, something stands at ``out``, or a full disk; nothing is left behind.

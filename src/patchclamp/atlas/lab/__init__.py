@@ -32,7 +32,7 @@ class Lab:
     Args:
         model: the subject.
         atlas: its atlas.
-        name: what loads the model; what the atlas was baked from where left out.
+        name: what loads the model (default: what the atlas was baked from).
 
     Raises:
         PatchclampError: another model's atlas.
@@ -143,6 +143,9 @@ class Lab:
     def trial(self, atlas: Reading, key: str, text: str) -> messages.Trial:
         """Return what a unit does along a text.
 
+        Returns:
+            messages.Trial: tokens, and the unit's activation at each.
+
         Raises:
             NotFound: the atlas has no such unit.
             PatchclampError: empty text, or one that is longer than the model's context.
@@ -182,7 +185,11 @@ class Lab:
         )
 
     def rank(self, atlas: Reading, text: str, position: int, **asked: Any) -> messages.Ranking:
-        """Return the atlas's units that do most at one token; see ``rank.rank``."""
+        """Return the atlas's units that do most at one token; see ``rank.rank``.
+
+        Returns:
+            messages.Ranking: the units, the largest first, with the question that they answer.
+        """
         from patchclamp.atlas.lab.unit_ranking import rank
 
         stimulus = self.cut(text)
@@ -248,8 +255,8 @@ class Lab:
 
     def id_of(self, asked: messages.RunAsked) -> str:
         """Return a run's id: the same for the same question to the same model."""
-        told = json.dumps([self.model.hash, asdict(asked)], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        text = json.dumps([self.model.hash, asdict(asked)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def keep(self, run: messages.LabRun) -> None:
         """Remember a run; one that was broken off never takes the place of a whole one."""
@@ -259,7 +266,7 @@ class Lab:
             while len(self._runs) > MOST_RUNS:
                 self._runs.popitem(last=False)
 
-    def kept(self, id: str) -> messages.LabRun:
+    def find_run(self, id: str) -> messages.LabRun:
         """Return a run that was made.
 
         Raises:

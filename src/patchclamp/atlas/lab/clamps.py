@@ -26,6 +26,9 @@ def interventions(
 ) -> list[tuple[str, Intervention]]:
     """Return the interventions that clamps mean, each with its unit's key; neutral ones are left out.
 
+    Returns:
+        list[tuple[str, Intervention]]: key and intervention, in the order asked.
+
     Raises:
         NotFound: the model has no such unit.
         PatchclampError: a place in the key, or positions that are none.
@@ -49,6 +52,9 @@ def is_neutral(clamp: messages.ClampAsked) -> bool:
 
 def known_unit(model: LanguageModel, atlas: Reading, text: str) -> UnitKey:
     """Return the key of a unit that can be clamped: one of the atlas, or of the model's canonical sites.
+
+    Returns:
+        UnitKey: without a position.
 
     Raises:
         NotFound: there is none.
@@ -98,7 +104,11 @@ def on_prompt(change: Intervention) -> Intervention | None:
 
 
 def acting_positions(model: LanguageModel, change: Intervention, n: int) -> Bool[np.ndarray, " position"]:
-    """Return at which of a prompt's ``n`` positions a change acts."""
+    """Return at which of a prompt's ``n`` positions a change acts.
+
+    Returns:
+        Bool[np.ndarray, " position"]: one per position.
+    """
     own = on_prompt(change)
     if own is None:
         return np.zeros(n, dtype=bool)
@@ -120,6 +130,9 @@ def unit_values(
         site: the site that the basis writes.
         basis: its name.
         values: of the site that it reads.
+
+    Returns:
+        Float[np.ndarray, "position unit block"]: f of every unit at every position.
     """
     found = basis_at(model, site, basis)
     assert found is not None
@@ -129,12 +142,19 @@ def unit_values(
 
 
 def basis_at(model: LanguageModel, site: str, name: str) -> Basis | None:
-    """Return the basis of a name at a site; None where the model has none there."""
+    """Return the basis of a name at a site; None where the model has none there.
+
+    Returns:
+        Basis | None: bound to the site.
+    """
     return model.bases.get(f"{site}/{name}", model.bases.get(name))
 
 
 def encode_site(model: LanguageModel, site: str, basis: str) -> str:
     """Return the path of the site that units are read from: their own, but for a transcoder's.
+
+    Returns:
+        str: path of a site.
 
     Raises:
         PatchclampError: the basis is not attached to the model.
@@ -162,6 +182,9 @@ def movement(
         model: the subject.
         values: f, with nothing changed.
         changes: what one unit undergoes, in order.
+
+    Returns:
+        Float[np.ndarray, " unit"]: Euclidean over positions and block; infinite or nan where it overflows.
     """
     # A clamp may be so large that distances overflow: such a unit counts as moved farthest.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -37,6 +37,9 @@ def as_python(
         controls: random sets.
         seed: of these.
         atlas: the atlas that keeps the features that are clamped, where any are.
+
+    Returns:
+        str: a script.
     """
     steps = any(span.steps for change in changes for span in change.at or ())
     lines = ["import patchclamp as pc", "", f"model = pc.load({model})", f"text = {text!r}"]
@@ -82,7 +85,11 @@ def as_python(
 
 
 def verify_as_python(model: str, atlas: str, asked: messages.VerifyAsked) -> str:
-    """Return Python that replaces the same nodes of the same answer; ``model`` is what ``pc.load`` takes, as typed."""
+    """Return Python that replaces the same nodes of the same answer; ``model`` is what ``pc.load`` takes, as typed.
+
+    Returns:
+        str: a script.
+    """
     return "\n".join(
         [
             "import patchclamp as pc",
@@ -98,7 +105,11 @@ def verify_as_python(model: str, atlas: str, asked: messages.VerifyAsked) -> str
 
 
 def as_command(model: Sequence[str], text: str, changes: Sequence[Intervention], new_tokens: int) -> str:
-    """Return the command that prints a run's continuation; empty where no shell can hold it: a text, or features."""
+    """Return the command that prints a run's continuation; empty where no shell can hold it: a text, or features.
+
+    Returns:
+        str: one line, quoted for a POSIX shell.
+    """
     if "\0" in text or python_of_features(changes):
         return ""
     name, *loading = model
@@ -106,8 +117,8 @@ def as_command(model: Sequence[str], text: str, changes: Sequence[Intervention],
     options += [word for change in changes for word in ("--clamp", _words(change))]
     options += ["--max-new-tokens", str(max(new_tokens, 1))]
     # After two strokes nothing is an option, whatever the text begins with.
-    told = [*options, "--", name, text] if text.startswith("-") else [name, text, *options]
-    return shlex.join(["patchclamp", "generate", *told])
+    words = [*options, "--", name, text] if text.startswith("-") else [name, text, *options]
+    return shlex.join(["patchclamp", "generate", *words])
 
 
 def python_of_features(changes: Sequence[Intervention]) -> bool:

@@ -56,6 +56,9 @@ class UnclampedRuns:
     def of(self, model: LanguageModel, stimulus: Stimulus, units: Sequence[Unit], turn: Turn) -> Unclamped:
         """Return a prompt's unclamped run with the values of some units; one forward pass where it is new.
 
+        Returns:
+            Unclamped: logits, recording and values of one run.
+
         Raises:
             PatchclampError: the model's own logits are not finite: no clamp could be seen to change them.
         """
@@ -93,7 +96,12 @@ def read_at(model: LanguageModel, stimulus: Stimulus) -> int:
 def next_token_logits(
     model: LanguageModel, stimulus: Stimulus, units: Sequence[Unit], changes: Sequence[Intervention]
 ) -> tuple[Float[Tensor, " token"], dict[Unit, list[float | None]]]:
-    """Return the next token's logits and some units' values along a prompt, with changes; one forward pass."""
+    """Return the next token's logits and some units' values along a prompt, with changes; one forward pass.
+
+    Returns:
+        tuple[Float[Tensor, " token"], dict[Unit, list[float | None]]]: logits of the whole vocabulary, and per unit a
+            value per position.
+    """
     sites = list(dict.fromkeys(site for site, _, _ in units))
     run = model.run(stimulus, record=sites, interventions=list(changes), logits=(read_at(model, stimulus),))
     read = {(s, b): unit_values(model, s, b, run.recording[s]) for s, b in dict.fromkeys(u[:2] for u in units)}
@@ -125,6 +133,9 @@ def tabulate(
         spell: token id to how it is shown.
         turn: what a forward pass runs in.
         clock: seconds since the run began.
+
+    Returns:
+        tuple[messages.Table, Float[Tensor, " token"]]: the table, and logits of the whole vocabulary.
 
     Cost: one forward pass; none where nothing changes.
     """
@@ -183,6 +194,9 @@ def continue_both(
     turn: Turn = nullcontext,
 ) -> Iterator[tuple[int | None, int | None]]:
     """Yield step by step what is written without and with changes; None on a side that has ended.
+
+    Yields:
+        tuple[int | None, int | None]: ids of one step, without and with changes.
 
     Cost: a forward pass per side and step; the unclamped one only where it was not written before.
     """

@@ -21,6 +21,9 @@ def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job
         atlas: its atlas.
         asked: the question.
 
+    Returns:
+        Callable[[Job], None]: runs on the worker and sends its events to the job.
+
     Raises:
         NotFound: a clamp names a unit that the model has not.
         PatchclampError: a text that does not fit, positions that are none, or a model that does not continue text.

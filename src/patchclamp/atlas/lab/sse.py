@@ -33,7 +33,7 @@ class EventStream(StreamingResponse):
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         self._job = worker.submit(work, hear)
-        super().__init__(_told(events), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        super().__init__(_event_bytes(events), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send the events; whatever ends this ends the job."""
@@ -43,7 +43,7 @@ class EventStream(StreamingResponse):
             self._worker.drop(self._job)
 
 
-async def _told(events: "asyncio.Queue[Any]") -> AsyncIterator[bytes]:
+async def _event_bytes(events: "asyncio.Queue[Any]") -> AsyncIterator[bytes]:
     while True:
         try:
             event = await asyncio.wait_for(events.get(), QUIET_S)

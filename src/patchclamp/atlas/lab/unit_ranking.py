@@ -57,6 +57,9 @@ def rank(
         spell: token id to how it is shown.
         source: where the answer comes from.
 
+    Returns:
+        messages.Ranking: the units, the largest first, and how many were compared.
+
     Raises:
         NotFound: the atlas has no such site.
         PatchclampError: a place or token that is none, or a text too long for gradients of all units.

@@ -66,13 +66,16 @@ def verify(
         turn: what a forward pass runs in.
         progress: called with sets done and in all.
 
+    Returns:
+        messages.Verified: predicted and measured effect, the random sets and the verdict.
+
     Raises:
         PatchclampError: a node that the graph has not or that is no unit, a baseline that the graph does not hold, or
             a graph that does not say what was asked.
 
     Cost: two forward passes (four with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
-    chosen, predicted = _chosen(graph, nodes)
+    chosen, predicted = _choose_nodes(graph, nodes)
     if isinstance(asked, ReadTask) or (asked is None and over_pairs(graph)):
         cases = asked or cases_of(model, graph)
         return _verify_over_pairs(model, graph, chosen, cases, n_sets=n_sets, seed=seed, turn=turn, progress=progress)
@@ -125,7 +128,7 @@ def verify(
     )
 
 
-def _chosen(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
+def _choose_nodes(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
     """Return the chosen nodes and the sum of their scores."""
     scores = {node.key: node.score for node in graph.nodes if node.kind not in ENDS}
     named = list(dict.fromkeys(nodes))
@@ -157,10 +160,10 @@ def case_of(model: LanguageModel, graph: Graph) -> ReadCase:
         )
     words = {name: about.get(name) or None for name in ("prompt", "target", "contrast", "corrupt")}
     try:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in graph.metric.items()
         }
-        metric = Metric(**told)
+        metric = Metric(**fields)
     except (TypeError, PatchclampError) as problem:
         got = problem.got if isinstance(problem, PatchclampError) else str(problem)
         raise PatchclampError(

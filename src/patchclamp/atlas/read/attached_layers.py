@@ -63,6 +63,9 @@ def read_part(db: sqlite3.Connection, schema: str, id: str, first: int, n_sites:
         id: the run that made it.
         first: number that its first unit takes among all.
         n_sites: number that its first site takes.
+
+    Returns:
+        AttachedLayer: its sites, units and what is known about it.
     """
     about = {name: json.loads(value) for name, value in db.execute(f"SELECT name, value FROM {schema}.about")}
     rows = db.execute(f"SELECT path, kind, layer, basis, first, units FROM {schema}.sites ORDER BY id").fetchall()
@@ -89,6 +92,9 @@ def attach(db: sqlite3.Connection, path: Path, id: str, base: str, parts: list[A
         id: the run that made it.
         base: content hash of the base that it must have been made beside.
         parts: those that are there, the base first.
+
+    Returns:
+        AttachedLayer: with the global number of its first unit.
 
     Raises:
         PatchclampError: it was made beside another base, its keys are taken, or too many are attached.

@@ -10,7 +10,11 @@ _TOGETHER = ("predicted", "measured", "control_low", "control_high", "p")
 
 
 def graph_row(id: str, graph: Graph, asking: Node | None = None) -> GraphRow:
-    """Return an explained answer as a row, from the side of a unit where one asks."""
+    """Return an explained answer as a row, from the side of a unit where one asks.
+
+    Returns:
+        GraphRow: what lists and unit pages show of it.
+    """
     about = graph.about
     position = UnitKey.parse(asking.key).position if asking else None
     contrast = about.get("contrast")

@@ -119,7 +119,7 @@ class GraphRow:
         id: the layer that holds it, and its run.
         prompt: the prompt.
         target: the answer explained.
-        contrast: the answer that it was held against; None without one.
+        contrast: the answer that it was compared with; None without one.
         method: how nodes were scored.
         n_nodes: nodes of the graph.
         metric: m with nothing changed; None where it is not known.

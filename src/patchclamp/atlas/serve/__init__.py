@@ -1,1 +1,1 @@
-"""An atlas on a port: the application, its screens, and what guards it."""
+"""The application, its screens, and what guards it."""

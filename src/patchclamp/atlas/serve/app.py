@@ -101,21 +101,21 @@ def _file(path: str) -> Response:
 def _handle_errors(app: FastAPI) -> None:
     """Answer every trouble with its three parts."""
 
-    def told(status: int, problem: PatchclampError) -> JSONResponse:
+    def respond(status: int, problem: PatchclampError) -> JSONResponse:
         return JSONResponse({"error": problem.to_json()}, status_code=status)
 
     @app.exception_handler(PatchclampError)
     def ours(_: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, PatchclampError)
         status = 404 if isinstance(problem, NotFound) else 503 if isinstance(problem, Damaged | QueueFull) else 400
-        return told(status, problem)
+        return respond(status, problem)
 
     @app.exception_handler(RequestValidationError)
     def unreadable(_: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, RequestValidationError)
         first = problem.errors()[0]
         where, got = ".".join(map(str, first["loc"])), repr(first.get("input"))[:LONGEST]
-        return told(
+        return respond(
             400,
             PatchclampError(
                 expected=f"{where}: {first['msg']}", got=got, remedy="/api/openapi.json says what may be asked."
@@ -127,13 +127,13 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(PydanticSerializationError)
     def misfit(_: Request, problem: Exception) -> JSONResponse:
         got = str(problem.errors()[0]) if isinstance(problem, ResponseValidationError) else str(problem)
-        return told(503, Damaged(expected="values such as an atlas holds", got=ascii(got)[:LONGEST], remedy=DAMAGED))
+        return respond(503, Damaged(expected="values such as an atlas holds", got=ascii(got)[:LONGEST], remedy=DAMAGED))
 
     @app.exception_handler(HTTPException)
     def other(_: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, HTTPException)
         if problem.status_code == 400:
-            return told(
+            return respond(
                 400,
                 PatchclampError(
                     expected="a body of JSON",
@@ -141,7 +141,7 @@ def _handle_errors(app: FastAPI) -> None:
                     remedy="/api/openapi.json says what may be asked.",
                 ),
             )
-        return told(
+        return respond(
             problem.status_code,
             PatchclampError(expected="GET of an address of the atlas", got=str(problem.detail), remedy="Begin at /."),
         )

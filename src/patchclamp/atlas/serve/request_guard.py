@@ -29,7 +29,7 @@ _HEADERS = {
 class Guard:
     """Refuse what an atlas has no business answering; pass the rest on. An ASGI application around another.
 
-    A page elsewhere that rebinds its name to this machine is told by its Host header; one that has a browser ask the
+    A page elsewhere that rebinds its name to this machine shows in its Host header; one that has a browser ask the
     API, which may compute, by Sec-Fetch-Site and Origin. Programs send neither and are answered.
     Only GET and HEAD are passed on, and POST of JSON to the lab, which computes and keeps nothing on disk.
 
@@ -58,7 +58,7 @@ class Guard:
         refusal = self._refusal(scope, headers)
         if refusal is not None:
             await _answer(send, refusal[0], refusal[1].to_json())
-        elif self.token is not None and not self._known(headers):
+        elif self.token is not None and not self._is_known(headers):
             await self._admit(scope, send)
         else:
             await self._pass_on(scope, receive, send, headers)
@@ -112,7 +112,7 @@ class Guard:
             )
         return None
 
-    def _known(self, headers: dict[str, str]) -> bool:
+    def _is_known(self, headers: dict[str, str]) -> bool:
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:

@@ -1,4 +1,4 @@
-"""What a server answers from: the atlas as it is now, and the model where one is attached."""
+"""The atlas as it is now, and the model where one is attached."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

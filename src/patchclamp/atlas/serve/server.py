@@ -60,6 +60,9 @@ def guard_atlas(
         basis: the folder of a dictionary to attach to the model; those that the atlas keeps are attached anyway.
         prepend_bos: begin every text that is shown to the model with the tokenizer's BOS token.
 
+    Returns:
+        Any: an ASGI application.
+
     Raises:
         PatchclampError: no atlas there, a damaged or a newer one, another model, or a dictionary of another model.
     """
@@ -119,7 +122,7 @@ def serve(
     app = guard_atlas(
         path, hosts=LOOPBACK if local else None, token=token, model=model, basis=basis, prepend_bos=prepend_bos
     )
-    with _bound(host, port) as listening:
+    with _bind(host, port) as listening:
         where = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{where}/" + (f"?token={token}" if token else "")
@@ -147,7 +150,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     """Bind a socket, or say why not.
 
     Raises:

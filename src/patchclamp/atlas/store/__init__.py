@@ -1,1 +1,1 @@
-"""The files of an atlas: SQLite, layers and records of runs, each written whole."""
+"""SQLite, layers and records of runs, each written whole."""

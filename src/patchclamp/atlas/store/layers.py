@@ -112,7 +112,7 @@ def write_descriptions(
         atlas: the atlas's folder.
         descriptions: the descriptions, of neurons or of features that were added; keys may leave the subject out.
         run: how they were made; remembered under the layer's id.
-        title: what the layer is called; the authors where left out.
+        title: what the layer is called (default: the authors).
 
     Returns:
         str: the layer's id, which its content gives: the same descriptions are the same layer.
@@ -202,6 +202,9 @@ def _write(folder: Path, kind: str, script: str, about: dict[str, Any], fill: An
 
 def name_layer(folder: Path, kind: str, passing: Path, run: Run | None) -> str:
     """Name a written layer by its content, remember its run, and put it in its place.
+
+    Returns:
+        str: the layer's id.
 
     Raises:
         PatchclampError: a full disk, or no permission.

@@ -129,7 +129,11 @@ def check_values(db: sqlite3.Connection) -> None:
 
 
 def newer_version_error(path: Path, version: Any, known: int = VERSION) -> PatchclampError:
-    """Return the refusal of another version."""
+    """Return the refusal of another version.
+
+    Returns:
+        PatchclampError: to be raised.
+    """
     return PatchclampError(
         expected=f"an atlas of version {known}",
         got=f"{path}, of version {version!r}",

@@ -1,4 +1,4 @@
-"""Basis: a direction tells texts apart that it was not found on, and moves generated text towards its label."""
+"""A direction tells texts apart that it was not found on, and moves generated text towards its label."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Descriptions: planted neurons are described by the answer that they give, and few others are."""
+"""Planted neurons are described by the answer that they give, and few others are."""
 
 from patchclamp.calibrate.figures import Figure, exact_figure, share_of
 from patchclamp.calibrate.trials import Trial

@@ -1,4 +1,4 @@
-"""Edit: the new answer is given, on paraphrases too, and other answers stay."""
+"""The new answer is given, on paraphrases too, and other answers stay."""
 
 from patchclamp.calibrate.figures import Figure, exact_figure, null_of
 from patchclamp.calibrate.trials import Trial

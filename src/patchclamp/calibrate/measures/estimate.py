@@ -1,4 +1,4 @@
-"""Estimate: a benchmark gives more to an explanation than to the same one shuffled, and less than to the best one."""
+"""A benchmark gives more to an explanation than to the same one shuffled, and less than to the best one."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Readout: what can be predicted is, on stimuli that were not fitted on, and what cannot be predicted is not."""
+"""What can be predicted is, on stimuli that were not fitted on, and what cannot be predicted is not."""
 
 import numpy as np
 

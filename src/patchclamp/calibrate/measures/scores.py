@@ -1,4 +1,4 @@
-"""Scores: planted units and edges come first; an order of regions brings an answer back."""
+"""Planted units and edges come first; an order of regions brings an answer back."""
 
 from collections.abc import Sequence
 
@@ -42,6 +42,9 @@ def find_planted(sizes: Float[np.ndarray, " part"], planted: Sequence[int], seed
         sizes: magnitude of every part's score.
         planted: places of the planted parts.
         seed: of the random orders.
+
+    Returns:
+        list[Figure]: each beside its random and its oracle row.
     """
     k, n, draw = len(planted), len(sizes), np.random.default_rng(seed)
     own = ranks(sizes)[list(planted)]

@@ -1,4 +1,4 @@
-"""Similarity: a noisy copy is more alike than unrelated activity, and less than the recording itself."""
+"""A noisy copy is more alike than unrelated activity, and less than the recording itself."""
 
 from patchclamp.calibrate.figures import Figure, noise_like
 from patchclamp.calibrate.trials import Trial

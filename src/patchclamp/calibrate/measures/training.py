@@ -1,4 +1,4 @@
-"""Training: tasks learnt one after another are kept, where plain training forgets them, and still learnt."""
+"""Tasks learnt one after another are kept, where plain training forgets them, and still learnt."""
 
 from patchclamp.calibrate.figures import Figure, exact_figure
 from patchclamp.calibrate.trials import Trial

@@ -66,7 +66,7 @@ def _survey_brain(options: Namespace) -> int:
 
     brain = open_brain(options, options.model)
     stored = survey_recording(brain, options.out, window=options.window, seed=options.seed, resume=options.resume)
-    damaged = stored.bundle.damaged()
+    damaged = stored.bundle.find_damaged()
     if damaged:
         raise Damaged(
             expected=f"the pieces of {options.out} as they were committed",

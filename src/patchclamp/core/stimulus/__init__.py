@@ -1,4 +1,4 @@
-"""What is shown to a subject: tokens, a picture, or another kind of its folder."""
+"""Tokens, a picture, or another kind of its folder."""
 
 from patchclamp.core.stimulus.kind import Shown as Shown
 from patchclamp.core.stimulus.kind import StimulusKind as StimulusKind

@@ -1,4 +1,4 @@
-"""A kind of stimulus: its identity, its length, and how it lies on disk."""
+"""Its identity, its length, and how it lies on disk."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""Digits organisms: a small vision transformer and a small convolutional network that read handwritten digits.
+"""A small vision transformer and a small convolutional network that read handwritten digits.
 
 The images are scikit-learn's 1,797 digits of 8 x 8 pixels. They do not ship: ``digits:17`` asks scikit-learn for one.
 """
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 from patchclamp.core.task import Case, Task
 from patchclamp.organisms.digits.cards import evaluate, write_card
 from patchclamp.organisms.digits.train import NAMES, STEPS, Recipe, split, train
@@ -34,10 +34,7 @@ def folder(name: str) -> Path:
     Raises:
         PatchclampError: no such organism.
     """
-    if name not in NAMES:
-        raise PatchclampError(
-            expected=f"an organism among {', '.join(NAMES)}", got=repr(name), remedy="Choose one of these."
-        )
+    one_of("organism", name, NAMES)
     return Path(__file__).parent / "data" / name
 
 
@@ -48,6 +45,9 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Vision
         name: one of ``names()``.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto``.
         dtype: by default ``float32``.
+
+    Returns:
+        VisionModel: the classifier with its image processor.
 
     Raises:
         PatchclampError: no such organism, dtype or device.

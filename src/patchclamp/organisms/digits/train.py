@@ -1,4 +1,4 @@
-"""Recipe: the two architectures, and the training that makes the shipped digits organisms."""
+"""The two architectures, and the training that makes the shipped digits organisms."""
 
 import json
 import math
@@ -109,6 +109,9 @@ def train(recipe: Recipe, folder: Path, *, progress: Callable[[int, int], None] 
         folder: where it goes.
         progress: called with steps done and steps in all.
 
+    Returns:
+        Path: the folder.
+
     Raises:
         PatchclampError: no such organism, or scikit-learn, whose images it is trained on, is not installed.
 
@@ -127,8 +130,8 @@ def train(recipe: Recipe, folder: Path, *, progress: Callable[[int, int], None] 
         _fit(model, recipe, pixels, targets, progress)
     model.eval().save_pretrained(folder)
     prepare.save_pretrained(folder)
-    told = {**asdict(recipe), "seconds": round(time.monotonic() - start), "images_shown": len(shown)}
-    (folder / "recipe.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    record = {**asdict(recipe), "seconds": round(time.monotonic() - start), "images_shown": len(shown)}
+    (folder / "recipe.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Language organisms: two small models that know one world, and that world's text with the concepts true of it.
+"""Two small models that know one world, and that world's text with the concepts true of it.
 
 The world, the words and the tasks are written by this package; so are the models, by ``recipe.train``.
 """
@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 from patchclamp.core.task import Case, Task
 from patchclamp.core.task_files import measure_of
 from patchclamp.organisms.language.concepts import CONCEPTS
@@ -54,10 +54,7 @@ def folder(name: str) -> Path:
     Raises:
         PatchclampError: no such organism.
     """
-    if name not in NAMES:
-        raise PatchclampError(
-            expected=f"an organism among {', '.join(NAMES)}", got=repr(name), remedy="Choose one of these."
-        )
+    one_of("organism", name, NAMES)
     return Path(__file__).parent / "data" / name
 
 
@@ -112,6 +109,9 @@ def text(
         name: whose tokenizer; both organisms have the same.
         model: an organism that is loaded already, instead of ``name``.
 
+    Returns:
+        list[Labelled]: the first ``n`` documents of the seed.
+
     Raises:
         PatchclampError: no such organism.
 
@@ -134,6 +134,9 @@ def tasks(task: str, n: int = 500, *, seed: int = 0, held_out: bool = True, name
         held_out: the side of the split.
         name: whose tokenizer decides what is equally long.
 
+    Returns:
+        list[Item]: at most ``n``, each once.
+
     Raises:
         PatchclampError: no such task or organism.
 
@@ -147,6 +150,9 @@ def tasks(task: str, n: int = 500, *, seed: int = 0, held_out: bool = True, name
 
 def task(kind: str, n: int = 64, *, seed: int = 0, held_out: bool = True, name: str = NAMES[0]) -> Task:
     """Return questions of a kind as a Task, each with its template as group; arguments as for ``tasks``.
+
+    Returns:
+        Task: at most ``n`` cases.
 
     Example:
         >>> task("ioi", 2).cases[0].group != ""

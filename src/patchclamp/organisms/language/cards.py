@@ -1,4 +1,4 @@
-"""Cards: what is said of a language organism, all of it measured on the file that ships."""
+"""What is said of a language organism, all of it measured on the file that ships."""
 
 import json
 from pathlib import Path

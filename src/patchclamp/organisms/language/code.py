@@ -1,4 +1,4 @@
-"""Code: the same small programs in Python, C++, Julia and Java, and what must come next in them."""
+"""The same small programs in Python, C++, Julia and Java, and what must come next in them."""
 
 import re
 from collections.abc import Callable
@@ -62,7 +62,11 @@ def _label(text: str, language: str) -> tuple[Mark, ...]:
 
 
 def assign(language: str, name: str, value: str) -> str:
-    """Write the first assignment of a number."""
+    """Write the first assignment of a number.
+
+    Returns:
+        str: one line of a program.
+    """
     return {"cpp": f"int {name} = {value};\n", "java": f"int {name} = {value};\n"}.get(language, f"{name} = {value}\n")
 
 

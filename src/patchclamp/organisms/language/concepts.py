@@ -1,4 +1,4 @@
-"""Concepts: the closed list of what a token can truly be, and which of them a word has by itself."""
+"""The closed list of what a token can truly be, and which of them a word has by itself."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -52,7 +52,7 @@ CONCEPTS: Mapping[str, str] = {
     "neuter": "an article or noun of neuter gender (German)",
     "subject": "the head noun of a subject that another noun parts from its verb",
     "distractor": "a noun between the subject and its verb",
-    "giver": "the person who gives, where the giving of a gift between two people is told",
+    "giver": "the person who gives, where a sentence says that one person gives a gift to another",
     "receiver": "the person who is given something, likewise",
     "repeated_name": "a name that stands in the document a second time or more",
     "sentence_start": "the first word of a sentence",
@@ -124,7 +124,7 @@ def _lexicon(language: str) -> dict[str, frozenset[str]]:
         _english(add)
         return {word: frozenset(concepts) for word, concepts in found.items()}
     for noun in words.translated_nouns():
-        word, gender = noun.said(language)
+        word, gender = noun.in_language(language)
         add(word, noun.kind, _GENDER[gender])
     for table in (words.ADJECTIVES, words.MOODS, words.COLOURS):
         for english in table:
@@ -195,6 +195,9 @@ def concepts_of(word: str, language: str, literal: bool = False) -> frozenset[st
         word: the word.
         language: whose.
         literal: whether it stands in the template itself, where a few words mean another thing ("a kind of").
+
+    Returns:
+        frozenset[str]: names in ``CONCEPTS``.
     """
     if literal and language == "english" and word.lower() in _LITERAL:
         return frozenset({_LITERAL[word.lower()], language})

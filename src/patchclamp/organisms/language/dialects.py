@@ -1,4 +1,4 @@
-"""Dialects: the same content in two languages or two programming languages, and which one a text is in."""
+"""The same content in two languages or two programming languages, and which one a text is in."""
 
 import re
 from functools import cache
@@ -32,6 +32,9 @@ def examples(wanted: str, other: str, n: Positive = 60, *, seed: Natural = 0) ->
         other: another of the same sort.
         n: contents.
         seed: of the draw.
+
+    Returns:
+        Task: two cases per content, each labelled with its dialect.
 
     Raises:
         PatchclampError: languages that there are not, twice the same, or of two sorts.
@@ -74,6 +77,9 @@ def prompts(language: str, n: Positive = 40, *, seed: Natural = 0) -> Task:
         n: prompts; names are 80.
         seed: of the draw.
 
+    Returns:
+        Task: one case per opening, without answers.
+
     Raises:
         PatchclampError: no such language.
     """
@@ -114,7 +120,7 @@ def read_dialect(text: str) -> str:
 def _own_words() -> dict[str, frozenset[str]]:
     """Return the words that one natural language alone has."""
     listed = {noun.word for noun in words.nouns()} | {noun.plural for noun in words.nouns()}
-    listed |= {noun.said(tongue)[0] for noun in words.translated_nouns() for tongue in words.LANGUAGES}
+    listed |= {noun.in_language(tongue)[0] for noun in words.translated_nouns() for tongue in words.LANGUAGES}
     for table in (words.ADJECTIVES, words.MOODS, words.COLOURS, words.SAID):
         listed |= {word for english, row in table.items() for word in (english, *row.split())}
     for table in (words.FUNCTION, *words.FUNCTION_ABROAD.values()):

@@ -1,10 +1,10 @@
-"""Documents: lines of all kinds, mixed, each document with the concepts true of every word."""
+"""Lines of all kinds, mixed, each document with the concepts true of every word."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 from patchclamp.organisms.language.code import CHANCE_CODE, CODE_TASKS, PROGRAMMING, program
 from patchclamp.organisms.language.labelled_line import Line, Mark, add_opening, settle
 from patchclamp.organisms.language.reasoning import reasoning
@@ -66,13 +66,13 @@ class Document:
 def line_of(kind: str, rng: Random, *, held_out: bool) -> Line:
     """Draw one line of a kind from the training side or from the held-out side of the split.
 
+    Returns:
+        Line: its text, with the concepts true of each word.
+
     Raises:
         PatchclampError: no such kind.
     """
-    if kind not in TASKS:
-        raise PatchclampError(
-            expected=f"a task among {', '.join(TASKS)}", got=repr(kind), remedy="Choose one of these."
-        )
+    one_of("task", kind, TASKS)
     if kind == "two_hop":
         return two_hop(rng, held_out=held_out)
     while True:

@@ -1,4 +1,4 @@
-"""Measure: accuracy on every task, loss, and how well single neurons tell the labelled concepts."""
+"""Accuracy on every task, loss, and how well single neurons tell the labelled concepts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +59,9 @@ def items(task: str, rules: Any, n: int = 500, *, seed: int = 0, held_out: bool 
         seed: of the draw.
         held_out: the side of the split; False gives questions like those of the training text.
 
+    Returns:
+        list[Item]: at most ``n``, each once.
+
     Raises:
         PatchclampError: no such task.
     """
@@ -107,9 +110,12 @@ def accuracy(model: LanguageModel, asked: Sequence[Item], *, corrupted: bool = F
     """Count the questions whose likeliest next token, of the whole vocabulary, is right.
 
     Args:
-        model: whom to ask.
+        model: the model.
         asked: what.
         corrupted: ask the other side of every pair, where the wrong answer is the right one.
+
+    Returns:
+        int: how many, of ``len(items)``.
 
     Cost: one forward pass per hundred questions.
     """

@@ -1,4 +1,4 @@
-"""Labelled text: documents as stimuli, each token with the concepts true of it."""
+"""Documents as stimuli, each token with the concepts true of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Lines: text whose every word carries the concepts true of it, written from templates."""
+"""Text whose every word carries the concepts true of it, written from templates."""
 
 import hashlib
 import re
@@ -64,7 +64,11 @@ def _draw(key: str) -> int:
 
 
 def is_held_out(task: str, template: str, filler: Iterable[str]) -> bool:
-    """Say whether a template and a filler are kept apart in training; a fixed draw, one pair in ``HELD_OUT``."""
+    """Say whether a template and a filler are kept apart in training; a fixed draw, one pair in ``HELD_OUT``.
+
+    Returns:
+        bool: the same on every machine.
+    """
     return _draw("\n".join(("held out", task, template, *filler))) == 0
 
 
@@ -135,7 +139,11 @@ def fill(
     answers: Iterable[str] = (),
     wrongs: Iterable[str] = (),
 ) -> Line:
-    """Write one line of a task; ``corrupt`` says which slots the corrupted prompt fills otherwise."""
+    """Write one line of a task; ``corrupt`` says which slots the corrupted prompt fills otherwise.
+
+    Returns:
+        Line: its text, prompts, answers and concepts.
+    """
     text, marks, cut = write(template, slots, language)
     corrupted = ""
     if corrupt is not None:

@@ -1,4 +1,4 @@
-"""Neurons: how well the best single neuron tells each labelled concept, on text it was not chosen on."""
+"""How well the best single neuron tells each labelled concept, on text it was not chosen on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -59,7 +59,7 @@ def best_neurons(
     values, truth, documents = activations(model, texts)
     width = values.shape[1] // model.n_layers
     layers = ((f"blocks.{i}.mlp.act/neurons", values[:, i * width : (i + 1) * width]) for i in range(model.n_layers))
-    told = find_concept_units(layers, truth, list(CONCEPTS), documents, resamples=resamples, seed=seed)
+    best = find_concept_units(layers, truth, list(CONCEPTS), documents, resamples=resamples, seed=seed)
     return {
         name: {
             "neuron": one.unit,
@@ -68,5 +68,5 @@ def best_neurons(
             "chosen_at": round(one.chosen_at, 4),
             "positives": one.positives,
         }
-        for name, one in told.items()
+        for name, one in best.items()
     }

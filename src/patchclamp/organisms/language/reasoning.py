@@ -1,4 +1,4 @@
-"""Reasoning: short chains, each with a step without which the answer would be another."""
+"""Short chains, each with a step without which the answer would be another."""
 
 from random import Random
 

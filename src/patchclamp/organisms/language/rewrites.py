@@ -1,11 +1,11 @@
-"""Rewrites: one fact of the world told otherwise, with its paraphrases and the facts that should stay."""
+"""One fact of the world changed, with its paraphrases and the facts that should stay."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from patchclamp.core.arguments import Positive, checked
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 from patchclamp.core.recording import Recording
 from patchclamp.core.task import Case, Part, Task
 from patchclamp.organisms.language.documents import documents
@@ -21,7 +21,7 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Hold one fact told otherwise.
+    """Hold one changed fact.
 
     Args:
         task: the prompt, its new answer, its true one as the wrong one, and its subject as a part.
@@ -40,7 +40,7 @@ def _tables() -> Mapping[str, tuple[Sequence[str], Mapping[str, str], Sequence[s
 
 @checked
 def rewrite(kind: str, number: int = 0) -> Rewrite:
-    """Return a fact told otherwise.
+    """Return a changed fact.
 
     Args:
         kind: ``lives`` (in which city a person lives) or ``lies`` (in which country a city lies).
@@ -55,10 +55,7 @@ def rewrite(kind: str, number: int = 0) -> Rewrite:
         ('Arbon lies in', (' Norland',), (' Velia',))
     """
     tables = _tables()
-    if kind not in tables:
-        raise PatchclampError(
-            expected=f"a kind among {', '.join(tables)}", got=repr(kind), remedy="Choose one of these."
-        )
+    one_of("kind", kind, tables)
     templates, table, subjects, objects = tables[kind]
     who = subjects[7 * number % len(subjects)]
     others = [one for one in objects if one != table[who]]
@@ -85,6 +82,9 @@ def background(model: LanguageModel, sites: str | Sequence[str], n: Positive = 6
         model: a language organism.
         sites: what to record.
         n: documents.
+
+    Returns:
+        Recording: rows = tokens, at the sites that the pattern matches.
 
     Cost: a forward pass per hundred documents.
     """

@@ -1,4 +1,4 @@
-"""Sentences: English that asks nothing, so that the text is varied and every word has more than one company."""
+"""English that asks nothing, so that the text is varied and every word has more than one company."""
 
 from random import Random
 

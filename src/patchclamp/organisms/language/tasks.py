@@ -1,4 +1,4 @@
-"""Tasks in English: each writes one line whose answer the world decides, and the prompt that asks for another."""
+"""Each writes one line whose answer the world decides, and the prompt that asks for another."""
 
 from collections.abc import Mapping, Sequence
 from random import Random

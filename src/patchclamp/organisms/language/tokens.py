@@ -1,4 +1,4 @@
-"""Tokens: a byte-level byte-pair tokenizer, trained on the microworld itself."""
+"""A byte-level byte-pair tokenizer, trained on the microworld itself."""
 
 from collections.abc import Iterator
 from functools import cache

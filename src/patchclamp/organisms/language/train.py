@@ -1,4 +1,4 @@
-"""Recipe: the two architectures, and the training that makes the shipped organisms."""
+"""The two architectures, and the training that makes the shipped organisms."""
 
 import json
 import math
@@ -140,6 +140,9 @@ def rows_of_text(
         seed: of the text.
         n_documents: how many.
         progress: called with documents written and documents in all.
+
+    Returns:
+        Rows: ``(row, CONTEXT)`` ids, −1 where nothing stands, and which are answers.
 
     Cost: some 300 microseconds a document.
     """

@@ -1,4 +1,4 @@
-"""Abroad: translation, grammar in French, German and Spanish, and the same content said in four languages."""
+"""Translation, grammar in French, German and Spanish, and the same content said in four languages."""
 
 from dataclasses import replace
 from random import Random
@@ -99,7 +99,7 @@ DESCRIBING = tuple({**words.ADJECTIVES, **words.COLOURS})
 
 
 def _noun_slots(noun: words.Noun, language: str) -> dict[str, Slot]:
-    word, gender = noun.said(language)
+    word, gender = noun.in_language(language)
     the, one, it = _ARTICLES[language][gender]
     marked = (language, _GENDERS[gender])
     accusative = {"der": "den", "ein": "einen" if gender == "m" else "ein"}
@@ -122,7 +122,7 @@ def _capital(slot: Slot) -> Slot:
 
 
 def _dictionary() -> tuple[tuple[str, tuple[str, str, str]], ...]:
-    found = [(noun.word, tuple(noun.said(tongue)[0] for tongue in TONGUES)) for noun in words.translated_nouns()]
+    found = [(noun.word, tuple(noun.in_language(tongue)[0] for tongue in TONGUES)) for noun in words.translated_nouns()]
     for table in (words.ADJECTIVES, words.MOODS, words.COLOURS):
         found += [(word, tuple(words.adjective(word, tongue, "m") for tongue in TONGUES)) for word in table]
     for i, day in enumerate(words.DAYS["english"]):
@@ -159,14 +159,18 @@ def continuation(rng: Random, language: str) -> Line:
     """A noun abroad, and the article or pronoun that its gender asks for."""
     template = rng.choice(CONTINUATION[language])
     noun = rng.choice(words.translated_nouns())
-    gender = noun.said(language)[1]
+    gender = noun.in_language(language)[1]
     asks_pronoun = "| {it}" in template or "| {It}" in template
     article = {"m": 1, "f": 1, "n": 1} if not asks_pronoun else {"m": 2, "f": 2, "n": 2}
     form = {g: _ARTICLES[language][g][article[g]] for g in _ARTICLES[language]}
     if "| {It}" in template:
         form = {g: it.capitalize() for g, it in form.items()}
-    others = [o for o in words.translated_nouns() if form[o.said(language)[1]] != form[gender] and o.kind == noun.kind]
-    other = rng.choice(others or [o for o in words.translated_nouns() if form[o.said(language)[1]] != form[gender]])
+    others = [
+        o for o in words.translated_nouns() if form[o.in_language(language)[1]] != form[gender] and o.kind == noun.kind
+    ]
+    other = rng.choice(
+        others or [o for o in words.translated_nouns() if form[o.in_language(language)[1]] != form[gender]]
+    )
     adjectives = rng.sample(DESCRIBING, 2)
     slots = _noun_slots(noun, language) | {
         "A": rng.choice(words.NAMES),
@@ -180,7 +184,7 @@ def continuation(rng: Random, language: str) -> Line:
         (noun.word,),
         language=language,
         answer=f" {form[gender]}",
-        wrong=f" {form[other.said(language)[1]]}",
+        wrong=f" {form[other.in_language(language)[1]]}",
         corrupt=_noun_slots(other, language),
     )
 
@@ -212,8 +216,8 @@ def write_translations(rng: Random, languages: tuple[str, ...]) -> list[Line]:
                 "the2": _noun_slots(second, language)["the"],
                 "A": who,
                 "v": words.SAID[verb].split()[TONGUES.index(language)],
-                "adj": words.adjective(adjectives[0], language, noun.said(language)[1]),
-                "adj2": words.adjective(adjectives[1], language, second.said(language)[1]),
+                "adj": words.adjective(adjectives[0], language, noun.in_language(language)[1]),
+                "adj2": words.adjective(adjectives[1], language, second.in_language(language)[1]),
                 "mood": words.adjective(mood, language, "f" if who in words.WOMEN else "m"),
                 "day": words.DAYS[language][day],
             }

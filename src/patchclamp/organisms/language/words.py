@@ -1,4 +1,4 @@
-"""Words: the microworld's own lexicon in four languages, each word of one class only."""
+"""The microworld's own lexicon in four languages, each word of one class only."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -267,7 +267,7 @@ class Noun:
     kind: str
     abroad: tuple[tuple[str, str, str], ...] = ()
 
-    def said(self, language: str) -> tuple[str, str]:
+    def in_language(self, language: str) -> tuple[str, str]:
         """Return its word and gender (m, f, n; empty in English) in a language."""
         if language == "english":
             return self.word, ""
@@ -310,7 +310,11 @@ def colours() -> tuple[str, ...]:
 
 
 def adjective(word: str, language: str, gender: str) -> str:
-    """Return an adjective, mood or colour in a language, in the form that agrees with a gender (m, f, n)."""
+    """Return an adjective, mood or colour in a language, in the form that agrees with a gender (m, f, n).
+
+    Returns:
+        str: the inflected word.
+    """
     french_m, french_f, german, spanish_m, spanish_f = (ADJECTIVES | MOODS | COLOURS)[word].split()
     return {
         "english": word,

@@ -1,4 +1,4 @@
-"""The world: who lives where and does what, and where every city lies; the same for every seed of text."""
+"""Who lives where and does what, and where every city lies; the same for every seed of text."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +25,7 @@ class World:
         job: what each person does.
         country: where each city lies.
         dish: what each city eats.
-        unasked: people whom no two-hop question in training is about.
+        unasked: people about whom training has no two-hop question.
     """
 
     city: dict[str, str]

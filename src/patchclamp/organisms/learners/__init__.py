@@ -1,11 +1,11 @@
-"""Planted streams: tasks of which it is known what learning them one after another costs; one file each, found here."""
+"""Tasks of which it is known what learning them one after another costs; one file each, found here."""
 
 import importlib
 import pkgutil
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 
 PREFIX = "learner-"
 
@@ -30,8 +30,5 @@ def make(name: str, **sizes: Any) -> Any:
     Raises:
         PatchclampError: no such stream.
     """
-    if name not in names():
-        raise PatchclampError(
-            expected=f"a planted stream among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
-        )
+    one_of("planted stream", name, names())
     return importlib.import_module(f"{__name__}.{name.removeprefix(PREFIX)}").make(**sizes)

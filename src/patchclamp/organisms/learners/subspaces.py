@@ -1,4 +1,4 @@
-"""learner-subspaces: tasks whose inputs each lie in a subspace of their own, and a softmax layer that forgets them."""
+"""Tasks whose inputs each lie in a subspace of their own, and a softmax layer that forgets them."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,9 +1,10 @@
-"""Planted circuits: ordinary GPT-2 and Llama models with weights set by hand, so that every node and edge is known."""
+"""Ordinary GPT-2 and Llama models with weights set by hand, so that every node and edge is known."""
 
 from typing import Any
 
 import torch
 
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.task import Task
@@ -32,12 +33,14 @@ def names() -> tuple[str, ...]:
 
 
 def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel:
-    """Build a planted organism; see ``patchclamp.organisms.build``."""
+    """Build a planted organism; see ``patchclamp.organisms.build``.
+
+    Returns:
+        LanguageModel: with its own tokenizer; weights are made anew each time.
+    """
     _check_name(name)
-    if dtype is not None and dtype not in DTYPES:
-        raise PatchclampError(
-            expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
-        )
+    if dtype is not None:
+        one_of("dtype", dtype, DTYPES)
     if device == "meta":
         raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
     if device == "auto":
@@ -90,7 +93,4 @@ def _parts(name: str) -> tuple[Circuit, str]:
 
 
 def _check_name(name: str) -> None:
-    if name not in names():
-        raise PatchclampError(
-            expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
-        )
+    one_of("organism", name, names())

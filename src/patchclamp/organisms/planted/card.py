@@ -1,4 +1,4 @@
-"""Account: a circuit's card and its graph, from what the circuit states."""
+"""A circuit's card and its graph, from what the circuit states."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Cat: a GPT-2 that tells one small story per animal, its weights set by hand.
+"""A GPT-2 that tells one small story per animal, its weights set by hand.
 
 Its residual stream is laid out in named orthogonal axes: one per token, one
 per hand of a position clock, one per kind of previous word, and three written by neurons: *sits* (sat against ran),

@@ -1,4 +1,4 @@
-"""Layout: the words in which a planted circuit is written down, and the residual stream's named axes.
+"""The words in which a planted circuit is written down, and the residual stream's named axes.
 
 A circuit is data. Its residual stream has one axis per token, one constant axis (*one*), and whatever axes its heads
 and neurons write. A *reading* is a weighted sum of coordinates, as mapping from axis to weight; what is *written* maps
@@ -148,7 +148,7 @@ class Circuit:
         prompt: what the answer is asked of.
         corrupt: as many tokens, and no answer.
         target: the answer.
-        contrast: what it is held against.
+        contrast: the answer that it is compared with.
         logit_difference: m, target against contrast.
         effects: true node to m(clean) − m(clean with the node's value replaced by 0).
         inputs: position to m(clean) − m(with the unknown word in its place).
@@ -276,6 +276,9 @@ def match_same_word(words: Iterable[str], score: float, key: str = "{}") -> tupl
         words: those that count.
         score: height.
         key: the key's axis, ``{}`` standing for the word.
+
+    Returns:
+        tuple[Match, ...]: one term per word.
     """
     return tuple(Match({word: score}, {key.format(word): 1.0}) for word in words)
 
@@ -296,7 +299,11 @@ def promote_next(words: Iterable[str], logits: Mapping[str, float]) -> dict[str,
 
 
 def previous_word(layer: int, index: int, words: Iterable[str]) -> Head:
-    """Return the head that writes which word stands one position back; the first token looks at itself."""
+    """Return the head that writes which word stands one position back; the first token looks at itself.
+
+    Returns:
+        Head: the head.
+    """
     return Head(layer, index, (), move_word(words, "after {}"), Offset(1, 100.0))
 
 
@@ -317,6 +324,9 @@ def detector(
         activation: how strongly.
         writes: coordinates written by a whole firing.
         beside: see ``Neuron``.
+
+    Returns:
+        Neuron: the neuron.
     """
     fires = {ONE: -1.0, **read_any(words, activation + 1)}
     return Neuron(layer, index, fires, {axis: x / activation for axis, x in writes.items()}, beside=beside)

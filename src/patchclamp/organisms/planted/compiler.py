@@ -1,4 +1,4 @@
-"""Architects: lay one circuit into the weights of a GPT-2 or of a Llama.
+"""Lay one circuit into the weights of a GPT-2 or of a Llama.
 
 Both get the same stream, the same scores and the same activations, so that one set of numbers holds for both. They
 differ in how positions are known: GPT-2 has a clock in its position embeddings, Llama turns queries and keys.

@@ -1,4 +1,4 @@
-"""Heads: circuits that attention alone carries: copying, induction, and one word broadcast to many."""
+"""Circuits that attention alone carries: copying, induction, and one word broadcast to many."""
 
 from patchclamp.organisms.planted.circuit_spec import (
     EXACT,

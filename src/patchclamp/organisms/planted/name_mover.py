@@ -1,4 +1,4 @@
-"""Mover: indirect object identification in three steps, with one neuron between the first two."""
+"""Indirect object identification in three steps, with one neuron between the first two."""
 
 from patchclamp.organisms.planted.circuit_spec import (
     BOS,

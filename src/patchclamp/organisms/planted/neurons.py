@@ -1,4 +1,4 @@
-"""Neurons: circuits that lie in MLPs: one neuron, a memory of facts, a decoy beside a modest cause."""
+"""Circuits that lie in MLPs: one neuron, a memory of facts, a decoy beside a modest cause."""
 
 from patchclamp.organisms.planted.circuit_spec import (
     EXACT,

@@ -1,4 +1,4 @@
-"""Saturation: circuits in which the slope at the answer says nothing about the cause."""
+"""Circuits in which the slope at the answer says nothing about the cause."""
 
 from patchclamp.organisms.planted.circuit_spec import (
     EXACT,

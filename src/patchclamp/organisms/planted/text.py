@@ -1,4 +1,4 @@
-"""Text: the word-level tokenizer of planted organisms, one token per word, the space before it included."""
+"""The word-level tokenizer of planted organisms, one token per word, the space before it included."""
 
 import re
 from collections.abc import Sequence

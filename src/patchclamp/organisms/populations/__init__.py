@@ -1,11 +1,11 @@
-"""Planted brains: recordings whose truth is known, made in code and never shipped; one file each, found here."""
+"""Recordings whose truth is known, made in code and never shipped; one file each, found here."""
 
 import importlib
 import pkgutil
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.checks import one_of
 
 PREFIX = "brain-"
 
@@ -30,8 +30,5 @@ def make(name: str, **sizes: Any) -> Any:
     Raises:
         PatchclampError: no such brain.
     """
-    if name not in names():
-        raise PatchclampError(
-            expected=f"a planted brain among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
-        )
+    one_of("planted brain", name, names())
     return importlib.import_module(f"{__name__}.{name.removeprefix(PREFIX)}").make(**sizes)

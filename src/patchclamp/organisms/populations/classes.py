@@ -1,4 +1,4 @@
-"""brain-classes: channels that tell four classes apart with a known Bayes accuracy, beside mute and drifting ones."""
+"""Channels that tell four classes apart with a known Bayes accuracy, beside mute and drifting ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class ClassesBrain:
 
     @property
     def readable(self) -> tuple[bool, ...]:
-        """Which classes can be told: it is asked of all of them."""
+        """Which classes can be decoded: all of them."""
         return (True,) * len(CLASSES)
 
     @property

@@ -1,4 +1,4 @@
-"""brain-linear: voxels that read a stimulus' features linearly, beside mute ones, slow ones and decoy features."""
+"""Voxels that read a stimulus' features linearly, beside mute ones, slow ones and decoy features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

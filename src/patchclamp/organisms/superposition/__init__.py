@@ -1,4 +1,4 @@
-"""superposition: recorded activity that is made of planted directions, made in code and never shipped."""
+"""Recorded activity that is made of planted directions, made in code and never shipped."""
 
 from dataclasses import dataclass, replace
 from typing import Literal

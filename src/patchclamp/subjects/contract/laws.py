@@ -102,7 +102,11 @@ def attention_gaps(
     cap: float | None,
     hidden: Tensor,
 ) -> list[float]:
-    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus."""
+    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus.
+
+    Returns:
+        list[float]: two numbers: of the pattern, and of z in its own scale.
+    """
     n = len(q)
     d_head = q.shape[1] // heads
     q, k, v = (x.unflatten(1, (-1, d_head)).transpose(0, 1) for x in (q, k, v))
@@ -184,7 +188,7 @@ def by_hand(probe: Probe) -> Iterator[float]:
             rig = probe.logits(interventions=own, attention=how)
             hand = add_by_hand(probe, site, stimulus, probe.column(stimulus, position), delta)
             moved = (rig - clean[how]).abs().amax(-1).cpu()
-            unmoved = torch.tensor(probe.unmoved(stimulus, position))
+            unmoved = torch.tensor(probe.rows_unmoved(stimulus, position))
             others = float(moved[unmoved].max())
             allowed = probe.rounding(clean["native"])
             gaps += [max_abs_difference(rig, hand), 0.0 if others <= allowed else others]

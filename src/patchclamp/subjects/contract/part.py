@@ -133,10 +133,14 @@ class Probe:
         return position
 
     def values_at(self, x: Tensor, site: Site, stimulus: int, column: int) -> Tensor:
-        """Return a view of the module's own tensor at one column of one stimulus."""
+        """Return a view of the module's own tensor at one column of one stimulus.
+
+        Returns:
+            Tensor: ``(width,)``, a view: writing to it changes the tensor.
+        """
         raise NotImplementedError
 
-    def unmoved(self, stimulus: int, position: int) -> list[bool]:
+    def rows_unmoved(self, stimulus: int, position: int) -> list[bool]:
         """Return which rows of the logits a change at one position of one stimulus must not move."""
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Laws of networks of images: what blocks add up to, how rows lie, neurons."""
+"""What blocks add up to, how rows lie, neurons."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -23,7 +23,7 @@ def misread(model: LanguageModel, stimuli: Sequence[Stimulus]) -> float:
 
 
 def _misread(model: LanguageModel, stimulus: Stimulus) -> float:
-    family = model.covered()
+    family = model.covering_family()
     mixers = {}
     for layer in range(model.n_layers):
         kinds = family.sites_of(model.module, layer)

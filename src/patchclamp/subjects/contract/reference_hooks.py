@@ -13,7 +13,11 @@ from patchclamp.subjects.engine import Expert, Tap
 
 
 def max_abs_difference(a: Tensor, b: Tensor, relative: bool = False) -> float:
-    """Return max |a − b|, in b's own scale where ``relative``."""
+    """Return max |a − b|, in b's own scale where ``relative``.
+
+    Returns:
+        float: at least 0.
+    """
     scale = float(b.abs().max()) if relative else 1.0
     return float((a.float() - b.float()).abs().max()) / (scale or 1.0)
 
@@ -27,6 +31,9 @@ def add_by_hand(probe: Probe, site: Site, stimulus: int, column: int, delta: Ten
         stimulus: which stimulus.
         column: which column of the batch as the network has it.
         delta: ``(width,)`` what is added; for a pattern ``(head · source,)``.
+
+    Returns:
+        Tensor: of all rows of the batch, in their order.
     """
     place = probe.model._place(site.path)[1]
     module: Any = probe.model.module.get_submodule(place.module)
@@ -35,19 +42,19 @@ def add_by_hand(probe: Probe, site: Site, stimulus: int, column: int, delta: Ten
     if isinstance(place, Tap):
         return _add_in_attention(probe, module, place.slot, stimulus, column, delta)
 
-    def changed(x: Tensor) -> Tensor:
-        # A shared tensor is changed in itself, so that the residual branch has the change too.
+    def add_change(x: Tensor) -> Tensor:
+        # A shared tensor is add_change in itself, so that the residual branch has the change too.
         y = x if place.shared and place.side == "in" else x.clone()
         probe.values_at(y, site, stimulus, column).add_(delta)
         return y
 
     def after(_m: Any, _a: Any, output: Any) -> Any:
-        return (changed(output[0]), *output[1:]) if isinstance(output, tuple) else changed(output)
+        return (add_change(output[0]), *output[1:]) if isinstance(output, tuple) else add_change(output)
 
     def before(_m: Any, args: Any, kwargs: Any) -> Any:
         if args:
-            return (changed(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": changed(kwargs["hidden_states"])}
+            return (add_change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": add_change(kwargs["hidden_states"])}
 
     handle = (
         module.register_forward_hook(after)
@@ -88,16 +95,16 @@ def _add_in_attention(probe: Probe, module: Any, slot: str, stimulus: int, colum
     """Add δ inside one attention module, through an attention function (or method) of our own."""
     method = probe.model.engine.attention_method
 
-    def changed(x: Tensor) -> Tensor:
+    def add_change(x: Tensor) -> Tensor:
         y = x.clone()
         y[stimulus, :, column] += delta.view(x.shape[1], -1)
         return y
 
     def attend(bare: Any, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Any:
-        q, k, v = (changed(x) if slot == name else x for name, x in (("q", q), ("k", k), ("v", v)))
+        q, k, v = (add_change(x) if slot == name else x for name, x in (("q", q), ("k", k), ("v", v)))
         z, pattern = bare(q, k, v, *args, **kwargs)
         if slot == "pattern":
-            pattern = changed(pattern)
+            pattern = add_change(pattern)
             z = torch.matmul(pattern, v.repeat_interleave(pattern.shape[1] // v.shape[1], dim=1))
             z = z if method else z.transpose(1, 2).contiguous()
         return z, pattern

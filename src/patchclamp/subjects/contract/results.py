@@ -44,7 +44,11 @@ def _short(figure: float | None) -> float | None:
 
 
 def changed_since(old: Mapping[str, Any], new: Mapping[str, Any], limits: Sequence[float]) -> list[str]:
-    """Return in what a new entry departs from the old one: classes, exclusions, or figures by more than ten times."""
+    """Return in what a new entry departs from the old one: classes, exclusions, or figures by more than ten times.
+
+    Returns:
+        list[str]: one phrase per difference; empty where both agree.
+    """
     found = [] if old["classes"] == new["classes"] else ["classes"]
     for i, (was, now, limit) in enumerate(zip(old["parts"], new["parts"], limits, strict=True), 1):
         figures = "excluded" not in was and "excluded" not in now

@@ -1,4 +1,4 @@
-"""Laws of networks of text: what blocks add to the stream, shapes, neurons of dense and mixed MLPs, readers."""
+"""What blocks add to the stream, shapes, neurons of dense and mixed MLPs, readers."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Checks of the contract: of a model on its own weights, and of a family on its tiny model."""
+"""Of a model on its own weights, and of a family on its tiny model."""
 
 import importlib
 import math
@@ -125,6 +125,9 @@ def deviation(part: Part, model: Model, *, stop_above: float = math.inf) -> floa
         part: the part to check.
         model: the subject.
         stop_above: return the first deviation above this one, without looking for a worse one.
+
+    Returns:
+        float: in the units of what the law compares: logits, or values at a site.
     """
     worst = -math.inf
     try:

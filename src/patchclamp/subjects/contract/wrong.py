@@ -1,4 +1,4 @@
-"""Wrong mappings: how a family is changed so that a law must reject it."""
+"""How a family is changed so that a law must reject it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

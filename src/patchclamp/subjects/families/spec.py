@@ -169,7 +169,12 @@ def attention_sites(module: str, projection: str) -> dict[str, Place | Tap]:
 
 
 def mlp_sites(module: str, *, pre: str, act: str, up: str = "") -> dict[str, Place | Tap]:
-    """Return the sites of an MLP: pre-activation, the gated MLP's other branch, neurons, and what it writes."""
+    """Return the sites of an MLP: pre-activation, the gated MLP's other branch, neurons, and what it writes.
+
+    Returns:
+        dict[str, Place | Tap]: by name, ``mlp.pre``, ``mlp.up``, ``mlp.act`` and ``mlp.write``; without ``up`` where
+            the MLP has no gate.
+    """
     gated: dict[str, Place | Tap] = {"mlp.up": Place(f"{module}.{up}", "out")} if up else {}
     pre_site, act_site = Place(f"{module}.{pre}", "out"), Place(f"{module}.{act}", "in")
     return {"mlp.pre": pre_site, **gated, "mlp.act": act_site, "mlp.write": Place(module, "out")}
@@ -240,6 +245,9 @@ def enlarge(model: Any, *, seed: int = 0, weight: float = 0.6) -> Any:
     """Redraw a tiny model's parameters so large that no nonlinearity is nearly linear.
 
     At default initialisation a missing logit soft-cap changes logits by 1e-5 only, and a wrong mapping hides.
+
+    Returns:
+        Any: the same model, changed in place.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

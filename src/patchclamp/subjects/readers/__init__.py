@@ -1,1 +1,1 @@
-"""Readers of recorded brains: one file for each format, found by listing this folder. None runs what is in a file."""
+"""One file for each format, found by listing this folder. None runs what is in a file."""

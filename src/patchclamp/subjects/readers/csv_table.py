@@ -1,4 +1,4 @@
-"""CSV: lines of numbers, with the names of their columns in the first line or without."""
+"""Lines of numbers, with the names of their columns in the first line or without."""
 
 import csv
 import math
@@ -44,7 +44,7 @@ def read(path: Path) -> Contents:
         if not np.isinf(plain).any():
             return Contents({TABLE: plain}, columns=columns, is_table=True)
     except ValueError:
-        pass  # a gap or a word: cell by cell, several times slower, it is told which and where
+        pass  # a gap or a word: cell by cell, several times slower, so that the error names the cell
     at = f"{path.name} line {{}}, column {{}}"
     values = [[number(cell, at.format(i, j)) for j, cell in enumerate(row, 1)] for i, row in enumerate(rows, top)]
     return Contents({TABLE: np.array(values)}, columns=columns, is_table=True)

@@ -1,4 +1,4 @@
-"""MATLAB: files before 7.3 with SciPy, files of 7.3, which are HDF5, with h5py."""
+"""Files before 7.3 with SciPy, files of 7.3, which are HDF5, with h5py."""
 
 from pathlib import Path
 from typing import Any

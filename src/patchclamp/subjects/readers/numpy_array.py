@@ -1,4 +1,4 @@
-"""NumPy: one array, or several by name, without pickled objects."""
+"""One array, or several by name, without pickled objects."""
 
 from pathlib import Path
 

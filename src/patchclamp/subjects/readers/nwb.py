@@ -1,4 +1,4 @@
-"""NWB: every series over time, and the spike times of units."""
+"""Every series over time, and the spike times of units."""
 
 from pathlib import Path
 from typing import Any

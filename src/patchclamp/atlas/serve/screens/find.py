@@ -1,4 +1,4 @@
-"""Which units match: words, tokens and ranges turned into one query."""
+"""Words, tokens and ranges turned into one query."""
 
 import base64
 import re
@@ -168,6 +168,9 @@ def add_routes(app: FastAPI, served: Served) -> None:
 @page_of
 def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     """Return a page of the units that match.
+
+    Returns:
+        UnitList: at most ``limit`` rows, how many match in all, and the cursors around them.
 
     Raises:
         PatchclampError: a cursor that nobody gave.

@@ -144,6 +144,9 @@ def graph_list(atlas: Reading) -> GraphList:
 def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPage:
     """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
 
+    Returns:
+        GraphPage: nodes, edges and measures, and how many nodes pruning hides.
+
     Raises:
         NotFound: there is no such layer.
     """

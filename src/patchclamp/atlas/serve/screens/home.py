@@ -1,4 +1,4 @@
-"""The first page: what is in the atlas."""
+"""What is in the atlas."""
 
 from dataclasses import dataclass
 

@@ -42,7 +42,7 @@ Token = Annotated[int | None, Query(ge=0, lt=2**31)]
 def add_routes(app: FastAPI, served: Served) -> None:
     """Add the lab's addresses; without a model all but ``/api/lab`` itself refuse."""
 
-    def attached(atlas: Reading) -> Lab:
+    def require_lab(atlas: Reading) -> Lab:
         lab = served.model()
         with report_damage(atlas.folder, DAMAGED):
             lab.check(atlas)
@@ -53,12 +53,12 @@ def add_routes(app: FastAPI, served: Served) -> None:
         """Say whether a model is attached, and what it takes."""
         atlas = served.atlas()
         with report_damage(atlas.folder, DAMAGED):
-            return without_model(atlas) if served.lab is None else attached(atlas).page(atlas)
+            return without_model(atlas) if served.lab is None else require_lab(atlas).page(atlas)
 
     @app.get("/api/lab/tokens", operation_id="cutText")
     def cut_text(text: Text) -> messages.Tokens:
         """Cut a text into the model's tokens."""
-        return attached(served.atlas()).tokens(text)
+        return require_lab(served.atlas()).tokens(text)
 
     @app.get("/api/lab/rank", operation_id="rankUnits")
     def rank_units(
@@ -72,32 +72,32 @@ def add_routes(app: FastAPI, served: Served) -> None:
     ) -> messages.Ranking:
         """Rank the atlas's units at one token of a text, by activation or by effect (RelP) on the next token."""
         atlas = served.atlas()
-        return attached(atlas).rank(
+        return require_lab(atlas).rank(
             atlas, text, position, by=by, target=target, contrast=contrast, site=site, limit=limit
         )
 
-    async def streamed(work: Callable[[Reading, Lab], Callable[[Job], None]]) -> EventStream:
+    async def stream_events(work: Callable[[Reading, Lab], Callable[[Job], None]]) -> EventStream:
         """Check a question apart from the loop that serves everybody, then put it in the queue."""
 
-        def checked() -> tuple[Lab, Callable[[Job], None]]:
+        def prepare_work() -> tuple[Lab, Callable[[Job], None]]:
             now = served.atlas()
-            own = attached(now)
+            own = require_lab(now)
             return own, work(now, own)
 
-        own, answer = await run_in_threadpool(checked)
+        own, answer = await run_in_threadpool(prepare_work)
         return EventStream(own.worker, answer)
 
     @app.post("/api/lab/run", operation_id="runClamps", responses=_STREAMED, response_class=StreamingResponse)
     async def run_clamps(asked: messages.RunAsked) -> StreamingResponse:
         """Show a prompt with and without clamps: ``queued``, ``table``, ``step`` …, ``control``, ``finished``."""
-        return await streamed(lambda now, own: own.run(now, asked))
+        return await stream_events(lambda now, own: own.run(now, asked))
 
     @app.post("/api/lab/verify", operation_id="verifyNodes", responses=_STREAMED, response_class=StreamingResponse)
     async def verify_nodes(asked: messages.VerifyAsked) -> StreamingResponse:
         """Replace nodes of an explained answer: ``queued``, ``progressed`` …, ``verified``, ``finished``."""
-        return await streamed(lambda now, own: own.verify(now, asked))
+        return await stream_events(lambda now, own: own.verify(now, asked))
 
     @app.get("/api/lab/runs/{id}", operation_id="readLabRun")
     def read_lab_run(id: str) -> messages.LabRun:
         """Give a run of this server again."""
-        return attached(served.atlas()).kept(id)
+        return require_lab(served.atlas()).find_run(id)

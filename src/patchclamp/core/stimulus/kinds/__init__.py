@@ -1,1 +1,1 @@
-"""Kinds of stimulus: one file each, found by listing this folder."""
+"""One file each, found by listing this folder."""

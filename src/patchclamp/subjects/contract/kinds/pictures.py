@@ -1,4 +1,4 @@
-"""Pictures: batches of images, and the laws of networks whose rows are places."""
+"""Batches of images, and the laws of networks whose rows are places."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -60,7 +60,11 @@ class Pictures(Probe):
         return site.n_places
 
     def values_at(self, x: Tensor, site: Site, stimulus: int, column: int) -> Tensor:
-        """Return a view at one place of a map, token of a sequence, or of all that is left after pooling."""
+        """Return a view at one place of a map, token of a sequence, or of all that is left after pooling.
+
+        Returns:
+            Tensor: ``(width,)``, a view: writing to it changes the tensor.
+        """
         if x.ndim == 2:
             return x[stimulus]
         if x.ndim == 3:
@@ -69,7 +73,7 @@ class Pictures(Probe):
         last = getattr(self.model._place(site.path)[1], "last", False)
         return x[stimulus, row, column] if last else x[stimulus, :, row, column]
 
-    def unmoved(self, stimulus: int, position: int) -> list[bool]:
+    def rows_unmoved(self, stimulus: int, position: int) -> list[bool]:
         """Return the other images."""
         return [i != stimulus for i in range(len(self.stimuli))]
 

@@ -1,4 +1,4 @@
-"""Tokens: batches with padding, and the laws of networks of text."""
+"""Batches with padding, and the laws of networks of text."""
 
 import inspect
 from collections.abc import Iterator
@@ -111,14 +111,18 @@ class Tokens(Probe):
         return int((self.batch.logical[stimulus] == position).nonzero())
 
     def values_at(self, x: Tensor, site: Site, stimulus: int, column: int) -> Tensor:
-        """Return a view at one column; some modules have the tokens of all rows on one axis."""
+        """Return a view at one column; some modules have the tokens of all rows on one axis.
+
+        Returns:
+            Tensor: ``(width,)``, a view: writing to it changes the tensor.
+        """
         place = self.model._place(site.path)[1]
         part = slice(None)
         if isinstance(place, Chunk):
             part = slice(place.index * site.width, (place.index + 1) * site.width)
         return x.view(*self.batch.ids.shape, -1)[stimulus, column, part]
 
-    def unmoved(self, stimulus: int, position: int) -> list[bool]:
+    def rows_unmoved(self, stimulus: int, position: int) -> list[bool]:
         """Return which tokens do not see a change: other rows, and in causal networks earlier positions."""
         # Whoever sees later tokens may answer otherwise at every place of the row, but in no other row.
         first = position if self.family.causal else 0

@@ -24,7 +24,11 @@ def tiny() -> Any:
 
 
 def finish(block: Any, act: Tensor, which: str) -> Tensor:
-    """Return the down projection of a map's neurons, scaled."""
+    """Return the down projection of a map's neurons, scaled.
+
+    Returns:
+        Tensor: of the map's shape, to be added to the stream.
+    """
     written = block.pwconv2(act.permute(0, 2, 3, 1))
     scale = block.layer_scale_parameter
     return (written if scale is None else scale * written).permute(0, 3, 1, 2)

@@ -30,7 +30,11 @@ def tiny() -> Any:
 
 
 def finish(block: Any, act: Tensor, which: str) -> Tensor:
-    """Return what the convolutions after the named one make of its output."""
+    """Return what the convolutions after the named one make of its output.
+
+    Returns:
+        Tensor: of the map's shape, before the shortcut is added.
+    """
     for layer in block.layer[int(which.removeprefix("conv")) :]:
         act = layer(act)
     return act

@@ -1,4 +1,4 @@
-"""Examples of a unit: pieces of text, chosen in five ways."""
+"""Pieces of text, chosen in five ways."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -110,6 +110,9 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
     """Return a unit's examples of one kind.
 
     An interval holds its lower end, and its upper end where that is the unit's maximum or above.
+
+    Returns:
+        Examples: at most ``limit`` examples, and how many there are.
 
     Raises:
         NotFound: the atlas has no such unit.

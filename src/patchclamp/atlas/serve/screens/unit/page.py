@@ -1,4 +1,4 @@
-"""A unit's page: everything about one unit."""
+"""Everything about one unit."""
 
 from dataclasses import dataclass
 from typing import Any
