@@ -13,6 +13,9 @@ TOOLS := $(VENV)/.tools
 # pip learnt `--group` only in 25.1, so the group is read out of pyproject.toml, where it is said once.
 DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))
 
+# Compiled files are kept, whatever the environment says: else every process compiles package and tests anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Two processes; tests that share what takes long to make run in one of them, the longest first (tests/groups.py).
 WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
 
@@ -43,9 +46,9 @@ demo: $(PACKAGE) ## install into .venv if need be, explain two answers, clamp a 
 	$(BIN)/patchclamp generate organism:mover-gpt2 $(DEMO) --clamp 'blocks.0.mlp.act/neurons/9=0' --max-new-tokens 2
 	$(BIN)/patchclamp organism text language-gpt2 --n 600 --labels > demo-text.jsonl
 	rm -rf demo.atlas demo.atlas.baking
-	$(BIN)/patchclamp atlas bake organism:language-gpt2 --text demo-text.jsonl --out demo.atlas
+	$(BIN)/patchclamp atlas bake organism:language-gpt2 --inputs demo-text.jsonl --out demo.atlas
 	$(BIN)/patchclamp explain organism:language-gpt2 "Mary and Tom went to the park. Tom gave a book to" \
-		--target " Mary" --contrast " Tom" --corrupt "Mary and Tom went to the park. Mary gave a book to" --top 8 \
+		--target " Mary" --contrast " Tom" --counterpart "Mary and Tom went to the park. Mary gave a book to" --top 8 \
 		--atlas demo.atlas
 	$(if $(filter 0,$(SERVE)),,$(BIN)/patchclamp atlas serve demo.atlas --model organism:language-gpt2)
 
@@ -73,7 +76,7 @@ format: $(TOOLS) ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-families: $(TOOLS) ## measure every family anew and rewrite the table that `patchclamp families` prints
+families: $(TOOLS) ## measure every family anew and rewrite the table that `patchclamp info --families` prints
 	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/families/test_contract.py
 
 # `make calibrate CARDS=attribute/relp` runs one card and keeps what is stored of the others.

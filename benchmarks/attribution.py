@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.attribute import attribute_nodes
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.task import Case, Task

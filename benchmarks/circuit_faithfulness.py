@@ -19,11 +19,11 @@ import torch
 
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.core.scores import Scores
 from patchclamp.evaluate import evaluate_circuit
-from patchclamp.evaluate.growing import Estimate
-from patchclamp.evaluate.recovering import recover
+from patchclamp.evaluate.circuit_curve import Estimate
+from patchclamp.evaluate.circuit_recovery import measure_recovery
 from patchclamp.loaders import load, open_task
 
 ORGANISMS = ("language-gpt2", "language-llama")
@@ -60,7 +60,7 @@ def measure(model: Any, name: str, task: str, level: str, n: int) -> list[dict[s
         told = evaluate_circuit(model, circuit, held, minimal=False, random_rest=False)
         alike = EXACT_PAIRS.get(level, n)  # agreement is with exact patching of the same pairs, not of fewer
         own = circuit if alike >= n else found(model, train.subset(np.arange(len(train)) < alike), level, method)
-        area, agreed = told.area, recover(own, exact)
+        area, agreed = told.area, measure_recovery(own, exact)
         rows.append({
             "of": name, "task": task, "level": level, "method": method, "parts": len(circuit), "find_s": seconds,
             "train": min(most, len(train)), "held_out": len(told.cases), "seen": told.seen,

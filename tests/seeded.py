@@ -110,7 +110,7 @@ def bake_seeded(folder: Path) -> Path:
     out, text = folder / "seeded.atlas", folder / "story.txt"
     text.write_text(story())
     model = pc.load("organism:cat")
-    command = "patchclamp atlas bake organism:cat --text story.txt --out seeded.atlas --window 64"
+    command = "patchclamp atlas bake organism:cat --inputs story.txt --out seeded.atlas --window 64"
     bake_atlas(model, pc.Corpus(text, window=64), out, name="organism:cat", command=command)
     run = Run("describe", "python tests/seeded.py", "descriptions of five units", now(), 0.5, host(), versions())
     write_descriptions(out, descriptions(model, text.read_text()), run=run)

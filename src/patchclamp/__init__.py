@@ -10,14 +10,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "attribute_nodes": "attribute",
-    "attribute_pairs": "attribute.over_pairs",
+    "attribute_pairs": "attribute.pairs",
     "Basis": "core.basis",
     "Case": "core.task",
     "change": "core.intervention",
     "check_method": "calibrate.conformance",
     "clamp": "core.intervention",
     "continue_steered": "control",
-    "convert_basis": "decompose.layouts",
+    "convert_basis": "decompose.formats",
     "Corpus": "core.corpus",
     "Description": "core.description",
     "Descriptions": "core.descriptions",
@@ -114,7 +114,7 @@ if TYPE_CHECKING:
     from patchclamp import record as record
     from patchclamp import train as train
     from patchclamp.attribute import attribute_nodes as attribute_nodes
-    from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
+    from patchclamp.attribute.pairs import attribute_pairs as attribute_pairs
     from patchclamp.attribute.patch import patch as patch
     from patchclamp.calibrate.conformance import check_method as check_method
     from patchclamp.control import continue_steered as continue_steered
@@ -174,7 +174,7 @@ if TYPE_CHECKING:
     from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
-    from patchclamp.decompose.layouts import convert_basis as convert_basis
+    from patchclamp.decompose.formats import convert_basis as convert_basis
     from patchclamp.loaders import load as load
     from patchclamp.loaders import load_basis as load_basis
     from patchclamp.loaders import open_task as open_task

@@ -113,7 +113,7 @@ def load_basis(
         ...     load_basis(folder).name
         'lab'
     """
-    from patchclamp.decompose.layouts import open_dictionary
+    from patchclamp.decompose.formats import open_dictionary
 
     return open_dictionary(fspath(source), site=site, name=name, center=center, prepend_bos=prepend_bos)
 

@@ -192,7 +192,7 @@ def pairs_server(tmp_path_factory: Any) -> Iterator[str]:
         atlas,
         "--out",
     ]
-    assert main(["atlas", "bake", model, "--text", str(text), "--out", atlas]) == 0
+    assert main(["atlas", "bake", model, "--inputs", str(text), "--out", atlas]) == 0
     assert main([*found, str(folder / "edges"), "--level", "edge"]) == 0
     assert main([*found, str(folder / "places"), "--level", "neuron", "--by-position"]) == 0
     with served(atlas, "--model", model) as address:

@@ -9,7 +9,7 @@ import torch
 import patchclamp as pc
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.methods.smoothgrad import SmoothedGradient
-from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
+from patchclamp.attribute.pairs import attribute_pairs, cost_of
 from patchclamp.core.errors import CannotIntervene
 from patchclamp.organisms import planted
 

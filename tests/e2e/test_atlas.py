@@ -34,12 +34,12 @@ def story(tmp_path):
 
 def test_bake_info_and_explain(say, story, tmp_path):
     out = tmp_path / "cat.atlas"
-    code, told, err = say("atlas", "bake", "organism:cat", "--text", story, "--out", out)
+    code, told, err = say("atlas", "bake", "organism:cat", "--inputs", story, "--out", out)
     assert (code, told["n_units"]) == (0, 32)
     assert "32 units of 2 sites" in err
     assert told == say("atlas", "info", out)[1] == asdict(pc.atlas.open(out).page())
     assert told["subject"]["name"] == "organism:cat"
-    assert told["baked"].startswith("patchclamp atlas bake organism:cat --text ")
+    assert told["baked"].startswith("patchclamp atlas bake organism:cat --inputs ")
     code, answer, err = say("explain", "organism:cat", *ANSWER, "--atlas", out)
     atlas = pc.atlas.open(out)
     [layer] = atlas.page().layers
@@ -63,9 +63,9 @@ def test_bake_info_and_explain(say, story, tmp_path):
     [
         (("atlas", "info", "nowhere"), "not there"),
         (("atlas", "serve", "nowhere"), "not there"),
-        (("atlas", "bake", "organism:cat", "--text", "nowhere.txt", "--out", "x.atlas"), "not there"),
+        (("atlas", "bake", "organism:cat", "--inputs", "nowhere.txt", "--out", "x.atlas"), "not there"),
         (("explain", "organism:cat", *ANSWER, "--atlas", "nowhere"), "not there"),
-        (("atlas", "bake", "organism:cat", "--text", "text.txt", "--out", "x.atlas", "--sites", "x.*"), "x.*"),
+        (("atlas", "bake", "organism:cat", "--inputs", "text.txt", "--out", "x.atlas", "--sites", "x.*"), "x.*"),
     ],
 )
 def test_trouble_has_three_parts(say, tmp_path, monkeypatch, words, word):
@@ -87,7 +87,7 @@ def test_an_explanation_of_another_model_is_refused_before_it_is_made(say, seede
 
 def test_a_folder_that_exists_is_left_alone(say, story, tmp_path):
     (tmp_path / "mine").mkdir()
-    code, told, _ = say("atlas", "bake", "organism:cat", "--text", story, "--out", tmp_path / "mine")
+    code, told, _ = say("atlas", "bake", "organism:cat", "--inputs", story, "--out", tmp_path / "mine")
     assert code == 2
     assert "--out" in told["error"]["remedy"]
 
@@ -218,15 +218,15 @@ def test_an_interrupted_bake_is_named(say, story, tmp_path):
     out = tmp_path / "cat.atlas"
     staging_path(out).mkdir()
     (staging_path(out) / "text.txt").write_text("x")
-    code, told, _ = say("atlas", "bake", "organism:cat", "--text", story, "--out", out)
+    code, told, _ = say("atlas", "bake", "organism:cat", "--inputs", story, "--out", out)
     assert code == 2
     assert "--resume" in told["error"]["remedy"]
     code, told, _ = say("atlas", "info", out)
     assert code == 2
     assert "--resume" in told["error"]["remedy"]
-    code, first, _ = say("atlas", "bake", "organism:cat", "--text", story, "--out", out, "--resume")
+    code, first, _ = say("atlas", "bake", "organism:cat", "--inputs", story, "--out", out, "--resume")
     assert code == 0
-    code, again, _ = say("atlas", "bake", "organism:cat", "--text", story, "--out", out, "--resume")
+    code, again, _ = say("atlas", "bake", "organism:cat", "--inputs", story, "--out", out, "--resume")
     assert (code, again["base"]) == (0, first["base"])
 
 
@@ -245,7 +245,7 @@ class _Full(sqlite3.Connection):
 @pytest.mark.parametrize("room", [0, 1, 5, 9])
 def test_a_full_disk_is_told_and_survived(say, story, tmp_path, monkeypatch, room):
     out = tmp_path / "cat.atlas"
-    words = ("atlas", "bake", "organism:cat", "--text", story, "--out", out)
+    words = ("atlas", "bake", "organism:cat", "--inputs", story, "--out", out)
     with monkeypatch.context() as patched:
         patched.setattr(_Full, "left", room)
         connect = sqlite3.connect
@@ -298,7 +298,7 @@ def test_a_damaged_base_is_refused_at_the_door(say, seeded_atlas, tmp_path):
 def test_a_finished_atlas_is_not_resumed_with_another_text(say, seeded_atlas, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("the old dog")
-    code, told, _ = say("atlas", "bake", "organism:cat", "--text", other, "--out", seeded_atlas, "--resume")
+    code, told, _ = say("atlas", "bake", "organism:cat", "--inputs", other, "--out", seeded_atlas, "--resume")
     assert code == 2
     assert told["error"]["expected"] == "the model and the text that this atlas was baked of"
     code, told, _ = say("info", seeded_atlas)

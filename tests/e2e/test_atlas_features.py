@@ -94,13 +94,13 @@ def test_features_get_the_concepts_that_they_tell(kept_aside, folder, cat, dicti
         ("--max-tokens", "-1"),
         ("--batch-size", "0"),
         ("--batch-size", str(10**12)),
-        ("--text", ""),
+        ("--inputs", ""),
     ],
 )
 def test_what_is_refused_leaves_no_folder_behind(wrong, folder, say):
     (folder / "zeros").write_bytes(b"\0" * 9)
     (folder / "plain").write_text("the old cat sat.")
-    for more in (wrong, ("--text", folder / "plain", *wrong), ("--text", folder / "zeros")):
+    for more in (wrong, ("--inputs", folder / "plain", *wrong), ("--inputs", folder / "zeros")):
         code, _, err = say("atlas", "add", folder / "cat.atlas", "--basis", folder / "coder", *more, json_too=False)
         assert (code, "to do" in err, "defect" in err) == (2, True, False)
         assert not (folder / "cat.atlas.adding").exists()

@@ -1,7 +1,6 @@
 """patchclamp basis, end to end: what it prints is what Python returns, and trouble has three parts."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -53,14 +52,18 @@ def made(model, tmp_path_factory):
     return folder
 
 
+HEADS = {"info": ("basis", "info"), "convert": ("decompose", "--convert")}
+"""What is typed for a word of these tests, where it is no verb by itself."""
+
+
 @pytest.fixture
 def say(say):
-    """Ask `patchclamp basis`."""
-    return partial(say, "basis")
+    """Run a command on a dictionary."""
+    return lambda what, *words, **how: say(*HEADS.get(what, (what,)), *words, **how)
 
 
 def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):
-    words = ("evaluate", "organism:language-gpt2", made / "one", "--text", held_out / "labelled.jsonl")
+    words = ("evaluate", "organism:language-gpt2", made / "one", "--inputs", held_out / "labelled.jsonl")
     code, told, _ = say(*words, "--batch-size", 30)
     assert code == 0, told
     rows = {row["name"]: row for row in told["rows"]}
@@ -94,15 +97,15 @@ def test_the_text_that_a_dictionary_was_made_on_is_named_where_it_is_judged_ther
     text.write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 40)
     other.write_text(text.read_text() + "the dog ran to the park.\n")
     out = str(tmp_path / "made")
-    assert main(["decompose", "organism:cat", *method, "--site", "blocks.0.mlp.act", "--text", str(text),
+    assert main(["decompose", "organism:cat", *method, "--sites", "blocks.0.mlp.act", "--inputs", str(text),
                  "--out", out]) == 0  # fmt: skip
     for judged in (text, other):
         capsys.readouterr()
-        assert main(["basis", "evaluate", "organism:cat", out, "--text", str(judged), "--json"]) == 0
+        assert main(["evaluate", "organism:cat", out, "--inputs", str(judged), "--json"]) == 0
         told = json.loads(capsys.readouterr().out)
         assert any("made on" in note for note in told["notes"]) == (judged == text)
         assert told["fitted"] - told["stimuli"] in (0, 1)
-    main(["basis", "evaluate", "organism:cat", out, "--text", str(text)])
+    main(["evaluate", "organism:cat", out, "--inputs", str(text)])
     said = " ".join(capsys.readouterr().out.split())
     assert f"of {told['stimuli']:,} stimuli, every second one" in said
     assert "figures flatter" in said
@@ -145,7 +148,7 @@ def test_info_says_how_it_was_made_in_words(say, model, tmp_path):
 def test_a_dictionary_without_a_hash_is_judged_with_a_note(say, made, held_out, tmp_path):
     kept = Dictionary.load(made / "one")
     Dictionary(kept.bases, {"slug": "somebody-else", "hash": ""}, "topk").save(tmp_path / "foreign")
-    words = ("organism:language-gpt2", tmp_path / "foreign", "--text", held_out / "plain.txt", "--max-tokens", 600)
+    words = ("organism:language-gpt2", tmp_path / "foreign", "--inputs", held_out / "plain.txt", "--max-tokens", 600)
     code, told, _ = say("evaluate", *words)
     assert code == 0
     assert "somebody-else" in told["notes"][0]
@@ -163,7 +166,7 @@ def test_trouble_has_three_parts(say, made, held_out, tmp_path):
     (tmp_path / "pickled").mkdir()
     np.savez(tmp_path / "pickled" / "params.npz", W_enc=np.array([{}], dtype=object))
     (tmp_path / "empty").mkdir()
-    on = ("--text", held_out / "plain.txt")
+    on = ("--inputs", held_out / "plain.txt")
     cases = [
         (("info", tmp_path / "nowhere"), "not there"),
         (("info", tmp_path / "empty"), "none of these"),
@@ -171,7 +174,7 @@ def test_trouble_has_three_parts(say, made, held_out, tmp_path):
         (("info", tmp_path / "pickled"), "pickle"),
         (("evaluate", "organism:language-gpt2", tmp_path / "another", *on), "twin"),
         (("evaluate", "organism:language-gpt2", tmp_path / "narrow", *on), "width"),
-        (("evaluate", "organism:language-gpt2", made / "one", "--text", tmp_path / "none.txt"), "none.txt"),
+        (("evaluate", "organism:language-gpt2", made / "one", "--inputs", tmp_path / "none.txt"), "none.txt"),
         (("evaluate", "organism:digits-cnn", made / "one", *on), "language model"),
         (("evaluate", "organism:language-gpt2", made / "one", *on, "--batch-size", 0), "--batch-size"),
         (("evaluate", "organism:language-gpt2", made / "one", *on, "--window", 0), "--window"),
@@ -188,7 +191,7 @@ def test_trouble_has_three_parts(say, made, held_out, tmp_path):
 
 
 def test_the_command_runs_by_itself(made):
-    done = run_command("basis", "info", made / "gone")
+    done = run_command("info", made / "gone")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 3
     assert "Traceback" not in done.stderr
@@ -232,14 +235,14 @@ def test_what_a_folder_does_not_tell_is_said_and_can_be_told(say, held_out, tmp_
         f"note: {line}" for line in facts["about"]["assumed"]
     ]
     assert "--center" in told
-    assert "--prepend-bos" in told
+    assert "--bos" in told
     assert "contexts" in told
-    code, facts, told = say("info", silent, "--center", "--no-prepend-bos")
+    code, facts, told = say("info", silent, "--center", "--no-bos")
     assert (code, facts["about"]["conditions"]) == (0, {"centred": True, "prepend_bos": False})
     assert "--center" not in told
-    assert "--prepend-bos" not in told
+    assert "--bos" not in told
     text = held_out / "plain.txt"
-    code, report, told = say("evaluate", "organism:language-gpt2", silent, "--text", text, "--window", 32)
+    code, report, told = say("evaluate", "organism:language-gpt2", silent, "--inputs", text, "--window", 32)
     assert code == 0
     assert "note: it does not tell" in told
     assert report["rows"][0]["unexplained_later"]["value"] > 0
@@ -248,7 +251,7 @@ def test_what_a_folder_does_not_tell_is_said_and_can_be_told(say, held_out, tmp_
         tmp_path / "known", prepend_bos=True, context_size=16, seqpos_slice=[4, None], exclude_special_tokens=[5],
         model_from_pretrained_kwargs={"center_writing_weights": False},
     )  # fmt: skip
-    asked = ("evaluate", "organism:language-gpt2", known, "--text", text)
+    asked = ("evaluate", "organism:language-gpt2", known, "--inputs", text)
     code, report, told = say(*asked, "--max-tokens", 800)
     # Windows of 16 tokens, of which the first four are not judged.
     assert code == 0
@@ -267,9 +270,9 @@ def test_names_beside_a_norm_are_given_by_the_model(say, made, model, tmp_path):
     Dictionary(kept, {"slug": model.name, "hash": model.hash}, "topk").save(tmp_path / "two")
     code, found, told = say("convert", tmp_path / "two", "--to", "sparsify", "--out", tmp_path / "without")
     assert code == 0
-    assert "--model" in told
+    assert "a model names them" in told
     assert [folder.rpartition("/")[2] for folder in found["folders"]] == list(kept)
-    options = ("--to", "sparsify", "--out", tmp_path / "with", "--model", "organism:language-gpt2")
+    options = ("--to", "sparsify", "--out", tmp_path / "with", "organism:language-gpt2")
     code, found, told = say("convert", tmp_path / "two", *options)
     assert (code, told) == (0, "")
     assert [folder.rpartition("/")[2] for folder in found["folders"]] == ["h.0.mlp", "h.1.mlp"]
@@ -281,4 +284,4 @@ def test_verbs_that_take_features_say_what_is_assumed_of_them(capsys, tmp_path):
     assert main(words) == 0
     told = capsys.readouterr().err
     assert "center_writing_weights" in told
-    assert "basis convert" in told
+    assert "decompose --convert" in told

@@ -1,4 +1,4 @@
-"""`patchclamp circuit evaluate`, as a process and in this one."""
+"""`patchclamp evaluate` of a circuit, as a process and in this one."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 import patchclamp as pc
 from forks import run_command
 from hand_made import circuit as by_hand
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
@@ -28,7 +28,7 @@ def folders(tmp_path_factory):
 
 
 def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
-    words = ["circuit", "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", "3"]
+    words = ["evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", "3"]
     done = run_command(*words, "--exact", folders / "activation_patching", "--out", tmp_path / "c.svg")
     assert done.returncode == 0, done.stderr
     for said in ("3 held-out pairs", "whole model", "area", "Minimality", "Recovery of exact patching", "random order"):
@@ -40,7 +40,7 @@ def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
 
 def test_as_json_it_holds_every_pair(say, folders, tmp_path):
     code, found, _ = say(
-        "circuit", "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 3,
+        "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 3,
         "--sizes", "3,60%", "--out", tmp_path / "all.json",
     )  # fmt: skip
     assert code == 0
@@ -55,7 +55,7 @@ def test_as_json_it_holds_every_pair(say, folders, tmp_path):
 
 def test_a_mean_over_train_pairs_stands_outside(say, folders):
     code, found, _ = say(
-        "circuit", "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 8,
+        "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 8,
         "--baseline", "mean", "--train", "task:agreement/train",
     )  # fmt: skip
     assert code == 0
@@ -69,7 +69,7 @@ def test_edges_are_judged_as_units_are(say, tmp_path):
     model = pc.load("organism:copy-gpt2")
     pairs = model.read(pc.open_task("planted", model))
     attribute_edges(model, pairs).save(tmp_path / "edges")
-    asked = ("circuit", "evaluate", "organism:copy-gpt2", tmp_path / "edges", "--pairs", "planted")
+    asked = ("evaluate", "organism:copy-gpt2", tmp_path / "edges", "--pairs", "planted")
     assert say(*asked)[0] == 2  # found on this very pair
     code, found, _ = say(*asked, "--seen")
     assert code == 0
@@ -90,14 +90,14 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     by_hand(parts, np.eye(16)[7], **asked).save(tmp_path / "circuit")
     other = by_hand(parts, np.eye(16)[7], **asked, bases={"blocks.0.mlp.act/lab": "0" * 64})
     other.save(tmp_path / "other")
-    asked = ("circuit", "evaluate", "organism:cat", tmp_path / "circuit", "--pairs", "planted")
+    asked = ("evaluate", "organism:cat", tmp_path / "circuit", "--pairs", "planted")
     code, found, _ = say(*asked)
     assert (code, found["error"]["got"]) == (2, "'lab'")
     assert "--basis" in found["error"]["remedy"]
     code, found, _ = say(*asked, "--basis", tmp_path / "lab")
     assert code == 0
     assert found["points"][0]["kept"]["value"] == pytest.approx(1.0, abs=1e-4)
-    code, found, _ = say(*asked[:3], tmp_path / "other", "--pairs", "planted", "--basis", tmp_path / "lab")
+    code, found, _ = say(*asked[:2], tmp_path / "other", "--pairs", "planted", "--basis", tmp_path / "lab")
     assert (code, "lab 000000000000" in found["error"]["expected"]) == (2, True)
 
 
@@ -117,7 +117,6 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
 )
 def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, words, said):
     asked = [
-        "circuit",
         "evaluate",
         MODEL,
         folders / "attribution_patching",
@@ -135,14 +134,14 @@ def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, wo
 
 
 def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folders, tmp_path):
-    code, found, _ = say("circuit", "evaluate", "organism:cat", folders / "attribution_patching", "--pairs", "planted")
-    assert (code, "this model" in found["error"]["expected"]) == (2, True)
+    code, found, _ = say("evaluate", "organism:cat", folders / "attribution_patching", "--pairs", "planted")
+    assert (code, "a circuit of cat" in found["error"]["expected"]) == (2, True)
     load_circuit(folders / "attribution_patching").save(tmp_path / "hurt")
     arrays = next(path for path in sorted((tmp_path / "hurt").rglob("*")) if path.suffix in (".npz", ".safetensors"))
     data = bytearray(arrays.read_bytes())
     data[-3] ^= 1
     arrays.write_bytes(bytes(data))
-    code, found, _ = say("circuit", "evaluate", MODEL, tmp_path / "hurt", "--pairs", "task:agreement", "--n", 2)
+    code, found, _ = say("evaluate", MODEL, tmp_path / "hurt", "--pairs", "task:agreement", "--n", 2)
     assert code == 2
-    code, found, _ = say("circuit", "evaluate", MODEL, tmp_path, "--pairs", "task:agreement")
+    code, found, _ = say("evaluate", MODEL, tmp_path, "--pairs", "task:agreement")
     assert code == 2

@@ -2,7 +2,6 @@
 
 import json
 import re
-from argparse import Namespace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,12 +11,12 @@ import patchclamp as pc
 from forks import run_command
 from hand_made import circuit as by_hand
 from patchclamp.cli import main
-from patchclamp.cli.verbs.circuit_find import _measured_parts, with_extra
 from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
-from patchclamp.recipes.together import replace_together
+from patchclamp.recipes.circuit import choose_measured, with_extra
+from patchclamp.recipes.group_ablation import ablate_group
 
 MODEL = "organism:language-gpt2"
 PAIRS = ["--pairs", "task:ioi/train", "--n", 8]
@@ -58,7 +57,9 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     ]
     (tmp_path / "turned.jsonl").write_text("\n".join(map(json.dumps, rows)))
     asked = ("circuit", "find", "organism:cat", "--pairs", tmp_path / "turned.jsonl", "--level", "node")
-    done = run_command(*asked, "--method", "activation_patching", "--denoise", "--top", 10, "--out", tmp_path / "c")
+    done = run_command(
+        *asked, "--method", "activation_patching", "--direction", "denoise", "--top", 10, "--out", tmp_path / "c"
+    )
     assert done.returncode == 0, done.stderr
     assert "m reads the token ' ran' against ' sat' (first pair)" in done.stderr
     assert "in 2 of 2 pairs m is lower on the clean prompt" in done.stderr
@@ -71,7 +72,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     mlps = [i for i, part in enumerate(found.parts) if ".mlp." in part]
     heads = [i for i, part in enumerate(found.parts) if ".attn." in part]
     pairs = model.read(pc.open_task(tmp_path / "turned.jsonl", model))
-    together = replace_together(model, found, pairs, [*mlps, heads[0]], alone=False)
+    together = ablate_group(model, found, pairs, [*mlps, heads[0]], alone=False)
     assert together.receipt.controls.size == 1  # a head: no other MLP is left
     assert np.isnan(together.receipt.p)
     smaller = {**found.provenance.extra["receipt"], "p": None, "size": 1}
@@ -111,7 +112,7 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
 
 
 def test_denoising_scores_stand_beside_denoising_measurements(say, tmp_path):
-    code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--denoise", "--top", 3, "--out", tmp_path / "c")
+    code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--direction", "denoise", "--top", 3, "--out", tmp_path / "c")
     assert code == 0
     assert told["about"]["settings"]["direction"] == "denoise"
     alone = {part["part"]: part for part in told["parts"]}
@@ -227,19 +228,17 @@ def test_pairs_that_are_set_aside_are_named(say, tmp_path):
     assert "set aside: 2 more" in err
 
 
-def test_fewer_parts_than_asked_for_are_measured_with_a_word(capsys):
+def test_fewer_parts_than_asked_for_are_measured_with_a_word():
     parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(3))
     found = by_hand(parts, [2.0, 3.0, 1.0])
-    asked = Namespace(top=10, controls=20)
-    assert _measured_parts(found, asked) == ([1, 0], 20)
-    assert "--top 10 leaves no other part of these kinds among 3" in capsys.readouterr().err
-    asked.top = 2
-    assert _measured_parts(found, asked) == ([1, 0], 20)
-    assert not capsys.readouterr().err
+    *chosen, why = choose_measured(found, 10, 20)
+    assert chosen == [[1, 0], 20]
+    assert "top 10 leaves no other part of these kinds among 3" in why
+    assert choose_measured(found, 2, 20) == ([1, 0], 20, "")
 
 
 def test_the_only_part_of_its_kind_is_measured_without_random_sets(say, tmp_path, monkeypatch):
-    monkeypatch.setattr("patchclamp.recipes.together.count_matched", lambda *_: 0)
+    monkeypatch.setattr("patchclamp.recipes.circuit.count_matched", lambda *_: 0)
     code, told, err = say(*planted(tmp_path), "--top", 1)
     assert code == 0, err
     assert "no random sets are drawn" in err
@@ -275,7 +274,7 @@ def test_a_set_that_is_drawn_twice_is_one_set(say, tmp_path):
 def atlas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("atlas")
     (folder / "t.txt").write_text("Ada Lane met Tom Reed. Later Ada\n" * 20)
-    words = ["atlas", "bake", "organism:induction-gpt2", "--text", folder / "t.txt", "--out", folder / "a"]
+    words = ["atlas", "bake", "organism:induction-gpt2", "--inputs", folder / "t.txt", "--out", folder / "a"]
     assert main(list(map(str, words))) == 0
     return folder / "a"
 
@@ -301,7 +300,7 @@ def test_a_circuit_becomes_a_layer_that_can_be_verified(say, atlas, tmp_path):
     assert found.predicted == pytest.approx(7.844, abs=0.01)
     assert found.measured == pytest.approx(7.844, abs=0.01)
     assert found.baseline == "corrupted"
-    assert found.mean < found.measured
+    assert found.mean.value < found.measured
     both = verify(model, graph, [head, reader, head])
     assert both.nodes == 2
     assert both.predicted == pytest.approx(2 * found.predicted, rel=1e-3)

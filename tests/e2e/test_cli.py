@@ -30,7 +30,7 @@ ANSWERS = ("--target", " sat", "--contrast", " ran")
     [
         ((), {}),
         (
-            ("--corrupt", "the old dog", "--method", "attribution_patching"),
+            ("--counterpart", "the old dog", "--method", "attribution_patching"),
             {"corrupt": "the old dog", "method": "attribution_patching"},
         ),
         (
@@ -60,12 +60,12 @@ def test_explain_gives_the_same_numbers_in_every_form(say, cat, tmp_path, words,
 
 def test_means_of_a_survey_are_a_reference(say, cat, story, tmp_path):
     sites = "blocks.*.mlp.act,blocks.*.attn.z"
-    assert say("survey", "organism:cat", "--text", story, "--sites", sites, "--out", tmp_path / "s")[0] == 0
+    assert say("survey", "organism:cat", "--inputs", story, "--sites", sites, "--out", tmp_path / "s")[0] == 0
     code, told, _ = say("explain", *CAT, *ANSWERS, "--baseline", tmp_path / "s")
     found = pc.explain(cat, CAT[1], " sat", contrast=" ran", means=pc.StoredSurvey(tmp_path / "s"))
     assert (code, told["baseline"]) == (0, "mean")
     assert told == found.to_json()
-    say("survey", "organism:cat", "--text", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "part")
+    say("survey", "organism:cat", "--inputs", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "part")
     code, told, _ = say("explain", *CAT, *ANSWERS, "--baseline", tmp_path / "part")
     assert code == 2
     assert "blocks.1.mlp.act" in told["error"]["got"]
@@ -157,7 +157,7 @@ def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
 
 
 def test_a_corrupted_prompt_is_the_baseline_where_one_is_given(say):
-    code, told, _ = say("explain", *CAT, *ANSWERS, "--corrupt", "the old dog")
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--counterpart", "the old dog")
     assert code == 0
     assert told["baseline"] == "corrupted"
     assert told["method"] == "integrated_gradients"
@@ -181,7 +181,7 @@ def test_a_key_may_carry_its_own_step(say):
 
 
 def test_record_survey_and_info_agree_with_a_fresh_forward(say, cat, story, tmp_path):
-    common = ("organism:cat", "--text", story, "--sites", "blocks.*.mlp.act", "--window", "16")
+    common = ("organism:cat", "--inputs", story, "--sites", "blocks.*.mlp.act", "--window", "16")
     code, told, err = say("record", *common, "--out", tmp_path / "r")
     assert (code, told["kind"], told["whole"]) == (0, "recording", True)
     assert "on disk" in err
@@ -198,7 +198,7 @@ def test_record_survey_and_info_agree_with_a_fresh_forward(say, cat, story, tmp_
 
 
 def test_resume_with_another_plan_is_refused_and_costs_nothing(say, story, tmp_path):
-    words = ("record", "organism:cat", "--text", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "r")
+    words = ("record", "organism:cat", "--inputs", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "r")
     assert say(*words, "--window", "16")[0] == 0
     before = {f.name: f.read_bytes() for f in (tmp_path / "r").iterdir()}
     code, told, _ = say(*words, "--window", "8", "--resume")
@@ -208,7 +208,7 @@ def test_resume_with_another_plan_is_refused_and_costs_nothing(say, story, tmp_p
 
 
 def test_info_names_the_damaged_piece(say, story, tmp_path):
-    say("record", "organism:cat", "--text", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "r")
+    say("record", "organism:cat", "--inputs", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "r")
     shard = tmp_path / "r" / "shard-00000.safetensors"
     data = bytearray(shard.read_bytes())
     data[-1] ^= 1
@@ -219,7 +219,7 @@ def test_info_names_the_damaged_piece(say, story, tmp_path):
 
 
 def test_sites_and_verify(say):
-    code, told, _ = say("sites", "organism:cat")
+    code, told, _ = say("info", "organism:cat")
     by_path = {s["path"]: s for s in told["sites"]}
     assert code == 0
     assert by_path["blocks.0.mlp.act"]["width"] == 16
@@ -231,15 +231,15 @@ def test_sites_and_verify(say):
 
 
 TROUBLE = {
-    "no such folder": ("sites", "./nowhere"),
+    "no such folder": ("info", "./nowhere"),
     "an answer that the vocabulary lacks": ("explain", *CAT, "--target", " sat", "--contrast", " zebra"),
     "one file for graph and report": ("explain", *CAT, *ANSWERS, "--out", "same.json", "--report", "./same.json"),
     "a file that cannot be written": ("explain", *CAT, *ANSWERS, "--report", "/proc/report.html"),
     "a file without a name": ("explain", *CAT, *ANSWERS, "--out="),
     "more controls than can be drawn": ("explain", *CAT, *ANSWERS, "--controls", "9" * 30),
-    "corrupted prompt equal to the prompt": ("explain", *CAT, *ANSWERS, "--corrupt", CAT[1]),
+    "corrupted prompt equal to the prompt": ("explain", *CAT, *ANSWERS, "--counterpart", CAT[1]),
     "a device that computes nothing": ("explain", *CAT, *ANSWERS, "--device", "meta"),
-    "unknown organism": ("sites", "organism:dog"),
+    "unknown organism": ("info", "organism:dog"),
     "unknown family": ("verify", "family:unicorn"),
     "no verb's options": ("explain", "organism:cat"),
     "unknown verb": ("exlpain", "organism:cat"),
@@ -251,12 +251,12 @@ TROUBLE = {
     "unknown site": ("generate", *CAT, "--clamp", "blocks.7.mlp.act/neurons/7=1"),
     "position beyond the prompt": ("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/7=0", "--at", "40"),
     "contrast equal to target": ("explain", *CAT, "--target", " sat", "--contrast", " sat"),
-    "corrupted prompt of another length": ("explain", *CAT, *ANSWERS, "--corrupt", "the cat"),
+    "corrupted prompt of another length": ("explain", *CAT, *ANSWERS, "--counterpart", "the cat"),
     "no causes asked for": ("explain", *CAT, *ANSWERS, "--top", "0"),
     "unknown level": ("explain", *CAT, *ANSWERS, "--level", "layer"),
     "unknown method": ("explain", *CAT, *ANSWERS, "--method", "saliency"),
     "too few controls": ("explain", *CAT, *ANSWERS, "--controls", "5"),
-    "two baselines": ("explain", *CAT, *ANSWERS, "--corrupt", "the old dog", "--baseline", "zero"),
+    "two baselines": ("explain", *CAT, *ANSWERS, "--counterpart", "the old dog", "--baseline", "zero"),
     "a baseline that is no folder": ("explain", *CAT, *ANSWERS, "--baseline", "no/such/survey"),
     "a prompt that changes when the answer is appended": ("explain", *CAT, "--target", "s"),
     "report in no folder": ("explain", *CAT, *ANSWERS, "--report", "no/such/folder/report.html"),
@@ -276,7 +276,7 @@ TROUBLE = {
     "calibrate without pairs": ("calibrate", "language-gpt2", "--pairs", "0"),
     "calibrate an unknown organism": ("calibrate", "unicorn"),
     "out in no folder": ("explain", *CAT, *ANSWERS, "--out", "no/such/folder/graph.json"),
-    "unknown dtype": ("sites", "organism:cat", "--dtype", "float8"),
+    "unknown dtype": ("info", "organism:cat", "--dtype", "float8"),
     "no recording there": ("info", "./nowhere"),
 }
 
@@ -306,7 +306,7 @@ def test_trouble_has_three_parts_and_exit_code_2(words, say, capsys):
 )
 def test_text_that_is_no_text_is_refused(write, say, tmp_path):
     write(tmp_path / "t.txt")
-    words = ("organism:cat", "--text", tmp_path / "t.txt", "--sites", "blocks.0.mlp.act", "--out", tmp_path / "r")
+    words = ("organism:cat", "--inputs", tmp_path / "t.txt", "--sites", "blocks.0.mlp.act", "--out", tmp_path / "r")
     for verb in ("record", "survey"):
         code, told, _ = say(verb, *words)
         assert code == 2
@@ -318,11 +318,11 @@ def test_pickled_weights_and_remote_code_are_refused_with_the_remedy(say, tmp_pa
     config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
-    told = say("sites", tmp_path)[1]["error"]
+    told = say("info", tmp_path)[1]["error"]
     assert "pickled weights pytorch_model.bin" in told["got"]
     assert "save_pretrained" in told["remedy"]
     (tmp_path / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModelForCausalLM": "evil.Model"}}))
-    assert "its own Python code" in say("sites", tmp_path)[1]["error"]["got"]
+    assert "its own Python code" in say("info", tmp_path)[1]["error"]["got"]
 
 
 def test_the_main_job_on_a_real_network_as_a_process(stories):
@@ -371,7 +371,7 @@ def resume(say, story, folder):
     words = (
         "record",
         "organism:cat",
-        "--text",
+        "--inputs",
         story,
         "--sites",
         "blocks.0.mlp.act",
@@ -426,7 +426,7 @@ def test_a_damaged_checkpoint_is_not_trusted(cat, story, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("words", [("sites", "organism:cat"), ("sites", "organism:cat", "--json"), ("--version",)])
+@pytest.mark.parametrize("words", [("info", "organism:cat"), ("info", "organism:cat", "--json"), ("--version",)])
 def test_an_output_that_cannot_be_written_is_an_error_without_a_traceback(words):
     with Path("/dev/full").open("w") as full:
         done = run_command(*words, stdout=full)
@@ -437,7 +437,7 @@ def test_an_output_that_cannot_be_written_is_an_error_without_a_traceback(words)
 
 def test_a_reader_that_has_seen_enough_is_no_error():
     with subprocess.Popen(["head", "-1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as head:
-        done = run_command("sites", "organism:cat", stdout=head.stdin)
+        done = run_command("info", "organism:cat", stdout=head.stdin)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -462,7 +462,7 @@ def test_ctrl_c_is_told_in_three_lines(delay):
 
 
 def test_options_are_written_out_and_end_at_two_dashes(say, capsys):
-    assert main(["sites", "organism:cat", "--jso"]) == 2
+    assert main(["info", "organism:cat", "--jso"]) == 2
     assert "--jso" in capsys.readouterr().err
     assert main(["generate", "organism:cat", "--max-new-tokens", "1", "--", "--json"]) == 0
     assert not capsys.readouterr().out.startswith("{")
@@ -493,16 +493,26 @@ def test_numbers_that_make_no_text_are_refused(say, words):
     ],
 )  # fmt: skip
 def test_a_number_that_no_computer_counts_with_is_refused(say, story, tmp_path, option, value):
-    words = ["decompose", "organism:cat", "--text", story, "--site", "blocks.0.mlp.act", "--out", tmp_path / "o"]
+    words = ["decompose", "organism:cat", "--inputs", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "o"]
     code, told, _ = say(*words, f"{option}={value}")
     assert code == 2
     assert option in told["error"]["got"]
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("option", ["--device", "--dtype", "--text"])
+@pytest.mark.parametrize("option", ["--device", "--dtype", "--inputs"])
 def test_two_dashes_as_a_value_are_a_value(say, option):
-    words = ["record", "organism:cat", "--text", __file__, "--sites", "blocks.0.mlp.act", "--out", "o", f"{option}=--"]
+    words = [
+        "record",
+        "organism:cat",
+        "--inputs",
+        __file__,
+        "--sites",
+        "blocks.0.mlp.act",
+        "--out",
+        "o",
+        f"{option}=--",
+    ]
     code, told, _ = say(*words)
     assert code == 2
     assert "--" in told["error"]["got"]
@@ -552,7 +562,7 @@ def test_what_no_unit_moves_is_refused_and_unknown_words_are_named(say):
 
 
 def test_the_advice_loads_the_model_as_it_was_explained(say):
-    how = ("--prepend-bos", "--dtype", "float32")
+    how = ("--bos", "--dtype", "float32")
     code, table, _ = say("explain", *CAT, *ANSWERS, "--top", "2", *how, json_too=False)
     command = shlex.split(table.rpartition("words change: ")[2])
     assert code == 0
@@ -562,7 +572,7 @@ def test_the_advice_loads_the_model_as_it_was_explained(say):
 
 def test_a_survey_prints_the_range_of_every_site(say, story, tmp_path):
     site = "blocks.0.mlp.act"
-    words = "survey", "organism:cat", "--text", story, "--sites", f"{site},embed", "--out", tmp_path / "s"
+    words = "survey", "organism:cat", "--inputs", story, "--sites", f"{site},embed", "--out", tmp_path / "s"
     code, out, _ = say(*words, json_too=False)
     assert code == 0
     found = pc.StoredSurvey(tmp_path / "s").statistics(site)

@@ -14,7 +14,7 @@ import patchclamp as pc
 from patchclamp.atlas.store.layers import write_descriptions
 from patchclamp.cli import main
 from patchclamp.cli.console import PlainStream
-from patchclamp.cli.verbs import families
+from patchclamp.cli.verbs import info
 from patchclamp.core.description import Description
 from patchclamp.core.errors import PatchclampWarning
 from patchclamp.core.plain_text import plain
@@ -45,7 +45,7 @@ def test_plain_leaves_no_command_and_keeps_a_json_document(text):
     [
         ("generate", "organism:language-gpt2", f"The old{COMMANDS} cat", "--max-new-tokens", "2"),
         ("explain", "organism:cat", f"the old cat{COMMANDS}", "--target", " sat", "--contrast", " ran"),
-        ("sites", f"no/{COMMANDS}"),
+        ("info", f"no/{COMMANDS}"),
         ("info", f"./{COMMANDS}"),
         ("nonesuch", COMMANDS),
     ],
@@ -111,12 +111,12 @@ def test_warnings_of_ours_are_notes_and_streams_come_back(capsys, monkeypatch):
         warnings.warn("weights \x1b left over", PatchclampWarning, stacklevel=1)
         return 0
 
-    monkeypatch.setattr(families, "run", warn)
+    monkeypatch.setattr(info, "run", warn)
     before = sys.stdout, sys.stderr, warnings.showwarning
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         shown = warnings.showwarning
-        assert main(["families"]) == 0
+        assert main(["info", "--families"]) == 0
         assert warnings.showwarning is shown
     assert (sys.stdout, sys.stderr, warnings.showwarning) == before
     assert capsys.readouterr().err == "note: weights \\u001b left over\n"
@@ -132,5 +132,5 @@ def test_a_nul_in_an_argument_is_refused(say):
 def test_a_stream_that_was_closed_before_the_start_is_no_defect(closed, code, capsys, monkeypatch):
     """`patchclamp … >&-` gives Python no stream at all."""
     monkeypatch.setattr(sys, closed, None)
-    assert main(["sites", "organism:cat" if code == 0 else "./nosuch"]) == code
+    assert main(["info", "organism:cat" if code == 0 else "./nosuch"]) == code
     assert "defect" not in "".join(capsys.readouterr())

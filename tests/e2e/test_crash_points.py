@@ -142,12 +142,12 @@ def ground(runner, tmp_path_factory):
     other = {**pair, "clean": "an old cat", "corrupted": "an old dog"}
     (folder / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in (pair, other)))
     (folder / "held.jsonl").write_text(json.dumps({**pair, "clean": "a cat", "corrupted": "a dog"}) + "\n")
-    text = ["--text", str(folder / "story.txt"), "--window", "16"]
+    text = ["--inputs", str(folder / "story.txt"), "--window", "16"]
     for words in (
         ["atlas", "bake", "organism:cat", *text, "--out", str(folder / "atlas")],
-        ["decompose", "organism:cat", *text, "--site", "blocks.0.mlp.act", "--method", "pca", "--n-features", "4",
+        ["decompose", "organism:cat", *text, "--sites", "blocks.0.mlp.act", "--method", "pca", "--n-features", "4",
          "--out", str(folder / "pca")],
-        ["decompose", "organism:cat", *text, "--site", "blocks.0.mlp.act", "--method", "topk", "--n-features", "8",
+        ["decompose", "organism:cat", *text, "--sites", "blocks.0.mlp.act", "--method", "topk", "--n-features", "8",
          "--k", "2", "--coder-batch", "64", "--out", str(folder / "topk")],
         ["circuit", "find", "organism:cat", "--pairs", str(folder / "pairs.jsonl"), "--out", str(folder / "circuit")],
     ):  # fmt: skip
@@ -171,16 +171,16 @@ class Verb:
     begins_with: str | None = None
 
 
-TEXT = "--text GROUND/story.txt --window 16"
+TEXT = "--inputs GROUND/story.txt --window 16"
 VERBS = {
     "record": Verb(f"record organism:cat {TEXT} --sites blocks.*.mlp.act --out OUT", resumes=True),
     "survey": Verb(f"survey organism:cat {TEXT} --sites blocks.*.mlp.act --out OUT", resumes=True),
     "decompose": Verb(
-        f"decompose organism:cat {TEXT} --site blocks.0.mlp.act --method topk --n-features 8 --k 2 --coder-batch 128 "
+        f"decompose organism:cat {TEXT} --sites blocks.0.mlp.act --method topk --n-features 8 --k 2 --coder-batch 128 "
         "--out OUT", resumes=True,
     ),
     "decompose pca": Verb(
-        f"decompose organism:cat {TEXT} --site blocks.*.mlp.act --method pca --n-features 4 --out OUT"
+        f"decompose organism:cat {TEXT} --sites blocks.*.mlp.act --method pca --n-features 4 --out OUT"
     ),
     "patch": Verb("patch organism:cat --pairs GROUND/pairs.jsonl --out OUT", resumes=True),
     "circuit find": Verb(
@@ -189,21 +189,21 @@ VERBS = {
     "circuit find edges": Verb(
         "circuit find organism:copy-gpt2 --pairs planted --n 2 --level edge --out OUT", resumes=True
     ),
-    "circuit evaluate": Verb(
-        "circuit evaluate organism:cat GROUND/circuit --pairs GROUND/held.jsonl --out OUT/curve.html",
+    "evaluate": Verb(
+        "evaluate organism:cat GROUND/circuit --pairs GROUND/held.jsonl --out OUT/curve.html",
         begins_with="empty",
     ),
-    "atlas bake": Verb("atlas bake organism:cat --text GROUND/short.txt --window 16 --out OUT", resumes=True),
+    "atlas bake": Verb("atlas bake organism:cat --inputs GROUND/short.txt --window 16 --out OUT", resumes=True),
     "atlas add": Verb(
-        "atlas add OUT --basis GROUND/topk --text GROUND/short.txt", resumes=True, begins_with="atlas"
+        "atlas add OUT --basis GROUND/topk --inputs GROUND/short.txt", resumes=True, begins_with="atlas"
     ),
     "explain": Verb(
         "explain organism:cat the␣old␣cat --target ␣sat --contrast ␣ran --atlas OUT --report OUT/why.html "
         "--out OUT/why.json", begins_with="atlas",
     ),
     "atlas export": Verb("atlas export GROUND/atlas --format parquet --out OUT"),
-    "basis convert": Verb("basis convert GROUND/topk --to saelens --out OUT"),
-    "basis convert own": Verb("basis convert GROUND/topk --to patchclamp --out OUT"),
+    "decompose convert": Verb("decompose --convert GROUND/topk --to saelens --out OUT"),
+    "decompose convert own": Verb("decompose --convert GROUND/topk --to patchclamp --out OUT"),
 }  # fmt: skip
 
 

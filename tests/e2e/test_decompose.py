@@ -43,7 +43,7 @@ def test_every_method_leaves_a_dictionary_that_reads_the_model(say, cat, story, 
     words += ["--coder-batch", "64"] if method in ("topk", "batchtopk", "jumprelu", "l1") else []
     n = 8 if method == "pca" else 24
     code, told, err = say(
-        "organism:cat", "--site", SITE, "--text", story, "--method", method, "--out", tmp_path / "d",
+        "organism:cat", "--sites", SITE, "--inputs", story, "--method", method, "--out", tmp_path / "d",
         "--n-features", n, *words,
     )  # fmt: skip
     assert code == 0
@@ -60,7 +60,7 @@ def test_every_method_leaves_a_dictionary_that_reads_the_model(say, cat, story, 
 
 def test_transcoders_of_every_block_and_their_table(say, story, tmp_path):
     code, out, _ = say(
-        "organism:cat", "--transcode", "*", "--text", story, "--skip-connection", "--out", tmp_path / "t", "--k", 3,
+        "organism:cat", "--transcode", "*", "--inputs", story, "--skip-connection", "--out", tmp_path / "t", "--k", 3,
         *SMALL, "--name", "skipped", json_too=False,
     )  # fmt: skip
     assert code == 0
@@ -75,7 +75,7 @@ def test_transcoders_of_every_block_and_their_table(say, story, tmp_path):
 
 
 def test_a_subprocess_says_what_the_process_says(cat, story, tmp_path):
-    words = ["decompose", "organism:cat", "--site", SITE, "--text", str(story), "--k", "4", *SMALL]
+    words = ["decompose", "organism:cat", "--sites", SITE, "--inputs", str(story), "--k", "4", *SMALL]
     done = run_command(*words, "--out", tmp_path / "a", "--json")
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert main([*words, "--out", str(tmp_path / "b")]) == 0
@@ -85,7 +85,7 @@ def test_a_subprocess_says_what_the_process_says(cat, story, tmp_path):
 
 
 def test_a_whole_training_is_not_begun_again(say, story, tmp_path):
-    words = ("organism:cat", "--site", SITE, "--text", story, "--k", 4, *SMALL, "--out", tmp_path / "d")
+    words = ("organism:cat", "--sites", SITE, "--inputs", story, "--k", 4, *SMALL, "--out", tmp_path / "d")
     assert say(*words)[0] == 0
     before = (tmp_path / "d" / "basis.json").read_bytes()
     assert say(*words)[0] == 2
@@ -99,28 +99,28 @@ def test_a_whole_training_is_not_begun_again(say, story, tmp_path):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("--site", SITE, "--k", "25", *SMALL), "k from 1 to 24"),
-        (("--site", "blocks.9.mlp.act", *SMALL), "blocks.9.mlp.act"),
-        (("--site", "blocks.0.attn.pattern", *SMALL), "attn.pattern"),
+        (("--sites", SITE, "--k", "25", *SMALL), "k from 1 to 24"),
+        (("--sites", "blocks.9.mlp.act", *SMALL), "blocks.9.mlp.act"),
+        (("--sites", "blocks.0.attn.pattern", *SMALL), "attn.pattern"),
         (("--transcode", "7", *SMALL), "--transcode 7"),
         (("--transcode", "x", *SMALL), "'x'"),
-        (("--site", SITE, "--skip-connection", *SMALL), "--skip-connection with --transcode"),
-        (("--site", SITE, "--method", "l1", "--k", "3", *SMALL), "--k with --method"),
-        (("--site", SITE, "--method", "pca", "--resume"), "--resume with --method"),
+        (("--sites", SITE, "--skip-connection", *SMALL), "--skip-connection with --transcode"),
+        (("--sites", SITE, "--method", "l1", "--k", "3", *SMALL), "--k with --method"),
+        (("--sites", SITE, "--method", "pca", "--resume"), "--resume with --method"),
         (("--transcode", "1", "--method", "pca"), "--transcode with --method"),
-        (("--site", SITE, "--method", "pca", *SMALL), "--coder-batch with --method"),
-        (("--site", SITE, "--n-features", "0"), "at least 1 feature"),
-        (("--site", SITE, "--coder-batch", "100000"), "at least one batch"),
-        (("--site", SITE, "--coder-batch", "0"), "positive batch size"),
-        (("--site", SITE, "--learning-rate", "0", "--k", "3", *SMALL), "positive learning rate"),
-        (("--site", SITE, "--learning-rate", "nan", "--k", "3", *SMALL), "nan, not a number"),
-        (("--site", SITE, "--window", "0", *SMALL), "--window from 1"),
-        (("--site", SITE, "--passes", "0", "--k", "3", *SMALL), "positive number of passes"),
+        (("--sites", SITE, "--method", "pca", *SMALL), "--coder-batch with --method"),
+        (("--sites", SITE, "--n-features", "0"), "at least 1 feature"),
+        (("--sites", SITE, "--coder-batch", "100000"), "at least one batch"),
+        (("--sites", SITE, "--coder-batch", "0"), "positive batch size"),
+        (("--sites", SITE, "--learning-rate", "0", "--k", "3", *SMALL), "positive learning rate"),
+        (("--sites", SITE, "--learning-rate", "nan", "--k", "3", *SMALL), "nan, not a number"),
+        (("--sites", SITE, "--window", "0", *SMALL), "--window from 1"),
+        (("--sites", SITE, "--passes", "0", "--k", "3", *SMALL), "positive number of passes"),
         ((*SMALL,), "required"),
     ],
 )
 def test_bad_options_have_three_parts(say, story, tmp_path, words, part):
-    code, told, err = say("organism:cat", "--text", story, "--out", tmp_path / "d", *words)
+    code, told, err = say("organism:cat", "--inputs", story, "--out", tmp_path / "d", *words)
     assert code == 2
     assert part in json.dumps(told["error"])
     assert all(told["error"].values())
@@ -130,16 +130,16 @@ def test_bad_options_have_three_parts(say, story, tmp_path, words, part):
 def test_bad_texts_and_folders_have_three_parts(say, story, tmp_path):
     empty = tmp_path / "empty.txt"
     empty.write_text(" \n")
-    words = ("organism:cat", "--site", SITE, *SMALL)
+    words = ("organism:cat", "--sites", SITE, *SMALL)
     for text in (empty, tmp_path / "nowhere.txt"):
-        assert say(*words, "--text", text, "--out", tmp_path / "d")[0] == 2
+        assert say(*words, "--inputs", text, "--out", tmp_path / "d")[0] == 2
     assert not (tmp_path / "d").exists()
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "precious").touch()
     for more in ((), ("--resume",)):
-        code, told, _ = say(*words, "--text", story, "--out", tmp_path / "d", *more)
+        code, told, _ = say(*words, "--inputs", story, "--out", tmp_path / "d", *more)
         assert (code, told["error"]["expected"]) == (2, "a new or empty folder")
-    assert say(*words, "--text", story, "--out", story)[0] == 2
+    assert say(*words, "--inputs", story, "--out", story)[0] == 2
 
 
 def test_nan_activations_are_refused_with_their_site(cat, story, tmp_path):
@@ -173,7 +173,7 @@ import numpy as np
 import torch
 
 from patchclamp.decompose import ArraySource, Job, Recipe, train_dictionary
-from patchclamp.decompose.estimator import config_of
+from patchclamp.decompose.sklearn_api import config_of
 
 torch.set_num_threads(1)
 x = np.random.default_rng(0).normal(size=(4000, 32)).astype(np.float32)

@@ -27,7 +27,7 @@ PAIRS = [
 ]
 VERBS = ("explain", "generate", "decompose", "atlas bake", "steer fit", "steer apply", "edit")
 WORK = (
-    "patchclamp.attribute.over_pairs.attribute_pairs",
+    "patchclamp.attribute.pairs.attribute_pairs",
     "patchclamp.attribute.edges.attribute_edges",
     "patchclamp.attribute.patching_folder.patch_to_folder",
     "patchclamp.recipes.answer.attribute_nodes",
@@ -132,9 +132,9 @@ def words_of(subject, verb, source, folder):
         text = folder / "text.txt"
         lines = ([card["prompt"] + card["target"]] if isinstance(card["prompt"], str) else []) * 2000
         text.write_text("\n".join(lines))
-        site = ["--site", "blocks.0.mlp.act"] if verb == "decompose" else []
+        site = ["--sites", "blocks.0.mlp.act"] if verb == "decompose" else []
         tokens = 5000 if verb == "decompose" else 300
-        return [*verb.split(), model, *site, "--text", text, "--max-tokens", tokens, "--out", folder / "out"]
+        return [*verb.split(), model, *site, "--inputs", text, "--max-tokens", tokens, "--out", folder / "out"]
     if source == "own.jsonl":
         (folder / source).write_text("\n".join(json.dumps(pair) for pair in PAIRS))
         source = folder / source

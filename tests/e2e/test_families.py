@@ -93,7 +93,7 @@ def test_roberta_counts_positions_as_it_does_by_itself(folders):
 @pytest.mark.parametrize("name", ["bert", "qwen3_moe"])
 def test_record_and_survey(folders, say, story, tmp_path, name):
     sites = "blocks.*.resid_out,blocks.0.mlp.act" + (",blocks.1.mlp.router" if name == "qwen3_moe" else "")
-    words = (folders(name), "--text", story, "--sites", sites, "--window", 8)
+    words = (folders(name), "--inputs", story, "--sites", sites, "--window", 8)
     code, _ = say("record", *words, "--out", tmp_path / "recording")
     assert code == 0
     stored = StoredRecording(tmp_path / "recording").load()
@@ -226,7 +226,7 @@ def test_what_cannot_be_done_with_experts_is_told(folders, say, story, tmp_path)
         model.run([[3, 14, 15]], interventions=[pc.change("patch", site, source=donor)])
     with pytest.raises(CannotIntervene, match="only be read"):
         model.run([[3, 14, 15]], interventions=[pc.change("ablate", "blocks.1.mlp.router")])
-    words = ("--text", story, "--sites", site, "--out", tmp_path / "out")
+    words = ("--inputs", story, "--sites", site, "--out", tmp_path / "out")
     code, found = say("record", folders("qwen3_moe"), *words)
     assert code == 2
     assert "only some tokens" in found["error"]["got"]
@@ -237,7 +237,7 @@ def test_what_cannot_be_done_with_experts_is_told(folders, say, story, tmp_path)
 
 
 def test_the_families_are_listed(say):
-    code, found = say("families")
+    code, found = say("info", "--families")
     assert code == 0
     assert found["families"]["bert"]["classes"] == ["BertForMaskedLM"]
     assert len(found["parts"]) == 11

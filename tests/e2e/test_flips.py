@@ -12,7 +12,7 @@ import pytest
 import patchclamp as pc
 from patchclamp.atlas.atlas import open_atlas
 from patchclamp.atlas.bake.base import bake_atlas
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.attribute.patching import plan_patching
 from patchclamp.attribute.patching_folder import patch_to_folder
 from patchclamp.cli import main

@@ -14,7 +14,7 @@ from conftest import ROOT, SOAK
 from forks import run_command
 from patchclamp.cli import main, output
 from patchclamp.cli.output import Outputs
-from patchclamp.cli.verbs import families
+from patchclamp.cli.verbs import info
 
 
 def interrupt() -> None:
@@ -26,8 +26,8 @@ def running(monkeypatch, capsys):
     """Run a function in the place of a command; return its exit code and what stood on standard error."""
 
     def run(function) -> tuple[int, str]:
-        monkeypatch.setattr(families, "run", function)
-        code = main(["families"])
+        monkeypatch.setattr(info, "run", function)
+        code = main(["info", "--families"])
         return code, capsys.readouterr().err
 
     return run
@@ -124,21 +124,21 @@ def unread():
 
 def test_a_reader_of_standard_error_that_left_does_not_end_the_work(unread, tmp_path):
     (tmp_path / "story.txt").write_text("the old cat sat on the mat.\n" * 9)
-    words = ["--text", str(tmp_path / "story.txt"), "--sites", "blocks.0.mlp.act", "--out", str(tmp_path / "r")]
+    words = ["--inputs", str(tmp_path / "story.txt"), "--sites", "blocks.0.mlp.act", "--out", str(tmp_path / "r")]
     done = run_command("record", "organism:cat", *words, "--json", stderr=unread)
     assert done.returncode == 0
     assert '"whole": true' in done.stdout
 
 
 def test_a_reader_of_standard_output_that_left_is_no_error(unread):
-    done = run("families", stdout=unread, stderr=subprocess.PIPE)
+    done = run("info", "--families", stdout=unread, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_document_that_cannot_be_written_is_told_on_standard_error():
     with open("/dev/full", "w") as full:
-        done = run("families", "--json", stdout=full, stderr=subprocess.PIPE)
+        done = run("info", "--families", "--json", stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert "No space left" in done.stderr
 
@@ -164,7 +164,7 @@ def test_ctrl_c_that_a_background_job_ignores_stays_ignored(running):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP] if SOAK else [signal.SIGTERM])
 def test_a_recording_that_a_signal_ends_is_resumed(number, tmp_path):
     (tmp_path / "story.txt").write_text("the old cat sat on the mat.\n" * 40_000)
-    words = ["record", "organism:cat", "--text", str(tmp_path / "story.txt"), "--sites", "blocks.0.mlp.act"]
+    words = ["record", "organism:cat", "--inputs", str(tmp_path / "story.txt"), "--sites", "blocks.0.mlp.act"]
     words += ["--max-tokens", "20000", "--window", "16", "--out", str(tmp_path / "r")]
     command = [sys.executable, "-m", "patchclamp", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:

@@ -22,18 +22,18 @@ PAIR = {"clean": "the old cat", "corrupted": "the old dog", "answer": " sat", "w
 @pytest.mark.parametrize(
     ("words", "goes_on"),
     [
-        ("record organism:cat --text t --sites embed --out o", True),
-        ("survey organism:cat --text t --sites embed --out o", True),
+        ("record organism:cat --inputs t --sites embed --out o", True),
+        ("survey organism:cat --inputs t --sites embed --out o", True),
         ("patch organism:cat --pairs planted --out o", True),
         ("circuit find organism:cat --pairs planted --out o", True),
-        ("atlas bake organism:cat --text t --out o", True),
+        ("atlas bake organism:cat --inputs t --out o", True),
         ("atlas add a --basis b", True),
-        ("decompose organism:cat --text t --site embed --method topk --out o", True),
-        ("decompose organism:cat --text t --site embed --method pca --out o", False),
-        ("circuit evaluate organism:cat c --pairs planted --out o.json", False),
+        ("decompose organism:cat --inputs t --sites embed --method topk --out o", True),
+        ("decompose organism:cat --inputs t --sites embed --method pca --out o", False),
+        ("evaluate organism:cat c --pairs planted --out o.json", False),
         ("explain organism:cat the --target cat", False),
         ("atlas export a --format parquet --out o", False),
-        ("basis convert b --to saelens --out o", False),
+        ("decompose --convert b --to saelens --out o", False),
     ],
 )
 def test_ctrl_c_advises_resume_where_there_is_one(words, goes_on, tmp_path, monkeypatch, capsys):

@@ -39,7 +39,7 @@ def recordings(tmp_path_factory):
     text = folder / "text.txt"
     text.write_text("Mary and John went to the store. The cat sat on the mat. Tom gave a book to Mary. " * 4)
     for name in ("gpt2", "llama"):
-        words = ["record", f"organism:language-{name}", "--text", str(text), "--window", "8", "--out"]
+        words = ["record", f"organism:language-{name}", "--inputs", str(text), "--window", "8", "--out"]
         assert main([*words, str(folder / name), "--sites", "blocks.0.resid_out,blocks.2.resid_out"]) == 0
     return folder
 
@@ -220,14 +220,14 @@ def test_every_neuron_is_described_and_kept(capsys, tmp_path):
     assert (found["kind"], found["n"], found["author"]) == ("descriptions", 32, "rule/vocabulary 1")
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("the old cat\n\nthe dog\n")
-    gated = run(capsys, "describe", "organism:neuron-llama", "--text", str(prompts), "--json")
+    gated = run(capsys, "describe", "organism:neuron-llama", "--inputs", str(prompts), "--json")
     assert all("gate" in unit for unit in json.loads(gated[1])["descriptions"])
 
 
 def test_the_units_of_one_prompt_stand_in_an_atlas(capsys, tmp_path):
     text, atlas = tmp_path / "text.txt", str(tmp_path / "cat.atlas")
     text.write_text("the old cat sat. the old dog ran. " * 8)
-    assert run(capsys, "atlas", "bake", "organism:cat", "--text", str(text), "--out", atlas)[0] == 0
+    assert run(capsys, "atlas", "bake", "organism:cat", "--inputs", str(text), "--out", atlas)[0] == 0
     words = ["attribute", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran", "--atlas", atlas]
     code, _, err = run(capsys, *words)
     assert (code, "graph added" in err) == (0, True)
@@ -238,7 +238,7 @@ def test_the_units_of_one_prompt_stand_in_an_atlas(capsys, tmp_path):
 
 
 def test_an_explainer_of_images_is_evaluated_on_the_models_own_answers(capsys):
-    words = ["evaluate", "organism:digits-cnn", "--images", "digits:0:2", "--curve", "insertion", "--n-random", "19"]
+    words = ["evaluate", "organism:digits-cnn", "--inputs", "digits:0:2", "--curve", "insertion", "--n-random", "19"]
     found = json.loads(run(capsys, *words, "--json")[1])
     model = digits.build("digits-cnn")
     classes = [model.answer_name(int(model.run(f"digits:{i}").logits[0].argmax())) for i in range(2)]
@@ -369,9 +369,9 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
             ],
             "two folders",
         ),
-        (["evaluate", "organism:digits-cnn", "--images", "digits:3", "--explainer", "relp"], "keys are regions"),
-        (["evaluate", "organism:digits-cnn", "--images", "digits:3", "--method", "token_effect"], "among insertion"),
-        (["evaluate", "organism:cat", "--images", "digits:3"], "a model of images"),
+        (["evaluate", "organism:digits-cnn", "--inputs", "digits:3", "--explainer", "relp"], "keys are regions"),
+        (["evaluate", "organism:digits-cnn", "--inputs", "digits:3", "--method", "token_effect"], "among insertion"),
+        (["evaluate", "organism:cat", "--inputs", "digits:3"], "a model of images"),
         (["edit", "organism:digits-cnn", "--prompt", "x", "--subject", "x", "--target", " a"], "text for digits-cnn"),
         (["attribute", "organism:cat"], "a prompt with its --target, or --pairs"),
         (
@@ -387,7 +387,7 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--report", "no/page.html"], "a file to write"),
         (["compare", "nowhere", "nowhere"], "nowhere"),
         (["compare", "nowhere", "nowhere", "--report", "."], "a file to write"),
-        (["describe", "organism:cat", "--text", "nowhere"], "a text file"),
+        (["describe", "organism:cat", "--inputs", "nowhere"], "a text file"),
         (["describe", "organism:cat", "--side", "gate"], "gated MLPs"),
         (["describe", "organism:digits-vit"], "protocol"),
         (["encode", "nowhere", "nowhere", "--split", "random"], "blocks:FOLDS"),

@@ -41,17 +41,17 @@ def dictionary(tmp_path_factory):
     folder = tmp_path_factory.mktemp("narrow")
     text = folder / "story.txt"
     text.write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 60)
-    assert main(["decompose", "organism:cat", "--method", "snmf", "--site", "blocks.0.mlp.act", "--text", str(text),
+    assert main(["decompose", "organism:cat", "--method", "snmf", "--sites", "blocks.0.mlp.act", "--inputs", str(text),
                  "--n-features", "6", "--out", str(folder / "dec")]) == 0  # fmt: skip
     return folder
 
 
 COMMANDS = {
     "explain": ("explain", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran", "--top", "3"),
-    "basis evaluate": ("basis", "evaluate", "organism:cat", "{0}/dec", "--text", "{0}/story.txt"),
-    "basis info": ("basis", "info", "{0}/dec"),
-    "sites": ("sites", "organism:cat"),
-    "families": ("families",),
+    "evaluate": ("evaluate", "organism:cat", "{0}/dec", "--inputs", "{0}/story.txt"),
+    "info features": ("info", "{0}/dec"),
+    "sites": ("info", "organism:cat"),
+    "info families": ("info", "--families"),
     "organism list": ("organism", "list"),
     "organism card": ("organism", "card", "language-gpt2"),
     "atlas info": ("atlas", "info", "{1}"),

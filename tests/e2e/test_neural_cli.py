@@ -112,7 +112,7 @@ def test_what_is_not_there_and_what_is_no_brain_are_told(say, tmp_path):
     code, found, _ = say("survey", tmp_path / "no.csv", "--out", tmp_path / "s")
     assert (code, "no file" in found["error"]["got"]) == (2, True)
     code, found, _ = say("survey", "organism:cat", "--out", tmp_path / "s")
-    assert (code, "--text or --images, and --sites" in found["error"]["expected"]) == (2, True)
+    assert (code, "--inputs or --inputs, and --sites" in found["error"]["expected"]) == (2, True)
 
 
 def test_columns_that_are_all_missing_are_named_not_averaged(say, tmp_path):
@@ -143,7 +143,7 @@ def test_the_command_itself_reads_a_recording_and_refuses_a_broken_one(cells):
 )
 def test_options_of_a_recorded_brain_are_refused_for_what_is_none(option, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("the old cat")
-    survey = ["survey", "organism:cat", "--text", str(tmp_path / "text.txt"), "--sites", "x", "--out", "x"]
+    survey = ["survey", "organism:cat", "--inputs", str(tmp_path / "text.txt"), "--sites", "x", "--out", "x"]
     for words in (["info", str(tmp_path)], survey):
         assert main([*words, *option]) == 2
         assert f"with {option[0]}" in capsys.readouterr().err

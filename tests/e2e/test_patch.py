@@ -84,7 +84,7 @@ def test_info_shows_what_was_found(tmp_path, capsys):
 
 
 def test_maps_and_the_strongest_are_printed(say, tmp_path):
-    code, out, _ = say(*IOI, "--n", 6, "--noise", "--out", tmp_path / "p", "--top", 3, json_too=False)
+    code, out, _ = say(*IOI, "--n", 6, "--direction", "noise", "--out", tmp_path / "p", "--top", 3, json_too=False)
     assert code == 0
     assert "corrupted values into the clean run" in out
     for name in ("resid", "attn.write", "mlp.write"):
@@ -125,8 +125,8 @@ def test_a_file_of_pairs_and_spans(say, tmp_path):
         (["--pairs", "planted", "--n", "0"], "1 to 100,000 cases"),
         (["--pairs", "planted", "--top", "-1"], "at least 0"),
         (["--pairs", "planted", "--layout", "own", "--sites", "feature"], "a basis for the level feature"),
-        (["--pairs", "planted", "--noise", "--denoise"], "not allowed with"),
-        (["--pairs", "planted", "--metric", "kl"], "invalid choice"),
+        (["--pairs", "planted", "--direction", "noise", "--direction", "denoise"], "not allowed with"),
+        (["--pairs", "planted", "--measure", "kl"], "invalid choice"),
     ],
 )
 def test_bad_input_ends_in_three_parts(say, tmp_path, words, says):
@@ -146,7 +146,7 @@ def test_a_folder_that_is_another_thing_is_left_alone(say, tmp_path):
             assert code == 2
             assert "empty folder" in told["error"]["expected"]
     assert [f.name for f in (tmp_path / "mine").iterdir()] == ["letter.txt"]
-    assert main(["record", "organism:cat", "--text", __file__, "--sites", "embed", "--out", str(tmp_path / "r"),
+    assert main(["record", "organism:cat", "--inputs", __file__, "--sites", "embed", "--out", str(tmp_path / "r"),
                  "--max-tokens", "300", "--json"]) == 0  # fmt: skip
     assert main(["patch", "organism:cat", "--pairs", "planted", "--out", str(tmp_path / "r"), "--resume"]) == 2
 

@@ -9,13 +9,13 @@ import torch
 
 import patchclamp as pc
 from hand_made import circuit as by_hand
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.cli import main
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.recipes import explain, receipts
 
 CAT = "organism:cat"
-SITE = ["--site", "blocks.0.mlp.act"]
+SITE = ["--sites", "blocks.0.mlp.act"]
 
 
 @pytest.fixture
@@ -32,17 +32,17 @@ def no_forward(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "got"),
     [
-        (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--text", "none"], "none, which is not there"),
-        (["survey", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--text", "."], "., which is a folder"),
-        (["decompose", CAT, *SITE, "--out", "o", "--text", "none"], "none, which is not there"),
-        (["basis", "evaluate", CAT, "b", "--text", "none"], "none, which is not there"),
-        (["atlas", "bake", CAT, "--out", "o", "--text", "none"], "none, which is not there"),
-        (["atlas", "add", "a", "--basis", "b", "--model", CAT, "--text", "none"], "none, which is not there"),
+        (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--inputs", "none"], "none, which is not there"),
+        (["survey", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--inputs", "."], "., which is a folder"),
+        (["decompose", CAT, *SITE, "--out", "o", "--inputs", "none"], "none, which is not there"),
+        (["evaluate", CAT, "b", "--inputs", "none"], "none, which is not there"),
+        (["atlas", "bake", CAT, "--out", "o", "--inputs", "none"], "none, which is not there"),
+        (["atlas", "add", "a", "--basis", "b", "--model", CAT, "--inputs", "none"], "none, which is not there"),
         (["patch", CAT, "--pairs", "none", "--out", "o"], "none, which is not there"),
         (["circuit", "find", CAT, "--pairs", "head.csv", "--out", "o"], "line 1 of head.csv"),
-        (["circuit", "evaluate", CAT, "c", "--pairs", "head.csv", "--out", "o"], "line 1 of head.csv"),
-        (["record", CAT, "--sites", "a", "--out", "o", "--images", "none.png"], "none.png"),
-        (["classify", "organism:digits-cnn", "none.png"], "none.png"),
+        (["evaluate", CAT, "c", "--pairs", "head.csv", "--out", "o"], "line 1 of head.csv"),
+        (["record", CAT, "--sites", "a", "--out", "o", "--inputs", "none.png"], "none.png"),
+        (["generate", "organism:digits-cnn", "none.png"], "none.png"),
         (["explain", CAT, "the", "--target", " cat", "--atlas", "none"], "none, which is not there"),
         (["explain", CAT, "the", "--target", " cat", "--basis", "./none"], "./none, which is not there"),
         (["generate", CAT, "the", "--basis", "./none"], "./none, which is not there"),
@@ -62,31 +62,34 @@ def test_wrong_files_are_refused_before_a_model_is_loaded(say, tmp_path, monkeyp
 
 
 def test_a_terminal_is_told_what_is_loaded_before_the_work(monkeypatch, capsys):
-    from patchclamp.cli.verbs import sites
+    from patchclamp.cli.verbs import verify
 
-    monkeypatch.setattr(sites, "run", lambda options: print("sites", file=sys.stderr) or 0)
-    assert main(["sites", CAT]) == 0
+    monkeypatch.setattr(verify, "run", lambda options: print("info", file=sys.stderr) or 0)
+    assert main(["verify", CAT]) == 0
     assert capsys.readouterr().err == "sites\n"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert main(["sites", CAT]) == 0
+    assert main(["verify", CAT]) == 0
     assert capsys.readouterr().err == f"loading {CAT} …\nsites\n"
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "full", "--text"], "a new or empty folder"),
-        (["survey", CAT, "--sites", "blocks.0.mlp.act", "--out", "full", "--text"], "a new or empty folder"),
-        (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--store", "int9", "--text"], "a type among"),
-        (["atlas", "bake", CAT, "--out", "full", "--text"], "a folder that does not exist yet"),
-        (["decompose", CAT, *SITE, "--out", "o", "--method", "pca", "--text"], "1 to 16 principal components"),
-        (["decompose", CAT, *SITE, "--out", "o", "--method", "random", "--n-features", "4", "--text"], "k from 1 to 4"),
+        (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "full", "--inputs"], "a new or empty folder"),
+        (["survey", CAT, "--sites", "blocks.0.mlp.act", "--out", "full", "--inputs"], "a new or empty folder"),
+        (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--store", "int9", "--inputs"], "a type among"),
+        (["atlas", "bake", CAT, "--out", "full", "--inputs"], "a folder that does not exist yet"),
+        (["decompose", CAT, *SITE, "--out", "o", "--method", "pca", "--inputs"], "1 to 16 principal components"),
         (
-            ["decompose", CAT, *SITE, "--out", "o", "--method", "snmf", "--n-features", "9999", "--text"],
+            ["decompose", CAT, *SITE, "--out", "o", "--method", "random", "--n-features", "4", "--inputs"],
+            "k from 1 to 4",
+        ),
+        (
+            ["decompose", CAT, *SITE, "--out", "o", "--method", "snmf", "--n-features", "9999", "--inputs"],
             "as many tokens",
         ),
-        (["decompose", CAT, *SITE, "--out", "o", "--method", "snmf", "--sparsity", "7", "--text"], "0 < sparsity"),
-        (["decompose", CAT, *SITE, "--out", "o", "--name", "A/b", "--text"], "a --name of lower-case"),
+        (["decompose", CAT, *SITE, "--out", "o", "--method", "snmf", "--sparsity", "7", "--inputs"], "0 < sparsity"),
+        (["decompose", CAT, *SITE, "--out", "o", "--name", "A/b", "--inputs"], "a --name of lower-case"),
     ],
 )
 def test_of_text(say, story, tmp_path, monkeypatch, no_forward, words, expected):
@@ -107,9 +110,9 @@ def test_of_text(say, story, tmp_path, monkeypatch, no_forward, words, expected)
         (["calibrate", "cat", "digits-cnn"], "organisms with a planted circuit"),
         (["explain", CAT, "the old cat", "--target", " sat", "--top", "0"], "at least 1 cause"),
         (["explain", CAT, "the old cat", "--target", " sat", "--level", "blocks.*.mlp.x"], "a site of this subject"),
-        (["circuit", "evaluate", CAT, "circuit", "--pairs", "planted", "--random", "3"], "20 to 10,000"),
+        (["evaluate", CAT, "circuit", "--pairs", "planted", "--random", "3"], "20 to 10,000"),
         (
-            ["circuit", "evaluate", CAT, "circuit", "--pairs", "planted", "--exact", "other"],
+            ["evaluate", CAT, "circuit", "--pairs", "planted", "--exact", "other"],
             "exact patching of the same",
         ),
     ],
@@ -170,14 +173,14 @@ def test_a_model_that_no_family_covers_is_explained_by_module_sites(tiny_languag
         (["explain", CAT, "the old cat", "--target", " sat"], {"prompt", "--level", "--dtype"}),
         (["circuit", "find", CAT, "--pairs", "planted", "--out", "o"], {"--batch-size", "--n", "--level", "--dtype"}),
         (["generate", CAT, "the old cat"], {"prompt", "--dtype"}),
-        (["families"], set()),
+        (["methods"], set()),
     ],
 )
 def test_what_takes_less_memory_is_what_the_command_has(say, monkeypatch, words, has):
     def fail(_options):
         raise MemoryError
 
-    for verb in ("explain", "circuit_find", "generate", "families"):
+    for verb in ("explain", "circuit_find", "generate", "methods"):
         monkeypatch.setattr(f"patchclamp.cli.verbs.{verb}.run", fail)
     code, told, _ = say(*words)
     assert code == 2

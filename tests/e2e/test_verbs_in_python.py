@@ -28,7 +28,10 @@ def asked():
     ("words", "options"),
     [
         ([], {}),
-        (["--level", "edge", "--method", "eap", "--denoise"], {"level": "edge", "method": "eap", "denoise": True}),
+        (
+            ["--level", "edge", "--method", "eap", "--direction", "denoise"],
+            {"level": "edge", "method": "eap", "denoise": True},
+        ),
         (
             ["--level", "neuron", "--method", "relp", "--top", 2, "--rules", "ln,half", "--controls", 20, "--seed", 3],
             {"level": "neuron", "method": "relp", "top": 2, "rules": ["ln", "half"], "n_controls": 20, "seed": 3},
@@ -75,7 +78,7 @@ def test_what_scoring_takes_is_stated_before_it_begins(asked):
 
 def test_evaluate_reads_a_circuit(say, tmp_path):
     say("circuit", "find", CAT, "--pairs", "planted", "--out", tmp_path / "c")
-    words = ("circuit", "evaluate", CAT, tmp_path / "c", "--pairs", "planted", "--seen", "--sizes", "3,75%")
+    words = ("evaluate", CAT, tmp_path / "c", "--pairs", "planted", "--seen", "--sizes", "3,75%")
     code, document, _ = say(*words)
     assert code == 0
     model, circuit = pc.load(CAT), load_circuit(tmp_path / "c")
@@ -96,9 +99,9 @@ def test_evaluate_reads_a_dictionary_and_compare_two(say, tmp_path):
             20,
             "--k",
             4,
-            "--site",
+            "--sites",
             "blocks.0.mlp.act",
-            "--text",
+            "--inputs",
             text,
             "--seed",
             seed,
@@ -106,11 +109,11 @@ def test_evaluate_reads_a_dictionary_and_compare_two(say, tmp_path):
             tmp_path / str(seed),
         )
     one, other = (Dictionary.load(tmp_path / name) for name in ("0", "1"))
-    words = ("basis", "evaluate", CAT, tmp_path / "0", "--text", text)
+    words = ("evaluate", CAT, tmp_path / "0", "--inputs", text)
     code, document, _ = say(*words, "--max-tokens", 300, "--window", 32)
     assert code == 0
     assert plain(pc.evaluate(one, pc.load(CAT), text, max_tokens=300, window=32).to_json()) == document
-    code, document, _ = say("basis", "compare", tmp_path / "0", tmp_path / "1")
+    code, document, _ = say("compare", tmp_path / "0", tmp_path / "1")
     assert code == 0
     assert plain(pc.compare(one, other).to_json()) == document
     with pytest.raises(PatchclampError, match="two recordings, or two dictionaries"):
@@ -126,7 +129,7 @@ def test_convert_basis_writes_what_the_command_writes(say, tmp_path):
     Dictionary({"blocks.0.attn.write": basis}, {"slug": "x"}, "by hand").save(tmp_path / "own")
     notes = []
     [folder] = pc.convert_basis(tmp_path / "own", tmp_path / "python", "saelens", note=notes.append)
-    code, _, err = say("basis", "convert", tmp_path / "own", "--to", "saelens", "--out", tmp_path / "typed")
+    code, _, err = say("decompose", "--convert", tmp_path / "own", "--to", "saelens", "--out", tmp_path / "typed")
     assert code == 0
     assert [note for note in notes if "depends on the model's norms" in note]
     assert "depends on the model's norms" in err
@@ -146,7 +149,7 @@ def test_generate_continues_text_with_units_clamped(say):
 
 def test_generate_gives_an_image_its_classes(say):
     net, clamp = "organism:digits-cnn", "blocks.1.conv1.act/channels/8=0"
-    code, document, _ = say("classify", net, "digits:17", "--clamp", clamp, "--top", 3)
+    code, document, _ = say("generate", net, "digits:17", "--clamp", clamp, "--top", 3)
     assert code == 0
     assert plain(pc.generate(pc.load(net), "digits:17", [clamp], top=3).to_json()) == document
 
@@ -160,7 +163,7 @@ def test_generate_refuses_what_neither_writes_nor_classifies():
 
 def test_evaluate_reads_an_explainer(say):
     net = "organism:digits-cnn"
-    code, document, _ = say("evaluate", net, "--images", "digits:0:2", "--n-random", 19)
+    code, document, _ = say("evaluate", net, "--inputs", "digits:0:2", "--n-random", 19)
     assert code == 0
     model = pc.load(net)
     found = pc.evaluate("occlusion", model, pc.own_answers(model, "digits:0:2"), n_random=19)

@@ -41,7 +41,7 @@ def test_an_image_is_classified_explained_and_clamped(folder, tmp_path):
     assert found["causes"][0]["position"] is None
     assert "a.png" in report.read_text() or "image" in report.read_text()
     key = found["causes"][0]["key"].split("/", 1)[1]
-    told = as_process("classify", "organism:digits-cnn", image, "--clamp", f"{key}=0", "--top", "2")
+    told = as_process("generate", "organism:digits-cnn", image, "--clamp", f"{key}=0", "--top", "2")
     logits = model.run(image, interventions=[pc.clamp(f"{key}=0")]).logits[0].double().softmax(-1)
     assert told["classes"][0]["name"] == "1"
     for row in told["classes"]:
@@ -55,7 +55,7 @@ def test_a_folder_is_recorded_and_surveyed(folder, tmp_path, say):
         assert code == 0, err
         return found
 
-    shown = ("organism:digits-vit", "--images", folder, "--sites", "blocks.*.mlp.act,embed")
+    shown = ("organism:digits-vit", "--inputs", folder, "--sites", "blocks.*.mlp.act,embed")
     recorded = told("record", *shown, "--out", tmp_path / "r", "--batch-size", "2")
     assert (recorded["stimuli"], recorded["tokens"], recorded["whole"]) == (3, 0, True)
     stored = pc.StoredRecording(tmp_path / "r")
@@ -71,7 +71,7 @@ def test_a_folder_is_recorded_and_surveyed(folder, tmp_path, say):
 def test_a_clamp_that_leaves_no_number_is_told(tmp_path, monkeypatch, say):
     Image.fromarray(np.full((8, 8), 200, dtype=np.uint8)).save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
-    words = ("classify", "organism:digits-cnn", "a.png", "--clamp", "blocks.1.conv1.act/channels/8=1e300")
+    words = ("generate", "organism:digits-cnn", "a.png", "--clamp", "blocks.1.conv1.act/channels/8=1e300")
     code, _, err = say(*words, json_too=False)
     assert code == 2
     assert "expected finite answers" in err
@@ -80,12 +80,12 @@ def test_a_clamp_that_leaves_no_number_is_told(tmp_path, monkeypatch, say):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("classify", "organism:cat", "x.png"), "a model of images"),
+        (("generate", "organism:cat", "x.png"), "a model of images"),
         (("generate", "organism:digits-cnn", "the old cat"), "text for digits-cnn"),
-        (("classify", "organism:digits-cnn", "nothing.png"), "nothing.png"),
+        (("generate", "organism:digits-cnn", "nothing.png"), "nothing.png"),
         (("explain", "organism:digits-cnn", "nothing.png", "--target", "3"), "nothing.png"),
-        (("record", "organism:digits-cnn", "--text", "x", "--sites", "embed", "--out", "o"), "text for digits-cnn"),
-        (("record", "organism:digits-cnn", "--sites", "embed", "--out", "o"), "--text"),
+        (("record", "organism:digits-cnn", "--inputs", "x", "--sites", "embed", "--out", "o"), "text for digits-cnn"),
+        (("record", "organism:digits-cnn", "--sites", "embed", "--out", "o"), "--inputs"),
     ],
 )
 def test_trouble_has_three_parts(words, part, tmp_path, monkeypatch, say):

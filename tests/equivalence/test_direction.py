@@ -8,7 +8,7 @@ from oracles import edges, hooks, integrated, relevance
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task

@@ -11,8 +11,8 @@ from patchclamp.ablate import edges as ablated
 from patchclamp.attribute import edges as scorer
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges, edge_memory
+from patchclamp.attribute.prompt import attribute_nodes
 from patchclamp.attribute.rules import Gradient
-from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention

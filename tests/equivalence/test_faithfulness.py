@@ -9,7 +9,7 @@ from hand_made import circuit as circuit_of
 from oracles.faithfulness import faithfulness
 from patchclamp.core.intervention import Intervention
 from patchclamp.evaluate import evaluate_circuit
-from patchclamp.evaluate.interchange import interchange
+from patchclamp.evaluate.circuit_ablation import interchange
 from patchclamp.loaders import open_task
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadTask

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.loaders import load
 from patchclamp.recipes import explain
-from patchclamp.recipes.together import replace_together
+from patchclamp.recipes.group_ablation import ablate_group
 
 CASES = {
     "cat": ("the old cat", "the old dog", " sat", " ran", 1),
@@ -27,7 +27,7 @@ def test_explain_and_circuit_give_one_receipt_of_one_case(case, monkeypatch):
     circuit = attribute_pairs(model, pairs, level="neuron", method="integrated_gradients", by_position=True)
     place = {part: i for i, part in enumerate(circuit.parts)}
     keys = [str(UnitKey.parse(cause.key)).split("/", 1)[1] for cause in explained.causes]
-    found = replace_together(model, circuit, pairs, [place[key] for key in keys]).receipt
+    found = ablate_group(model, circuit, pairs, [place[key] for key in keys]).receipt
     own = explained.receipts.receipt
     sets, again = drawn
     names = [[key.split("/", 1)[1] for key in one] for one in named(explained, sets, model)]
@@ -44,8 +44,8 @@ def test_explain_and_circuit_give_one_receipt_of_one_case(case, monkeypatch):
 
 def caught(monkeypatch):
     """Return the controls that are drawn from here on, in order."""
+    import patchclamp.recipes.group_ablation as together
     import patchclamp.recipes.receipts as receipts
-    import patchclamp.recipes.together as together
 
     drawn = []
     for module in (receipts, together):

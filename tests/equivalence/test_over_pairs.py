@@ -8,8 +8,8 @@ import torch
 
 from oracles import hooks, integrated
 from patchclamp.attribute import attribute_nodes
-from patchclamp.attribute import over_pairs as over
-from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
+from patchclamp.attribute import pairs as over
+from patchclamp.attribute.pairs import attribute_pairs, cost_of
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError

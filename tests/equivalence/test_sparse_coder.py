@@ -6,7 +6,7 @@ import torch
 
 from oracles import sparse_coder as oracle
 from patchclamp.decompose import make_coder
-from patchclamp.decompose.estimator import config_of
+from patchclamp.decompose.sklearn_api import config_of
 from patchclamp.decompose.sparse_code import JumpReLU, Step, autoencode, keep_batch_topk, keep_topk
 from patchclamp.subjects.bases import decode, encode
 

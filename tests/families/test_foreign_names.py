@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
-from patchclamp.decompose.layouts import open_dictionary, write_dictionary
+from patchclamp.decompose.formats import open_dictionary, write_dictionary
 from patchclamp.subjects.families.spec import family, family_names
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import hook_at, module_at, resolve_sites, site_of_hook, site_of_module

@@ -102,7 +102,7 @@ def _find(name: str, model: str, pairs: str, *more: str, soak: bool = False) -> 
 
 
 def _evaluate(of: str, model: str, pairs: str, *more: str, name: str | None = None, soak: bool = False) -> Case:
-    words = ("circuit", "evaluate", model, "{before}", "--pairs", pairs, *more)
+    words = ("evaluate", model, "{before}", "--pairs", pairs, *more)
     return Case(name or f"evaluate-{of}", words, before=of, soak=soak)
 
 
@@ -123,10 +123,10 @@ def _explanations() -> Sequence[Case]:
         _explain("explain-mover", *mover),
         _explain("explain-mover-alone", MOVER, STORE, " Mary", None, "--top", "3"),
         _explain("explain-mover-exact", *mover, "--method", "activation_patching", "--level", "head"),
-        _explain("explain-mover-corrupt", *mover[:4], "--corrupt", OTHER, "--method", "relp", "--top", "3"),
+        _explain("explain-mover-corrupt", *mover[:4], "--counterpart", OTHER, "--method", "relp", "--top", "3"),
         _explain("explain-language", *park),
         _explain(
-            "explain-language-corrupt", *park, "--corrupt", other, "--method", "attribution_patching", "--seed", "1"
+            "explain-language-corrupt", *park, "--counterpart", other, "--method", "attribution_patching", "--seed", "1"
         ),
         _explain("explain-language-relp", *park, "--method", "relp", "--controls", "30"),
         _explain("explain-language-exact", *park, "--method", "activation_patching", "--level", "head"),
@@ -148,7 +148,7 @@ def _explanations() -> Sequence[Case]:
             "digits:3",
             "3",
             "8",
-            "--corrupt",
+            "--counterpart",
             "digits:8",
             "--method",
             "attribution_patching",
@@ -158,7 +158,7 @@ def _explanations() -> Sequence[Case]:
             "explain-vit-exact", VIT, "digits:13", "3", None, "--method", "activation_patching", "--level", "head"
         ),
         _explain("explain-stories", *tale),
-        _explain("explain-stories-corrupt", *tale, "--corrupt", BOY, "--method", "relp"),
+        _explain("explain-stories-corrupt", *tale, "--counterpart", BOY, "--method", "relp"),
     )
 
 
@@ -173,12 +173,12 @@ def _circuits() -> Sequence[Case]:
         _find("find-mover-neuron", MOVER, "planted", "--level", "neuron", "--top", "4"),
         _find("find-language", *train),
         _find("find-language-relp", *train, "--method", "relp"),
-        _find("find-language-atp-denoise", *train, *atp, "--denoise"),
-        _find("find-language-denoise", *train, "--method", "activation_patching", "--denoise"),
+        _find("find-language-atp-denoise", *train, *atp, "--direction", "denoise"),
+        _find("find-language-denoise", *train, "--method", "activation_patching", "--direction", "denoise"),
         _find("find-language-ig-positions", LANGUAGE, "{park}", "--by-position", *ig, "--steps", "4"),
         _find("find-language-edge", *edges, "--method", "eap_ig", "--steps", "5"),
         _find("find-language-edge-patch", LANGUAGE, "task:ioi/train", "--n", "3", "--level", "edge", soak=True),
-        _find("find-language-edge-eap-denoise", *edges, "--method", "eap", "--denoise"),
+        _find("find-language-edge-eap-denoise", *edges, "--method", "eap", "--direction", "denoise"),
         _find("find-language-edge-relp", *edges, "--method", "relp", "--controls", "25", "--seed", "2"),
         _find("find-language-neuron-atp", *neurons, *atp),
         _find("find-language-neuron-ig", *neurons, *ig),
@@ -201,7 +201,7 @@ def _others() -> Sequence[Case]:
     ioi = (LANGUAGE, "task:ioi", "--n", "4")
     return (
         _patch("patch-language", *ioi),
-        _patch("patch-language-noise", *ioi, "--noise", "--sites", "head", "--positions=-1,-2"),
+        _patch("patch-language-noise", *ioi, "--direction", "noise", "--sites", "head", "--positions=-1,-2"),
         _patch("patch-language-all", *ioi, "--sites", "head,mlp", "--positions", "all"),
         _patch("patch-language-neuron", *ioi, "--sites", "blocks.2.mlp.act/neurons", "--positions=-1", soak=True),
         _patch("patch-language-agreement", LANGUAGE, "task:agreement", "--n", "4"),
@@ -212,21 +212,23 @@ def _others() -> Sequence[Case]:
         Case("calibrate-language", ("calibrate", "language-gpt2", "--tasks", "facts", "--pairs", "4")),
         Case("calibrate-planted", ("calibrate",), soak=True),
         Case("calibrate-tasks", ("calibrate", "language-gpt2", "--tasks", "ioi,days", "--pairs", "6"), soak=True),
-        _survey("survey-language", LANGUAGE, "--text", "{text}", "--sites", "blocks.*.mlp.act,blocks.*.resid_out",
+        _survey("survey-language", LANGUAGE, "--inputs", "{text}", "--sites", "blocks.*.mlp.act,blocks.*.resid_out",
                 "--window", "64"),
-        _survey("survey-language-skip", LANGUAGE, "--text", "{text}", "--sites", "blocks.1.attn.z", "--window", "20",
+        _survey("survey-language-skip", LANGUAGE, "--inputs", "{text}", "--sites", "blocks.1.attn.z", "--window", "20",
                 "--skip-first", "2", "--no-bos", "--max-tokens", "700"),
-        _survey("survey-cnn", CNN, "--images", "digits:0:40", "--sites", "blocks.*.conv1.act"),
-        _survey("survey-vit", VIT, "--images", "digits:40:60", "--sites", "blocks.*.mlp.act"),
-        _survey("survey-stories", STORIES, "--text", "{tale}", "--sites", "blocks.*.mlp.act", "--window", "32"),
-        Case("bake-language", ("atlas", "bake", LANGUAGE, "--text", "{text}", "--out", "{out}", "--max-tokens", "600")),
+        _survey("survey-cnn", CNN, "--inputs", "digits:0:40", "--sites", "blocks.*.conv1.act"),
+        _survey("survey-vit", VIT, "--inputs", "digits:40:60", "--sites", "blocks.*.mlp.act"),
+        _survey("survey-stories", STORIES, "--inputs", "{tale}", "--sites", "blocks.*.mlp.act", "--window", "32"),
+        Case(
+            "bake-language", ("atlas", "bake", LANGUAGE, "--inputs", "{text}", "--out", "{out}", "--max-tokens", "600")
+        ),
         Case("atlas-language", ("atlas", "info", "{before}"), before="bake-language"),
-        Case("bake-stories", ("atlas", "bake", STORIES, "--text", "{tale}", "--out", "{out}")),
+        Case("bake-stories", ("atlas", "bake", STORIES, "--inputs", "{tale}", "--out", "{out}")),
         Case("atlas-stories", ("atlas", "info", "{before}"), before="bake-stories"),
     )  # fmt: skip
 
 
-BASIS = ("decompose", LANGUAGE, "--site", "blocks.2.mlp.act", "--text", "{text}", "--method", "random",
+BASIS = ("decompose", LANGUAGE, "--sites", "blocks.2.mlp.act", "--inputs", "{text}", "--method", "random",
          "--n-features", "24", "--k", "8", "--out", "{out}")  # fmt: skip
 """Makes ``{basis}``: random directions, so that no training stands between a seed and its figures."""
 CASES = (*_explanations(), *_circuits(), *_others())

@@ -263,7 +263,7 @@ def _atlas(document: Any, _: Path) -> Found:
 VERBS: Mapping[str, Callable[[Any, Path], Found]] = {
     "explain": _explain,
     "circuit find": _find,
-    "circuit evaluate": _evaluate,
+    "evaluate": _evaluate,
     "patch": _patch,
     "calibrate": _calibrate,
     "survey": _survey,

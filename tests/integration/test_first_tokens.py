@@ -17,7 +17,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Role, Stimulus
 from patchclamp.decompose import ArraySource, Job, Recipe, RecordingSource, TextSource, TopKConfig, train_dictionary
 from patchclamp.decompose.first_tokens import measure_first_tokens
-from patchclamp.evaluate import judge
+from patchclamp.evaluate import measure_dictionary
 from patchclamp.record import record_corpus, survey_corpus
 from patchclamp.report.terminal.dictionary import first_lines
 from patchclamp.subjects.bases import decode, encode
@@ -111,7 +111,7 @@ def test_a_dictionary_is_judged_with_and_without_first_tokens(model, text):
     top = x[first].mean(0) / np.linalg.norm(x[first].mean(0))
     basis = pc.Basis("lab", "directions", top[None].astype(np.float32), top[None].astype(np.float32))
     found = Dictionary({SITE: basis}, {"slug": model.name, "hash": model.hash}, "by hand")
-    report = judge(model, found, shown)
+    report = measure_dictionary(model, found, shown)
     [own] = [row for row in report.rows if row.name == "lab"]
     judged = np.isin(np.repeat(np.arange(len(shown)), [len(s) for s in shown]), np.arange(len(shown))[1::2])
     x_hat = x @ top[:, None] * top[None]
@@ -122,7 +122,7 @@ def test_a_dictionary_is_judged_with_and_without_first_tokens(model, text):
     norm, tokens = report.first[SITE]
     assert norm == pytest.approx((x[judged & first] ** 2).sum() / (x[judged] ** 2).sum(), rel=1e-4)
     assert tokens == pytest.approx((judged & first).sum() / judged.sum())
-    skipped = judge(model, found, [s.skipping(slice(1, None)) for s in shown])
+    skipped = measure_dictionary(model, found, [s.skipping(slice(1, None)) for s in shown])
     [own] = [row for row in skipped.rows if row.name == "lab"]
     assert own.unexplained.value == pytest.approx(unexplained(x[rest], x_hat[rest]), rel=1e-3)
 
@@ -152,14 +152,14 @@ def test_what_the_lab_shows_loads_the_model_as_it_was_loaded(model):
     assert (Lab.loading.fget(lab), Lab.loading_words.fget(lab)) == ("'tiny'", ("tiny",))
     prepend_bos(model)
     command = as_command(Lab.loading_words.fget(lab), "w1", (), 3).split()
-    assert command[2:5] == ["tiny", "w1", "--prepend-bos"]
+    assert command[2:5] == ["tiny", "w1", "--bos"]
     asked = {"read_at": 0, "top": 1, "new_tokens": 0, "target": 0, "controls": 0, "seed": 0}
     assert "pc.load('tiny', prepend_bos=True)" in as_python(Lab.loading.fget(lab), "w1", (), (), **asked)
 
 
 def test_a_dictionary_says_what_the_texts_are_not(model):
     found = Dictionary({SITE: _basis(model)}, {"slug": "", "hash": ""}, "topk", {"conditions": {"prepend_bos": True}})
-    assert "--prepend-bos" in "\n".join(unmet_conditions(model, found))
+    assert "--bos" in "\n".join(unmet_conditions(model, found))
     prepend_bos(model)
     assert unmet_conditions(model, found) == []
     other = Dictionary(found.bases, found.subject, "topk", {"conditions": {"prepend_bos": False}, "assumed": ["x"]})

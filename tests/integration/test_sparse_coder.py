@@ -17,15 +17,15 @@ from patchclamp.decompose import (
     RecordingSource,
     TextSource,
     TopKConfig,
-    gather,
+    collect_activations,
     make_coder,
     train,
     train_dictionary,
 )
+from patchclamp.decompose.activation_store import Position, ShuffleBuffer
 from patchclamp.decompose.baselines import principal_components, random_directions
-from patchclamp.decompose.buffer import Position, ShuffleBuffer
-from patchclamp.decompose.estimator import SparseAutoencoder, config_of
 from patchclamp.decompose.recipe import memory_bytes
+from patchclamp.decompose.sklearn_api import SparseAutoencoder, config_of
 from patchclamp.decompose.transcoding import mlp_sites
 from patchclamp.train import needs
 
@@ -180,9 +180,9 @@ def test_text_and_its_recording_give_the_same_rows(tiny_language_model, words, t
     stored = pc.record(model, pc.Corpus(words, window=16, max_tokens=500), site, tmp_path / "r", batch_size=4)
     on_disk, in_memory = RecordingSource(stored), RecordingSource(stored.load())
     assert text.n_rows == on_disk.n_rows == in_memory.n_rows < 500
-    straight = gather(text, site)
-    assert np.array_equal(straight, gather(on_disk, site))
-    assert np.array_equal(straight, gather(in_memory, site))
+    straight = collect_activations(text, site)
+    assert np.array_equal(straight, collect_activations(on_disk, site))
+    assert np.array_equal(straight, collect_activations(in_memory, site))
     assert on_disk.subject["hash"] == text.subject["hash"] == model.hash
 
 

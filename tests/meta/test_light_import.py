@@ -55,7 +55,7 @@ def test_help_is_light(arguments: list[str]):
 INTERRUPTED = """
 from patchclamp.cli.output import as_error
 from patchclamp.cli import build_parser
-words = ["decompose", "organism:cat", "--site", "*", "--text", "t", "--out", "o", "--method", {method!r}]
+words = ["decompose", "organism:cat", "--sites", "*", "--inputs", "t", "--out", "o", "--method", {method!r}]
 assert {remedy!r} in as_error(KeyboardInterrupt(), words, build_parser).remedy
 assert not {{"numpy", "rich"}} & set(sys.modules)
 """

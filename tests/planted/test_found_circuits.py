@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from patchclamp import organisms
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.loaders import load, open_task
 
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.calibrate.planted import PlantedResult
 from patchclamp.calibrate.trained import Agreement
 from patchclamp.cli.output import emit
-from patchclamp.cli.verbs import circuit_evaluate, circuit_find
 from patchclamp.core.circuit import draw_graph, to_document
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph, Node
@@ -22,10 +21,11 @@ from patchclamp.core.matching import Comparison
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval
 from patchclamp.evaluate import evaluate_circuit
-from patchclamp.evaluate.judging import Judged, Report
-from patchclamp.evaluate.recovering import Recovery
+from patchclamp.evaluate.circuit_recovery import Recovery
+from patchclamp.evaluate.dictionary_metrics import DictionaryMetrics, DictionaryRow
 from patchclamp.recipes import explain
-from patchclamp.recipes.together import replace_together
+from patchclamp.recipes.circuit import receipt_data
+from patchclamp.recipes.group_ablation import ablate_group
 from patchclamp.report import draw
 from patchclamp.report.circuit import render as render_circuit
 from patchclamp.report.explanation import render
@@ -101,11 +101,11 @@ def pairs(cat):
 def found(cat, pairs):
     """A circuit with the receipt that the command keeps beside it."""
     one = attribute_pairs(cat, pairs, level="node", method="activation_patching")
-    receipt = replace_together(cat, one, pairs, [int(i) for i in one.order()[:2]])
+    receipt = ablate_group(cat, one, pairs, [int(i) for i in one.order()[:2]])
     made = replace(
         one.provenance,
         options={**one.provenance.options, "steps": 3},
-        extra={**one.provenance.extra, "gap": 0.5, "receipt": circuit_find._receipt_data(one, receipt)},
+        extra={**one.provenance.extra, "gap": 0.5, "receipt": receipt_data(one, receipt)},
     )
     per_case = np.stack([one.values, one.values / 2]).astype(np.float32)
     return replace(one, provenance=made, per_case=per_case)
@@ -133,7 +133,7 @@ def test_a_circuit(found, capsys):
 
 def test_an_evaluated_circuit(cat, found, pairs, capsys):
     evaluated = evaluate_circuit(cat, found, pairs, seen=True)
-    document = circuit_evaluate._document(evaluated, found)
+    document = evaluated.to_json()
     document["recovery"] = {**vars(Recovery(7, 2, 0.5, 0.75, 0.25, 0.5)), "interval": {"low": 0.25, "high": 0.75}}
     check(document, [show_evaluation, draw_sizes, emit], capsys)
 
@@ -174,10 +174,12 @@ def test_calibration(capsys):
 def test_dictionaries(capsys):
     score = Estimate(0.5, INTERVAL, 4, "nats per token")
     rows = tuple(
-        Judged("blocks.0.mlp.act", name, 32, score, 0.5, score, score, score, score, score)
+        DictionaryRow("blocks.0.mlp.act", name, 32, score, 0.5, score, score, score, score, score)
         for name in ("topk-32", "pca")
     )
-    report = Report(rows, score, {"blocks.0.mlp.act": (0.5, 0.1)}, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
+    report = DictionaryMetrics(
+        rows, score, {"blocks.0.mlp.act": (0.5, 0.1)}, {"blocks.0.mlp.act": (score, score)}, 100, 3, ()
+    )
     check(report, [lambda x: dictionary_report.show_report(x, "features")], capsys, absent=[float("nan")])
     area = Estimate(0.5, INTERVAL, 4, "AUROC").to_json()
     units = {name: {"unit": "u", "sign": 1, "auroc": area} for name in ("topk", "neurons")}

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from hand_made import circuit as by_hand
 from patchclamp.ablate.strata import arrange_parts
-from patchclamp.cli.verbs.circuit_find import with_extra
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.circuit import PAGE, describe_origin, draw_graph, load_circuit
 from patchclamp.core.disk import hold_folder
@@ -20,7 +19,8 @@ from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.recipes.together import count_matched, count_same_size
+from patchclamp.recipes.circuit import with_extra
+from patchclamp.recipes.group_ablation import count_matched, count_same_size
 
 PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
 TASK = Task.of("a b", " d", contrast=" e", counterpart="a c").to_json()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
-from patchclamp.decompose.layouts.files import read_tensors
+from patchclamp.decompose.formats.files import read_tensors
 from patchclamp.subjects import unpacked_sizes
 from patchclamp.subjects.images import gallery
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import masked_words
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
-from patchclamp.evaluate.interchange import interchange
+from patchclamp.evaluate.circuit_ablation import interchange
 
 PAIRS = (
     Case("w1 [MASK] w7 .", "w2 [MASK] w7 .", ("w3",), ("w4",)),

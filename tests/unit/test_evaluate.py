@@ -10,7 +10,7 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.matching import compare_bases, match, recovery
 from patchclamp.core.stimulus import Role, Stimulus
-from patchclamp.evaluate import ahead, judge, substitute_reconstruction, tell_concepts
+from patchclamp.evaluate import auroc_margin, find_concept_units, measure_dictionary, substitute_reconstruction
 
 RNG = np.random.default_rng(0)
 SITE = "blocks.1.mlp.write"
@@ -84,7 +84,7 @@ def test_a_transcoder_sees_what_it_reads_and_nothing_else(model):
 
 def test_figures_are_those_of_slow_arithmetic(model):
     basis, shown = coder(model), text()
-    report = judge(model, dictionary(model, basis), shown, batch_size=4)
+    report = measure_dictionary(model, dictionary(model, basis), shown, batch_size=4)
     row = report.rows[0]
     wanted = oracle.judged(model, SITE, basis, shown)
     for name in ("unexplained", "active", "loss", "recovered", "recovered_zero"):
@@ -98,8 +98,8 @@ def test_figures_are_those_of_slow_arithmetic(model):
     assert [r.name for r in report.rows] == ["lab", "neurons", "pca", "random"]
     assert report.tokens == sum(int(s.counted.sum()) for s in shown[1::2])
     # As text, for a NaN is not equal to itself.
-    assert repr(judge(model, dictionary(model, basis), shown, batch_size=4)) == repr(report)
-    assert judge(model, dictionary(model, basis), shown, batch_size=3).rows[0].loss.value == pytest.approx(
+    assert repr(measure_dictionary(model, dictionary(model, basis), shown, batch_size=4)) == repr(report)
+    assert measure_dictionary(model, dictionary(model, basis), shown, batch_size=3).rows[0].loss.value == pytest.approx(
         row.loss.value
     )
 
@@ -107,14 +107,14 @@ def test_figures_are_those_of_slow_arithmetic(model):
 def test_a_whole_basis_leaves_nothing_out(model):
     width = model.site(SITE).width
     whole = Basis("lab", "directions", np.linalg.qr(RNG.normal(size=(width, width)))[0].astype(np.float32))
-    row = judge(model, dictionary(model, whole), text()).rows[0]
+    row = measure_dictionary(model, dictionary(model, whole), text()).rows[0]
     assert row.unexplained.value < 1e-9
     assert row.recovered.value == pytest.approx(1, abs=1e-5)
     assert row.active.value == width
 
 
 def test_rivals_keep_as_many_numbers_as_the_basis(model):
-    rows = {r.name: r for r in judge(model, dictionary(model, coder(model, k=3)), text()).rows}
+    rows = {r.name: r for r in measure_dictionary(model, dictionary(model, coder(model, k=3)), text()).rows}
     assert {rows[name].active.value for name in ("neurons", "pca")} == {3.0}
     assert rows["random"].active.value <= 3
     assert rows["pca"].units == 3
@@ -125,13 +125,15 @@ def test_rivals_keep_as_many_numbers_as_the_basis(model):
 def test_another_models_dictionary_is_refused_or_told(model):
     basis = coder(model)
     with pytest.raises(PatchclampError, match="one of other"):
-        judge(model, dictionary(model, basis, slug="other", hash="0" * 64), text())
-    report = judge(model, dictionary(model, basis, slug="other", hash=""), text())
+        measure_dictionary(model, dictionary(model, basis, slug="other", hash="0" * 64), text())
+    report = measure_dictionary(model, dictionary(model, basis, slug="other", hash=""), text())
     assert any("other" in note and "widths" in note for note in report.notes)
     with pytest.raises(PatchclampError, match="width"):
-        judge(model, Dictionary({SITE: Basis("b", "directions", np.eye(3))}, {"slug": "x", "hash": ""}, "x"), text())
+        measure_dictionary(
+            model, Dictionary({SITE: Basis("b", "directions", np.eye(3))}, {"slug": "x", "hash": ""}, "x"), text()
+        )
     with pytest.raises(PatchclampError, match="stimuli"):
-        judge(model, dictionary(model, basis), text(2))
+        measure_dictionary(model, dictionary(model, basis), text(2))
 
 
 def test_the_match_is_the_best_of_all():
@@ -180,7 +182,7 @@ def planted_values(n=400, units=6):
 def test_the_best_unit_is_found_and_scored_elsewhere():
     values, true, documents = planted_values()
     blocks = [("s/a", values[:, :3]), ("s/b", values[:, 3:])]
-    told = tell_concepts(blocks, true, ["one", "two"], documents, signed=True)
+    told = find_concept_units(blocks, true, ["one", "two"], documents, signed=True)
     assert (told["one"].unit, told["one"].sign) == ("s/a/2", 1)
     assert (told["two"].unit, told["two"].sign) == ("s/b/2", -1)
     half = documents % 2 == 1
@@ -188,18 +190,18 @@ def test_the_best_unit_is_found_and_scored_elsewhere():
     assert told["one"].chosen_at == pytest.approx(oracle.area(values[~half, 2], true[~half, 0]))
     assert told["one"].auroc.low < told["one"].auroc.value < told["one"].auroc.high
     assert (told["one"].auroc.n, told["one"].auroc.unit) == (len(np.unique(documents[half])), "AUROC")
-    unsigned = tell_concepts(blocks, true, ["one", "two"], documents)
+    unsigned = find_concept_units(blocks, true, ["one", "two"], documents)
     assert unsigned["two"].auroc.value < 0.7
-    noise = tell_concepts([("n", np.delete(values, [2, 5], 1))], true, ["one", "two"], documents, signed=True)
-    difference = ahead(told["one"], noise["one"])
+    noise = find_concept_units([("n", np.delete(values, [2, 5], 1))], true, ["one", "two"], documents, signed=True)
+    difference = auroc_margin(told["one"], noise["one"])
     assert 0 < difference.low < difference.value < difference.high
 
 
 def test_concepts_that_are_rare_and_values_that_are_none():
     values, true, documents = planted_values()
     rare = np.c_[true, np.arange(len(true)) < 10]
-    assert set(tell_concepts([("s", values)], rare, ["one", "two", "rare"], documents)) == {"one", "two"}
+    assert set(find_concept_units([("s", values)], rare, ["one", "two", "rare"], documents)) == {"one", "two"}
     with pytest.raises(PatchclampError, match="NaN"):
-        tell_concepts([("s", np.full_like(values, np.nan))], true, ["one", "two"], documents)
+        find_concept_units([("s", np.full_like(values, np.nan))], true, ["one", "two"], documents)
     with pytest.raises(PatchclampError, match="row of labels"):
-        tell_concepts([("s", values)], true, ["one"], documents)
+        find_concept_units([("s", values)], true, ["one"], documents)

@@ -13,9 +13,16 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.task import Case, Task
 from patchclamp.evaluate import evaluate_circuit
+from patchclamp.evaluate.circuit_curve import (
+    Scale,
+    area_weights,
+    nest_circuits,
+    random_orders,
+    sizes_of,
+    unique_circuits,
+)
+from patchclamp.evaluate.circuit_recovery import measure_planted_recovery, measure_recovery
 from patchclamp.evaluate.faithfulness import SEEN
-from patchclamp.evaluate.growing import Scale, area_weights, nest_circuits, random_orders, sizes_of, unique_circuits
-from patchclamp.evaluate.recovering import recover, recover_planted
 from patchclamp.report.size_curve import draw_sizes
 
 PARTS = (
@@ -187,7 +194,7 @@ def test_recovery_of_itself_is_whole_and_of_its_reverse_none(seed, n):
     scores = np.random.default_rng(seed).permutation(n).astype(float)
     parts = tuple(f"blocks.0.mlp.act/neurons/{i}" for i in range(n))
     exact = by_hand(parts, scores)
-    same, reverse = recover(exact, exact), recover(replace(exact, values=-scores), exact)
+    same, reverse = measure_recovery(exact, exact), measure_recovery(replace(exact, values=-scores), exact)
     assert (same.spearman, same.precision, same.auroc) == (pytest.approx(1.0), 1.0, 1.0)
     assert (reverse.spearman, reverse.precision, reverse.auroc) == (pytest.approx(-1.0), 0.0, 0.0)
     assert same.chance == same.true / n
@@ -196,10 +203,10 @@ def test_recovery_of_itself_is_whole_and_of_its_reverse_none(seed, n):
 def test_parts_are_matched_by_name_and_ties_find_nothing():
     a, b, c = (f"{site}/neurons/0" for site in "abc")
     exact, other = by_hand((a, b, c), [3.0, 2.0, 1.0]), by_hand((c, a, b), [1.0, 3.0, 2.0])
-    assert recover(other, exact, share=0.4).spearman == pytest.approx(1.0)
+    assert measure_recovery(other, exact, share=0.4).spearman == pytest.approx(1.0)
     flat = by_hand((a, b, c), np.ones(3))
-    assert recover_planted(flat, [a]).precision == 0.0
-    assert recover_planted(flat, [a]).auroc == 0.5
+    assert measure_planted_recovery(flat, [a]).precision == 0.0
+    assert measure_planted_recovery(flat, [a]).auroc == 0.5
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

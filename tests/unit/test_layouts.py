@@ -12,7 +12,7 @@ from oracles import layouts as oracle
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.decompose.layouts import open_dictionary, write_dictionary
+from patchclamp.decompose.formats import open_dictionary, write_dictionary
 from patchclamp.subjects.bases import decode, encode
 from patchclamp.subjects.site_names import resolve_sites
 
@@ -268,7 +268,7 @@ def test_a_folder_that_tells_nothing_of_its_input_is_opened_with_a_line_for_each
     put(tmp_path, SAYS_NOTHING, plain(), "sae_weights.safetensors")
     found = open_dictionary(tmp_path)
     assumed = "\n".join(found.about["assumed"])
-    assert all(word in assumed for word in ("center_writing_weights", "--center", "BOS", "--prepend-bos", "contexts"))
+    assert all(word in assumed for word in ("center_writing_weights", "--center", "BOS", "--bos", "contexts"))
     assert len(found.about["assumed"]) == 3
     assert found.about["conditions"] == {}
     encoder = found.bases["blocks.1.resid_in"].encoder

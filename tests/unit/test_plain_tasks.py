@@ -8,14 +8,14 @@ from torch import nn
 import patchclamp as pc
 from oracles.plain import m_with, outputs_of
 from patchclamp.attribute.engine import score_task
-from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
+from patchclamp.attribute.pairs import attribute_pairs, cost_of
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.attribute.rules import Gradient, PathIntegral, Replacement
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Part, Task
+from patchclamp.evaluate.circuit_ablation import interchange
 from patchclamp.evaluate.faithfulness import evaluate_circuit
-from patchclamp.evaluate.interchange import interchange
-from patchclamp.recipes.together import replace_together
+from patchclamp.recipes.group_ablation import ablate_group
 
 
 class Block(nn.Module):
@@ -254,7 +254,7 @@ def test_a_receipt_replaces_the_units_together_and_random_ones_beside_them():
     net, cases = planted()
     pairs = net.read(Task(tuple(cases)))
     circuit = attribute_pairs(net, pairs, level="neuron", sites=["module.1.out"])
-    receipt = replace_together(net, circuit, pairs, circuit.order()[:2].tolist())
+    receipt = ablate_group(net, circuit, pairs, circuit.order()[:2].tolist())
     units = [int(circuit.parts[i].rsplit("/", 1)[1]) for i in circuit.order()[:2]]
     by_hand = []
     for case in cases:

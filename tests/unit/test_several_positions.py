@@ -8,12 +8,12 @@ import torch
 
 import masked_words
 import patchclamp as pc
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.cli import main
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
-from patchclamp.evaluate.interchange import interchange
+from patchclamp.evaluate.circuit_ablation import interchange
 
 PAIRS = [
     Case("w1 [MASK] w7 [MASK] .", "w2 [MASK] w7 [MASK] .", ("w3",), ("w4",)),
@@ -164,7 +164,7 @@ def test_the_command_line_finds_and_judges_a_circuit_of_an_encoder(name, tmp_pat
     pairs = ("--pairs", tmp_path / "train.jsonl")
     code, told = say("circuit", "find", folder, *pairs, "--out", tmp_path / "c")
     assert code == 0, told
-    words = ("circuit", "evaluate", folder, tmp_path / "c", "--pairs", tmp_path / "test.jsonl")
+    words = ("evaluate", folder, tmp_path / "c", "--pairs", tmp_path / "test.jsonl")
     code, told = say(*words, "--baseline", "mean", "--train", tmp_path / "train.jsonl")
     assert code == 0, told
     assert told["baseline"].startswith("the mean")
@@ -189,7 +189,7 @@ def test_the_command_line_finds_and_judges_a_circuit_of_a_vision_transformer(tmp
     model, pairs = "organism:digits-vit", ("--pairs", tmp_path / "pairs.jsonl")
     code, told = say("circuit", "find", model, *pairs, "--level", "neuron", "--out", tmp_path / "c")
     assert code == 0, told
-    code, told = say("circuit", "evaluate", model, tmp_path / "c", *pairs, "--seen")
+    code, told = say("evaluate", model, tmp_path / "c", *pairs, "--seen")
     assert code == 0, told
     code, told = say("patch", model, *pairs, "--sites", "resid", "--positions", "all", "--out", tmp_path / "p")
     assert code == 0, told

@@ -208,7 +208,7 @@ def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:
         raise PatchclampError(
             expected=f"a survey of all {len(sites)} sites that are scored",
             got=f"one without {', '.join(lacking[:3])}{' …' if len(lacking) > 3 else ''}",
-            remedy="patchclamp survey MODEL --text FILE --sites 'blocks.*.mlp.act,blocks.*.attn.z' --out DIR",
+            remedy="patchclamp survey MODEL --inputs FILE --sites 'blocks.*.mlp.act,blocks.*.attn.z' --out DIR",
         )
     for site in sites:
         mean, width = as_numpy(survey.mean(site)), model.site(site).width

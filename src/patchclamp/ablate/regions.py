@@ -72,8 +72,8 @@ class RegionSets:
         pictures: Sequence[Picture] = cases.shown  # type: ignore[assignment]  # checked above
         regions = self.regions(pictures)
         for i, picture in enumerate(pictures):
-            asked = np.arange(len(self)) if how.only is None else np.flatnonzero(how.only[i])
-            for sets in (asked[k : k + how.batch_size] for k in range(0, len(asked), how.batch_size)):
+            measured = np.arange(len(self)) if how.only is None else np.flatnonzero(how.only[i])
+            for sets in (measured[k : k + how.batch_size] for k in range(0, len(measured), how.batch_size)):
                 marks = self.rows[sets] != how.keep
                 shown = fill_regions(picture, regions, marks, fill)
                 values = subject.measure(shown, cases.metrics[i]).cpu().double().numpy()

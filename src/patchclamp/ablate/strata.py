@@ -142,7 +142,9 @@ def measure_moves(
             x = here[site].unflatten(0, (len(own), -1))
             other = None if baseline.kind == "zero" else there[site].expand_as(x)
             for row, values in zip(sums, _norms(model, site, basis, x, other), strict=True):
-                summed = np.concatenate([values, values.sum(0, keepdims=True)])  # −1 is everywhere
+                summed = np.concatenate(
+                    [values, values.sum(0, keepdims=True)]
+                )  # (position + 1, unit): −1 is everywhere
                 is_there = at[listed] < len(values)
                 row[listed] += np.where(is_there, summed[np.where(is_there, at[listed], 0), units[listed]], 0.0)
     numbers = {name: i for i, name in enumerate(names)}

@@ -186,14 +186,14 @@ class UnitSets:
         starts = job.first_layers
         paths = list(dict.fromkeys(member.path for member in job.members))
         for some in cases.batches(how.batch_size):
-            asked = starts if how.only is None else starts[how.only[some].any(0)]
-            if not len(asked):
+            layers = starts if how.only is None else starts[how.only[some].any(0)]
+            if not len(layers):
                 continue
             own = [cases.shown[int(i)] for i in some]
             there = baseline.rows(model, paths, some, len(own[0]))
-            sites = [f"blocks.{layer}.resid_in" for layer in np.unique(asked) if layer > 0]
+            sites = [f"blocks.{layer}.resid_in" for layer in np.unique(layers) if layer > 0]
             streams = model.run(own, record=sites, logits=False).recording if sites else None
-            for layer in np.unique(asked):
+            for layer in np.unique(layers):
                 for sets, cells in _parts(np.flatnonzero(starts == layer), len(own), how, some):
                     rows = np.tile(np.arange(len(own)), len(sets)) if cells is None else cells
                     restart = None
@@ -322,7 +322,7 @@ class _Job:
             order = np.argsort(firsts)
             return order, firsts[order]
         n = sum(member.size for member in self.members)
-        numbers, at = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        numbers, at = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)  # of every key: member, row there
         for number, member in enumerate(self.members):
             numbers[member.places] = number
             at[member.places] = np.arange(member.size)
@@ -397,17 +397,19 @@ class _Job:
         """Return what puts the baseline in the place of units at one site, of each set its own."""
         member = self.members[k]
         if isinstance(member.places, slice):
+            # A whole block of an index: keys are positions by units already.
             mask = torch.from_numpy(own).view(len(own), member.n_places or 1, member.n_units)
         else:
             mask = torch.zeros(len(own), value.shape[-2], member.n_units, dtype=torch.bool)
-            everywhere = member.positions < 0
+            everywhere = member.positions < 0  # a unit without a position is marked at all of them
             mask[:, :, member.units[everywhere]] = torch.from_numpy(own[:, everywhere])[:, None]
             mask[:, member.positions[~everywhere], member.units[~everywhere]] |= torch.from_numpy(own[:, ~everywhere])
-        used = mask.any(0).any(0).nonzero()[:, 0]
+        used = mask.any(0).any(0).nonzero()[:, 0]  # (unit in any set,), from (set, position, unit)
         # Most often few units of a site are in any of the sets: only their values are laid out.
         some = None if len(used) > member.n_units // 2 else tuple(used.tolist())
         units = Units(member.basis, self.model.site(member.path), some)
         columns = units.columns(value.shape[-1])
+        # What is put in: the units' columns of the baseline, zeros, or the features of the baseline.
         if columns is not None:
             value = value if some is None else value[..., columns.to(value.device)]
         elif self.zero:
@@ -417,7 +419,7 @@ class _Job:
         mask = (mask if some is None else mask[..., used]).to(value.device)
         if isinstance(cells, int):
             # Sets, and cases within: neither is repeated for the other.
-            value, mask = value.expand(cells, *value.shape[-2:]), mask[:, None]
+            value, mask = value.expand(cells, *value.shape[-2:]), mask[:, None]  # (case, …), (set, 1, position, unit)
         elif value.ndim > 2:
             value = value[torch.from_numpy(cells).to(value.device)]
         return Intervention(member.path, "rows", some, member.basis.name, value=value, mask=mask)

@@ -15,6 +15,7 @@ _HOME = {
     "bake_atlas": ("bake.base", "bake_atlas"),
     "export_atlas": ("export", "export_atlas"),
     "open": ("atlas", "open_atlas"),
+    "serve_atlas": ("serve.server", "serve"),
     "show": ("notebook", "show"),
     "to_html": ("export.page", "to_html"),
     "write_descriptions": ("store.layers", "write_descriptions"),
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
     from patchclamp.atlas.export.page import to_html as to_html
     from patchclamp.atlas.notebook import show as show
     from patchclamp.atlas.serve.screens.find import Asked as Asked
+    from patchclamp.atlas.serve.server import serve
     from patchclamp.atlas.store.layers import write_descriptions as write_descriptions
     from patchclamp.atlas.store.layers import write_graph as write_graph
 
     open = open_atlas
+    serve_atlas = serve
 
 
 def __getattr__(name: str) -> Any:

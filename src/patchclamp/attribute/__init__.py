@@ -4,7 +4,7 @@ from typing import Any
 
 from patchclamp.ablate import Baseline
 from patchclamp.attribute.nodes import LEVELS
-from patchclamp.attribute.scoring import attribute_nodes
+from patchclamp.attribute.prompt import attribute_nodes
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method

@@ -148,9 +148,10 @@ class _Patching:
 
     def _into_heads(self, layer: int, change: Tensor) -> Tensor:
         """Return m of every edge into a block's queries, keys and values, reader by reader."""
-        block = self.graph.queries(layer)
+        block = self.graph.queries(layer)  # readers: queries, keys and values of this block, head by head
         seen = int(self.graph.seen[block.start])
-        stream = self.base.streams[self.graph.stream(layer)]
+        stream = self.base.streams[self.graph.stream(layer)]  # (1, position, d_model)
+        # Row 0 is the stream as it is; row 1 + w the stream with writer w's value of the other prompt.
         parts = list((torch.cat([stream, stream + change[:seen]])).split(self.batch_size))
         made = [project_qkv(self.model, self.graph, [self.shown] * len(x), layer, x) for x in parts]
         variants = {path: torch.cat([one[path] for one in made]) for path in self.graph.slots(layer)}
@@ -158,10 +159,10 @@ class _Patching:
         for cells in self._chunks((block.stop - block.start) * seen):
             given = {path: x[:1].expand(len(cells), -1, -1, -1).clone() for path, x in variants.items()}
             for row, cell in enumerate(cells):
-                reader, writer = block.start + cell // seen, cell % seen
+                reader, writer = block.start + cell // seen, cell % seen  # cells: reader by reader, writers within
                 path, place = next(item for item in self.graph.slots(layer).items() if reader < item[1].stop)
                 head = reader - place.start
-                given[path][row, :, head] = variants[path][1 + writer, :, head]
+                given[path][row, :, head] = variants[path][1 + writer, :, head]  # this reader alone sees it
             measured.append(self._measure(layer, {path: x.flatten(2) for path, x in given.items()}))
         return torch.cat(measured)
 

@@ -108,11 +108,11 @@ def attribute_edges(
     graph = edge_map(model)
     n_places = check_one_length(cases) if by_position else None
     _check_memory(model, cases, by_position)
-    integrated, path = isinstance(rule, PathIntegral), [(1.0, 1.0)]
+    integrated, path = isinstance(rule, PathIntegral), [(1.0, 1.0)]  # (α, weight): the clean end alone
     options: dict[str, Any] = {"level": "edge", "rules": list(ruled), "direction": direction}
     if isinstance(rule, PathIntegral):
         points, weights = np.polynomial.legendre.leggauss(rule.steps)
-        path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)]
+        path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)]  # from [−1, 1] to [0, 1]
         options["steps"] = rule.steps
     scores: np.ndarray | None = None
     done, total = 0, len(path) * len(cases)
@@ -125,8 +125,9 @@ def attribute_edges(
         for alpha, weight in path:
             start = None if clean is None else _between(graph, clean, other, float(alpha))
             traced = _Traced(model, graph, shown, ends.metric(some), ruled, start)
+            # (case, writer, position, d_model)
             change = _changes(model, graph, traced.values if clean is None else clean, other)
-            here = traced.edges(change, by_position) * (sign * float(weight))
+            here = traced.edges(change, by_position) * (sign * float(weight))  # (case, edge[, position])
             per_edge = here if per_edge is None else per_edge.add_(here)
             done += len(some)
             if progress is not None:
@@ -217,7 +218,7 @@ def _changes(
     def change(path: str) -> Tensor:
         return upcast(clean[path]) - upcast(other[path])
 
-    embedded = change(graph.stream(0))
+    embedded = change(graph.stream(0))  # (row, position, d_model)
     changes = embedded.new_empty(len(embedded), len(graph.writers), *embedded.shape[1:])
     changes[:, 0] = embedded
     for layer in range(graph.n_layers):
@@ -282,9 +283,12 @@ class _Traced:
         blocks = []
 
         def score(into: Float[Tensor, "reader row position d_model"], n_writers: int) -> None:
+            # r readers, n rows, w writers, p positions, d d_model; then readers and writers become one axis of edges.
             to = "nrwp" if positions else "nrw"
             blocks.append(torch.einsum(f"rnpd,nwpd->{to}", upcast(into), change[:, :n_writers]).flatten(1, 2))
 
+        # Readers in the order of the graph's edges: queries, keys, values and MLP of each block, then the logits. A
+        # reader sees only the writers before it.
         for layer in range(self.graph.n_layers):
             for path, place in self.graph.slots(layer).items():
                 score(self._into_heads(path, place.stop - place.start), int(self.graph.seen[place.start]))
@@ -295,8 +299,8 @@ class _Traced:
 
     def _into_heads(self, path: str, n_heads: int) -> Float[Tensor, "head row position d_model"]:
         """Return m's gradient at the stream, as each head's query (key, value) alone hands it on."""
-        own = self.gradients[path].unflatten(-1, (n_heads, -1))
-        alone = own.new_zeros(n_heads, *own.shape)
+        own = self.gradients[path].unflatten(-1, (n_heads, -1))  # (row, position, head, d_head)
+        alone = own.new_zeros(n_heads, *own.shape)  # row h: the gradient of head h alone, all others 0
         for head in range(n_heads):
             alone[head, ..., head, :] = own[..., head, :]
         return self._back(path, alone.flatten(-2))
@@ -308,11 +312,12 @@ class _Traced:
         made, stream = self.held[path], self.held[self.read[path]]
         into, alone = None, len(gradients) == 1  # an MLP: what its experts do inside need not know of batched gradients
         if made.grad_fn is not None:
+            # One backward pass from what was read to the stream, for all readers at once.
             given = gradients[0] if alone else gradients
             [into] = torch.autograd.grad(
                 made, stream, given, retain_graph=True, is_grads_batched=not alone, allow_unused=True
             )
-        if into is None:
+        if into is None:  # rules cut the path: no gradient is a gradient of zero
             return stream.new_zeros(len(gradients), *stream.shape)
         return into[None] if alone else into
 
@@ -325,6 +330,7 @@ class _Traced:
             norm = exit_norm(self.model, layer)
             assert norm is not None
             heads = self.graph.heads(layer)
+            # The norm reads the sum of all heads, so its Jacobian is taken there and applied to each head's change.
             y = attention_output(self.model, layer, self.held[f"blocks.{layer}.attn.z"].detach())[:, None]
             if "ln" in self.rules:
                 with torch.no_grad():

@@ -8,9 +8,9 @@ from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.options import Level
-from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.pairs import attribute_pairs
+from patchclamp.attribute.prompt import attribute_nodes
 from patchclamp.attribute.rules import Replacement, Rule, find_rule
-from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores

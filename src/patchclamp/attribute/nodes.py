@@ -66,7 +66,7 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
 def _choices(model: Model) -> str:
     """Return what can be named as levels of a model: its own, or where it has none the paths of its sites."""
     if model.levels:
-        return f"{model.name} has {', '.join(model.levels)}; `patchclamp sites MODEL` lists its sites."
+        return f"{model.name} has {', '.join(model.levels)}; `patchclamp info MODEL` lists its sites."
     paths = [site.path for site in model.sites()]
     more = ", …" if len(paths) > MOST_NAMED else ""
     return f"Name sites of this plain network by their paths: {', '.join(paths[:MOST_NAMED])}{more}."

@@ -283,14 +283,14 @@ class Patching:
         spots = [self.grid.at(k, length) for k in range(len(self.grid.places))]
         effects, cells = np.full((len(members), len(self.index)), np.nan), []
         for number, (path, basis) in enumerate(self.sites):
-            moved = self._differences(both, path, basis, len(members))
+            moved = self._differences(both, path, basis, len(members))  # (pair, position, unit)
             keys = self.index.grid(path, basis)
             for place, spot in enumerate(spots):
                 if spot:
-                    effects[:, keys[place]] = 0.0
+                    effects[:, keys[place]] = 0.0  # what is the same in both runs changes nothing, and is not run
                     rows = np.argwhere((moved if self.grid.how == "all" else moved[:, list(spot)]).any(1))
-                    cells.append(np.insert(rows, [1, 1], [number, place], axis=1))
-        which = np.concatenate(cells)
+                    cells.append(np.insert(rows, [1, 1], [number, place], axis=1))  # (pair, site, place, unit)
+        which = np.concatenate(cells)  # (cell, 4)
         measured = self._measure_cells(members, into, both, which, spots, progress) if len(which) else np.zeros(0)
         ends = self.cases.m_clean[members], self.cases.m_counterpart[members]
         start, sign = (ends[1], 1.0) if denoise else (ends[0], -1.0)
@@ -316,6 +316,7 @@ class Patching:
             for (path, basis), k in zip(self.sites, self.n_units, strict=True)
         ]
         index = UnitIndex(blocks)
+        # One set per site, place and unit; of each only the pairs whose runs differ there are measured.
         sets, cell = np.unique(which[:, 1:], axis=0, return_inverse=True)
         at = [np.zeros(1, dtype=np.int64) if whole else np.array(spot, dtype=np.int64) for spot in spots]
         rows = [index.firsts[site] + at[place] * self.n_units[site] + unit for site, place, unit in sets.tolist()]

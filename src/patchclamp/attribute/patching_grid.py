@@ -55,7 +55,7 @@ def sites_named(model: Model, sites: str | Sequence[str]) -> list[tuple[str, str
             raise PatchclampError(
                 expected=f"sites among {', '.join(SITES)}, feature, or patterns of site paths",
                 got=repr(name),
-                remedy="`patchclamp sites MODEL` lists paths, of a plain network net.sites(); attention patterns and "
+                remedy="`patchclamp info MODEL` lists paths, of a plain network net.sites(); attention patterns and "
                 "single experts, which not every token comes by, cannot be patched.",
             )
         named.update(dict.fromkeys(wide))

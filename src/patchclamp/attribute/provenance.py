@@ -64,7 +64,7 @@ def scores_over(
     """
     check_finite(values, float(cases.m_clean.mean()))
     task = cases.task.portable(MOST_WRITTEN)
-    told = {
+    facts = {
         "cases": cases.ids,
         "metric": cases.metrics[0].kind,
         "skipped": cases.count_skipped(),
@@ -77,7 +77,7 @@ def scores_over(
         options=dict(options),
         versions=read_versions(),
         hashes=dict(hashes or {}),
-        extra={**told, **extra},
+        extra={**facts, **extra},
     )
     return Scores(
         index,

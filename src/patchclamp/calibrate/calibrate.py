@@ -15,6 +15,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.organisms import language
 
 
+@checked
 @dataclass(frozen=True)
 class Calibration:
     """Say which methods found what is planted, and how well predictions held in trained networks.

@@ -20,21 +20,15 @@ def check_files(options: Namespace) -> None:
     Raises:
         PatchclampError: no such text, pairs, image, atlas or folder of features; what is wrong is named.
     """
-    text = getattr(options, "text", None)
-    if isinstance(text, str) and not Path(text).is_file():
-        what = "a folder" if Path(text).is_dir() else "not there"
-        raise PatchclampError(expected="a text file", got=f"{text}, which is {what}", remedy="Check the path.")
+    inputs = getattr(options, "inputs", None)
+    if isinstance(inputs, str):
+        _check_inputs(inputs, images=hasattr(options, "max_images") or options.verb == "evaluate")
     for source in (getattr(options, name, None) for name in ("pairs", "train")):
         if isinstance(source, str) and source != "planted" and not source.startswith("task:"):
             from patchclamp.core.task_files import read_task
 
             read_task(source, getattr(options, "layout", None))
-    for source in (getattr(options, name, None) for name in ("images", "image")):
-        if isinstance(source, str):
-            from patchclamp.subjects.images import gallery
-
-            gallery(source)
-    if options.verb in ("explain", "circuit") and isinstance(getattr(options, "atlas", None), str):
+    if options.verb in ("explain", "circuit find", "attribute") and isinstance(getattr(options, "atlas", None), str):
         from patchclamp.atlas.atlas import open_atlas
 
         open_atlas(options.atlas)
@@ -45,6 +39,24 @@ def check_files(options: Namespace) -> None:
             raise PatchclampError(
                 expected="a folder of features", got=f"{folder}, which is not there", remedy="Check the path."
             )
+
+
+def _check_inputs(source: str, *, images: bool) -> None:
+    """Refuse inputs that are not there; ``images`` where a command may take these too."""
+    from patchclamp.subjects.images import gallery, names_images
+
+    if images and names_images(source):
+        gallery(source)
+    elif not Path(source).is_file():
+        what = "a folder" if Path(source).is_dir() else "not there"
+        also = " or images" if images else ""
+        raise PatchclampError(expected=f"a text file{also}", got=f"{source}, which is {what}", remedy="Check the path.")
+
+
+def _takes_images(options: Namespace) -> bool:
+    from patchclamp.subjects.images import names_images
+
+    return hasattr(options, "max_images") and names_images(options.inputs)
 
 
 def state_loading(options: Namespace) -> None:
@@ -59,13 +71,13 @@ def load_model(options: Namespace) -> Any:
     from patchclamp.loaders import load
 
     return load(
-        options.model, device=options.device, dtype=options.dtype, prepend_bos=bool(getattr(options, "prepend_bos", 0))
+        options.model, device=options.device, dtype=options.dtype, prepend_bos=bool(getattr(options, "bos", None))
     )
 
 
 def load_words(options: Namespace) -> list[str]:
     """Return the options under which a command loaded its model, as another command takes them."""
-    words = ["--prepend-bos"] if getattr(options, "prepend_bos", 0) else []
+    words = ["--bos"] if getattr(options, "bos", None) else []
     words += [] if options.dtype is None else ["--dtype", options.dtype]
     return words + ([] if options.device == "cpu" else ["--device", options.device])
 
@@ -77,7 +89,7 @@ def print_conditions(model: Any, dictionary: Any, folder: str) -> None:
     for line in unmet_conditions(model, dictionary):
         log(f"note: {folder}: {line}")
     if dictionary.about.get("assumed"):
-        again = f"patchclamp basis convert {folder} --to patchclamp --out NEW"
+        again = f"patchclamp decompose --convert {folder} --out NEW"
         log(f"note: `{again}` with these options keeps what is known of it")
 
 
@@ -144,40 +156,53 @@ def _pairs(n: int) -> str:
 
 
 def corpus_of(options: Namespace) -> Any:
-    """Return the corpus that --text or --images names, cut as the options say."""
+    """Return the corpus that --inputs names, cut as the options say."""
     from patchclamp.core.corpus import Corpus
 
-    if getattr(options, "images", None) is not None:
-        return Corpus(options.images, "images", max_images=options.max_images)
+    if _takes_images(options):
+        return Corpus(options.inputs, "images", max_images=options.max_images)
     return Corpus(
-        options.text, "chat" if options.chat else "text", window=options.window, bos=not options.no_bos,
+        options.inputs, "chat" if options.chat else "text", window=options.window, bos=options.bos is not False,
         skip_first=options.skip_first, max_tokens=options.max_tokens,
     )  # fmt: skip
 
 
 def read_stimuli(model: Any, options: Namespace) -> Any:
-    """Return the stimuli of --text or --images in batches; the model must take that kind."""
+    """Return the stimuli of --inputs in batches; the model must take that kind."""
     from patchclamp.subjects.corpora import read_corpus
 
-    check_kind(model, images=options.images is not None)
+    images = _takes_images(options)
+    if images != (model.stimulus_kind == "images"):
+        raise PatchclampError(
+            expected=f"{'images' if not images else 'text'} for {model.name}",
+            got=f"{options.inputs}, {'images' if images else 'a text'}",
+            remedy="Name what it takes with --inputs.",
+        )
     return read_corpus(model, corpus_of(options), batch_size=options.batch_size)
 
 
-def check_kind(model: Any, *, images: bool) -> None:
-    """Refuse text for a model of images, and images for a model of text."""
-    if (model.stimulus_kind == "images") != images:
+def check_language(model: Any) -> None:
+    """Refuse a model of images where text is written or read."""
+    if model.stimulus_kind == "images":
         raise PatchclampError(
-            expected="an image" if not images else "a model of images",
-            got=f"text for {model.name}" if not images else f"{model.name}, a model of text",
-            remedy="Give it images: --images PATH, or `patchclamp classify`."
-            if not images
-            else "Give it text: --text FILE, or `patchclamp generate`.",
+            expected="a language model",
+            got=f"{model.name}, a model of images",
+            remedy="Name a language model; of images `patchclamp generate MODEL IMAGE --clamp KEY=VALUE` says what a "
+            "change does.",
+        )
+
+
+def check_images(model: Any) -> None:
+    """Refuse a language model where images are shown."""
+    if model.stimulus_kind != "images":
+        raise PatchclampError(
+            expected="a model of images", got=f"{model.name}, a model of text", remedy="Name a model of images."
         )
 
 
 def progress_unit(options: Namespace) -> str:
-    """Return what a pass over --text or --images counts."""
-    return "tokens" if options.images is None else "images"
+    """Return what a pass over --inputs counts."""
+    return "images" if _takes_images(options) else "tokens"
 
 
 def print_cost(model: Any, batches: Any, chosen: list[Any], space: str) -> None:
@@ -199,7 +224,7 @@ def load_prompt(model: Any, words: str | None, chat: bool) -> Any:
     """Return a prompt as the model reads it: its words, or a chat that ends where the model answers."""
     if words is None or not chat:
         return words
-    check_kind(model, images=False)
+    check_language(model)
     return model.tokenize(words, chat=True, answered=True)
 
 
@@ -256,7 +281,7 @@ def read_lines(path: str) -> list[str]:
     return kept
 
 
-BRAIN_OPTIONS = ("variable", "axes", "rate", "duration", "bin", "measure", "labels")
+BRAIN_OPTIONS = ("variable", "axes", "rate", "duration", "bin", "unit_of_measure", "labels")
 """Options that only the file of a recorded brain has."""
 
 
@@ -266,7 +291,7 @@ def open_brain(options: Namespace, path: str) -> Any:
 
     return load_recording(
         path, variable=options.variable, axes=options.axes, rate=options.rate, duration=options.duration,
-        bin=options.bin, measure=options.measure, labels=options.labels,
+        bin=options.bin, measure=options.unit_of_measure, labels=options.labels,
     )  # fmt: skip
 
 
@@ -276,7 +301,7 @@ def refuse_brain_options(options: Namespace, what: str) -> None:
     Raises:
         PatchclampError: names the options.
     """
-    given = [f"--{name}" for name in BRAIN_OPTIONS if getattr(options, name) is not None]
+    given = [f"--{name.replace('_', '-')}" for name in BRAIN_OPTIONS if getattr(options, name) is not None]
     if given:
         raise PatchclampError(
             expected="the file of a recorded brain (.csv, .mat, .nwb, .npy, .npz), which alone has these options",
@@ -287,9 +312,10 @@ def refuse_brain_options(options: Namespace, what: str) -> None:
 
 def open_features(options: Namespace, folder: str, name: str | None = None) -> Any:
     """Return a dictionary, this or another library's, with what the options say of it."""
-    from patchclamp.decompose.layouts import open_dictionary
+    from patchclamp.decompose.formats import open_dictionary
 
-    given = {each: getattr(options, each, None) for each in ("site", "reads", "center", "prepend_bos")}
+    given = {each: getattr(options, each, None) for each in ("site", "reads", "center")}
+    given["prepend_bos"] = getattr(options, "bos", None)
     return open_dictionary(folder, name=name, **given)
 
 

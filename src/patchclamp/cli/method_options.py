@@ -23,8 +23,11 @@ class MethodParser(Parser):
     kind = "method"
     gives = takes = ""
     added: Card | None = None
+    own: Sequence[str] = ()
 
-    def use(self, room: str, verb: str, *, kind: str = "method", gives: str = "", takes: str = "") -> None:
+    def use(
+        self, room: str, verb: str, *, kind: str = "method", gives: str = "", takes: str = "", own: Sequence[str] = ()
+    ) -> None:
         """Add --method, for the methods of a room.
 
         Args:
@@ -33,8 +36,9 @@ class MethodParser(Parser):
             kind: of card.
             gives: only the methods that give this noun.
             takes: only those that take this one.
+            own: options of methods that the verb says in its own way.
         """
-        self.room, self.kind, self.gives, self.takes = room, kind, gives, takes
+        self.room, self.kind, self.gives, self.takes, self.own = room, kind, gives, takes, own
         self.default = find_default(verb, room) if kind == "method" else self.cards[0].name
         names = ", ".join(card.name for card in self.cards)
         self.add_argument(
@@ -82,7 +86,7 @@ class MethodParser(Parser):
         self.added = card
         group = self.add_argument_group(f"options of {card.name}")
         for entry in card.data["options"]:
-            if f"--{entry['name'].replace('_', '-')}" in self._option_string_actions:
+            if f"--{entry['name'].replace('_', '-')}" in self._option_string_actions or entry["name"] in self.own:
                 continue  # the verb has it itself
             default = entry["default"] if entry["default"] not in ("", [], None) else "none"
             shown = ",".join(map(str, default)) if isinstance(default, list) else default

@@ -28,6 +28,13 @@ class Parser(argparse.ArgumentParser):
             return self._get_value(action, "--")
         return super()._get_values(action, arg_strings)
 
+    def _match_arguments_partial(self, actions: Any, arg_strings_pattern: str) -> list[int]:
+        # Python 3.11 takes an argument that may be left out for left out before the options; it may follow them.
+        counts: list[int] = super()._match_arguments_partial(actions, arg_strings_pattern)  # type: ignore[misc]
+        while counts and counts[-1] == 0 and "A" in arg_strings_pattern[sum(counts) :]:
+            counts.pop()
+        return counts
+
     def _print_message(self, message: str, file: Any = None) -> None:
         # argparse drops the error of a help that cannot be written.
         print(message, end="", file=file or sys.stderr, flush=True)
@@ -53,14 +60,15 @@ def add_loading(parser: Parser, *, text: bool = True) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
     if text:
-        add_prepend_bos(parser)
+        add_bos(parser)
 
 
-def add_prepend_bos(parser: Parser) -> None:
-    """Add the option of every command that shows text to a model."""
+def add_bos(parser: Parser) -> None:
+    """Add --bos, the option of every command that shows text to a model."""
     parser.add_argument(
-        "--prepend-bos",
+        "--bos",
         action="store_true",
+        default=None,
         help="begin every text with the tokenizer's BOS token, where the tokenizer does not by itself",
     )
 
@@ -92,12 +100,12 @@ def add_controls(parser: Parser, what: str, *, least: int = 1) -> None:
 
 def add_shown(parser: Parser, *, required: bool = True) -> None:
     """Add text or images, where to record, and how text is cut."""
-    shown = parser.add_mutually_exclusive_group(required=required)
-    shown.add_argument("--text", metavar="FILE", help="a UTF-8 text file")
-    shown.add_argument(
-        "--images",
+    parser.add_argument(
+        "--inputs",
+        required=required,
         metavar="PATH",
-        help="an image, a folder of images, an npz or npy file, or digits; PATH:0:100 for some",
+        help="a UTF-8 text file; of a model of images an image, a folder of images, an npz or npy file, or digits; "
+        "PATH:0:100 for some",
     )
     parser.add_argument("--max-images", type=int, metavar="N", help="stop after N images (default: all of them)")
     parser.add_argument(
@@ -127,7 +135,11 @@ def add_cutting(parser: Parser, *, whole: bool = False) -> None:
         help="put each line (words, or a JSON list of messages) through the chat template",
     )
     parser.add_argument(
-        "--no-bos", action="store_true", help="do not begin and end windows as the tokenizer's texts do"
+        "--no-bos",
+        dest="bos",
+        action="store_false",
+        default=None,
+        help="do not begin and end windows as the tokenizer's texts do",
     )
     add_skip_first(parser)
 
@@ -151,7 +163,7 @@ def add_brain(parser: Parser) -> None:
     group.add_argument("--rate", type=float, metavar="HZ", help="samples per second, where the file does not say")
     group.add_argument("--duration", type=float, metavar="S", help="seconds of a trial, instead of --rate")
     group.add_argument("--bin", type=float, metavar="S", help="seconds per bin, to count event times in")
-    group.add_argument("--measure", metavar="UNIT", help="unit of measure, where the file does not say (a.u.)")
+    group.add_argument("--unit-of-measure", metavar="UNIT", help="unit of measure, where the file does not say (a.u.)")
     group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
 
 
@@ -213,11 +225,13 @@ def add_dictionary(parser: Parser, *names: str) -> None:
 
 def add_conditions(parser: Any) -> None:
     """Add what a folder of features may not say of itself."""
-    parser.add_argument("--site", metavar="SITE", help="the site that it writes, where the folder does not tell")
+    parser.add_argument(
+        "--sites", dest="site", metavar="SITE", help="the site that it writes, where the folder does not tell"
+    )
     parser.add_argument("--reads", metavar="SITE", help="the site that a transcoder reads, where it does not tell")
     for option, what_it_says in (
         ("--center", "the stream that it was trained on was centred (center_writing_weights): take the mean off"),
-        ("--prepend-bos", "the texts that it was trained on began with a BOS token"),
+        ("--bos", "the texts that it was trained on began with a BOS token"),
     ):
         parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=f"{what_it_says}, or not")
 

@@ -57,8 +57,9 @@ def can_resume(words: Sequence[str], parser: Parser) -> bool:
         options = parser.parse_args(words)
     except (PatchclampError, SystemExit):
         return False
-    by_card = options.verb == "decompose"
-    return hasattr(options, "resume") and (not by_card or find_card(options.method, "decompose").data["resumable"])
+    if options.verb == "decompose":
+        return options.convert is None and bool(find_card(options.method, "decompose").data["resumable"])
+    return hasattr(options, "resume")
 
 
 def as_error(problem: BaseException, words: Sequence[str], build_parser: Callable[[], Parser]) -> PatchclampError:
@@ -293,7 +294,7 @@ def print_atlas(path: str, as_json: bool) -> int:
     return 0
 
 
-LAYER_OPTIONS = ("model", "target", "contrast", "corrupt", "baseline", "method", "level", "basis", "top")
+LAYER_OPTIONS = ("model", "target", "contrast", "counterpart", "baseline", "method", "level", "basis", "top")
 """Options that an atlas keeps with a layer."""
 
 

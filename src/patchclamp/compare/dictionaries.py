@@ -10,6 +10,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.matching import Comparison, compare_bases
 
 
+@checked
 @dataclass(frozen=True)
 class DictionaryComparison:
     """Say how alike two dictionaries are.

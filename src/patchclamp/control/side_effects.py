@@ -87,14 +87,14 @@ def measure_edit(
 
     Cost: 2 + n_random forward passes over all prompts.
     """
-    asked = [*task.cases, *paraphrases.cases]
-    wanted = _first_tokens(subject, asked)
+    cases = [*task.cases, *paraphrases.cases]
+    wanted = _first_tokens(subject, cases)
     begun = parameter_hash(subject, edit)
-    before, clean = _answer(subject, others.cases)[0], _answer(subject, asked, wanted)[1]
+    before, clean = _answer(subject, others.cases)[0], _answer(subject, cases, wanted)[1]
     rows, gains = [], []
     for i, each in enumerate([edit, *(edit.random_like(seed + k) for k in range(n_random))]):
         with subject.edited(each):
-            likely, said = _answer(subject, asked, wanted)
+            likely, said = _answer(subject, cases, wanted)
             kept = _answer(subject, others.cases)[0] == before
         right = likely == wanted
         rows.append([right[: len(task)].mean(), right[len(task) :].mean(), kept.mean()])
@@ -135,8 +135,8 @@ def _answer(
     for i in range(0, len(prompts), BATCH):
         logits = subject.run(prompts[i : i + BATCH], logits=[-1]).logits[:, 0].double().log_softmax(-1).cpu().numpy()
         likely.append(logits.argmax(-1))
-        asked = likely[-1] if wanted is None else wanted[i : i + BATCH]
-        said.append(logits[np.arange(len(logits)), asked])
+        wanted_ids = likely[-1] if wanted is None else wanted[i : i + BATCH]
+        said.append(logits[np.arange(len(logits)), wanted_ids])
     return np.concatenate(likely), np.concatenate(said)
 
 

@@ -169,7 +169,7 @@ def _remedy(rule: _Rule, value: Any, label: str) -> str:
         return instead
     if _is_truth(value):
         return "True and False are no numbers here: give the number itself."
-    if isinstance(value, str) and "path" in rule.words and not _names_a_place(value):
+    if isinstance(value, str) and "text" in rule.words and not _names_a_place(value):
         return f"A name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH:,}, and no byte is 0."
     if isinstance(value, str) and "list" in rule.words:
         return f"Put it in a list: [{value[:20]!r}]."
@@ -393,7 +393,7 @@ def _array(hint: Any) -> _Rule | None:
         if all(name.startswith(("int", "uint")) for name in names):
             kinds = "iu"
         elif all(name.startswith(("float", "bfloat")) for name in names):
-            kinds = "biufV"  # V is ml_dtypes' bfloat16
+            kinds = "iufV"  # V is ml_dtypes' bfloat16
     spelt = () if of_numpy else names
 
     def fits(v: Any) -> bool:

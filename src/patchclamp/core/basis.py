@@ -168,7 +168,7 @@ class Basis:
     @property
     def hash(self) -> str:
         """SHA-256 over kind and arrays: two bases with equal hashes do the same."""
-        digest = hashlib.sha256(f"{self.kind}/{self.activation}/{self.k}/{self.reads}".encode())
+        digest = hashlib.sha256(f"{self.kind}/{self.activation}/{self.k}/{self.reads}".encode("utf-8", "surrogatepass"))
         for array in (getattr(self, name) for name in ARRAYS):
             digest.update(b"-" if array is None else f"{array.dtype}{array.shape}".encode())
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())

@@ -66,9 +66,9 @@ class Edit:
     @cached_property
     def after(self) -> str:
         """The hash of the weights with it: SHA-256 over the hash before and every delta, so that no weight is read."""
-        digest = hashlib.sha256(self.before.encode())
+        digest = hashlib.sha256(self.before.encode("utf-8", "surrogatepass"))
         for name, delta in sorted(self.deltas.items()):
-            digest.update(f"{name}{delta.shape}{delta.dtype}".encode() + delta.tobytes())
+            digest.update(f"{name}{delta.shape}{delta.dtype}".encode("utf-8", "surrogatepass") + delta.tobytes())
         return digest.hexdigest()
 
     @property

@@ -65,10 +65,11 @@ class Readout:
     def __post_init__(self) -> None:
         n_features, n_targets = self.weights.shape
         fits = self.centre.shape == (n_features,) and self.intercept.shape == (n_targets,)
-        if not fits or (self.scores and len(self.scores) != n_targets):
+        listed = {len(self.names), len(self.scores)} if self.scores else {len(self.names) or n_targets}
+        if not fits or listed != {n_targets}:
             raise PatchclampError(
-                expected=f"a centre of {n_features}, an intercept and scores of {n_targets}",
-                got=f"{self.centre.shape}, {self.intercept.shape} and {len(self.scores)}",
+                expected=f"a centre of {n_features}, an intercept, names and scores of {n_targets}",
+                got=f"{self.centre.shape}, {self.intercept.shape}, {len(self.names)} and {len(self.scores)}",
                 remedy="See the formula in Readout's documentation.",
             )
 
@@ -118,7 +119,7 @@ class Readout:
             "summary": None if self.summary is None else self.summary.to_json(),
             "scores": [
                 {"target": name, **score.to_json()}
-                for name, score in zip(self.names[:limit], self.scores[:limit], strict=True)
+                for name, score in zip(self.names[:limit], self.scores[:limit], strict=False)
             ],
             "provenance": self.provenance.to_json(),
         }

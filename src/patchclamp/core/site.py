@@ -149,7 +149,7 @@ def listed_patterns(patterns: str | Sequence[str]) -> list[str]:
         raise PatchclampError(
             expected="site paths or patterns, as text or a list of text",
             got=f"{patterns!r:.80}",
-            remedy="For example 'blocks.*.mlp.act'; `patchclamp sites MODEL` lists them.",
+            remedy="For example 'blocks.*.mlp.act'; `patchclamp info MODEL` lists them.",
         )
     return asked
 
@@ -187,7 +187,7 @@ def find_sites(patterns: str | Sequence[str], sites: Iterable[Site]) -> list[Sit
             raise PatchclampError(
                 expected="a site of this subject",
                 got=f"{pattern!r}, which matches none of its {len(paths)} sites",
-                remedy=f"Nearest: {', '.join(near)}." if near else "`patchclamp sites MODEL` lists them.",
+                remedy=f"Nearest: {', '.join(near)}." if near else "`patchclamp info MODEL` lists them.",
             )
         chosen.update(matches)
     return [s for s in listed if s.path in chosen]

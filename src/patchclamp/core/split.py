@@ -104,7 +104,7 @@ class Split:
         for k in np.unique(self.fold[self.fold >= 0]):
             scored = self.fold == k
             near = scored.copy()
-            for shift in range(1, self.gap + 1):
+            for shift in range(1, min(self.gap, len(rows) - 1) + 1):
                 # A row is near where one within the gap, of the same time course, is scored.
                 near[shift:] |= scored[:-shift] & (course[shift:] == course[:-shift])
                 near[:-shift] |= scored[shift:] & (course[:-shift] == course[shift:])

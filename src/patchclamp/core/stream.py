@@ -37,7 +37,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         sides = (self.inputs, self.labels), (self.test_inputs, self.test_labels)
-        fits = all(len(x) == len(y) > 0 and y.min() >= 0 and np.isfinite(x).all() for x, y in sides)
+        fits = all(x.ndim and len(x) == len(y) > 0 and y.min() >= 0 and np.isfinite(x).all() for x, y in sides)
         if not fits or self.inputs.shape[1:] != self.test_inputs.shape[1:]:
             raise PatchclampError(
                 expected="finite examples of one shape, to learn from and to test on, each with a class from 0",

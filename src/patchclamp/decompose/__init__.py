@@ -1,7 +1,7 @@
 """Decompose activations into directions that mean more than single neurons, as bases."""
 
 from patchclamp.core.rooms import make_callable
-from patchclamp.decompose.buffer import ArraySource, RecordingSource, TextSource, gather
+from patchclamp.decompose.activation_store import ArraySource, RecordingSource, TextSource, collect_activations
 from patchclamp.decompose.decompose import decompose
 from patchclamp.decompose.recipe import Job, Recipe
 from patchclamp.decompose.sparse_coder import (
@@ -27,7 +27,7 @@ __all__ = [
     "TopKConfig",
     "Trained",
     "decompose",
-    "gather",
+    "collect_activations",
     "make_coder",
     "train",
     "train_dictionary",

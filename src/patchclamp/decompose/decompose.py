@@ -14,7 +14,7 @@ from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
-from patchclamp.decompose.buffer import Source, gather
+from patchclamp.decompose.activation_store import ActivationSource, collect_activations
 from patchclamp.decompose.fitting import DictionaryOptions, Need, Pairs, Run, measure_basis, open_source
 from patchclamp.decompose.training import BEGUN
 from patchclamp.decompose.transcoding import mlp_sites
@@ -91,14 +91,14 @@ def decompose(
     return made.make(source, _pairs(source, site, transcode, made), run)
 
 
-def _pairs(source: Source, site: str, transcode: str | None, options: DictionaryOptions) -> Pairs:
+def _pairs(source: ActivationSource, site: str, transcode: str | None, options: DictionaryOptions) -> Pairs:
     """Return the sites that are read and written."""
     reads = getattr(options, "reads", None)
     if transcode is None:
         found = source.match(site)
         if getattr(options, "skip_connection", False) and not reads:
             raise PatchclampError(
-                expected="--skip-connection with --transcode", got="--site", remedy="Leave it out, or transcode."
+                expected="--skip-connection with --transcode", got="--sites", remedy="Leave it out, or transcode."
             )
         if reads and len(found) != 1:
             raise PatchclampError(
@@ -137,7 +137,7 @@ def _run_card(
     bases, curves = {}, {}
     for path in source.match(site):
         bases[path] = method(**nouns, site=path, seed=run.seed, progress=run.progress, **options)
-        curves[path] = measure_basis(bases[path], gather(source, path))
+        curves[path] = measure_basis(bases[path], collect_activations(source, path))
     made = Dictionary(bases, dict(source.subject), method.name, {"plan": dict(source.about)}, curves)
     if run.out is not None:
         made.save(run.out)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from patchclamp.core.basis import Basis
-from patchclamp.decompose.buffer import Source
+from patchclamp.decompose.activation_store import ActivationSource
 from patchclamp.subjects.bases import decode, encode
 
 MOST = 8192
@@ -13,7 +13,7 @@ MOST = 8192
 
 
 def measure_first_tokens(
-    source: Source, bases: Mapping[str, Basis], *, most: int = MOST
+    source: ActivationSource, bases: Mapping[str, Basis], *, most: int = MOST
 ) -> dict[str, dict[str, float | None]]:
     """Measure the share of a site's norm and error in first tokens, whose norm can be a hundred times that of others.
 

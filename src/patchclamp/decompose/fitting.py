@@ -18,7 +18,7 @@ from patchclamp.core.options import option
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import SLUG
-from patchclamp.decompose.buffer import RecordingSource, Source, TextSource, gather
+from patchclamp.decompose.activation_store import ActivationSource, RecordingSource, TextSource, collect_activations
 from patchclamp.decompose.first_tokens import measure_first_tokens
 from patchclamp.decompose.recipe import Job, Recipe, disk_bytes, memory_bytes
 from patchclamp.decompose.sparse_coder import CoderConfig
@@ -106,7 +106,7 @@ class DictionaryOptions:
     def _default(self, width: int) -> int:
         raise NotImplementedError
 
-    def make(self, source: Source, pairs: Pairs, run: Run) -> Dictionary:
+    def make(self, source: ActivationSource, pairs: Pairs, run: Run) -> Dictionary:
         """Return the bases at some sites.
 
         Args:
@@ -150,7 +150,7 @@ class CoderOptions(DictionaryOptions):
             seed=seed,
         )
 
-    def make(self, source: Source, pairs: Pairs, run: Run) -> Dictionary:
+    def make(self, source: ActivationSource, pairs: Pairs, run: Run) -> Dictionary:
         """Train a coder at each pair of sites, and save them if there is a folder.
 
         Args:
@@ -223,7 +223,7 @@ class FactorOptions(DictionaryOptions):
     def _default(self, width: int) -> int:
         return self.FEATURES
 
-    def make(self, source: Source, pairs: Pairs, run: Run) -> Dictionary:
+    def make(self, source: ActivationSource, pairs: Pairs, run: Run) -> Dictionary:
         """Decompose each site, and save the bases if there is a folder.
 
         Args:
@@ -246,7 +246,7 @@ class FactorOptions(DictionaryOptions):
             need = Need(f"{site}: {source.n_rows:,} activations", 2 * source.n_rows * width * 4)
             run.state(need)
             refuse_if_no_memory(need.memory, remedy="Give fewer sites, or a smaller --max-tokens.")
-            x = gather(source, site)
+            x = collect_activations(source, site)
             bases[site], found = self.fit(x, n, name=self.name or f"{run.method}-{n}", seed=run.seed)
             curves[site] = {**found, **measure_basis(bases[site], x)}
             if run.progress is not None:
@@ -266,7 +266,7 @@ class FactorOptions(DictionaryOptions):
 
 def open_source(
     subject: Any, corpus: Corpus | None, recording: Recording | StoredRecording | None, *, batch_size: int = 8
-) -> Source:
+) -> ActivationSource:
     """Return the source of activations: a subject that reads a corpus, or a recording.
 
     Args:

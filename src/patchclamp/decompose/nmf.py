@@ -57,7 +57,7 @@ class NMF:
                 n_components=self.n_features, random_state=self.seed, max_iter=self.max_iter, **self.options
             )
             with warnings.catch_warnings():
-                # That it stopped before it converged is told by `converged_`.
+                # `converged_` says whether it stopped before it converged.
                 warnings.simplefilter("ignore", category=UserWarning)
                 self.codes_ = self._bare.fit_transform(x)
         except (TypeError, ValueError) as problem:

@@ -9,7 +9,7 @@ import torch
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
-from patchclamp.decompose.buffer import Source
+from patchclamp.decompose.activation_store import ActivationSource
 from patchclamp.decompose.sparse_coder import CoderConfig
 from patchclamp.train import Plan
 
@@ -97,7 +97,7 @@ class Recipe:
         return self.dead_after or min(max(n_rows // 10, self.batch_size), MOST_DEAD)
 
 
-def manifest_of(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str) -> dict[str, Any]:
+def manifest_of(source: ActivationSource, jobs: Sequence[Job], recipe: Recipe, device: str) -> dict[str, Any]:
     """Return everything that decides the weights, as JSON-ready data.
 
     Args:
@@ -123,7 +123,7 @@ def manifest_of(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str
     }
 
 
-def memory_bytes(source: Source, jobs: Sequence[Job], recipe: Recipe) -> int:
+def memory_bytes(source: ActivationSource, jobs: Sequence[Job], recipe: Recipe) -> int:
     """Estimate the bytes of a training: buffer and chunk; weights, gradients and Adam's moments; one step.
 
     Args:
@@ -147,17 +147,17 @@ def memory_bytes(source: Source, jobs: Sequence[Job], recipe: Recipe) -> int:
     return held + step
 
 
-def disk_bytes(source: Source, jobs: Sequence[Job]) -> int:
+def disk_bytes(source: ActivationSource, jobs: Sequence[Job]) -> int:
     """Return what a training takes on disk at most: two states, each of weights and both moments of Adam."""
     return sum(2 * 3 * 4 * _n_weights(source, job) for job in jobs)
 
 
-def _n_weights(source: Source, job: Job) -> int:
+def _n_weights(source: ActivationSource, job: Job) -> int:
     read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
     return n * (read + width + 2) + read + width + (read * width if job.config.skip else 0)
 
 
-def buffer_batches(source: Source, sites: Sequence[str], recipe: Recipe) -> int:
+def buffer_batches(source: ActivationSource, sites: Sequence[str], recipe: Recipe) -> int:
     """Return the number of batches that the shuffle buffer holds.
 
     Args:

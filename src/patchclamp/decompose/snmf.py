@@ -251,7 +251,7 @@ class SNMF:
         patience: iterations without a loss lower by ``tol`` after which it ends.
         tol: absolute, of ‖X − Yᵀ Zᵀ‖².
         seed: of the first codes.
-        device: where to compute; where X lies if left out.
+        device: where to compute; the default is where X lies.
 
     After ``fit``: ``components_`` ``(feature, width)``, ``codes_`` ``(token, feature)``, ``loss_curve_`` (every
     iteration), ``n_iter_``, ``best_iter_``, ``reconstruction_err_`` (‖X − Yᵀ Zᵀ‖).
@@ -321,7 +321,7 @@ class SNMF:
         return self
 
     def check(self, n_tokens: int) -> None:
-        """Refuse options that no activations of so many tokens could be factorised with.
+        """Refuse options with which activations of this number of tokens cannot be factorised.
 
         Raises:
             PatchclampError: with the option.

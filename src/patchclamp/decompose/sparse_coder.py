@@ -76,7 +76,7 @@ class TopKConfig(CoderConfig):
     Args:
         k: latents kept of every vector.
         aux: α.
-        k_aux: dead latents that rebuild the error; half the width where left out.
+        k_aux: dead latents that reconstruct the error; the default is half the width.
     """
 
     method: ClassVar[str] = "topk"
@@ -161,7 +161,7 @@ class SparseCoder(nn.Module):
     Args:
         config: kind and size.
         read: width of x.
-        width: width of y; that of x where left out.
+        width: width of y; the default is that of x.
         seed: of the directions at first.
 
     Raises:

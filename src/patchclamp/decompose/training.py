@@ -15,7 +15,7 @@ from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.resume import refuse_other_plan
 from patchclamp.core.subject import Progress
-from patchclamp.decompose.buffer import Filling, Position, Rows, ShuffleBuffer, Source
+from patchclamp.decompose.activation_store import ActivationSource, Filling, Position, Rows, ShuffleBuffer
 from patchclamp.decompose.first_tokens import measure_first_tokens
 from patchclamp.decompose.recipe import Job, Recipe, buffer_batches, disk_bytes, manifest_of, memory_bytes
 from patchclamp.decompose.sparse_coder import SparseCoder, make_coder
@@ -79,7 +79,7 @@ class _Batches:
 
 @checked
 def train(
-    source: Source,
+    source: ActivationSource,
     jobs: Sequence[Job],
     recipe: Recipe | None = None,
     *,
@@ -194,7 +194,7 @@ def _objective(one: Trained, recipe: Recipe, n_steps: int, dead_after: int) -> O
 
 @checked
 def train_dictionary(
-    source: Source,
+    source: ActivationSource,
     jobs: Sequence[Job],
     recipe: Recipe | None = None,
     *,
@@ -241,12 +241,12 @@ def train_dictionary(
     return made
 
 
-def _about(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str) -> dict[str, Any]:
+def _about(source: ActivationSource, jobs: Sequence[Job], recipe: Recipe, device: str) -> dict[str, Any]:
     """Return what decides the weights beside what the loop knows by itself."""
     manifest = manifest_of(source, jobs, recipe, device)
     return {"subject": manifest["subject"], **{k: v for k, v in manifest["plan"].items() if k != "threads"}}
 
 
-def _make(source: Source, job: Job, seed: int) -> SparseCoder:
+def _make(source: ActivationSource, job: Job, seed: int) -> SparseCoder:
     width = source.width(job.writes) if job.transcodes else None
     return make_coder(job.config, source.width(job.reads), width, seed=seed)

@@ -26,7 +26,7 @@ def mlp_sites(model: LanguageModel, layer: int) -> tuple[str, str]:
         raise PatchclampError(
             expected=f"a block from 0 to {model.n_layers - 1}" if model.n_layers else "a model that a family covers",
             got=f"--transcode {layer}",
-            remedy="`patchclamp sites MODEL` lists them.",
+            remedy="`patchclamp info MODEL` lists them.",
         )
     places = model.covering_family().sites_of(model.module, layer)
     place = places.get("mlp.pre")

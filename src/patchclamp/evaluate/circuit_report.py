@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.caution import caution
 from patchclamp.core.estimate import finite
 from patchclamp.core.keys import Part
-from patchclamp.evaluate.growing import Area, Estimate, Point
-from patchclamp.evaluate.recovering import Recovery
+from patchclamp.evaluate.circuit_curve import Area, Estimate, Point
+from patchclamp.evaluate.circuit_recovery import Recovery
 
 SHOW_P, COARSE = 19, 0.1
 """Random circuits that can show p = 0.05; the smallest share of parts above which an area leaves most sizes out."""
@@ -36,6 +37,7 @@ class Minimality:
     needed: float
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
     """Hold the evaluation of a circuit on pairs.
@@ -174,6 +176,7 @@ class Faithfulness:
         return document
 
 
+@checked
 @dataclass(frozen=True)
 class EvaluationCost:
     """Say what evaluating a circuit will take, before it begins.

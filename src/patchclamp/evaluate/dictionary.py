@@ -13,11 +13,16 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import to_plain
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.concepts import ahead, tell_concepts
-from patchclamp.evaluate.judging import Report, check_subject, is_training_text, judge
+from patchclamp.evaluate.concept_units import auroc_margin, find_concept_units
+from patchclamp.evaluate.dictionary_baselines import label
+from patchclamp.evaluate.dictionary_metrics import (
+    DictionaryMetrics,
+    check_subject,
+    is_training_text,
+    measure_dictionary,
+)
 from patchclamp.evaluate.labelled import Labelled, read_labels
-from patchclamp.evaluate.rivals import label
-from patchclamp.evaluate.telling import BEFORE, SETS, unit_values
+from patchclamp.evaluate.labelled_activations import BEFORE, SETS, unit_values
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.labelled import is_labelled
 from patchclamp.subjects.site_names import CONDITIONS, resolve_sites, unmet_conditions
@@ -26,8 +31,9 @@ from patchclamp.subjects.text import prepend_bos
 WINDOW, MAX_TOKENS, BATCH = 128, 50_000, 8
 
 
+@checked
 @dataclass(frozen=True)
-class DictionaryReport(Report):
+class DictionaryReport(DictionaryMetrics):
     """What was found of a dictionary on a text.
 
     Args:
@@ -84,7 +90,7 @@ def evaluate_dictionary(
     Source: 2404.16014, section 4, and 2406.04093, sections 2.4 and 4.2. Departs from them in the rivals, which keep as
     many numbers per token, and in judging on every second stimulus what was fitted on the others.
 
-    Cost: see ``judge``; of labelled text another forward pass over it for each set of units.
+    Cost: see ``measure_dictionary``; of labelled text another forward pass over it for each set of units.
 
     Example:
         >>> import tempfile
@@ -128,7 +134,7 @@ def evaluate_dictionary(
         shown = [one for batch in read_corpus(subject, corpus, batch_size=batch_size) for one in batch]
     outside, first = slice(*(conditions.get("positions") or (None,))), slice(skip_first, conditions.get("context_size"))
     shown = [one.skipping(outside, conditions.get("excluded", ())).skipping(first) for one in shown]
-    report = judge(subject, found, shown, batch_size=batch_size, seed=seed, progress=progress)
+    report = measure_dictionary(subject, found, shown, batch_size=batch_size, seed=seed, progress=progress)
     notes = list(report.notes)
     if is_training_text(found, text):
         notes.append(f"{text} is the text that this dictionary was made on: figures flatter it; give held-out text")
@@ -174,7 +180,7 @@ def compare_sets(
     names, sets = (own, *SETS), {}
     for done, name in enumerate(names, start=1):
         blocks = unit_values(subject, dictionary, labels, name, batch_size=32, seed=seed)
-        sets[name] = tell_concepts(blocks, labels.true, labels.names, labels.document, signed=True, seed=seed)
+        sets[name] = find_concept_units(blocks, labels.true, labels.names, labels.document, signed=True, seed=seed)
         if progress is not None:
             progress(done, len(names))
     each: dict[str, Any] = {
@@ -188,8 +194,8 @@ def compare_sets(
                 for name, best in sets.items()
             },
             "positives": one.positives,
-            "ahead": {name: ahead(one, sets[name][concept]).to_json() for name in SETS},
-            "before ahead": {name: ahead(sets[BEFORE][concept], sets[name][concept]).to_json() for name in SETS},
+            "ahead": {name: auroc_margin(one, sets[name][concept]).to_json() for name in SETS},
+            "before ahead": {name: auroc_margin(sets[BEFORE][concept], sets[name][concept]).to_json() for name in SETS},
         }
         for concept, one in sets[own].items()
     }

@@ -1,4 +1,4 @@
-"""Evaluate an explainer: what its scores say of a model's answers, held against what the model does."""
+"""Evaluate an explainer: its scores of a model's answers, compared with what the model does."""
 
 from typing import Any
 

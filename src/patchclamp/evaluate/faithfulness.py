@@ -9,14 +9,14 @@ from jaxtyping import Bool, Float
 from patchclamp.ablate.strata import measure_moves
 from patchclamp.core.arguments import checked
 from patchclamp.core.checks import at_least, same_subject
-from patchclamp.core.circuit import describe_origin, is_measured
+from patchclamp.core.circuit import describe_origin
 from patchclamp.core.controls import name_rule
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.evaluate.circuit_report import EvaluationCost, Faithfulness, Minimality
-from patchclamp.evaluate.growing import (
+from patchclamp.evaluate.circuit_ablation import Interchange, interchange
+from patchclamp.evaluate.circuit_curve import (
     SHARES,
     Scale,
     area_of,
@@ -26,20 +26,20 @@ from patchclamp.evaluate.growing import (
     sizes_of,
     unique_circuits,
 )
-from patchclamp.evaluate.interchange import Interchange, interchange
-from patchclamp.evaluate.recovering import Recovery, recover
+from patchclamp.evaluate.circuit_recovery import Recovery, check_exact, measure_recovery
+from patchclamp.evaluate.circuit_report import EvaluationCost, Faithfulness, Minimality
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
 
 RANDOM = 20
 """Random circuits beside every circuit."""
 CHECKED = 40
-"""Parts that minimality is asked of, at most; as many random ones stand beside them."""
+"""Most parts whose minimality is measured; as many random ones stand beside them."""
 CORRUPTED = "each pair's corrupted prompt"
 SEEN = "found on"
 """Why pairs are left out that the circuit was found on."""
 ENOUGH = 0.8
-"""Faithfulness from which on a circuit is asked whether it is minimal."""
+"""Least faithfulness of a circuit whose minimality is measured."""
 
 
 @checked
@@ -142,8 +142,8 @@ def evaluate_circuit(
     done = len(ends) + len(subsets)
     each = measures.measure(subsets, progress=_part_of(progress, len(ends), len(subsets), total))
     each = each.reshape(len(order), len(grown), -1)
-    kept = np.concatenate([each[:1], each[2 : 2 + n_different]])
-    rest = np.concatenate([each[1:2], each[2 + n_different :]])
+    kept = np.concatenate([each[:1], each[2 : 2 + n_different]])  # (1 + random, size, pair)
+    rest = np.concatenate([each[1:2], each[2 + n_different :]])  # (1 + random or 1, size, pair)
     points = []
     for i, n in enumerate(grown):
         # Of a small size few circuits differ: each counts once.
@@ -190,14 +190,9 @@ def evaluate_circuit(
 
 def _recover(model: Network, circuit: Scores, exact: Scores, *, signed: bool) -> Recovery:
     """Return how a circuit's order agrees with measured scores of the same parts in the same model."""
-    if not is_measured(exact):
-        raise PatchclampError(
-            expected="exact scores, found by a method that measures them, such as activation_patching",
-            got=f"scores by {exact.method}",
-            remedy="Find them on the same pairs: patchclamp circuit find MODEL --method activation_patching …",
-        )
+    check_exact(circuit, exact)
     check_subject(model, exact)
-    return recover(circuit, exact, signed=signed)
+    return measure_recovery(circuit, exact, signed=signed)
 
 
 def _check_whole(scale: Scale) -> None:

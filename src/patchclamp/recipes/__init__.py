@@ -4,15 +4,15 @@ from patchclamp.recipes.answer import explain
 from patchclamp.recipes.circuit import find_circuit
 from patchclamp.recipes.explanation import Explanation
 from patchclamp.recipes.generate import ClampedClasses, ClampedText, generate
-from patchclamp.recipes.together import Together, replace_together
+from patchclamp.recipes.group_ablation import GroupAblation, ablate_group
 
 __all__ = [
     "ClampedClasses",
     "ClampedText",
     "Explanation",
-    "Together",
+    "GroupAblation",
     "explain",
     "find_circuit",
     "generate",
-    "replace_together",
+    "ablate_group",
 ]

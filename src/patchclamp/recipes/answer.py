@@ -27,7 +27,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.recipes.explanation import Cause, Explanation
-from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, gather
+from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, measure_receipts
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.model import Model
@@ -78,7 +78,7 @@ def explain(
             is asked.
         target: the answer, with its leading space; of an image model a class, by name or number; of a plain network a
             number.
-        contrast: the answer it is held against.
+        contrast: the answer it is compared with.
         corrupt: a prompt of as many tokens (or another image) under which the answer should be lost: the baseline
             ``corrupted``.
         means: a survey of this model whose means are the baseline.
@@ -86,7 +86,7 @@ def explain(
         method: a card of the room attribute that predicts changes of m.
         levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), ``channel`` (every channel of a map,
             over all its places), ``feature`` (every unit of the bases that were added to the model), or patterns of
-            site paths; neurons and heads, or channels, where left out.
+            site paths; the default is neurons and heads, or channels.
         top: how many causes to name and replace, at most: fewer where no others would be left at their sites.
         n_controls: random sets, 20 to 1,000: with fewer than 99 no claim can hold.
         seed: of every draw.
@@ -114,13 +114,13 @@ def explain(
     one_of("method", method, EXPLAINING)
     model, case = _read(model, prompt, target, contrast, corrupt, metric)
     kind = "mean" if means is not None else "zero" if case.counterpart is None else "corrupted"
-    asked: dict[str, Any] = {"corrupted": case.counterpart, "means": means, "levels": levels}
+    common: dict[str, Any] = {"corrupted": case.counterpart, "means": means, "levels": levels}
     shown, metric = case.clean, case.metric
     _check_others(model, shown, levels)
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
     why = model.indirect
-    direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **asked)
-    scores = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
+    direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **common)
+    scores = attribute_nodes(model, shown, metric, method=method, **common, progress=progress)
     _check_moved(model, case, scores)
     least = NOTHING * np.abs(scores.values).max()
     order = scores.order()
@@ -143,7 +143,7 @@ def explain(
     chosen = chosen[:n_matched]
     sites = [block.site for block in scores.units.blocks]
     replaced_by = make_baseline(model, sites, corrupted=case.counterpart, means=means)
-    receipts = gather(
+    receipts = measure_receipts(
         model,
         shown,
         metric,

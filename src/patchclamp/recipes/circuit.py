@@ -9,7 +9,7 @@ import numpy as np
 
 from patchclamp.attribute.edges import edge_memory
 from patchclamp.attribute.engine import score_edges
-from patchclamp.attribute.over_pairs import Cost, attribute_pairs, cost_of, default_method
+from patchclamp.attribute.pairs import Cost, attribute_pairs, cost_of, default_method
 from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.circuit import Level, draw_graph, is_measured
@@ -30,7 +30,7 @@ from patchclamp.recipes.circuit_folder import (
     plan_of,
     searching,
 )
-from patchclamp.recipes.together import Together, count_matched, count_same_size, replace_together
+from patchclamp.recipes.group_ablation import GroupAblation, ablate_group, count_matched, count_same_size
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.relevance_rules import check_rules
 from patchclamp.subjects.residual_edges import edge_map
@@ -301,7 +301,7 @@ def _with_receipt(
     places, n_sets, why = choose_measured(found, top, n_controls)
     if why and note is not None:
         note(why)
-    receipt = replace_together(model, found, cases, places, n_sets=n_sets, seed=seed, progress=progress)
+    receipt = ablate_group(model, found, cases, places, n_sets=n_sets, seed=seed, progress=progress)
     found = replace(found, provenance=replace(found.provenance, seed=seed))
     return with_extra(found, receipt=receipt_data(found, receipt))
 
@@ -364,12 +364,12 @@ def _highest(found: Scores, most: int) -> list[int]:
     return [i for i in order if found.values[i] > least][:most] or order[:1]
 
 
-def receipt_data(found: Scores, together: Together) -> dict[str, Any]:
+def receipt_data(found: Scores, together: GroupAblation) -> dict[str, Any]:
     """Return what parts of a circuit did together as JSON-ready data.
 
     Args:
         found: the circuit.
-        together: what ``replace_together`` measured of it.
+        together: what ``ablate_group`` measured of it.
     """
     predicted = found.values[list(together.places)]
     own = None if is_measured(found) else agreement(predicted, np.array(together.alone))
@@ -388,7 +388,7 @@ def receipt_data(found: Scores, together: Together) -> dict[str, Any]:
         "interval": _ends(r.measured.interval),
         "randoms": list(controls.measured),
         "random_mean": _number(controls.mean),
-        "random_share": _number(together.share(controls.mean)),
+        "random_share": _number(together.share(controls.mean)) if np.isfinite(controls.mean) else None,
         "random_interval": _ends(controls.interval),
         "rule": controls.rule,
         "step": controls.step,

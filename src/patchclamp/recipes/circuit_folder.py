@@ -35,7 +35,7 @@ def check_folder(folder: str | Path, *, resume: bool) -> None:
     """
     out = Path(folder)
     if out.name in ("", ".."):
-        raise PatchclampError(expected="the name of a folder", got=str(folder), remedy="Choose another one.")
+        raise PatchclampError(expected="the name of a folder", got=str(folder), remedy="Choose another --out.")
     refuse_occupied(out, begun=("manifest.json",), resume=resume)
     refuse_interrupted(staging(out), "a search", resume=resume)
 
@@ -96,7 +96,7 @@ def found_before(out: Path, plan: Mapping[str, Any]) -> Scores | None:
         raise PatchclampError(
             expected=f"the model, pairs and options that {out} was found with",
             got="others",
-            remedy="Resume with the same options, or choose a new folder.",
+            remedy="Resume with the same options, or choose a new --out.",
         )
     return found
 

@@ -46,7 +46,7 @@ class Explanation:
     """An answer explained, with its receipts.
 
     Args:
-        case: what was asked, as the subject read it.
+        case: the prompt and answers, as the subject read them.
         subject: slug and hash.
         method: how nodes were scored.
         baseline: what replaces a value: ``zero``, ``corrupted`` or ``mean``.

@@ -12,6 +12,7 @@ from patchclamp.subjects.generation import Generation
 from patchclamp.subjects.protocols import Classifies, Generates
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ClampedText:
     """What a model writes after a prompt, without and with clamps.
@@ -55,6 +56,7 @@ class ClassScore:
     clamped: float | None = None
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ClampedClasses:
     """The likeliest classes of an image, without and with clamps.

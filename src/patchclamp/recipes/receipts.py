@@ -76,7 +76,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeepOnlyCurve:
     """Hold what remains of m when only some units keep their activations and all others are replaced.
 
     Args:
@@ -112,7 +112,7 @@ class Receipts:
     singly: tuple[float, ...]
     rivals: tuple[Rival, ...]
     agreement: Agreement
-    kept: Kept
+    kept: KeepOnlyCurve
 
     @property
     def together(self) -> float:
@@ -125,7 +125,7 @@ class Receipts:
         return self.receipt.controls
 
 
-def gather(
+def measure_receipts(
     model: Model,
     shown: Shown,
     metric: Metric,
@@ -170,7 +170,7 @@ def gather(
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> [shown], zero = cat.stimuli("the old cat"), Baseline("zero")
         >>> scores = attribute_nodes(cat, shown, m, method="attribution_patching", levels=["neuron"])
-        >>> receipts = gather(cat, shown, m, scores, None, zero, scores.top(1), [], n_controls=5, seed=0)
+        >>> receipts = measure_receipts(cat, shown, m, scores, None, zero, scores.top(1), [], n_controls=5, seed=0)
         >>> round(receipts.together, 1)
         8.0
     """
@@ -183,8 +183,9 @@ def gather(
     sizes, orders = _kept_sizes(scores), _orders(scores, seed)
     groups = [chosen, *([n] for n in (*chosen, *opposing)), *rivals.values(), *([n] for n in singles), rival]
     named = [np.array([scores.units.place(node) for node in group], dtype=np.int64) for group in groups]
-    one = 1 + len(chosen) + len(opposing)
+    one = 1 + len(chosen) + len(opposing)  # all chosen together, then each by itself
     drawn_sets = [np.array(places, dtype=np.int64) for places in controls.sets]
+    # In this order the effects are taken apart again below: together, singly, random, rivals, checks, loudest others.
     listed = [*named[:one], *drawn_sets, *named[one:]]
     n_groups = len(listed)
     rows: list[Row] = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
@@ -293,7 +294,7 @@ def _sample(scores: Scores, seed: int) -> tuple[list[UnitKey], list[bool]]:
     """Choose the single nodes whose predictions are checked: strong ones, others, and some predicted near zero."""
     draw = np.random.default_rng(seed)
     order = scores.order(signed=False)
-    is_near = np.abs(scores.values) <= NEAR * np.abs(scores.values).max()
+    is_near = np.abs(scores.values) <= NEAR * np.abs(scores.values).max()  # predicted near zero
     likely, unlikely = order[~is_near[order]], order[is_near[order]]
     rest = draw.permutation(likely[STRONGEST:])[:OTHERS]
     strong = [*likely[:STRONGEST], *rest]
@@ -350,7 +351,7 @@ def _idle_last(ranks: np.ndarray, idle: np.ndarray) -> np.ndarray:
     return moved
 
 
-def _curve(sizes: Sequence[int], kept: Float[np.ndarray, "order point"], n_nodes: int) -> Kept:
+def _curve(sizes: Sequence[int], kept: Float[np.ndarray, "order point"], n_nodes: int) -> KeepOnlyCurve:
     random = kept[1:]
     low, mean, high = (tuple(map(float, f(random, axis=0))) for f in (np.min, np.mean, np.max))
-    return Kept(tuple(sizes), tuple(map(float, kept[0])), mean, low, high, n_nodes)
+    return KeepOnlyCurve(tuple(sizes), tuple(map(float, kept[0])), mean, low, high, n_nodes)

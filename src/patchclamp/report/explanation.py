@@ -312,7 +312,7 @@ def _shares(d: Mapping[str, Any]) -> str:
         none = f"No shares are given: {scale} is below 0.1, and then there is nothing to share."
         if d["metric_clean"] >= d["metric_baseline"] or d["baseline"] == "corrupted":
             return none
-        return f"{none} That baseline favours the answer: a corrupted prompt (<code>--corrupt</code>) is another."
+        return f"{none} That baseline favours the answer: a corrupted prompt (<code>--counterpart</code>) is another."
     words = f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {percent(predicted)}."
     return words + (f" Above 100 %: m falls below {FLOOR[d['baseline']]}." if measured > 1 + EVEN else "")
 

@@ -36,7 +36,7 @@ class Units:
             raise PatchclampError(
                 expected=f"units from 0 to {n - 1} of {self.basis.name} at {self.site.path}",
                 got=", ".join(map(str, strangers[:5])),
-                remedy="`patchclamp sites MODEL` prints every site's width.",
+                remedy="`patchclamp info MODEL` prints every site's width.",
             )
 
     def chosen_units(self) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Picture
 from patchclamp.core.task import Case, Task
@@ -100,6 +101,23 @@ def gallery(source: str | Path) -> Gallery:
     )
 
 
+def names_images(source: str | Path) -> bool:
+    """Return whether a path names images by how it looks: a folder, an image file, an array, digits, or some of these.
+
+    Args:
+        source: as for ``gallery``; nothing is read.
+
+    Example:
+        >>> names_images("digits:17"), names_images("cat.png"), names_images("story.txt")
+        (True, True, False)
+    """
+    base = str(source)
+    if not Path(base).exists():
+        base = re.sub(r"(:\d+){1,2}$", "", base)
+    return base == DIGITS or Path(base).is_dir() or Path(base).suffix.lower() in (*SUFFIXES, ".npy", ".npz")
+
+
+@checked
 def own_answers(subject: Any, source: str | Path) -> Task:
     """Return the task of some images, each with the class that a model itself gives it.
 

@@ -238,7 +238,7 @@ class Network:
                 raise PatchclampError(
                     expected=f"a name that nothing else at {path} has",
                     got=f"{basis.name!r}, twice",
-                    remedy="Give one of them another name: patchclamp basis convert DIR --to patchclamp --name NAME.",
+                    remedy="Give one of them another name: patchclamp decompose --convert DIR --name NAME --out NEW.",
                 )
         for path, basis in dictionary.bases.items():
             self.add_basis(basis, path)

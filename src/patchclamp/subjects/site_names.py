@@ -74,7 +74,7 @@ def site_of_hook(model: Any, hook: str) -> str:
         raise PatchclampError(
             expected=f"a hook of TransformerLens that is a site of {model.name}",
             got=f"{hook}, the stream before the norm that it passes there",
-            remedy="Name the site that you mean with --site.",
+            remedy="Name the site that you mean with --sites.",
         )
     if kind in ("attn.write", "mlp.write") and _norms_after_only(family):
         return str(site_of_module(model, f"{family.blocks}.{layer}.{_sublayer(family, kind)}"))
@@ -189,9 +189,7 @@ def unmet_conditions(model: Any, dictionary: Dictionary) -> list[str]:
     wanted = (dictionary.about.get(CONDITIONS) or {}).get("prepend_bos")
     begins = model.tokenizer.begins_with_bos
     if wanted is True and not begins:
-        lines.append(
-            "it was trained on texts that begin with a BOS token, and these do not: --prepend-bos puts one there"
-        )
+        lines.append("it was trained on texts that begin with a BOS token, and these do not: --bos puts one there")
     if wanted is False and begins:
         lines.append("it was trained on texts without a BOS token, and these begin with one")
     return lines
@@ -254,6 +252,6 @@ def _module(model: Any, name: str) -> str:
         raise PatchclampError(
             expected=f"one module of {model.name} called {name}",
             got=", ".join(near[:4]) or "none",
-            remedy="Name the site with --site; `patchclamp sites MODEL --modules` lists every module's output.",
+            remedy="Name the site with --sites; `patchclamp info MODEL --modules` lists every module's output.",
         )
     return near[0]

@@ -48,9 +48,7 @@ class Tokenizer:
             PatchclampError: it has no such token.
         """
         if self.bare.bos_token_id is None:
-            raise PatchclampError(
-                expected="a tokenizer with a BOS token", got="one without", remedy="Leave --prepend-bos out."
-            )
+            raise PatchclampError(expected="a tokenizer with a BOS token", got="one without", remedy="Leave --bos out.")
         self.prefix, self.prepends = [int(self.bare.bos_token_id), *self.prefix], True
 
     @property
@@ -298,7 +296,7 @@ def prepend_bos(model: Any) -> None:
     """
     if not hasattr(model, "tokenize"):
         raise PatchclampError(
-            expected="a language model", got=f"{model.name}, a model of images", remedy="Leave --prepend-bos out."
+            expected="a language model", got=f"{model.name}, a model of images", remedy="Leave --bos out."
         )
     if not model.tokenizer.begins_with_bos:
         model.tokenizer.prepend_bos()

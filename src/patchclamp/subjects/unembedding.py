@@ -153,7 +153,7 @@ class Unembeds(Model):
             raise PatchclampError(
                 expected="a site that writes to the stream through one linear map, such as blocks.0.mlp.act",
                 got=site,
-                remedy="`patchclamp sites MODEL` lists them.",
+                remedy="`patchclamp info MODEL` lists them.",
             )
         return own_site
 

@@ -240,7 +240,7 @@ class VisionModel(Model):
             raise PatchclampError(
                 expected=f"a class's name, such as {self.answer_name(0)!r}, or a number from 0 to {len(names) - 1}",
                 got=repr(name),
-                remedy="`patchclamp classify MODEL IMAGE` prints the likeliest classes.",
+                remedy="`patchclamp generate MODEL IMAGE` prints the likeliest classes.",
             )
         return int(wanted)
 

@@ -145,7 +145,7 @@ def refuse_images(model: Any) -> None:
         raise PatchclampError(
             expected="a language model",
             got=f"{model.name}, a model of images",
-            remedy="`patchclamp survey MODEL --images PATH` has its units' statistics and exemplars.",
+            remedy="`patchclamp survey MODEL --inputs PATH` has its units' statistics and exemplars.",
         )
 
 
@@ -232,7 +232,7 @@ def _remember(
         **{option: plan[option] for option in ("window", "max_tokens", "batch_size", "threads")},
         "device": model.device.type,
     }
-    typed = command or f"patchclamp atlas bake {name or model.name} --text {corpus.source} --out {folder}"
+    typed = command or f"patchclamp atlas bake {name or model.name} --inputs {corpus.source} --out {folder}"
     run = Run(
         verb="atlas bake",
         command=typed,

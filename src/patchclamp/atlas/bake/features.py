@@ -30,7 +30,7 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash, hold_folder, refuse_interrupted
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.judging import check_subject
+from patchclamp.evaluate.dictionary_metrics import check_subject
 from patchclamp.record.features import Features
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import survey_corpus
@@ -137,7 +137,7 @@ def add_basis(
                 write_rows(db, features, batches, sites, survey, look, labels, beside)
                 _fill_bases(db, dictionary, digest, reading)
     log.append(f"layer written after {time.monotonic() - clock:.1f} s")
-    typed = command or f"patchclamp atlas add {place} --basis {folder} --text {corpus.source}"
+    typed = command or f"patchclamp atlas add {place} --basis {folder} --inputs {corpus.source}"
     options = {
         "basis": folder,
         "name": dictionary.name,
@@ -258,7 +258,7 @@ def _read_again(
             raise PatchclampError(
                 expected=f"the text that was baked, {reading.about['corpus']['name']}",
                 got=f"{remembered or 'no path'}, where it is no more",
-                remedy="Name a text with --text.",
+                remedy="Name a text with --inputs.",
             )
         text = path
     chosen = Path(text)

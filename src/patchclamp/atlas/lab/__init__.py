@@ -62,7 +62,7 @@ class Lab:
     @property
     def loading_words(self) -> tuple[str, ...]:
         """What a command takes: the model's name, and the options that load it."""
-        return (self.name, "--prepend-bos") if self.model.tokenizer.prepends else (self.name,)
+        return (self.name, "--bos") if self.model.tokenizer.prepends else (self.name,)
 
     def check(self, atlas: Reading) -> None:
         """Refuse an atlas of another model.
@@ -88,7 +88,7 @@ class Lab:
         Raises:
             PatchclampError: it is of another model, or not what the atlas's features of that name are of.
         """
-        from patchclamp.evaluate.judging import check_subject
+        from patchclamp.evaluate.dictionary_metrics import check_subject
         from patchclamp.subjects.site_names import resolve_sites
 
         dictionary = resolve_sites(self.model, dictionary)
@@ -105,7 +105,7 @@ class Lab:
                 raise PatchclampError(
                     expected=f"the dictionary that {site}/{basis.name} of this atlas was made with",
                     got="another of the same name",
-                    remedy="`patchclamp basis info DIR` prints its hash; /runs says where the atlas's came from.",
+                    remedy="`patchclamp info DIR` prints its hash; /runs says where the atlas's came from.",
                 )
             self.model.add_basis(basis, site)
 

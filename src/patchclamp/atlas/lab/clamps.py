@@ -79,7 +79,7 @@ def known_unit(model: LanguageModel, atlas: Reading, text: str) -> UnitKey:
             raise CannotIntervene(
                 expected="a site with one value per token that can be changed",
                 got=site.path,
-                remedy="`patchclamp sites MODEL` says what can be clamped.",
+                remedy="`patchclamp info MODEL` says what can be clamped.",
             )
         if basis.reads is not None:
             raise CannotIntervene(
@@ -90,7 +90,7 @@ def known_unit(model: LanguageModel, atlas: Reading, text: str) -> UnitKey:
         n_units = count_units(basis, site)
     if key.index >= n_units:
         raise NotFound(
-            expected=f"a unit of {atlas.slug}", got=repr(text[:120]), remedy="`patchclamp sites MODEL` lists the sites."
+            expected=f"a unit of {atlas.slug}", got=repr(text[:120]), remedy="`patchclamp info MODEL` lists the sites."
         )
     return replace(key, subject=atlas.slug)
 

@@ -30,8 +30,8 @@ from patchclamp.core.stats import rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
+from patchclamp.recipes.group_ablation import ablate_group, count_matched
 from patchclamp.recipes.receipts import loudest_others
-from patchclamp.recipes.together import count_matched, replace_together
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.language import LanguageModel
@@ -218,7 +218,7 @@ def _verify_over_pairs(
     circuit = Scores(UnitList(parts), np.array([scores.get(part, 0.0) for part in parts]))
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
-    ablated = replace_together(
+    ablated = ablate_group(
         model, circuit, cases, range(len(own)), n_sets=drawn, seed=seed, alone=False, turn=turn, progress=progress
     )
     receipt, controls = ablated.receipt, ablated.receipt.controls

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from patchclamp.cli.loading import print_conditions
 from patchclamp.cli.method_options import MethodParser
-from patchclamp.cli.options import MODEL, add_prepend_bos
+from patchclamp.cli.options import MODEL, add_bos
 from patchclamp.cli.output import log, print_atlas
 from patchclamp.cli.progress import Meter
 from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Add the features of a dictionary to an atlas: each gets what a neuron has."
 QUESTION = "look"
-EXAMPLE = "patchclamp atlas add cat.atlas --basis DIR --text story.txt"
+EXAMPLE = "patchclamp atlas add cat.atlas --basis DIR --inputs story.txt"
 
 
 def add_options(parser: MethodParser) -> None:
@@ -21,11 +21,11 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
     parser.add_argument("--basis", required=True, metavar="DIR", help="what decompose wrote")
     parser.add_argument("--model", metavar="MODEL", help=f"the atlas's model: {MODEL} (default: what was baked)")
-    parser.add_argument("--text", metavar="FILE", help="a UTF-8 text file (default: what was baked, where it still is)")
+    parser.add_argument("--inputs", metavar="FILE", help="a text file (default: what was baked, where it still is)")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: as baked)")
     parser.add_argument("--batch-size", type=int, metavar="B", help="stimuli per forward pass (default: as baked)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    add_prepend_bos(parser)
+    add_bos(parser)
 
 
 def run(options: Namespace) -> int:
@@ -41,10 +41,10 @@ def run(options: Namespace) -> int:
     name = options.model or usual_model(open_atlas(options.atlas).reading)
     if options.model is None:
         log(f"the model is {name!r}, as runs.sqlite says, which is under no hash; --model names another")
-    model = load(name, prepend_bos=options.prepend_bos)
+    model = load(name, prepend_bos=bool(options.bos))
     found = resolve_sites(model, found)
     print_conditions(model, found, options.basis)
-    check_basis(options.atlas, model, found, text=options.text)
+    check_basis(options.atlas, model, found, text=options.inputs)
     n_features = sum(basis.n_units for basis in found.bases.values())
     *sizes, kept = estimate_bytes(model, found)
     memory, disk = map(human_bytes, sizes)
@@ -54,7 +54,7 @@ def run(options: Namespace) -> int:
     )
     with Meter("add") as meter:
         add_basis(
-            options.atlas, model, found, text=options.text, max_tokens=options.max_tokens,
+            options.atlas, model, found, text=options.inputs, max_tokens=options.max_tokens,
             batch_size=options.batch_size, resume=options.resume, folder=str(Path(options.basis).resolve()),
             command=shlex.join(["patchclamp", *options.words]), progress=meter,
         )  # fmt: skip

@@ -12,13 +12,13 @@ from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Bake an atlas: examples, histogram, what every unit writes and reads, and its neighbours."
 QUESTION = "look"
-EXAMPLE = "patchclamp atlas bake organism:cat --text story.txt --out cat.atlas"
+EXAMPLE = "patchclamp atlas bake organism:cat --inputs story.txt --out cat.atlas"
 
 
 def add_options(parser: MethodParser) -> None:
     """Add the verb's arguments."""
     add_model(parser)
-    parser.add_argument("--text", required=True, metavar="FILE", help="a UTF-8 text file")
+    parser.add_argument("--inputs", required=True, metavar="FILE", help="a UTF-8 text file")
     parser.add_argument(
         "--sites",
         default="blocks.*.mlp.act",
@@ -38,7 +38,7 @@ def run(options: Namespace) -> int:
     model = load_model(options)
     refuse_images(model)
     chosen = select_recordable(model, options.sites)
-    next(passages(options.text), None)  # refuses what is no text before the cost is stated
+    next(passages(options.inputs), None)  # refuses what is no text before the cost is stated
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)
     log(

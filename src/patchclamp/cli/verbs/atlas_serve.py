@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 
 from patchclamp.cli.method_options import MethodParser
-from patchclamp.cli.options import MODEL, add_prepend_bos
+from patchclamp.cli.options import MODEL, add_bos
 from patchclamp.cli.output import emit, log
 
 SUMMARY = "Serve an atlas to a browser on this machine."
@@ -28,7 +28,7 @@ def add_options(parser: MethodParser) -> None:
         metavar="ADDRESS",
         help="where to listen (default: 127.0.0.1); any other than this machine asks for a token",
     )
-    add_prepend_bos(parser)
+    add_bos(parser)
     parser.add_argument("--open", action="store_true", help="open the address in a browser")
 
 
@@ -53,7 +53,7 @@ def run(options: Namespace) -> int:
     try:
         serve(
             options.atlas, host=options.host, port=options.port, model=options.model, basis=options.basis,
-            prepend_bos=options.prepend_bos, ready=ready,
+            prepend_bos=bool(options.bos), ready=ready,
         )  # fmt: skip
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the way that a server ends

@@ -39,7 +39,12 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=10, metavar="N", help="points of a path of gradients (default: 10)"
     )
-    parser.add_argument("--denoise", action="store_true", help="clean values into the corrupted run, not the reverse")
+    parser.add_argument(
+        "--direction",
+        choices=("noise", "denoise"),
+        default="noise",
+        help="noise: values of the counterpart into the clean run (default); denoise: the reverse",
+    )
     parser.add_argument(
         "--by-position", action="store_true", help="score every position by itself; pairs of one length only"
     )
@@ -143,7 +148,7 @@ def _options(options: Namespace) -> dict[str, Any]:
             remedy="Give both, or neither.",
         )
     check_folder(options.out, resume=options.resume)
-    return {**how, "denoise": options.denoise, "seed": options.seed}
+    return {**how, "denoise": options.direction == "denoise", "seed": options.seed}
 
 
 def _add_layer(

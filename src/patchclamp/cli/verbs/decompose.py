@@ -16,7 +16,7 @@ from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Split what sites do into sparse features, or convert those of another library; other commands take them."
 QUESTION = "what does it stand for"
-EXAMPLE = "patchclamp decompose organism:language-gpt2 --site blocks.2.mlp.act --text story.txt --out features"
+EXAMPLE = "patchclamp decompose organism:language-gpt2 --sites blocks.2.mlp.act --inputs story.txt --out features"
 
 LAYOUTS = ("saelens", "sparsify", "patchclamp")
 OWN = ("n_features", "expansion", "name", "batch_size")
@@ -26,21 +26,14 @@ OWN = ("n_features", "expansion", "name", "batch_size")
 def add_options(parser: MethodParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help=f"{MODEL}; with --convert it decides names of places")
-    add_loading(parser, text=False)
-    parser.add_argument(
-        "--prepend-bos",
-        action=BooleanOptionalAction,
-        default=None,
-        help="begin every text with the tokenizer's BOS token, where the tokenizer does not by itself; with --convert: "
-        "the texts that it was trained on began with one, or not",
-    )
+    add_loading(parser)
     add_seed(parser)
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--site", metavar="PATTERN", help="site paths or patterns, joined by commas")
+    where.add_argument("--sites", dest="site", metavar="PATTERN", help="site paths or patterns, joined by commas")
     where.add_argument(
         "--transcode", metavar="LAYERS", help="instead: from what these blocks' MLPs read to what they write; or '*'"
     )
-    parser.add_argument("--text", metavar="FILE", help="a UTF-8 text file")
+    parser.add_argument("--inputs", metavar="FILE", help="a UTF-8 text file")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--n-features",
@@ -51,9 +44,11 @@ def add_options(parser: MethodParser) -> None:
     size.add_argument("--expansion", type=float, metavar="X", help="instead: features per unit of the site's width")
     parser.add_argument("--skip-connection", action="store_true", help="transcode: a linear path beside the features")
     parser.add_argument("--name", metavar="NAME", help="name of the basis in keys (default: METHOD-FEATURES)")
-    parser.use("decompose", "decompose")
+    parser.use("decompose", "decompose", own=("site",))
     add_cutting(parser, whole=True)
-    convert = parser.add_argument_group("features that exist")
+    convert = parser.add_argument_group(
+        "features that exist; --sites names the one that they write, --bos and --no-bos say how their texts began"
+    )
     convert.add_argument(
         "--convert",
         metavar="DIR",
@@ -76,12 +71,12 @@ def run(options: Namespace) -> int:
         return _convert(options)
     lacking = {
         "MODEL": options.model,
-        "--text": options.text,
-        "--site or --transcode": options.site or options.transcode,
+        "--inputs": options.inputs,
+        "--sites or --transcode": options.site or options.transcode,
     }
     if missing := [name for name, value in lacking.items() if value is None]:
         raise PatchclampError(
-            expected="MODEL, --site or --transcode, and --text; or --convert DIR",
+            expected="MODEL, --sites or --transcode, and --inputs; or --convert DIR",
             got=f"no {' and no '.join(missing)}",
             remedy="See `patchclamp decompose --help`.",
         )
@@ -97,10 +92,12 @@ def run(options: Namespace) -> int:
 
 def _convert(options: Namespace) -> int:
     """Write features in another layout, and print the folders."""
-    from patchclamp.decompose.layouts import convert_basis
+    from patchclamp.decompose.formats import convert_basis
     from patchclamp.loaders import load
 
-    unused = [name for name in ("text", "transcode", "n_features", "expansion", "max_tokens") if getattr(options, name)]
+    unused = [
+        name for name in ("inputs", "transcode", "n_features", "expansion", "max_tokens") if getattr(options, name)
+    ]
     if unused or given_options(options) or options.resume or options.skip_connection:
         raise PatchclampError(
             expected="--convert with --to, --out and what the folder does not tell",
@@ -117,7 +114,7 @@ def _convert(options: Namespace) -> int:
         reads=options.reads,
         name=options.name,
         center=options.center,
-        prepend_bos=options.prepend_bos,
+        prepend_bos=options.bos,
     )
     if options.json:
         emit({"layout": options.to, "folders": [str(folder) for folder in folders]})
@@ -187,7 +184,7 @@ def _check(options: Namespace) -> None:
             )
     if options.skip_connection and options.transcode is None:
         raise PatchclampError(
-            expected="--skip-connection with --transcode", got="--site", remedy="Leave it out, or transcode."
+            expected="--skip-connection with --transcode", got="--sites", remedy="Leave it out, or transcode."
         )
 
 

@@ -17,7 +17,7 @@ EXAMPLE = "patchclamp describe organism:language-llama --side write --out words"
 def add_options(parser: MethodParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument("--text", metavar="FILE", help="prompts, one a line, for a method that runs the model")
+    parser.add_argument("--inputs", metavar="FILE", help="prompts, one a line, for a method that runs the model")
     add_loading(parser)
     parser.add_argument("--top", type=int, default=20, metavar="K", help="how many units to list (default: 20)")
     parser.use("describe", "describe")
@@ -31,7 +31,7 @@ def run(options: Namespace) -> int:
     from patchclamp.describe import describe as run
 
     refuse_out(options)
-    task = None if options.text is None else _prompts(options.text)
+    task = None if options.inputs is None else _prompts(options.inputs)
     model = load_model(options)
     log(f"{options.method} over the neurons of {model.name}")
     with Meter("describe", "sites") as meter:

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli.loading import check_kind, load_model, read_lines
+from patchclamp.cli.loading import check_language, load_model, read_lines
 from patchclamp.cli.method_options import MethodParser, given_options
 from patchclamp.cli.options import MODEL, add_controls, add_loading, add_out, add_seed
 from patchclamp.cli.output import emit, log
@@ -35,7 +35,7 @@ def add_options(parser: MethodParser) -> None:
         "--subject", required=True, metavar="TEXT", help="whom the fact is about, as the prompt writes it"
     )
     parser.add_argument("--target", required=True, metavar="ANSWER", help="the new answer, with its leading space")
-    parser.add_argument("--text", metavar="FILE", help="ordinary text (default: what the model itself writes)")
+    parser.add_argument("--inputs", metavar="FILE", help="ordinary text (default: what the model itself writes)")
     parser.add_argument(
         "--max-tokens",
         type=int,
@@ -73,7 +73,7 @@ def run(options: Namespace) -> int:
     given = given_options(options)
     asked = fact(options.prompt, options.subject, options.target)
     model = load_model(options)
-    check_kind(model, images=False)
+    check_language(model)
     only_fact(model, asked)
     site = key_site(model, given.get("layer"))
     width = model.site(site).width
@@ -85,7 +85,7 @@ def run(options: Namespace) -> int:
         f"passes and {human_bytes(cost.bytes)} for the edit; {2 + options.controls} passes over all prompts measure it"
     )
     with Meter("ordinary text") as meter:
-        text = open_text(model, site, n_tokens, source=options.text, seed=options.seed, progress=meter)
+        text = open_text(model, site, n_tokens, source=options.inputs, seed=options.seed, progress=meter)
     with Meter("edit", "steps") as meter:
         made = run(model, asked, text, method=options.method, seed=options.seed, progress=meter, **given)
     paraphrases, others = _neighbours(options, asked, neighbours(asked, text, skip=given.get("n_prefixes", 8)))

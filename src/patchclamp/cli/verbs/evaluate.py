@@ -8,7 +8,8 @@ from typing import Any
 
 from patchclamp.cli.loading import (
     add_bases,
-    check_kind,
+    check_images,
+    check_language,
     load_model,
     load_pairs,
     open_cases,
@@ -29,15 +30,15 @@ EXAMPLE = "patchclamp evaluate organism:language-gpt2 ioi --pairs task:ioi"
 
 ENDINGS = (".svg", ".html", ".json")
 LEAST_RANDOM, MOST_RANDOM = 20, 10_000
-CIRCUIT = ("sizes", "baseline", "train", "random", "magnitude", "seen", "exact", "out")
+CIRCUIT = ("sizes", "baseline", "train", "controls", "magnitude", "seen", "exact", "out")
 DICTIONARY = ("window", "max_tokens", "batch_size", "skip_first")
 DIRECTION = ("strength", "nats", "unit", "controls", "max_new_tokens")
 ASKED = {
     "a circuit": ("pairs", CIRCUIT),
-    "features": ("text", DICTIONARY),
+    "features": ("inputs", DICTIONARY),
     "a direction": ("prompts", DIRECTION),
     "descriptions": ("prompts", ()),
-    "an explainer": ("images", ("explainer",)),
+    "an explainer": ("inputs", ("explainer",)),
 }
 """What is evaluated → the option that says on what, and the options that it alone has."""
 
@@ -50,14 +51,23 @@ def add_options(parser: MethodParser) -> None:
     )
     on = parser.add_mutually_exclusive_group()
     add_pairs(parser, on)
-    on.add_argument("--text", metavar="FILE", help="features: text that they were not made on; it may have labels")
-    on.add_argument("--prompts", metavar="FILE", help="a direction, descriptions: prompts, one a line")
     on.add_argument(
-        "--images", metavar="PATH", help="an explainer: an image, a folder, an npz or npy file, digits; PATH:0:10 some"
+        "--inputs",
+        metavar="PATH",
+        help="features: text that they were not made on, which may have labels; an explainer: an image, a folder, an "
+        "npz or npy file, digits; PATH:0:10 some",
     )
+    on.add_argument("--prompts", metavar="FILE", help="a direction, descriptions: prompts, one a line")
     add_loading(parser, text=False)
     add_seed(parser)
     add_basis(parser)
+    parser.add_argument(
+        "--controls",
+        type=int,
+        default=SUPPRESS,
+        metavar="N",
+        help="a circuit: random ones beside it (default and least: 20); a direction: random ones (default: 99)",
+    )
     _add_circuit(parser)
     _add_dictionary(parser)
     _add_direction(parser)
@@ -84,9 +94,6 @@ def _add_circuit(parser: MethodParser) -> None:
     )
     group.add_argument(
         "--train", default=SUPPRESS, metavar="PAIRS", help="--baseline mean: the pairs that the circuit was found on"
-    )
-    group.add_argument(
-        "--random", type=int, default=SUPPRESS, metavar="N", help="random circuits (default and least: 20)"
     )
     group.add_argument(
         "--magnitude", action="store_true", default=SUPPRESS, help="take parts by magnitude, not from the highest down"
@@ -123,7 +130,6 @@ def _add_direction(parser: MethodParser) -> None:
         ("--strength", float, "S", "in the site's units (default: what --nats says)"),
         ("--nats", float, "X", "mean KL divergence per token of the default strength (default: 0.1)"),
         ("--unit", int, "I", "which direction (default: 0)"),
-        ("--controls", int, "N", "random directions (default: 99)"),
         ("--max-new-tokens", int, "N", "of a continuation (default: 24)"),
     ):
         group.add_argument(name, type=kind, default=SUPPRESS, metavar=metavar, help=help)
@@ -133,12 +139,12 @@ def run(options: Namespace) -> int:
     """Read the noun, evaluate it, and show what came of it."""
     if options.folder is None and (Path(options.model) / "base" / "base.sqlite").is_file():
         return _evaluate_atlas(options)
-    if options.images is not None:
+    if options.folder is None and options.inputs is not None:
         _refuse_others(options, "an explainer")
         return _evaluate_explainer(options)
     if options.folder is None:
         raise PatchclampError(
-            expected="a folder to evaluate, or --images for an explainer",
+            expected="a folder to evaluate, or --inputs for an explainer",
             got="neither",
             remedy="See `patchclamp evaluate --help`.",
         )
@@ -187,7 +193,7 @@ def _refuse_others(options: Namespace, kind: str) -> None:
         PatchclampError: names them.
     """
     on, own = ASKED[kind]
-    given = [name for name in ("pairs", "text", "prompts", "images") if getattr(options, name) is not None]
+    given = [name for name in ("pairs", "inputs", "prompts") if getattr(options, name) is not None]
     if given != [on]:
         raise PatchclampError(
             expected=f"--{on} with {kind}",
@@ -197,7 +203,8 @@ def _refuse_others(options: Namespace, kind: str) -> None:
     others = {name for _, names in ASKED.values() for name in names} - set(own)
     strange = [f"--{name.replace('_', '-')}" for name in sorted(others) if hasattr(options, name)]
     if kind not in ("features", "a direction"):
-        strange += [f"--{name}" for name in ("site", "reads", "center") if getattr(options, name) is not None]
+        flags = {"site": "--sites", "reads": "--reads", "center": "--center", "bos": "--bos"}
+        strange += [flag for name, flag in flags.items() if getattr(options, name) is not None]
     if strange or (given_options(options) and kind not in ("an explainer", "descriptions")):
         raise PatchclampError(
             expected=f"options of {kind}",
@@ -217,13 +224,17 @@ def _typed(options: Namespace, names: tuple[str, ...]) -> dict[str, Any]:
 def _evaluate_circuit(options: Namespace) -> int:
     from patchclamp.core.circuit import load_circuit
     from patchclamp.evaluate import evaluate
-    from patchclamp.evaluate.growing import SHARES, sizes_of
+    from patchclamp.evaluate.circuit_curve import SHARES, sizes_of
+    from patchclamp.evaluate.circuit_recovery import check_exact
+    from patchclamp.evaluate.faithfulness import check_subject
     from patchclamp.report.terminal.faithfulness import show_evaluation
 
     typed = _typed(options, CIRCUIT)
     _check_circuit(typed)
     circuit = load_circuit(options.folder)
     exact = load_circuit(typed["exact"]) if "exact" in typed else None
+    if exact is not None:
+        check_exact(circuit, exact)
     sizes = _read_sizes(typed.get("sizes", ""))
     sizes_of(
         len(circuit),
@@ -232,6 +243,8 @@ def _evaluate_circuit(options: Namespace) -> int:
     )
     model = load_model(options)
     add_bases(model, options)
+    for one in filter(None, (circuit, exact)):
+        check_subject(model, one)
     measure = circuit.provenance.extra.get("metric")
     cases = load_pairs(model, options, kind=measure)
     means = open_cases(model, typed["train"], options, n=None, kind=measure) if "train" in typed else None
@@ -256,7 +269,7 @@ def _evaluate_circuit(options: Namespace) -> int:
             seed=options.seed,
             state=state,
             progress=meter,
-            **({"n_random": typed["random"]} if "random" in typed else {}),
+            **({"n_random": typed["controls"]} if "controls" in typed else {}),
         )
     document, outputs = found.to_json(), Outputs()
     if "out" in typed:
@@ -274,7 +287,7 @@ def _check_circuit(typed: Mapping[str, Any]) -> None:
             got=f"--baseline {baseline}" + (" and --train" if "train" in typed else ""),
             remedy="The mean is taken over the pairs that the circuit was found on: name them.",
         )
-    n_random = typed.get("random", LEAST_RANDOM)
+    n_random = typed.get("controls", LEAST_RANDOM)
     if not LEAST_RANDOM <= n_random <= MOST_RANDOM:
         raise PatchclampError(
             expected=f"{LEAST_RANDOM} to {MOST_RANDOM:,} random circuits",
@@ -343,7 +356,7 @@ def _evaluate_dictionary(options: Namespace) -> int:
         report = evaluate(
             found,
             model,
-            options.text,
+            options.inputs,
             seed=options.seed,
             note=lambda line: log(f"note: {line}"),
             progress=meter,
@@ -382,7 +395,7 @@ def _evaluate_direction(options: Namespace) -> int:
     print_assumed(dictionary)
     basis = dictionary.single()
     model = load_model(options)
-    check_kind(model, images=False)
+    check_language(model)
     model.add_dictionary(dictionary)
     with Meter("evaluate", "continuations") as meter:
         found = evaluate(basis, model, prompts, seed=options.seed, progress=meter, **how)
@@ -427,8 +440,8 @@ def _evaluate_explainer(options: Namespace) -> int:
         )
     find_method(options.method, "evaluate", kind="benchmark")
     model = load_model(options)
-    check_kind(model, images=True)
-    task = own_answers(model, options.images)
+    check_images(model)
+    task = own_answers(model, options.inputs)
     log(f"{name}, then {options.method}, over {len(task):,} image{'s' * (len(task) != 1)} of {model.name}")
     with Meter(name, "images") as meter:
         found = evaluate(
@@ -438,7 +451,7 @@ def _evaluate_explainer(options: Namespace) -> int:
         emit({"explainer": name, "images": [case.shown for case in task.cases], **found.to_json()})
         return 0
     out = open_console()
-    out.print(f"[bold]{escape(name)}[/] on {escape(options.images)}, the model's own answers")
+    out.print(f"[bold]{escape(name)}[/] on {escape(options.inputs)}, the model's own answers")
     out.print(escape(sentence(found)))
     out.print(
         "by chance: random orders of the regions; greedy order: a strong rival, chosen on the answers; it is no bound",

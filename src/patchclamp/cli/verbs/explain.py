@@ -34,7 +34,7 @@ def add_options(parser: MethodParser) -> None:
     )
     parser.add_argument("--contrast", metavar="TEXT", help="the answer it is held against")
     parser.add_argument(
-        "--corrupt",
+        "--counterpart",
         metavar="PROMPT",
         help="a prompt of as many tokens, or an image, under which the answer should be lost",
     )
@@ -91,7 +91,7 @@ def run(options: Namespace) -> int:
     if options.level is not None:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
-    prompt, corrupt = (load_prompt(model, words, options.chat) for words in (options.prompt, options.corrupt))
+    prompt, corrupt = (load_prompt(model, words, options.chat) for words in (options.prompt, options.counterpart))
     contrasts = () if options.contrast is None else (options.contrast,)
     case = model.read_case(prompt, (options.target,), contrasts, counterpart=corrupt)
     for shown in () if seen else filter(None, (case.clean, case.counterpart)):
@@ -159,8 +159,10 @@ def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -
 
 def means_of(options: Namespace) -> Any:
     """Return the survey whose means are the baseline, or None."""
-    if options.baseline is not None and options.corrupt is not None:
-        raise PatchclampError(expected="one baseline", got="--baseline and --corrupt", remedy="Leave one of them out.")
+    if options.baseline is not None and options.counterpart is not None:
+        raise PatchclampError(
+            expected="one baseline", got="--baseline and --counterpart", remedy="Leave one of them out."
+        )
     if options.baseline in (None, "zero"):
         return None
     from patchclamp.core.survey import StoredSurvey

@@ -39,11 +39,14 @@ def add_options(parser: MethodParser) -> None:
         metavar="WHERE",
         help="each position by itself (default), all at once, or spans, each at once: --positions=-1,3:5",
     )
-    ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--denoise", action="store_true", help="clean values into the corrupted run (default)")
-    ways.add_argument("--noise", action="store_true", help="corrupted values into the clean run")
     parser.add_argument(
-        "--metric",
+        "--direction",
+        choices=("noise", "denoise"),
+        default="denoise",
+        help="denoise: clean values into the run of the counterpart (default); noise: the reverse",
+    )
+    parser.add_argument(
+        "--measure",
         choices=("logit_difference", "probability_difference"),
         help="m (default: logit_difference; probability_difference where a side has several answers)",
     )
@@ -66,7 +69,7 @@ def run(options: Namespace) -> int:
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     add_bases(model, options)
-    cases = load_pairs(model, options, kind=options.metric)
+    cases = load_pairs(model, options, kind=options.measure)
     # The words that make the same folder again, however often it was gone on with.
     command = shlex.join(["patchclamp", *(word for word in options.words if word != "--resume")])
     outputs = Outputs()
@@ -83,7 +86,7 @@ def run(options: Namespace) -> int:
             cases,
             options.sites,
             positions=options.positions,
-            direction="noise" if options.noise else "denoise",
+            direction=options.direction,
             batch_size=options.batch_size,
             out=options.out,
             resume=options.resume,

@@ -13,7 +13,7 @@ from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Record what sites do over a text or images, to append-only shards on disk; resumable at every moment."
 QUESTION = "collect"
-EXAMPLE = "patchclamp record organism:cat --text story.txt --sites 'blocks.*.mlp.act' --out recording"
+EXAMPLE = "patchclamp record organism:cat --inputs story.txt --sites 'blocks.*.mlp.act' --out recording"
 
 
 def add_options(parser: MethodParser) -> None:

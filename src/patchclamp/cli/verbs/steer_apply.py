@@ -3,7 +3,7 @@
 import argparse
 from argparse import Namespace
 
-from patchclamp.cli.loading import check_kind, load_model, note_unknown
+from patchclamp.cli.loading import check_language, load_model, note_unknown
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_at, add_controls, add_model, number
 from patchclamp.cli.output import emit, log
@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
         )
     dictionary = load_basis(options.vector)
     model = load_model(options)
-    check_kind(model, images=False)
+    check_language(model)
     model.add_dictionary(dictionary)
     for shown in model.stimuli(options.prompt, answered=True):
         note_unknown(model, shown)

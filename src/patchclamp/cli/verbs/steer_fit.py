@@ -4,7 +4,7 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from patchclamp.cli.loading import check_kind, load_model, load_words, read_lines
+from patchclamp.cli.loading import check_language, load_model, load_words, read_lines
 from patchclamp.cli.method_options import MethodParser, given_options
 from patchclamp.cli.options import MODEL, add_loading, add_seed
 from patchclamp.cli.output import emit, log
@@ -42,7 +42,7 @@ def run(options: Namespace) -> int:
     refuse_occupied(Path(options.out))
     texts = {POSITIVE: read_lines(options.positive), NEGATIVE: read_lines(options.negative)}
     model = load_model(options)
-    check_kind(model, images=False)
+    check_language(model)
     log(f"{len(texts[POSITIVE]):,} + {len(texts[NEGATIVE]):,} texts, {options.method}: a forward pass each")
     with Meter("steer fit", "texts") as meter:
         basis = run(

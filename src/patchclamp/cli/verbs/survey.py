@@ -14,7 +14,7 @@ from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Statistics and exemplars of every unit over a text or images, without storing activations."
 QUESTION = "collect"
-EXAMPLE = "patchclamp survey organism:cat --text story.txt --sites 'blocks.*.mlp.act' --out survey"
+EXAMPLE = "patchclamp survey organism:cat --inputs story.txt --sites 'blocks.*.mlp.act' --out survey"
 
 
 def add_options(parser: MethodParser) -> None:
@@ -32,13 +32,13 @@ def run(options: Namespace) -> int:
     if is_recording(options.model) and not Path(options.model).is_dir():
         return _survey_brain(options)
     refuse_brain_options(options, options.model)
-    needed = {"--text or --images": options.text or options.images, "--sites": options.sites}
+    needed = {"--inputs": options.inputs, "--sites": options.sites}
     missing = " and ".join(name for name, value in needed.items() if value is None)
     if missing:
         raise PatchclampError(
-            expected="--text or --images, and --sites for a model, or the file of a recorded brain in its place",
+            expected="--inputs and --sites for a model, or the file of a recorded brain in its place",
             got=f"{options.model!r} without {missing}",
-            remedy=f"Add {missing}; `patchclamp sites MODEL` lists sites, files of recordings end in .csv, .mat, .nwb, "
+            remedy=f"Add {missing}; `patchclamp info MODEL` lists sites, files of recordings end in .csv, .mat, .nwb, "
             ".npy or .npz.",
         )
     from patchclamp.record import survey_corpus

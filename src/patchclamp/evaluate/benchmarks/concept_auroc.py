@@ -12,7 +12,7 @@ from patchclamp.core.options import option
 from patchclamp.core.recording import Recording
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.concepts import tell_concepts
+from patchclamp.evaluate.concept_units import find_concept_units
 from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.evaluate.rows import codes_of, counted_rows, turn_basis
 
@@ -70,9 +70,9 @@ def concept_auroc(
     names, draw = [str(i) for i in range(labels.shape[1])], np.random.default_rng(seed)
 
     def areas(one: Basis, number: int) -> np.ndarray:
-        told = tell_concepts([("f", codes_of(one, x))], labels > 0, names, owner, resamples=1)
+        units = find_concept_units([("f", codes_of(one, x))], labels > 0, names, owner, resamples=1)
         progress(number, 1 + options.n_random)
-        return np.array([found.auroc.value for found in told.values()])
+        return np.array([found.auroc.value for found in units.values()])
 
     own = areas(basis, 1)
     if not len(own):
@@ -110,5 +110,5 @@ METHOD = Method(
     calibrated_on=("superposition",),
     must_show="a trained coder's best units tell planted features better than those of the same one turned at random",
     must_miss={"superposition:noise": "activity without features has no unit for any"},
-    sources=("evaluate/null.py", "evaluate/rows.py", "evaluate/concepts.py"),
+    sources=("evaluate/null.py", "evaluate/rows.py", "evaluate/concept_units.py"),
 )

@@ -16,10 +16,10 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.judging import Losses, from_first_counted, sample_rows
+from patchclamp.evaluate.dictionary_metrics import Losses, from_first_counted, sample_rows
 from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.evaluate.rows import turn_basis
-from patchclamp.evaluate.splicing import clamp_site, substitute_reconstruction
+from patchclamp.evaluate.substitution import clamp_site, substitute_reconstruction
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.protocols import Generates, Intervenes
 
@@ -127,5 +127,5 @@ METHOD = Method(
     oracle="oracles.bases:loss_recovered",
     calibrated_on=("language-gpt2",),
     must_show="a trained coder recovers more than the same one turned at random",
-    sources=("evaluate/null.py", "evaluate/rows.py", "evaluate/judging.py", "evaluate/splicing.py"),
+    sources=("evaluate/null.py", "evaluate/rows.py", "evaluate/dictionary_metrics.py", "evaluate/substitution.py"),
 )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from patchclamp.evaluate.concepts import tell_concepts
+from patchclamp.evaluate.concept_units import find_concept_units
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.labelled import Labelled
 from patchclamp.subjects.language import LanguageModel
@@ -59,7 +59,7 @@ def best_neurons(
     values, truth, documents = activations(model, texts)
     width = values.shape[1] // model.n_layers
     layers = ((f"blocks.{i}.mlp.act/neurons", values[:, i * width : (i + 1) * width]) for i in range(model.n_layers))
-    best = tell_concepts(layers, truth, list(CONCEPTS), documents, resamples=resamples, seed=seed)
+    best = find_concept_units(layers, truth, list(CONCEPTS), documents, resamples=resamples, seed=seed)
     return {
         name: {
             "neuron": one.unit,

@@ -112,7 +112,7 @@ def _receipt(out: Any, document: dict[str, Any], *, edges: bool) -> None:
         "parts in series carry more than once. "
         + (f"Random sets: {escape(r['rule'])}. " if r.get("rule") else "")
         + ("" if edges else "The embedding is in no set: to replace it is to show the corrupted prompt. ")
-        + "These are the pairs that the circuit was found on; `patchclamp circuit evaluate` asks others.",
+        + "These are the pairs that the circuit was found on; `patchclamp evaluate` takes others.",
         style="dim",
     )
 

@@ -83,7 +83,7 @@ def first_lines(
     if unexplained is not None and without is not None and without > HIDDEN * unexplained:
         yield (
             f"warning: at {site} first tokens hide what is not explained: {format_general(unexplained)} of the "
-            f"variance with them, {format_general(without)} without; --skip-first 1 leaves them out, --prepend-bos "
+            f"variance with them, {format_general(without)} without; --skip-first 1 leaves them out, --bos "
             "puts a BOS token in their place"
         )
 

@@ -90,8 +90,8 @@ def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | N
         _local(best.key)
         + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1" if best.kind == "head" else "=0")
     )
-    verb, what = ("classify", "class changes") if picture else ("generate", "words change")
-    words = f"patchclamp {verb} {shlex.quote(name)} {shlex.quote(text)} --clamp {turned}"
+    what = "class changes" if picture else "words change"
+    words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(text)} --clamp {turned}"
     words += "".join(f" {shlex.quote(word)}" for word in (*(["--chat"] if said else []), *how))
     if best.kind == "feature":
         words += "".join(f" --basis {shlex.quote(folder)}" for folder in bases)
@@ -154,7 +154,9 @@ def _receipt(out: Console, e: Any) -> None:
         moved = e.metric_clean - e.metric_baseline
         why = f"m(clean) − m(baseline) is {format_signed(moved)}, and below 0.1 there is nothing to share."
         if is_known(moved) and moved < 0 and e.baseline != "corrupted":
-            why += f" With every unit {REPLACED[e.baseline]} m favours the answer: --corrupt takes another baseline."
+            why += (
+                f" With every unit {REPLACED[e.baseline]} m favours the answer: --counterpart takes another baseline."
+            )
         out.print(f"No shares: {why}", style="bold")
     out.print(
         "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "

@@ -30,7 +30,7 @@ from patchclamp.subjects.residual_edges import require_edges
 
 @checked
 @dataclass(frozen=True, eq=False)
-class Together:
+class GroupAblation:
     """Hold the effect of replacing parts at once, m(x) − m(x with the parts as in x′), as means over cases.
 
     Of a circuit whose scores denoise it is m(x′ with the parts as in x) − m(x′).
@@ -63,7 +63,7 @@ class Together:
 
 
 @checked
-def replace_together(
+def ablate_group(
     model: Network,
     circuit: Scores,
     cases: ReadTask,
@@ -74,7 +74,7 @@ def replace_together(
     alone: bool = True,
     turn: Turn = nullcontext,
     progress: Progress | None = None,
-) -> Together:
+) -> GroupAblation:
     """Replace parts of a circuit by their activations under each counterpart, beside random sets like them.
 
     It is done in the direction that the circuit's scores foretell, so that both can be compared. Random sets are those
@@ -93,7 +93,7 @@ def replace_together(
         progress: called with sets done and in all.
 
     Returns:
-        Together: effects in units of m, with a receipt.
+        GroupAblation: effects in units of m, with a receipt.
 
     Raises:
         PatchclampError: no parts, or nothing else to draw random ones from.
@@ -103,14 +103,14 @@ def replace_together(
     Cost: per pair 4 + ``n_sets`` forward passes, and one more per part where ``alone``; of edges see ``measure_sets``.
 
     Example:
-        >>> from patchclamp.attribute.over_pairs import attribute_pairs
+        >>> from patchclamp.attribute.pairs import attribute_pairs
         >>> from patchclamp.core.task import Task
         >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cases = cat.read(task)
         >>> found = attribute_pairs(cat, cases, level="neuron", method="attribution_patching")
-        >>> round(replace_together(cat, found, cases, found.order()[:1].tolist()).measured, 1)
+        >>> round(ablate_group(cat, found, cases, found.order()[:1].tolist()).measured, 1)
         8.0
     """
     chosen = np.array(list(dict.fromkeys(int(i) for i in places)), dtype=np.int64)
@@ -133,6 +133,7 @@ def replace_together(
     rival = [] if circuit.of_edges else _loudest(circuit.parts, chosen, loudness)
     rivals = [rival] if rival else []
     singles = [[int(i)] for i in chosen] if alone and len(chosen) > 1 else []
+    # Everything is measured in one call; rows are taken apart below in this order.
     groups: list[Sequence[int]] = [chosen.tolist(), *singles, *rivals, *controls.sets]
     marks = np.zeros((len(groups), len(circuit)), dtype=bool)
     for row, group in zip(marks, groups, strict=True):
@@ -152,7 +153,7 @@ def replace_together(
         {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
     )
     sums = [circuit.values[list(one)].sum() for one in controls.sets]
-    return Together(
+    return GroupAblation(
         places=tuple(chosen.tolist()),
         receipt=receipt,
         alone=tuple(map(float, single)),

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from patchclamp.core.basis import Basis
-from patchclamp.decompose.layouts.conditions import read_conditions
-from patchclamp.decompose.layouts.files import Part, fit, read_settings, read_tensors, refuse
-from patchclamp.decompose.layouts.hooks import site_of
+from patchclamp.decompose.formats.conditions import read_conditions
+from patchclamp.decompose.formats.files import Part, fit, read_settings, read_tensors, refuse
+from patchclamp.decompose.formats.site_names import site_of
 
 SETTINGS, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 RELU = ("standard", "transcoder", "skip_transcoder")

@@ -32,7 +32,7 @@ class Part:
         model: what the folder calls the model.
         about: what else is worth keeping; ``patchclamp`` is what ``write`` left for the way back.
         hooks: site to the hook of TransformerLens that it was read from.
-        conditions: see ``patchclamp.decompose.layouts.conditions``: those that the folder tells.
+        conditions: see ``patchclamp.decompose.formats.conditions``: those that the folder tells.
     """
 
     parts: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Gemma Scope: ``params.npz``, its site told by the names of folders; Gemma Scope 2: ``params.safetensors``.
+"""Gemma Scope: ``params.npz``, its site read from the names of folders; Gemma Scope 2: ``params.safetensors``.
 
 The facts are those of the paper (2408.05147v2), its tutorial and the README files of ``google/gemma-scope-…``:
 W_enc (d_in, unit), b_enc, threshold, W_dec (unit, d_out), b_dec, and
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.decompose.layouts.files import Part, fit, read_settings, read_tensors, refuse
-from patchclamp.decompose.layouts.hooks import module_site
+from patchclamp.decompose.formats.files import Part, fit, read_settings, read_tensors, refuse
+from patchclamp.decompose.formats.site_names import module_site
 
 WEIGHTS, SECOND, SETTINGS = "params.npz", "params.safetensors", "config.json"
 KINDS = {"res": "resid_out", "mlp": "mlp.write", "att": "attn.z", "transcoders": "mlp.write"}
@@ -36,7 +36,7 @@ def read(folder: Path, source: str = "") -> Part:
 
     Args:
         folder: where ``params.npz`` lies.
-        source: the name it was asked for by, which may tell the repository.
+        source: the name under which it was requested, which may contain the repository.
 
     Raises:
         Damaged: the file is missing, holds pickles, or does not fit.

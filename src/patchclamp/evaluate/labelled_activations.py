@@ -10,8 +10,8 @@ from torch import Tensor
 
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
+from patchclamp.evaluate.dictionary_baselines import label
 from patchclamp.evaluate.labelled import Labelled
-from patchclamp.evaluate.rivals import label
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.language import LanguageModel
 

@@ -10,16 +10,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from safetensors.numpy import save
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.checks import one_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import build_aside, refuse_occupied, refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
-from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
-from patchclamp.decompose.layouts.conditions import ASSUMED, assume, centre, written_conditions
-from patchclamp.decompose.layouts.files import Part
-from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
+from patchclamp.decompose.formats import gemma_scope, saelens, sparsify
+from patchclamp.decompose.formats.conditions import ASSUMED, assume, centre, written_conditions
+from patchclamp.decompose.formats.files import Part
+from patchclamp.decompose.formats.site_names import hook_of, hookpoint_of
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import CONDITIONS, HOOKS, in_stream, resolve_sites
 
@@ -98,8 +99,8 @@ def open_dictionary(
             raise PatchclampError(
                 expected=f"the site that {place.name} {'writes' if written is None else 'reads'}, one for each",
                 got=f"{written}, twice" if written in bases else f"a folder of {layout} that does not tell",
-                remedy="Name it: --site blocks.3.resid_out, and --reads where a transcoder reads another; what is read "
-                "before a norm's gain is no site here.",
+                remedy="Name it: --sites blocks.3.resid_out, and --reads where a transcoder reads another; what is "
+                "read before a norm's gain is no site here.",
             )
         bases[written] = Basis(name or slug(str(own.get("name", "features"))), "directions", **part.parts, reads=read)
         known = own.get(HOOKS) if "site" in kept else part.hooks
@@ -152,6 +153,7 @@ def write_dictionary(
         raise refuse_write(place, problem) from problem
 
 
+@checked
 def convert_basis(
     source: str | Path | Dictionary,
     out: str | Path,
@@ -337,7 +339,7 @@ def _rename(dictionary: Dictionary, site: str | None, reads: str | None, name: s
         raise PatchclampError(
             expected="one basis where a site is named",
             got=f"{len(dictionary.bases)}",
-            remedy="Leave --site and --reads out.",
+            remedy="Leave --sites and --reads out.",
         )
     bases = {
         site or path: replace(basis, name=name or basis.name, reads=(reads or basis.reads) if basis.reads else None)

@@ -37,7 +37,7 @@ class ConceptUnit:
 
 
 @checked
-def tell_concepts(
+def find_concept_units(
     blocks: Iterable[tuple[str, Float[np.ndarray, "token unit"]]],
     true: Bool[np.ndarray, "token concept"],
     names: Sequence[str],
@@ -73,8 +73,8 @@ def tell_concepts(
     Example:
         >>> documents = np.repeat(np.arange(60), 2)
         >>> true = np.tile([[True], [False]], (60, 1))
-        >>> told = tell_concepts([("site/neurons", true * [[0.0, 2.0]])], true, ["cat"], documents)
-        >>> told["cat"].unit, told["cat"].auroc.value
+        >>> units = find_concept_units([("site/neurons", true * [[0.0, 2.0]])], true, ["cat"], documents)
+        >>> units["cat"].unit, units["cat"].auroc.value
         ('site/neurons/1', 1.0)
     """
     if not len(true) == len(documents) or true.shape[1] != len(names):
@@ -120,7 +120,7 @@ def tell_concepts(
 
 
 @checked
-def ahead(one: ConceptUnit, other: ConceptUnit) -> Estimate:
+def auroc_margin(one: ConceptUnit, other: ConceptUnit) -> Estimate:
     """Return one AUROC minus another, with a 95 % interval over the same resampled documents."""
     return _estimate(one.auroc.value - other.auroc.value, one.draws - other.draws, one.auroc.n)
 

@@ -22,8 +22,8 @@ from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.rivals import label, rival_bases
-from patchclamp.evaluate.splicing import clamp_site, substitute_reconstruction
+from patchclamp.evaluate.dictionary_baselines import label, rival_bases
+from patchclamp.evaluate.substitution import clamp_site, substitute_reconstruction
 from patchclamp.subjects.bases import count_units, decode, encode
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import resolve_sites
@@ -37,7 +37,7 @@ NATS = "nats per token"
 
 @checked
 @dataclass(frozen=True)
-class Judged:
+class DictionaryRow:
     """Hold the figures of one basis at one site.
 
     Args:
@@ -67,8 +67,8 @@ class Judged:
 
 @checked
 @dataclass(frozen=True)
-class Report:
-    """Hold what ``judge`` measured.
+class DictionaryMetrics:
+    """Hold what ``measure_dictionary`` measured.
 
     Args:
         rows: the dictionary and its rivals, site by site.
@@ -81,7 +81,7 @@ class Report:
         fitted: number of other stimuli that the means and the baselines were fitted on.
     """
 
-    rows: tuple[Judged, ...]
+    rows: tuple[DictionaryRow, ...]
     loss: Estimate
     first: Mapping[str, tuple[float, float]]
     held: Mapping[str, tuple[Estimate, Estimate]]
@@ -116,7 +116,7 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
 
 
 @checked
-def judge(
+def measure_dictionary(
     model: LanguageModel,
     dictionary: Dictionary,
     shown: Sequence[Stimulus],
@@ -124,7 +124,7 @@ def judge(
     batch_size: int = 8,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Report:
+) -> DictionaryMetrics:
     """Evaluate a dictionary on text, beside neurons, principal components and random directions of equal L0.
 
     Even stimuli fit the means and the baselines, odd ones are evaluated. Special tokens count nowhere, and activations
@@ -139,7 +139,7 @@ def judge(
         progress: called with forward passes done and in all.
 
     Returns:
-        Report: every figure with a 95 % interval, stimuli resampled.
+        DictionaryMetrics: every figure with a 95 % interval, stimuli resampled.
 
     Raises:
         PatchclampError: another model's dictionary, too few stimuli, or a model that does not predict the next token.
@@ -267,9 +267,9 @@ class Losses:
         sums = self.sums.setdefault(what, np.zeros(len(self.count)))
         for i, (row, stimulus) in enumerate(zip(logits, batch, strict=True), start=first):
             ids = torch.from_numpy(stimulus.ids[1:])[:, None].to(row.device)
-            told = row[: len(ids)].float().log_softmax(-1).gather(1, ids)[:, 0].cpu().numpy()
+            log_p = row[: len(ids)].float().log_softmax(-1).gather(1, ids)[:, 0].cpu().numpy()
             counted = stimulus.counted[1:]
-            sums[i] = -float(told[counted].sum())
+            sums[i] = -float(log_p[counted].sum())
             if not what:
                 self.count[i] = int(counted.sum())
 
@@ -332,7 +332,7 @@ def _report(
     judged: Sequence[Stimulus],
     notes: Sequence[str],
     seed: int,
-) -> Report:
+) -> DictionaryMetrics:
     n = losses.count
 
     def score(of: Callable[[np.ndarray], float], unit: str, *columns: np.ndarray) -> Estimate:
@@ -356,7 +356,7 @@ def _report(
         variance, count, others = moments[site].variance(), moments[site].count, later[site].variance()
         for name, tally in candidates.items():
             said = losses.sums[f"{site}//{name}"]
-            here = Judged(
+            here = DictionaryRow(
                 site,
                 name,
                 tally.basis.n_units,
@@ -370,4 +370,6 @@ def _report(
             )
             rows.append(here)
     tokens = int(sum(s.counted.sum() for s in judged))
-    return Report(tuple(rows), score(ratio, NATS, clean, n), firsts, floors, tokens, len(judged), tuple(notes))
+    return DictionaryMetrics(
+        tuple(rows), score(ratio, NATS, clean, n), firsts, floors, tokens, len(judged), tuple(notes)
+    )

@@ -157,7 +157,7 @@ def _check_means(model: Model, means: Any, sites: Mapping[str, str]) -> None:
             expected="zero or a corrupted prompt as the baseline of features",
             got=f"means, and features at {features[0]}",
             remedy="A survey holds means of neurons, and what a basis reads in a mean is not its features' mean. "
-            "Leave --baseline out, or give --corrupt.",
+            "Leave --baseline out, or give --counterpart.",
         )
     check_means(model, means, list(sites))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from patchclamp.core.circuit import is_measured
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
@@ -39,7 +40,7 @@ class Recovery:
     interval: Interval | None = None
 
 
-def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool = True) -> Recovery:
+def measure_recovery(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool = True) -> Recovery:
     """Compare a circuit's order with that of exact patching over the same parts.
 
     Args:
@@ -63,16 +64,11 @@ def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool 
         >>> index = UnitIndex([Block("blocks.0.mlp.act", "neurons", 4)])
         >>> exact = Scores(index, np.array([4.0, 3.0, 2.0, 0.0]))
         >>> guess = Scores(index, np.array([9.0, 3.0, 2.0, 1.0]))
-        >>> found = recover(guess, exact, share=0.5)
+        >>> found = measure_recovery(guess, exact, share=0.5)
         >>> found.spearman, found.precision, found.auroc
         (1.0, 1.0, 1.0)
     """
-    if set(circuit.parts) != set(exact.parts):
-        raise PatchclampError(
-            expected=f"exact patching of the same {len(circuit):,} parts",
-            got=f"{len(exact):,} parts of level {exact.level}",
-            remedy="Find it with `circuit find --method activation_patching` at the same level.",
-        )
+    check_exact(circuit, exact, measured=False)
     places = {part: i for i, part in enumerate(exact.parts)}
     truth = exact.values[[places[part] for part in circuit.parts]]
     first = exact.first(max(1, int(share * len(exact))), signed=signed)[[places[part] for part in circuit.parts]]
@@ -90,7 +86,32 @@ def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool 
     )
 
 
-def recover_planted(circuit: Scores, planted: Collection[Part], *, signed: bool = False) -> Recovery:
+def check_exact(circuit: Scores, exact: Scores, *, measured: bool = True) -> None:
+    """Refuse scores that a circuit's order cannot be compared with; nothing is run.
+
+    Args:
+        circuit: what is evaluated.
+        exact: what it is compared with.
+        measured: whether the scores must have been measured.
+
+    Raises:
+        PatchclampError: scores that were predicted, or of other parts.
+    """
+    if measured and not is_measured(exact):
+        raise PatchclampError(
+            expected="exact scores, found by --method activation_patching, which measures them",
+            got=f"scores by {exact.method}",
+            remedy="patchclamp circuit find MODEL --method activation_patching --pairs PAIRS --out DIR",
+        )
+    if set(circuit.parts) != set(exact.parts):
+        raise PatchclampError(
+            expected=f"exact patching of the same {len(circuit):,} parts",
+            got=f"{len(exact):,} parts of level {exact.level}",
+            remedy="Find it with `circuit find --method activation_patching` at the same level.",
+        )
+
+
+def measure_planted_recovery(circuit: Scores, planted: Collection[Part], *, signed: bool = False) -> Recovery:
     """Compare a circuit's order with the parts of a planted graph.
 
     Args:
@@ -109,7 +130,7 @@ def recover_planted(circuit: Scores, planted: Collection[Part], *, signed: bool 
     Example:
         >>> from patchclamp.core.keys import UnitList
         >>> guess = Scores(UnitList(["a/neurons/0", "b/neurons/0", "c/neurons/0"]), np.array([-5.0, 1.0, 2.0]))
-        >>> recover_planted(guess, ["a/neurons/0", "b/neurons/0"]).precision
+        >>> measure_planted_recovery(guess, ["a/neurons/0", "b/neurons/0"]).precision
         0.5
     """
     strange = [part for part in planted if part not in set(circuit.parts)]

@@ -21,7 +21,7 @@ import numpy as np
 
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
-from patchclamp.decompose.layouts.files import refuse
+from patchclamp.decompose.formats.files import refuse
 from patchclamp.subjects.site_names import in_stream
 
 ASSUMED = "assumed"
@@ -99,7 +99,7 @@ def assume(conditions: Mapping[str, Any], sites: list[str]) -> list[str]:
     if "prepend_bos" not in conditions:
         lines.append(
             "it does not tell whether texts began with a BOS token: they begin as the tokenizer begins them; "
-            "--prepend-bos puts one there"
+            "--bos puts one there"
         )
     if "context_size" not in conditions:
         lines.append("it does not tell how long its contexts were, nor which positions they left out: taken as any")

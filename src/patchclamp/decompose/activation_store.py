@@ -24,7 +24,7 @@ Rows = dict[str, Tensor]
 """Site path to ``(row, width)`` values; the rows of all sites are those of the same tokens."""
 
 
-class Source:
+class ActivationSource:
     """A source of activations: rows of sites, chunk by chunk."""
 
     @property
@@ -65,7 +65,7 @@ class Source:
 
 
 @checked
-class TextSource(Source):
+class TextSource(ActivationSource):
     """Activations of a language model over a text, straight from its forward passes.
 
     Args:
@@ -138,7 +138,7 @@ class TextSource(Source):
 
 
 @checked
-class RecordingSource(Source):
+class RecordingSource(ActivationSource):
     """Activations of a recording, in memory or on disk.
 
     Args:
@@ -228,7 +228,7 @@ def _count_mask(stimuli: Sequence[Shown]) -> np.ndarray:
 
 
 @checked
-class ArraySource(Source):
+class ArraySource(ActivationSource):
     """Read activations from arrays.
 
     Args:
@@ -346,7 +346,7 @@ class ShuffleBuffer:
 
     def __init__(
         self,
-        source: Source,
+        source: ActivationSource,
         sites: Sequence[str],
         *,
         batch_size: int,
@@ -416,7 +416,7 @@ class ShuffleBuffer:
 
 
 @checked
-def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
+def collect_activations(source: ActivationSource, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
     """Collect a site's first rows into one array, for methods that need all at once.
 
     Args:
@@ -433,7 +433,7 @@ def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarr
     Cost: memory rows × width × 4 bytes.
 
     Example:
-        >>> gather(ArraySource({"x": np.ones((3, 2))}), "x", 2).shape
+        >>> collect_activations(ArraySource({"x": np.ones((3, 2))}), "x", 2).shape
         (2, 2)
     """
     n = source.n_rows if most is None else min(most, source.n_rows)

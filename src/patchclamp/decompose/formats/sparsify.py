@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from patchclamp.core.basis import Basis
-from patchclamp.decompose.layouts.files import Part, fit, read_settings, read_tensors, refuse
-from patchclamp.decompose.layouts.hooks import module_site
+from patchclamp.decompose.formats.files import Part, fit, read_settings, read_tensors, refuse
+from patchclamp.decompose.formats.site_names import module_site
 
 SETTINGS, WEIGHTS = "cfg.json", "sae.safetensors"
 

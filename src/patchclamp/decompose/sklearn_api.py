@@ -11,7 +11,7 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_files import find_method
-from patchclamp.decompose.buffer import ArraySource
+from patchclamp.decompose.activation_store import ArraySource
 from patchclamp.decompose.fitting import CoderOptions
 from patchclamp.decompose.recipe import Job, Recipe
 from patchclamp.decompose.sparse_coder import CoderConfig, SparseCoder
@@ -28,7 +28,7 @@ class SparseAutoencoder:
         n_features: how many latents.
         method: ``topk``, ``batchtopk``, ``jumprelu`` or ``l1``.
         k: latents kept of every vector, for ``topk`` and ``batchtopk``.
-        sparsity: the penalty, for ``l1`` and ``jumprelu``; the method's own where left out.
+        sparsity: the penalty, for ``l1`` and ``jumprelu``; the default is the method's own.
         skip: a linear path beside the latents, with a target only.
         batch_size: activations per step, at most a quarter of all.
         learning_rate: of Adam; see ``Recipe``.
