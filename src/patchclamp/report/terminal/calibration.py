@@ -22,7 +22,7 @@ def show_calibration(found: Sequence[Any], overall: Any) -> None:
     _findings(out, found, overall)
     out.print(
         "Each cell: how many planted units stand among as many of the largest scores (neurons and heads at every "
-        "position, values held against each card's baseline), and in brackets the rank of the last of them where some "
+        "position, values compared with each card's baseline), and in brackets the rank of the last of them where some "
         "are missed; `patchclamp organism card NAME` says why. The circuits were built to tell methods apart: the "
         "interval over circuits says how much hangs on their choice, not how a method does in a trained network.",
         style="dim",
@@ -35,7 +35,7 @@ def show_edges(found: Sequence[Any], overall: Any) -> None:
     out.print("\n[bold]Edges[/]")
     _findings(out, found, overall)
     out.print(
-        "As above, of edges: the prompt held against its card's corrupted one and against itself with one word in turn "
+        "As above, of edges: the prompt compared with its card's corrupted one and with itself with one word in turn "
         "unknown; an edge's strength is the largest over these. patch: exact, one edge at a time; relp: eap under the "
         "rules of RelP. Whole MLPs write and read, so what neurons beside the cause do (a decoy and what takes it off, "
         "caps, a lean) is planted too; heads that share keys and values are one reader.",

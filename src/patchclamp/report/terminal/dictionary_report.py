@@ -70,15 +70,16 @@ def show_report(found: Any, folder: str) -> None:
         out.print(f"note: {escape(note)}")
 
 
-def show_concepts(told: Mapping[str, Any]) -> None:
+def show_concepts(concepts: Mapping[str, Any]) -> None:
     """Print the best feature, neuron, component and random direction for each concept."""
-    out, own = open_console(), told["own"]
-    sets = [name for name in told["means"] if name != own]
+    out, own = open_console(), concepts["own"]
+    sets = [name for name in concepts["means"] if name != own]
     out.print(
-        f"\nConcepts on {told['tokens']:,} labelled tokens of {told['documents']:,} documents: the best unit of each "
+        f"\nConcepts on {concepts['tokens']:,} labelled tokens of "
+        f"{concepts['documents']:,} documents: the best unit of each "
         "set, chosen on even documents, scored on odd ones (AUROC)"
     )
-    ordered = sorted(told["each"].items(), key=lambda item: -known_or_least(item[1]["ahead"]["neurons"]["value"]))
+    ordered = sorted(concepts["each"].items(), key=lambda item: -known_or_least(item[1]["ahead"]["neurons"]["value"]))
     table = make_table("concept", own, *sets, "ahead of neurons", "best unit", numbers=(own, *sets))
     for concept, each in ordered if len(ordered) <= SHOWN else [*ordered[: SHOWN // 2], *ordered[-SHOWN // 2 :]]:
         gain = each["ahead"]["neurons"]
@@ -92,8 +93,8 @@ def show_concepts(told: Mapping[str, Any]) -> None:
     if not ordered:
         out.print("no concept is true and untrue of twenty tokens in either half: give more labelled text")
         return
-    out.print("mean  " + ", ".join(f"{name} {format_thousandths(mean)}" for name, mean in told["means"].items()))
-    for one in told["counts"]:
+    out.print("mean  " + ", ".join(f"{name} {format_thousandths(mean)}" for name, mean in concepts["means"].items()))
+    for one in concepts["counts"]:
         out.print(
             f"{one['set']} against {one['against']}: ahead in {one['ahead']} of {len(ordered)} concepts, "
             f"behind in {one['behind']}"

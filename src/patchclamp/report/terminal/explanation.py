@@ -29,7 +29,7 @@ POOR = 0.5
 MORE = 0.01
 """A rival takes more where it does so by one hundredth."""
 
-HELD = {"zero": "zero", "mean": "their means", "corrupted": "their values on the corrupted prompt"}
+BASELINES = {"zero": "zero", "mean": "their means", "corrupted": "their values on the corrupted prompt"}
 
 REPLACED = {
     "zero": "set to zero",
@@ -61,7 +61,9 @@ def show_explanation(
             f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
             f"and m is read {'after it' if q.given else 'along it'}."
         )
-    out.print(f"scored by {find_title(e.method, 'attribute')}, values held against {HELD[e.baseline]}\n", style="dim")
+    out.print(
+        f"scored by {find_title(e.method, 'attribute')}, values compared with {BASELINES[e.baseline]}\n", style="dim"
+    )
     out.print(f"[bold]Verdict[/]: {escape(e.receipts.receipt.summary)}\n")
     _causes(out, e.causes)
     _receipt(out, e)
