@@ -1,4 +1,4 @@
-"""Cases: stimuli, and the metric of each."""
+"""Stimuli, and the metric of each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""Score a task: one entry for every method of this room, for one case or many, units or edges."""
+"""Score the units or edges of a task of one case or many: the engine of every method of this room."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.options import Level
-from patchclamp.attribute.pairs import attribute_pairs
+from patchclamp.attribute.pairs import SITES, attribute_pairs
 from patchclamp.attribute.prompt import attribute_nodes
 from patchclamp.attribute.rules import Replacement, Rule, find_rule
 from patchclamp.core.errors import PatchclampError
@@ -20,8 +20,6 @@ from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import model_of
 from patchclamp.subjects.residual_edges import require_edges
-
-SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
 
 
 def own_sites(model: Model, level: Level) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""Units that are scored: sites of a level, the size of each unit's change, and its activation."""
+"""Units of a level, the size of each unit's change, and its activation."""
 
 import math
 from collections.abc import Mapping, Sequence

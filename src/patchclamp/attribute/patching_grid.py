@@ -1,4 +1,4 @@
-"""Places of a patching: the sites that kinds and patterns name, and positions in every prompt."""
+"""Sites that kinds and patterns name, and the positions that are patched in every prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def _match_arguments_partial(self, actions: Any, arg_strings_pattern: str) -> list[int]:
         # Python 3.11 takes an argument that may be left out for left out before the options; it may follow them.
-        counts: list[int] = super()._match_arguments_partial(actions, arg_strings_pattern)  # type: ignore[misc]
+        counts: list[int] = super()._match_arguments_partial(actions, arg_strings_pattern)
         while counts and counts[-1] == 0 and "A" in arg_strings_pattern[sum(counts) :]:
             counts.pop()
         return counts
@@ -55,7 +55,7 @@ def add_model(parser: Parser, *, text: bool = True) -> None:
     add_seed(parser)
 
 
-def add_loading(parser: Parser, *, text: bool = True) -> None:
+def add_loading(parser: argparse._ActionsContainer, *, text: bool = True) -> None:
     """Add what says how a model is loaded."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")

@@ -1,4 +1,4 @@
-"""Activation store: activations of a text, a recording or arrays, shuffled by a seed in bounded memory."""
+"""Store activations of a text, a recording or arrays, shuffled by a seed in bounded memory."""
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence

@@ -153,11 +153,6 @@ class CoderOptions(DictionaryOptions):
     def make(self, source: ActivationSource, pairs: Pairs, run: Run) -> Dictionary:
         """Train a coder at each pair of sites, and save them if there is a folder.
 
-        Args:
-            source: activations.
-            pairs: sites that are read and written.
-            run: method, seed, folder and progress.
-
         Returns:
             Dictionary: a basis per written site.
         """
@@ -225,11 +220,6 @@ class FactorOptions(DictionaryOptions):
 
     def make(self, source: ActivationSource, pairs: Pairs, run: Run) -> Dictionary:
         """Decompose each site, and save the bases if there is a folder.
-
-        Args:
-            source: activations.
-            pairs: sites that are read and written.
-            run: method, seed, folder and progress.
 
         Returns:
             Dictionary: a basis per site.

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 
 from patchclamp.core.basis import Basis
-from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_files import find_method
 from patchclamp.decompose.activation_store import ArraySource
 from patchclamp.decompose.fitting import CoderOptions
+from patchclamp.decompose.parameters import Parameters
 from patchclamp.decompose.recipe import Job, Recipe
 from patchclamp.decompose.sparse_coder import CoderConfig, SparseCoder
 from patchclamp.decompose.training import train
@@ -21,7 +21,7 @@ BLOCK = 4096
 
 
 @dataclass(eq=False)
-class SparseAutoencoder:
+class SparseAutoencoder(Parameters):
     """Learn sparse latents of activations; the transcoder where a target is given.
 
     Args:
@@ -54,21 +54,6 @@ class SparseAutoencoder:
     passes: int = 10
     seed: int = 0
     device: str = "cpu"
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the options by name."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
-
-    def set_params(self, **options: Any) -> "SparseAutoencoder":
-        """Change options by name.
-
-        Raises:
-            PatchclampError: no such option.
-        """
-        for name, value in options.items():
-            one_of("option", name, self.get_params())
-            setattr(self, name, value)
-        return self
 
     def fit(self, X: Any, y: Any = None) -> "SparseAutoencoder":
         """Learn from activations ``(row, width)``; with a target ``y``, learn to write it from X.

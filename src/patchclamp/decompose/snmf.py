@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from patchclamp.core.basis import Basis
-from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.matrix import as_matrix, check_tokens, nonnegative_basis
+from patchclamp.decompose.parameters import Parameters
 from patchclamp.subjects.nnls import nonnegative_least_squares
 
 Init = Literal["random", "kmeans", "svd"]
@@ -236,7 +236,7 @@ def _nearest_centroids(x: Float[Tensor, "token width"], k: int, rng: np.random.G
 
 
 @dataclass(eq=False)
-class SNMF:
+class SNMF(Parameters):
     """Decompose activations into sparse signed groups of neurons with non-negative codes, as scikit-learn would.
 
     X ≈ Yᵀ Zᵀ: ``components_`` is Zᵀ, ``codes_`` Yᵀ; see ``factorise``. Judge it by what it recovers or detects, not by
@@ -274,21 +274,6 @@ class SNMF:
     tol: float = 1e-4
     seed: int = 0
     device: str | None = None
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the options by name."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
-
-    def set_params(self, **options: Any) -> "SNMF":
-        """Change options by name.
-
-        Raises:
-            PatchclampError: no such option.
-        """
-        for name, value in options.items():
-            one_of("option", name, self.get_params())
-            setattr(self, name, value)
-        return self
 
     def fit(self, X: Any, y: None = None, *, progress: Progress | None = None) -> "SNMF":
         """Factorise activations; float64 stays float64, all else becomes float32.

@@ -1,4 +1,4 @@
-"""Sparse codes: the active latents, their reconstruction, and gradients that touch no other latent."""
+"""Codes of few active latents, their reconstruction, and gradients that touch no other latent."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

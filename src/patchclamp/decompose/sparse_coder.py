@@ -338,13 +338,7 @@ class L1Coder(SparseCoder):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch, in the site's own units, and what is reported of it.
-
-        Args:
-            x: ``(n, read)`` vectors that are read.
-            y: ``(n, width)`` vectors that are written.
-            dead_after: number of vectors without firing after which a latent is dead.
-            warm: share of the warm-up that has passed.
+        """Return the loss of a batch; see ``SparseCoder.losses``.
 
         Returns:
             Losses: loss, unexplained variance, active latents per vector, and which latents fired.
@@ -421,13 +415,7 @@ class TopKCoder(SparseCoder):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch, in the site's own units, and what is reported of it.
-
-        Args:
-            x: ``(n, read)`` vectors that are read.
-            y: ``(n, width)`` vectors that are written.
-            dead_after: number of vectors without firing after which a latent is dead.
-            warm: share of the warm-up that has passed.
+        """Return the loss of a batch; see ``SparseCoder.losses``.
 
         Returns:
             Losses: loss, unexplained variance, active latents per vector, and which latents fired.
@@ -513,13 +501,7 @@ class JumpReLUCoder(SparseCoder):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch, in the site's own units, and what is reported of it.
-
-        Args:
-            x: ``(n, read)`` vectors that are read.
-            y: ``(n, width)`` vectors that are written.
-            dead_after: number of vectors without firing after which a latent is dead.
-            warm: share of the warm-up that has passed.
+        """Return the loss of a batch; see ``SparseCoder.losses``.
 
         Returns:
             Losses: loss, unexplained variance, active latents per vector, and which latents fired.

@@ -1,4 +1,4 @@
-"""Interchange ablation: m of pairs with some parts of a circuit kept, and all others as in the baseline run."""
+"""Ablate a circuit or its complement by interchange: m of pairs with some parts kept and all others replaced."""
 
 from dataclasses import dataclass
 from functools import cached_property

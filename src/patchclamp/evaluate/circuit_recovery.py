@@ -1,4 +1,4 @@
-"""Recovery of a known circuit: do scores put first what exact patching, or a planted graph, says belongs there?"""
+"""Measure whether scores put first what exact patching, or a planted graph, says belongs there."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Evaluate a dictionary on a text: what it leaves out, what the network loses by it, and which concepts it tells."""
+"""Evaluate a dictionary on a text, beside baselines: reconstruction, loss, and the concepts that its units detect."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields

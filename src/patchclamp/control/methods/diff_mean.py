@@ -1,4 +1,4 @@
-"""Difference of means: the direction from one label's mean activation to another's."""
+"""The direction from one label's mean activation to another's (difference of means)."""
 
 from dataclasses import dataclass
 

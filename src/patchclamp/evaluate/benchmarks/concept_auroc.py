@@ -1,4 +1,4 @@
-"""Concept AUROC: does a basis have a unit for every concept?"""
+"""Measure whether a basis has a unit for every concept, by AUROC."""
 
 from dataclasses import dataclass
 

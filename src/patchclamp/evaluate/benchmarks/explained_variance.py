@@ -1,4 +1,4 @@
-"""Explained variance: the share of a site's variance that a basis reconstructs."""
+"""Measure the share of a site's variance that a basis reconstructs."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Feature recovery: does a basis have the directions that activity is known to be made of?"""
+"""Measure whether a basis has the directions that activity is known to be made of."""
 
 from dataclasses import dataclass
 

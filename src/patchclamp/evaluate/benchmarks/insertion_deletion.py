@@ -1,4 +1,4 @@
-"""Insertion and deletion: does an order of an image's regions remove the answer, and restore it?"""
+"""Measure whether an order of an image's regions removes the answer, and restores it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

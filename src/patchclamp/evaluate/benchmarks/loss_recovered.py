@@ -1,4 +1,4 @@
-"""Loss recovered: how much of a network's prediction remains with a basis' reconstruction at a site."""
+"""Measure how much of a network's prediction remains with a basis' reconstruction at a site."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

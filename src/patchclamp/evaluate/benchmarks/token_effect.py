@@ -1,4 +1,4 @@
-"""Token effect: does clamping a neuron raise the token that describes it?"""
+"""Measure whether clamping a neuron raises the token that describes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

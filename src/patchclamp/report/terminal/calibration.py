@@ -63,7 +63,7 @@ def _findings(out: Console, found: Sequence[Any], overall: Any) -> None:
     table = make_table("organism", "planted", *methods, numbers=("planted", *methods))
     for name, rows in itertools.groupby(found, key=lambda f: f.organism):
         cells = {f.method: f for f in rows}
-        shown = (_found(cells[method]) for method in methods)
+        shown = (_cell(cells[method]) for method in methods)
         table.add_row(name, str(cells[methods[0]].true), *shown)
     means = [format_percent(overall[method][0]) for method in methods]
     table.add_row("[bold]mean share[/]", "", *means)
@@ -101,7 +101,7 @@ def _with_interval(value: float, interval: Any) -> str:
     return format_fixed(value) + ("" if between == ABSENT else f" ({between})")
 
 
-def _found(f: Any) -> str:
+def _cell(f: Any) -> str:
     if f.method == "random":
         return format_fixed(f.found)
     shown = format_fixed(f.found, 0)

@@ -105,7 +105,7 @@ def _receipt(out: Any, document: dict[str, Any], *, edges: bool) -> None:
         out.print("No more random sets than these could be drawn: few other parts of these kinds are left.")
     for name, effect in r.get("rivals", {}).items():
         out.print(f"As many others by {escape(name)}: {format_signed(effect)}")
-    if agreement := agreed(r):
+    if agreement := agreement_text(r):
         out.print(agreement)
     out.print(
         f"These {n}: the highest scores, those near zero left out. Predicted: the sum of scores, which counts what "
@@ -122,7 +122,7 @@ def _foretold(r: dict[str, Any]) -> str:
     return "" if predicted is None else format_signed(predicted)
 
 
-def agreed(r: dict[str, Any]) -> str:
+def agreement_text(r: dict[str, Any]) -> str:
     """Return how predictions of single parts agree with their measurements, and which to trust; empty of measured ones.
 
     Args:

@@ -22,7 +22,7 @@ SHOWN = 24
 RIVALS = ("neurons", "pca", "random")
 
 
-def _scored(score: Any) -> str:
+def _score_text(score: Any) -> str:
     return f"{format_thousandths(score.value)} ({_ends(score.low, score.high)})"
 
 
@@ -36,7 +36,7 @@ def show_report(found: Any, folder: str) -> None:
     out.print(
         f"[bold]{escape(folder)}[/], judged on {found.tokens:,} tokens of {found.stimuli:,} stimuli, every second one; "
         f"the other {found.fitted:,} fitted the means, neurons, pca and random; "
-        f"the network's own loss {_scored(found.loss)} nats per token"
+        f"the network's own loss {_score_text(found.loss)} nats per token"
     )
     numbers = ("units", "L0", "dead", "unexplained", "without first", "loss with x̂", "recovered")
     table = make_table("site", "", *numbers, numbers=numbers)
@@ -48,13 +48,13 @@ def show_report(found: Any, folder: str) -> None:
         table.add_row(
             row.site if first else "", f"[bold]{escape(row.name)}[/]" if own else row.name,
             f"{row.units:,}" if row.name != "neurons" else "", format_fixed(row.active.value, 1),
-            format_percent(row.dead) if own or row.name == "random" else "", _scored(row.unexplained),
-            _scored(row.unexplained_later), _scored(row.loss),
-            _scored(row.recovered),
+            format_percent(row.dead) if own or row.name == "random" else "", _score_text(row.unexplained),
+            _score_text(row.unexplained_later), _score_text(row.loss),
+            _score_text(row.recovered),
         )  # fmt: skip
     print_table(out, table)
     for site, (mean, zero) in found.held.items():
-        out.print(f"{site} at its mean: loss {_scored(mean)}; at zero {_scored(zero)}")
+        out.print(f"{site} at its mean: loss {_score_text(mean)}; at zero {_score_text(zero)}")
     out.print(
         "without first: unexplained without each stimulus' first counted token. "
         "recovered: of the loss at the mean. neurons, pca and random keep as many numbers per token. "

@@ -68,7 +68,7 @@ def show_explanation(
     _causes(out, e.causes)
     _receipt(out, e)
     _agreement(out, e.receipts.agreement, e.method)
-    _kept(out, e)
+    _print_kept_curve(out, e)
     if e.opposing:
         out.print("\n[bold]Against the answer[/]")
         _causes(out, e.opposing)
@@ -198,7 +198,7 @@ def _between(value: float, interval: Any) -> str:
     return f"{format_fixed(value)} (95 % interval {'undefined, too few differ' if between == ABSENT else between})"
 
 
-def _kept(out: Console, e: Any) -> None:
+def _print_kept_curve(out: Console, e: Any) -> None:
     kept = e.receipts.kept
     # Every other power of two is enough to see the curve.
     points = [i for i, size in enumerate(kept.sizes) if size in (0, kept.nodes) or size.bit_length() % 2]
