@@ -95,6 +95,9 @@ def within(name: str, value: Value, low: int, high: int, *, remedy: str = "Count
         high: the largest one.
         remedy: what to do.
 
+    Returns:
+        Value: the same.
+
     Raises:
         PatchclampError: another number, True or False, or no whole number.
 
