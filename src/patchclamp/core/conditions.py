@@ -35,8 +35,8 @@ def only_site(recording: Recording, site: str = "") -> str:
 def check_cases(recording: Recording, cases: Sequence[Case]) -> None:
     """Refuse cases that are not those that were recorded, in the same order, as far as both say what was shown.
 
-    Texts are compared, several ids of tokens, and the names of pictures' files. One number alone stands for any stimulus;
-    the samples of a brain do not say what was shown, nor do arrays: of these only how many there are is compared.
+    Texts are compared, several ids of tokens, and the names of pictures' files. One number alone stands for any
+    stimulus; the samples of a brain do not say what was shown, nor do arrays: of these only the number is compared.
 
     Args:
         recording: of as many stimuli as there are cases.
