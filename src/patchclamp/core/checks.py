@@ -56,7 +56,7 @@ def one_of(name: str, value: Value, choices: Iterable[Any], *, remedy: str = "")
     )
 
 
-def at_least(name: str, value: Value, low: float, *, remedy: str = "") -> Value:
+def at_least(name: str, value: Value, low: int | float, *, remedy: str = "") -> Value:
     """Return a finite number that is not below a bound; refuse any other value.
 
     Args:
@@ -94,6 +94,9 @@ def within(name: str, value: Value, low: int, high: int, *, remedy: str = "Count
         low: the least number that is allowed.
         high: the largest one.
         remedy: what to do.
+
+    Returns:
+        Value: the same.
 
     Raises:
         PatchclampError: another number, True or False, or no whole number.

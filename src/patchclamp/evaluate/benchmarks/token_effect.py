@@ -175,8 +175,8 @@ def _log_p(subject: Subject, shown: list[Any], on: list[Intervention]) -> Float[
         logits = subject.run(one, interventions=on).logits[0].double()  # (position, token)
         sums = sums + torch.log_softmax(logits, -1).sum(0)
         count += len(logits)
-    found: np.ndarray = (sums / count).cpu().numpy()
-    return found
+    means: np.ndarray = (sums / count).cpu().numpy()
+    return means
 
 
 def _cost(sizes: Sizes, options: TokenEffectOptions) -> Cost:
