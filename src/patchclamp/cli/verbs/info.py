@@ -34,6 +34,7 @@ NOUNS = {
     "exemplars": ("patchclamp.core.exemplars", "Exemplars"),
     "readout": ("patchclamp.core.readout", "Readout"),
     "scores": ("patchclamp.core.scores", "Scores"),
+    "learning": ("patchclamp.core.training", "Training"),
     "training": ("patchclamp.core.training", "Training"),
 }
 """Kind of folder → where the noun that it holds is defined."""
