@@ -55,7 +55,7 @@ def add_model(parser: Parser, *, text: bool = True) -> None:
     add_seed(parser)
 
 
-def add_loading(parser: Any, *, text: bool = True) -> None:
+def add_loading(parser: argparse._ActionsContainer, *, text: bool = True) -> None:
     """Add what says how a model is loaded."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
@@ -63,7 +63,7 @@ def add_loading(parser: Any, *, text: bool = True) -> None:
         add_bos(parser)
 
 
-def add_bos(parser: Parser) -> None:
+def add_bos(parser: argparse._ActionsContainer) -> None:
     """Add --bos, the option of every command that shows text to a model."""
     parser.add_argument(
         "--bos",
@@ -167,7 +167,7 @@ def add_brain(parser: Parser) -> None:
     group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
 
 
-def add_pairs(parser: Parser, among: Any = None) -> None:
+def add_pairs(parser: Parser, among: argparse._ActionsContainer | None = None) -> None:
     """Add what says which pairs; ``among`` is the group of those options of which --pairs is one."""
     (among or parser).add_argument(
         "--pairs",
@@ -223,7 +223,7 @@ def add_dictionary(parser: Parser, *names: str) -> None:
         )
 
 
-def add_conditions(parser: Any) -> None:
+def add_conditions(parser: argparse._ActionsContainer) -> None:
     """Add what a folder of features may not say of itself."""
     parser.add_argument(
         "--sites", dest="site", metavar="SITE", help="the site that it writes, where the folder does not tell"
