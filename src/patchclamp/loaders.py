@@ -227,6 +227,12 @@ def _task_of(source: str, subject: Any, layout: str | None, n: int | None, seed:
 
     if source != PLANTED and not source.startswith(TASK):
         return read_task(source, layout)
+    if layout is not None:
+        raise PatchclampError(
+            expected="a file of cases, which alone has a layout",
+            got=f"{source} with the layout {layout!r}",
+            remedy="Leave the layout out.",
+        )
     from patchclamp.organisms import card, language, planted
 
     name = str(getattr(subject, "name", subject))

@@ -59,7 +59,7 @@ def test_what_a_gated_mlp_reads_is_not_what_its_neurons_cause(side: str):
             lambda: TOKEN_EFFECT(
                 language.build("language-gpt2"), texts("language-gpt2"), pc.describe(planted.build("cat"))
             ),
-            "those of cat",
+            "got one of cat",
         ),
         (lambda: pc.describe(planted.build("cat")).order("loudness"), "a measure among peak, margin"),
     ],

@@ -123,7 +123,7 @@ def test_what_is_not_there_and_what_is_no_brain_are_told(say, tmp_path):
     code, found, _ = say("survey", tmp_path / "no.csv", "--out", tmp_path / "s")
     assert (code, "no file" in found["error"]["got"]) == (2, True)
     code, found, _ = say("survey", "organism:cat", "--out", tmp_path / "s")
-    assert (code, "--inputs or --inputs, and --sites" in found["error"]["expected"]) == (2, True)
+    assert (code, "--inputs and --sites" in found["error"]["expected"]) == (2, True)
 
 
 def test_columns_that_are_all_missing_are_named_not_averaged(say, tmp_path):

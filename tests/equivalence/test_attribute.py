@@ -622,7 +622,7 @@ def test_means_that_do_not_fit_are_refused(models, means, tmp_path):
     (tmp_path / "text.txt").write_text(" ".join(TEXTS) * 4)
     survey = pc.survey(model, pc.Corpus(tmp_path / "text.txt", window=8), "blocks.*.mlp.act", tmp_path / "survey")
     refused(r"without blocks\.0\.attn\.z, blocks\.1\.attn\.z", model, means=survey)
-    refused(r"a survey of this model, tiny-llama", models["llama"], means=survey, levels=["neuron"])
+    refused(r"a survey of tiny-llama", models["llama"], means=survey, levels=["neuron"])
 
 
 def test_a_model_without_a_family_is_refused():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import patchclamp as pc
 from patchclamp.atlas.read.graph_pruning import ENDS, MOST_EDGES, MOST_NODES, prune
 from patchclamp.atlas.store.layers import Layer
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.organisms.planted.cat import ANIMAL, CAT, DECOY
 
@@ -115,9 +116,12 @@ def test_scores_that_are_no_numbers_break_nothing(atlas, score):
     graph = Graph(
         {}, {}, (Node("a/b/1", "neuron", score), Node("a/b/2", "neuron", 1.0)), (Edge("a/b/1", "a/b/2", score),)
     )
-    page = atlas.graph(with_graph(atlas, replace(graph, metric={"x": math.nan}, about={"y": score})))
+    page = atlas.graph(with_graph(atlas, graph))
     assert (page.kept, {n.score for n in page.nodes}, page.edges[0].weight) == (1.0, {0.0, 1.0}, 0.0)
     json.dumps(asdict(page), allow_nan=False)
+    for part in ("metric", "about"):
+        with pytest.raises(PatchclampError, match=f"in {part}; got (nan|inf) at"):
+            replace(graph, **{part: {"x": score}})
 
 
 # -- pages ------------------------------------------------------------------------------------------------------------

@@ -303,7 +303,7 @@ def test_damage_while_serving_is_told_without_a_500(copy):
 
 def test_a_graph_of_another_model_is_refused(copy):
     other = Graph({"slug": "cat", "hash": "0" * 64}, {"kind": "logit"}, (Node("output", "output", 1.0),))
-    with pytest.raises(PatchclampError, match="weights are others"):
+    with pytest.raises(PatchclampError, match=r"a graph of cat .*; got one of cat \(0000"):
         pc.atlas.write_graph(copy, other)
 
 

@@ -60,6 +60,12 @@ def share_of(successes: int, n: int, unit: str) -> Estimate:
 
     Returns:
         Estimate: in [0, 1].
+
+    Source: as ``core.stats.wilson_interval``.
+
+    Example:
+        >>> str(share_of(3, 4, "planted units"))
+        '0.75 planted units (95 % CI 0.301 to 0.954, n = 4)'
     """
     return Estimate(successes / n, wilson_interval(successes, n), n, unit)
 
@@ -69,6 +75,12 @@ def mean_of(values: Float[np.ndarray, " n"], unit: str, seed: int = 0) -> Estima
 
     Returns:
         Estimate: with n values.
+
+    Source: as ``core.stats.mean_interval``.
+
+    Example:
+        >>> round(mean_of(np.array([1.0, 2.0, 3.0]), "m").value, 3)
+        2.0
     """
     interval = mean_interval(values, seed=seed) if len(values) > 1 else None
     return Estimate(float(values.mean()), interval, len(values), unit)
@@ -93,6 +105,12 @@ def auroc_of(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], 
 
     Returns:
         Estimate: in [0, 1]; 0.5 is chance.
+
+    Source: as ``core.stats.auroc`` and ``bootstrap_interval``.
+
+    Example:
+        >>> auroc_of(np.array([0.1, 0.9, 0.4]), np.array([False, True, False])).value
+        1.0
     """
 
     def area(rows: Float[np.ndarray, "n 2"]) -> float:

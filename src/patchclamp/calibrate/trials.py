@@ -100,6 +100,11 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
         PatchclampError: an organism that has nothing for what the method takes and gives.
 
     Cost: the organism is built.
+
+    Example:
+        >>> from patchclamp.core.method_files import find_method
+        >>> make_trial(find_method("relp", "attribute"), "mover-gpt2").method.name
+        'relp'
     """
     name, _, task = place.partition(":")
     options: dict[str, Any] = {}

@@ -123,7 +123,8 @@ def open_cases(model: Any, source: str, options: Namespace, *, n: int | None, ki
 
     if options.chat and not hasattr(model, "tokenizer"):
         raise PatchclampError(expected="a language model, for --chat", got=model.name, remedy="Leave --chat out.")
-    task = open_task(source, model, layout=options.layout, n=n, seed=options.seed, measure=kind)
+    named = source != options.pairs and (source == "planted" or source.startswith("task:"))
+    task = open_task(source, model, layout=None if named else options.layout, n=n, seed=options.seed, measure=kind)
     return model.read(task, chat=options.chat)
 
 
@@ -247,6 +248,25 @@ def load_recording(folder: str, site: str) -> Any:
             remedy="Restore them from a copy, or record again.",
         )
     return recording.load([site] if site else None)
+
+
+def note_left_out(given: dict[str, Any], **recordings: Any) -> None:
+    """Print on standard error how many tokens the mean over each stimulus leaves out, such as BOS.
+
+    Args:
+        given: options of the method that were typed.
+        recordings: by where they lie.
+    """
+    if given.get("pool", "mean") != "mean":
+        return
+    for name, one in recordings.items():
+        masks = [mask for shown in one.stimuli if (mask := getattr(shown, "counted", None)) is not None]
+        if left := sum(int((~mask).sum()) for mask in masks):
+            n = sum(map(len, masks))
+            log(
+                f"note: {name}: the mean over each stimulus leaves out {left:,} of {n:,} tokens, BOS and others that "
+                "no statistics count; --pool last takes each stimulus' last token"
+            )
 
 
 def read_blocks(rule: str) -> tuple[int, int]:

@@ -59,7 +59,8 @@ class MethodParser(Parser):
         words = list(args or ())
         if not self.room:
             return super().parse_known_args(words, namespace)
-        self._add(_named(words) or self.default)
+        named = _named(words)
+        self._add(self.default if named is None else named)
         found, rest = super().parse_known_args(words, namespace)
         self._refuse_others(rest)
         return found, rest
@@ -125,15 +126,15 @@ def given_options(options: Namespace) -> dict[str, Any]:
     return {name.removeprefix("option_"): x for name, x in vars(options).items() if name.startswith("option_")}
 
 
-def _named(words: Sequence[str]) -> str:
-    """Return what follows --method; empty where it is not there."""
+def _named(words: Sequence[str]) -> str | None:
+    """Return what follows --method; None where it is not there."""
     before = words[: words.index("--")] if "--" in words else words
     for i, word in enumerate(before):
         if word.startswith("--method="):
             return word.partition("=")[2]
         if word == "--method" and i + 1 < len(before):
             return before[i + 1]
-    return ""
+    return None
 
 
 def _reader(entry: dict[str, Any]) -> Any:

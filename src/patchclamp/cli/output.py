@@ -20,6 +20,8 @@ from patchclamp.cli.options import Parser
 from patchclamp.core.errors import Damaged, PatchclampError, lacks_memory
 
 TRACE = "PATCHCLAMP_TRACEBACK"
+MOST_GOT = 300
+"""Characters that an error repeats of what it got."""
 SMALLER = {
     "--batch-size": "a smaller --batch-size",
     "--window": "a smaller --window",
@@ -142,11 +144,22 @@ def finite(data: Any) -> Any:
     return data
 
 
+def shorten(text: str) -> str:
+    """Return the beginning and the end of a text that is longer than an error repeats.
+
+    Example:
+        >>> len(shorten("x" * 5000)), shorten("x" * 5000)[MOST_GOT // 2 :][:12]
+        (301, '…xxxxxxxxxxx')
+    """
+    half = MOST_GOT // 2
+    return text if len(text) <= MOST_GOT else f"{text[:half]}…{text[-half:]}"
+
+
 def report_error(problem: PatchclampError, as_json: bool) -> int:
     """Print an error, as JSON on standard output or as three lines on standard error, and return exit code 2."""
     try:
         if as_json:
-            emit({"error": problem.to_json()})
+            emit({"error": {**problem.to_json(), "got": shorten(problem.got)}})
         else:
             print_error(problem)
         sys.stdout.flush()
@@ -160,7 +173,7 @@ def report_error(problem: PatchclampError, as_json: bool) -> int:
 def print_error(problem: PatchclampError) -> None:
     """Print an error as three lines on standard error."""
     print(f"patchclamp: expected {problem.expected}", file=sys.stderr)
-    print(f"            got      {problem.got}", file=sys.stderr)
+    print(f"            got      {shorten(problem.got)}", file=sys.stderr)
     print(f"            to do    {problem.remedy}", file=sys.stderr)
 
 

@@ -63,5 +63,5 @@ def compare_dictionaries(first: Dictionary, second: Dictionary, *, seed: Natural
         )
     hashes = {str(each.subject.get("hash", "")) for each in (first, second)} - {""}
     notes = ("they were made on models of other weights",) if len(hashes) > 1 else ()
-    found = {site: compare_bases(first.bases[site], second.bases[site], seed=seed) for site in both}
-    return DictionaryComparison(found, notes)
+    matches = {site: compare_bases(first.bases[site], second.bases[site], seed=seed) for site in both}
+    return DictionaryComparison(matches, notes)

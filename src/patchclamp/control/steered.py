@@ -114,7 +114,7 @@ def continue_steered(
         >>> text.strength
         5.0
     """
-    found = measure_steered(
+    effect = measure_steered(
         subject,
         basis,
         [prompt] * n,
@@ -127,18 +127,18 @@ def continue_steered(
         seed=seed,
         progress=progress,
     )
-    pushes = [push(basis, found.strength, unit=unit, at=at)]
+    pushes = [push(basis, effect.strength, unit=unit, at=at)]
     likeliest = [
         subject.generate([prompt], interventions=own, max_new_tokens=max_new_tokens)[0].text for own in ([], pushes)
     ]
     return SteeredText(
         prompt,
-        found.site,
-        found.strength,
+        effect.site,
+        effect.strength,
         likeliest[0],
         likeliest[1],
-        found.receipt,
-        found.perplexity,
-        found.perplexity_steered,
+        effect.receipt,
+        effect.perplexity,
+        effect.perplexity_steered,
         basis.provenance,
     )

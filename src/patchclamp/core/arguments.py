@@ -71,17 +71,17 @@ def checked(target: Target) -> Target:
         for name, member in list(vars(target).items()):
             kind = type(member)
             if kind in (classmethod, staticmethod) and not name.startswith("_"):
-                setattr(target, name, kind(_checked(member.__func__, f"{target.__name__}.{name}", nan=True)))
+                setattr(target, name, kind(_wrap(member.__func__, f"{target.__name__}.{name}", nan=True)))
             elif isinstance(member, types.FunctionType) and (
                 name in ("__init__", "__getitem__") or not name.startswith("_")
             ):
                 label = target.__name__ if name == "__init__" else f"{target.__name__}.{name}"
-                setattr(target, name, _checked(member, label, nan=True))
+                setattr(target, name, _wrap(member, label, nan=True))
         return target
-    return typing.cast(Target, _checked(typing.cast(Callable[..., Any], target), getattr(target, "__name__", "")))
+    return typing.cast(Target, _wrap(typing.cast(Callable[..., Any], target), getattr(target, "__name__", "")))
 
 
-def _checked(fn: Callable[..., Any], label: str, *, nan: bool = False) -> Callable[..., Any]:
+def _wrap(fn: Callable[..., Any], label: str, *, nan: bool = False) -> Callable[..., Any]:
     parameters = inspect.signature(fn).parameters
     named = [p for p in parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     names = [p.name for p in named if p.kind is not p.KEYWORD_ONLY]

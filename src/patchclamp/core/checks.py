@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-import numpy as np
-
 from patchclamp.core.arguments import shorten
 from patchclamp.core.errors import PatchclampError
 
@@ -58,7 +56,7 @@ def one_of(name: str, value: Value, choices: Iterable[Any], *, remedy: str = "")
     )
 
 
-def at_least(name: str, value: Value, low: float, *, remedy: str = "") -> Value:
+def at_least(name: str, value: Value, low: int | float, *, remedy: str = "") -> Value:
     """Return a finite number that is not below a bound; refuse any other value.
 
     Args:
@@ -78,7 +76,7 @@ def at_least(name: str, value: Value, low: float, *, remedy: str = "") -> Value:
         Traceback (most recent call last):
         patchclamp.core.errors.PatchclampError: expected k of at least 1; got 0. Give 1 or more.
     """
-    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if number and low <= value < float("inf"):  # type: ignore[operator]
         return value
     bound = f"{low:,}" if isinstance(low, int) else f"{low:g}"
@@ -96,6 +94,9 @@ def within(name: str, value: Value, low: int, high: int, *, remedy: str = "Count
         low: the least number that is allowed.
         high: the largest one.
         remedy: what to do.
+
+    Returns:
+        Value: the same.
 
     Raises:
         PatchclampError: another number, True or False, or no whole number.

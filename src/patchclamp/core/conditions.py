@@ -75,6 +75,13 @@ def condition_matrix(recording: Recording, site: str, pool: Pool = "mean") -> Fl
 
     Raises:
         PatchclampError: values that are not finite.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> run = cat.run(["the old cat", "the dog"], record="blocks.0.mlp.act", logits=False)
+        >>> condition_matrix(run.recording, "blocks.0.mlp.act").shape
+        (2, 16)
     """
     rows = []
     for i, stimulus in enumerate(recording.stimuli):

@@ -230,7 +230,15 @@ def draw_controls(
     Raises:
         PatchclampError: no key chosen, or nothing else of its kind anywhere.
 
+    Source: ours.
+
     Cost: per set O(keys of the chosen sites and positions); a wider step O(keys of the kind), once.
+
+    Example:
+        >>> strata = strata_of([("blocks.0.mlp.act", "neurons", None, 8)], np.arange(8.0), {})
+        >>> controls = draw_controls(strata, [7], 3)
+        >>> controls.n_different, [7] in map(list, controls.sets)
+        (3, False)
     """
     groups = _locate(strata, chosen, barred, sizes or {})
     taken = np.array([*chosen, *barred], dtype=np.int64)
@@ -321,7 +329,14 @@ def draw_orders(
     Returns:
         RandomOrders: the different orders that were found, at most ``n_orders``.
 
+    Source: ours.
+
     Cost: per order and key O(keys of its site and position), up to the largest size.
+
+    Example:
+        >>> strata = strata_of([("blocks.0.mlp.act", "neurons", None, 8)], np.arange(8.0), {})
+        >>> len(draw_orders(strata, [7, 0, 1, 2, 3, 4, 5, 6], [1, 2], 3).orders)
+        3
     """
     draw, largest = np.random.default_rng(seed), max(sizes)
     at = np.array(_strata_at(strata, order[:largest]))
@@ -549,6 +564,11 @@ def strata_of(
 
     Returns:
         list[Stratum]: one per block and place, in the order of the keys.
+
+    Example:
+        >>> [one] = strata_of([("blocks.0.mlp.act", "neurons", None, 3)], np.array([0.1, 0.5, 0.2]), {})
+        >>> one.kind, len(one.sizes)
+        ('mlp.act/neurons', 3)
     """
     strata, first = [], 0
     for site, basis, n_places, n_units in blocks:

@@ -159,6 +159,13 @@ class Exemplars:
 
         Returns:
             Exemplars: sorted by unit; those of one unit in the order given.
+
+        Example:
+            >>> from patchclamp.core.stimulus import Stimulus
+            >>> shown = [Stimulus.of(np.array([3, 4])), Stimulus.of(np.array([5]))]
+            >>> some = Exemplars.of(Site("embed", "embed", 4), shown, unit=[2, 0], value=[1.5, 0.5], position=[1, 0])
+            >>> some.unit.tolist(), some.value.tolist()
+            ([0, 2], [0.5, 1.5])
         """
         one_of("kind", kind, KINDS)
         columns: dict[str, Any] = {

@@ -287,7 +287,7 @@ class Method:
         for protocol in self.needs:
             if reason := reason_lacking(subject, protocol):
                 raise PatchclampError(
-                    expected=f"for {self.name} a subject with the protocol {protocol.__name__}",
+                    expected=f"a subject for {self.name}: {_in_words(protocol)}",
                     got=f"{getattr(subject, 'name', type(subject).__name__)}: {reason}",
                     remedy=f"`patchclamp methods --room {self.room}` lists what each method of this room needs.",
                 )
@@ -439,3 +439,9 @@ def _noun_of(hint: Any) -> tuple[str, bool]:
 def _is_noun(value: Any, hint: Any) -> bool:
     kinds = [one for one in (typing.get_args(hint) or (hint,)) if isinstance(one, type)]
     return not kinds or isinstance(value, tuple(kinds))
+
+
+def _in_words(protocol: type) -> str:
+    """Return what a protocol promises: the first line of its docstring."""
+    first = (protocol.__doc__ or protocol.__name__).partition("\n")[0].removesuffix(".")
+    return first[:1].lower() + first[1:]

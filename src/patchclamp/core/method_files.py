@@ -26,6 +26,10 @@ def find_method(name: str | Method, room: str, *, kind: str = "method") -> Metho
 
     Raises:
         PatchclampError: no such method in this room.
+
+    Example:
+        >>> find_method("relp", "attribute").title
+        'relevance patching (RelP)'
     """
     if isinstance(name, Method):
         return name

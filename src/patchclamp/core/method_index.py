@@ -82,6 +82,10 @@ def find_default(verb: str, room: str | None = None, *, key: str = "") -> str:
 
     Raises:
         PatchclampError: no method is the default.
+
+    Example:
+        >>> find_default("attribute")
+        'relp'
     """
     wanted = f"{verb}:{key}" if key else verb
     for card in methods(room or verb):

@@ -29,6 +29,9 @@ def format_fixed(value: float | None, digits: int = 2) -> str:
 def format_general(value: float | None, digits: int = 3, *, sign: str = "-") -> str:
     """Return a number with some significant digits, a plus sign too where asked; a dash where it is not known.
 
+    Returns:
+        str: ``0.0123``, or a dash.
+
     Example:
         >>> format_general(1234.5, sign="+"), format_general(None)
         ('+1.23e+03', '–')
@@ -48,6 +51,9 @@ def format_thousandths(value: float | None) -> str:
 
 def format_range(low: float | None, high: float | None, show: Callable[[float | None], str] = format_signed) -> str:
     """Return both ends of an interval; a dash where one of them is absent or not finite.
+
+    Returns:
+        str: ``0.25 to 0.50``, or a dash.
 
     Example:
         >>> format_range(-0.5, 1.0), format_range(None, 1.0)

@@ -85,6 +85,12 @@ def order_curve(n: int, order: Sequence[int], *, insert: bool) -> Bool[np.ndarra
     Returns:
         Bool[np.ndarray, "step region"]: row 0 with nothing removed (all, to insert), then one region more (fewer) per
             step.
+
+    Source: the insertion and deletion games of 1806.07421 (RISE).
+
+    Example:
+        >>> order_curve(3, [2, 0, 1], insert=False).astype(int).tolist()
+        [[0, 0, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1]]
     """
     removed = np.zeros((n + 1, n), dtype=bool)
     for step, region in enumerate(order, start=1):

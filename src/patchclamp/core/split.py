@@ -79,6 +79,10 @@ class Split:
 
         Returns:
             Split: row i lies in block ``i * folds // n_rows``.
+
+        Example:
+            >>> Split.blocks(6, folds=3).fold.tolist()
+            [0, 0, 1, 1, 2, 2]
         """
         return cls(np.arange(n_rows) * folds // n_rows, gap, f"{folds} blocks in time, gap {gap}")
 

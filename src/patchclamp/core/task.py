@@ -194,6 +194,10 @@ class Task:
 
         Returns:
             Task: with one case.
+
+        Example:
+            >>> Task.of("the old cat", " sat").cases[0].targets
+            (' sat',)
         """
         case = Case(shown, counterpart, (target,), () if contrast is None else (contrast,))
         return cls((case,), "logit" if contrast is None else "logit_difference")

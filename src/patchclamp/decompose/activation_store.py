@@ -194,7 +194,7 @@ class RecordingSource(ActivationSource):
         """Yield the rows of every shard from number ``start`` on."""
         for part in self._parts(sites, start):
             counted = _count_mask(part.stimuli)
-            found: Rows = {}
+            rows: Rows = {}
             for site in sites:
                 values = torch.as_tensor(np.asarray(part.to_numpy()[site], dtype=np.float32))
                 if len(values) != len(counted):
@@ -203,8 +203,8 @@ class RecordingSource(ActivationSource):
                         got=f"{len(values)} rows of {len(counted)} tokens at {site}",
                         remedy="Choose a site that every token comes by.",
                     )
-                found[site] = values[torch.from_numpy(counted)]
-            yield found
+                rows[site] = values[torch.from_numpy(counted)]
+            yield rows
 
     def first_tokens(self) -> Iterator[Tensor]:
         """Yield for every shard which of its rows are the first of their stimulus."""

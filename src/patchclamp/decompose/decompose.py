@@ -95,18 +95,18 @@ def _pairs(source: ActivationSource, site: str, transcode: str | None, options: 
     """Return the sites that are read and written."""
     reads = getattr(options, "reads", None)
     if transcode is None:
-        found = source.match(site)
+        paths = source.match(site)
         if getattr(options, "skip_connection", False) and not reads:
             raise PatchclampError(
                 expected="--skip-connection with --transcode", got="--sites", remedy="Leave it out, or transcode."
             )
-        if reads and len(found) != 1:
+        if reads and len(paths) != 1:
             raise PatchclampError(
                 expected="one site that is written from the one that is read",
-                got=f"{len(found)}: {', '.join(found[:4])}",
+                got=f"{len(paths)}: {', '.join(paths[:4])}",
                 remedy="Name one.",
             )
-        return [(reads or path, path) for path in found]
+        return [(reads or path, path) for path in paths]
     model = getattr(source, "model", None)
     if reads is None or model is None:
         raise PatchclampError(

@@ -96,6 +96,8 @@ def check_exact(circuit: Scores, exact: Scores, *, measured: bool = True) -> Non
 
     Raises:
         PatchclampError: scores that were predicted, or of other parts.
+
+    Source: ours; the comparison is that of ``recover``.
     """
     if measured and not is_measured(exact):
         raise PatchclampError(

@@ -60,6 +60,8 @@ def evaluate(
     Raises:
         PatchclampError: a noun that cannot be evaluated, or what the function refuses.
 
+    Source: that of the function that the table names.
+
     Source: see the functions and benchmarks that the table names.
 
     Cost: stated by the function that the table names.
@@ -108,6 +110,8 @@ def evaluate_descriptions(
 
     Raises:
         PatchclampError: an unknown benchmark, or what it refuses.
+
+    Source: that of the benchmark's card; of the default 2501.02688.
 
     Source: see the benchmark's card.
 

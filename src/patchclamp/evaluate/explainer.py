@@ -40,6 +40,8 @@ def evaluate_explainer(
     Raises:
         PatchclampError: an explainer whose keys are not regions, an unknown benchmark, or what these refuse.
 
+    Source: that of the benchmark's card; of the default 1806.07421, section 3.
+
     Source: see the benchmark's card.
 
     Cost: those that the two cards state.

@@ -5,6 +5,18 @@ from patchclamp.report.bars import MOST_ROWS, Row, draw_bars
 from patchclamp.report.html import box_token, number, unit
 
 NOUN = "Descriptions"
+MEANINGS = {
+    "peak": "the probability of the first term",
+    "margin": "its log probability less that of the second term",
+    "gate": "the mean of φ(gate) over the prompts",
+}
+"""What a measure of descriptions is, in words."""
+
+
+def explain_measures(found: Descriptions) -> str:
+    """Return what the measures are, in one sentence; empty where none is known."""
+    known = [f"{name}: {MEANINGS[name]}" for name in found.measures if name in MEANINGS]
+    return "; ".join(known)
 
 
 def draw(found: Descriptions, *, command: str | None = None) -> str:
@@ -20,6 +32,8 @@ def draw(found: Descriptions, *, command: str | None = None) -> str:
             Row(unit(str(found.index.key(place)), found.provenance.subject), value, numbers=numbers, words=terms)
         )
     notes = ["A description is a hypothesis, not yet tested."]
+    if measures := explain_measures(found):
+        notes.append(f"{measures[0].upper()}{measures[1:]}.")
     if len(rows) < len(found):
         notes.insert(0, f"{len(rows):,} of {len(found):,} units.")
     made = found.provenance

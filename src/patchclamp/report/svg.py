@@ -104,6 +104,10 @@ def effect_bar(axis: Axis, predicted: Number, measured: Number) -> str:
 
     Returns:
         str: an ``svg`` element.
+
+    Example:
+        >>> effect_bar(Axis(-1.0, 1.0), 0.5, 0.4).startswith("<svg")
+        True
     """
     zero = f'<line class="zero" x1="{axis.at(0)}%" x2="{axis.at(0)}%" y1="0" y2="20"/>'
     tick = ""
@@ -251,6 +255,10 @@ def value_bar(axis: Axis, value: Number, low: Number = None, high: Number = None
 
     Returns:
         str: an ``svg`` element.
+
+    Example:
+        >>> value_bar(Axis(-1.0, 1.0), 0.5, 0.25, 0.75).startswith("<svg")
+        True
     """
     zero = f'<line class="zero" x1="{axis.at(0)}%" x2="{axis.at(0)}%" y1="0" y2="20"/>'
     title = number(value, signed=True)

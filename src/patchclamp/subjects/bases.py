@@ -75,6 +75,12 @@ def encode(basis: Basis, x: Float[Tensor, "n read"], units: Int[Tensor, " k"] | 
         Float[Tensor, "n k"]: f of the chosen units, in the dtype of x.
 
     Cost: one product of x with the encoder; ``nonnegative`` solves a least-squares problem per row.
+
+    Example:
+        >>> import numpy as np
+        >>> basis = Basis("pair", "directions", decoder=np.eye(2, dtype=np.float32), activation="relu")
+        >>> encode(basis, torch.tensor([[1.0, -2.0]])).tolist()
+        [[1.0, 0.0]]
     """
     if basis.activation == "nonnegative":
         centred = x if basis.decoder_bias is None else x - _tensor(basis.decoder_bias, x)
@@ -112,6 +118,12 @@ def decode(
 
     Returns:
         Float[Tensor, "n width"]: x̂, of the width of the written site.
+
+    Example:
+        >>> import numpy as np
+        >>> basis = Basis("pair", "directions", decoder=np.eye(2, dtype=np.float32), activation="relu")
+        >>> decode(basis, torch.tensor([[1.0, 0.0]])).tolist()
+        [[1.0, 0.0]]
     """
     out = f @ _tensor(basis.decoder, f)
     bias = basis.decoder_bias if basis.output_bias is None and basis.reads is None else basis.output_bias

@@ -329,6 +329,10 @@ def settle_measure(
 
     Raises:
         CannotRead: no target, or no contrast for a kind that needs one.
+
+    Example:
+        >>> settle_measure(None, [" Mary"], [" John"])
+        ('logit_difference', [' John'])
     """
     differs = measure in ("logit_difference", "probability_difference") or (measure is None and bool(contrasts))
     if not targets or (differs and not contrasts):

@@ -247,6 +247,12 @@ class Model(Network):
 
         Returns:
             Float[Tensor, " stimulus"]: one number per stimulus, in their order.
+
+        Example:
+            >>> from patchclamp.loaders import load
+            >>> cat = load("organism:cat")
+            >>> cat.measure(["the old cat", "the dog"], Metric("logit", cat.continuation("the old cat", " sat"))).shape
+            torch.Size([2])
         """
         return metric(upcast(self.run(stimuli, logits=metric.positions, **options).logits))
 

@@ -100,6 +100,11 @@ def read_positions(
 
     Raises:
         PatchclampError: a shape in which the axes are not these, or a position that is not there.
+
+    Example:
+        >>> import torch
+        >>> read_positions(torch.zeros(2, 5, 7), (-1,), 2, 5).shape
+        torch.Size([2, 1, 7])
     """
     output = arrange(output, axes)
     shape = tuple(output.shape) if isinstance(output, Tensor) else ()

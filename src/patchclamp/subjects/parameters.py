@@ -63,6 +63,10 @@ def linear_map(root: nn.Module, site: str, path: str | None) -> LinearMap:
 
     Raises:
         PatchclampError: no module, or one that is no linear map.
+
+    Example:
+        >>> linear_map(nn.Sequential(nn.Linear(2, 3)), "module.0.in", "0")
+        LinearMap(parameter='0.weight', transposed=False)
     """
     module = None if path is None else root.get_submodule(path)
     transposed = type(module).__name__ == "Conv1D"

@@ -125,6 +125,8 @@ def last_visits(family: Family, model: nn.Module, rules: Collection[Rule]) -> li
 
     Returns:
         list[tuple[Place | Tap, Visit]]: where each visit is made, and what it does to the value there.
+
+    Source: 2508.21258, the table of propagation rules.
     """
     visits: list[tuple[Place | Tap, Visit]] = []
     for i in range(len(family.layers(model))):
@@ -187,6 +189,14 @@ def linearised_norm(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -
 
     Returns:
         Callable[[Tensor], Tensor]: a function of y of x's shape: (y − mean(y)) · gain / σ(x).
+
+    Source: 2508.21258, the table of propagation rules.
+
+    Example:
+        >>> norm = nn.LayerNorm(2, bias=False)
+        >>> linear = linearised_norm(norm, lambda module: module.weight, torch.tensor([1.0, 3.0]))
+        >>> torch.allclose(linear(torch.tensor([1.0, 3.0])), norm(torch.tensor([1.0, 3.0])), atol=1e-4)
+        True
     """
     if isinstance(norm, nn.Identity):
         return upcast

@@ -110,7 +110,16 @@ def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus], rows: Sequence[
     Returns:
         Writes: the writes of every writer, and the stream at every reader.
 
+    Source: Elhage et al. (2021), A Mathematical Framework for Transformer Circuits.
+
     Cost: one forward pass; memory of (blocks · (heads + 1) + 1) · positions · d_model numbers a row.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> mover = load("organism:mover-gpt2")
+        >>> writes = writes_of(mover, mover.stimuli("When Mary and John went"))
+        >>> writes.each.shape[:2]
+        torch.Size([1, 16])
     """
     graph = edge_map(model)
     pick = slice(None) if rows is None else list(rows)
@@ -138,6 +147,11 @@ def row_bytes(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
 
     Returns:
         int: bytes.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> row_bytes(load("organism:mover-gpt2"), 10)
+        655360
     """
     return 4 * each * len(edge_map(model).writers) * n_positions * model.site("blocks.0.resid_in").width
 
@@ -147,6 +161,11 @@ def rows_at_once(model: LanguageModel, n_positions: int, *, each: int = 4) -> in
 
     Returns:
         int: at least 1.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> rows_at_once(load("organism:mover-gpt2"), 10) >= 1
+        True
     """
     return max(1, MEMORY // row_bytes(model, n_positions, each=each))
 
@@ -174,6 +193,8 @@ def measure_edge_sets(
 
     Returns:
         Float[Tensor, " row"]: m of each row under its own set of edges.
+
+    Source: path patching of 2304.05969, for any set of edges at once.
     """
     # What has run holds u_now − u_baseline, what has not u_baseline: of all that is held, this is the most.
     moved = base.each  # (row, writer, position, d_model)
@@ -341,6 +362,16 @@ def head_writes(
 
     Returns:
         Float[Tensor, "row head position d_model"]: without the output bias, which belongs to no head.
+
+    Source: as ``writes_of``.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> mover = load("organism:mover-gpt2")
+        >>> [shown] = mover.stimuli("When Mary and John went")
+        >>> z = mover.run(shown, record="blocks.0.attn.z", logits=False).recording.of("blocks.0.attn.z", 0)
+        >>> head_writes(mover, 0, z[None]).shape
+        torch.Size([1, 4, 6, 256])
     """
     each = head_outputs(model, layer, z)
     norm = exit_norm(model, layer)

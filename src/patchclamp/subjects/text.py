@@ -449,6 +449,10 @@ def read_stimuli(
 
     Raises:
         PatchclampError: something else, or nothing.
+
+    Example:
+        >>> read_stimuli([[3, 4], [5]], tokenize=None, fits=lambda stimulus: stimulus)[0].ids.tolist()
+        [3, 4]
     """
     if isinstance(shown, str):
         return [tokenize(shown)]

@@ -101,6 +101,11 @@ class Unembeds(Model):
 
         Raises:
             PatchclampError: a site that does not write to the stream through one linear map.
+
+        Example:
+            >>> from patchclamp.loaders import load
+            >>> load("organism:cat").write_directions("blocks.0.mlp.act", slice(0, 2)).shape
+            torch.Size([2, 64])
         """
         one_hot = self._one_hot(self._writer(site), units)
         return self.write_to_stream(site, one_hot).float()

@@ -40,6 +40,11 @@ def pack(value: Any, arrays: dict[str, np.ndarray], at: str = "") -> Any:
 
     Raises:
         PatchclampError: anything else, with its name.
+
+    Example:
+        >>> arrays = {}
+        >>> pack({"step": 3, "mean": np.zeros(2)}, arrays), sorted(arrays)
+        ({'step': 3, 'mean': {'$': 'array', 'at': 'mean'}}, ['mean'])
     """
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or isinstance(value, bool | int | str):

@@ -110,6 +110,8 @@ def token_panels(model: LanguageModel | Features, found: Directions, site: Site)
     Returns:
         Panels: by panel, ids and weights of its tokens, one row per unit.
 
+    Source: vocabulary projections of 2203.14680 and 2209.02535.
+
     Cost: two products of units × d_model × vocabulary.
     """
     panels: Panels = {}

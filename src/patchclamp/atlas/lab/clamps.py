@@ -108,6 +108,12 @@ def acting_positions(model: LanguageModel, change: Intervention, n: int) -> Bool
 
     Returns:
         Bool[np.ndarray, " position"]: one per position.
+
+    Example:
+        >>> from patchclamp.core.intervention import clamp
+        >>> from patchclamp.loaders import load
+        >>> acting_positions(load("organism:cat"), clamp("blocks.0.mlp.act/neurons/7@1=0"), 3).tolist()
+        [False, True, False]
     """
     own = on_prompt(change)
     if own is None:
@@ -146,6 +152,11 @@ def basis_at(model: LanguageModel, site: str, name: str) -> Basis | None:
 
     Returns:
         Basis | None: bound to the site.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> basis_at(load("organism:cat"), "blocks.0.mlp.act", "neurons").name
+        'neurons'
     """
     return model.bases.get(f"{site}/{name}", model.bases.get(name))
 
@@ -158,6 +169,11 @@ def encode_site(model: LanguageModel, site: str, basis: str) -> str:
 
     Raises:
         PatchclampError: the basis is not attached to the model.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> encode_site(load("organism:cat"), "blocks.0.mlp.act", "neurons")
+        'blocks.0.mlp.act'
     """
     found_basis = basis_at(model, site, basis)
     if found_basis is None:
@@ -185,6 +201,13 @@ def movement(
 
     Returns:
         Float[np.ndarray, " unit"]: Euclidean over positions and block; infinite or nan where it overflows.
+
+    Example:
+        >>> from patchclamp.core.intervention import clamp
+        >>> from patchclamp.loaders import load
+        >>> values = np.ones((3, 16, 1))
+        >>> float(movement(load("organism:cat"), values, [clamp("blocks.0.mlp.act/neurons/7@1=0")])[7])
+        1.0
     """
     # A clamp may be so large that distances overflow: such a unit counts as moved farthest.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -66,6 +66,8 @@ def compare(
     Raises:
         PatchclampError: nothing is clamped in the prompt, or nothing else is left at the sites to compare with.
 
+    Source: ours: controls matched by site and by how far the clamp moves them.
+
     Cost: two forward passes and ``n_sets`` rows of restarted ones.
 
     Example:

@@ -73,6 +73,8 @@ def verify(
         PatchclampError: a node that the graph has not or that is no unit, a baseline that the graph does not hold, or
             a graph that does not say what was asked.
 
+    Source: ours: the receipt of ``explain``, for any nodes.
+
     Cost: two forward passes (four with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
     chosen, predicted = _choose_nodes(graph, nodes)

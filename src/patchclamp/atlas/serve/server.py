@@ -13,6 +13,7 @@ from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.read.reader import Reading, open_reading, stamp
 from patchclamp.atlas.serve.app import STATIC, make_app
 from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 
@@ -83,6 +84,7 @@ def guard_atlas(
     return Guard(make_app(holder, lab), hosts=hosts, token=token, etag=lambda: holder().hash)
 
 
+@checked
 def serve(
     path: str | Path,
     *,

@@ -133,6 +133,10 @@ def newer_version_error(path: Path, version: Any, known: int = VERSION) -> Patch
 
     Returns:
         PatchclampError: to be raised.
+
+    Example:
+        >>> newer_version_error(Path("cat.atlas"), 9, known=2).expected
+        'an atlas of version 2'
     """
     return PatchclampError(
         expected=f"an atlas of version {known}",

@@ -60,7 +60,22 @@ def run(options: Namespace) -> int:
             graph = scores.graph(about=_about(model, task.cases[0]))
             layer = add_graph(options.atlas, graph, options, began, time.monotonic() - clock, verb="attribute")
             log(f"graph added to {options.atlas} as {layer}")
+    if not options.json:
+        _show_question(model.read(task))
     return finish(options, scores) or outputs.code
+
+
+def _show_question(cases: Any) -> None:
+    """Print what m is; of several cases, that of the first."""
+    from rich.markup import escape
+
+    from patchclamp.core.task import words_of
+    from patchclamp.report.terminal.table import open_console
+
+    n, first = len(cases), cases.read[0]
+    shown = escape(repr(words_of(cases.task.cases[0].shown)))
+    several = f", the first of {n:,} cases" if n > 1 else ""
+    open_console().print(f"[bold]{shown}[/]{several}: m = {escape(first.explained)}")
 
 
 def _check_question(options: Namespace) -> None:

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli.loading import load_recording, open_features, print_assumed
+from patchclamp.cli.loading import load_recording, note_left_out, open_features, print_assumed
 from patchclamp.cli.method_options import MethodParser, given_options
 from patchclamp.cli.options import add_conditions, add_report, add_seed
 from patchclamp.cli.output import emit, finish, refuse_out
@@ -36,6 +36,7 @@ def run(options: Namespace) -> int:
         return _compare_features(options)
     first = load_recording(options.first, given.get("first_site", ""))
     second = load_recording(options.second, given.get("second_site", ""))
+    note_left_out(given, **{options.first: first, options.second: second})
     with Meter("compare", "steps") as meter:
         found = compare(first, second, method=options.method, seed=options.seed, progress=meter, **given)
     return finish(options, found)

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli.loading import load_recording, read_blocks
+from patchclamp.cli.loading import load_recording, note_left_out, read_blocks
 from patchclamp.cli.method_options import MethodParser, given_options
 from patchclamp.cli.options import add_out, add_report, add_seed, add_split
 from patchclamp.cli.output import finish, log, refuse_out
@@ -43,6 +43,7 @@ def run(options: Namespace) -> int:
     given = given_options(options)
     labels = _read_labels(options.labels)
     recording = load_recording(options.recording, given.get("site", ""))
+    note_left_out(given, **{options.recording: recording})
     split = Split.blocks(len(recording.stimuli), folds=folds, gap=gap)
     if options.labels.endswith(".json"):
         log("note: labels are taken in their order; a recording keeps no text to compare the cases with")

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from patchclamp.cli.loading import load_recording, read_blocks
+from patchclamp.cli.loading import load_recording, note_left_out, read_blocks
 from patchclamp.cli.method_options import MethodParser, given_options
 from patchclamp.cli.options import add_out, add_report, add_seed, add_split
 from patchclamp.cli.output import finish, log, refuse_out
@@ -35,6 +35,7 @@ def run(options: Namespace) -> int:
     given = given_options(options)
     features = load_recording(options.features, given.get("feature_site", ""))
     targets = load_recording(options.targets, given.get("target_site", ""))
+    note_left_out(given, **{options.features: features, options.targets: targets})
     split = Split.blocks(len(features.stimuli), folds=folds, gap=gap)
     log(f"{len(features.stimuli):,} stimuli, {split.rule}")
     with Meter("encode", "fits") as meter:

@@ -159,12 +159,12 @@ def _find_change(
         added: dict[int, list[Intervention]] = {
             place: [change("add", site, value=delta, at=place)] for place in dict.fromkeys(at)
         }
-        found = subject.differentiate(shown, metric, [site], interventions=[added[place] for place in at])
-        nats = -float(found.metric[:-1].mean())
+        run = subject.differentiate(shown, metric, [site], interventions=[added[place] for place in at])
+        nats = -float(run.metric[:-1].mean())
         progress(step, options.steps)
         if nats < options.enough or step == options.steps:
             break
-        gradients = _rows(found.gradients, site, at)
+        gradients = _rows(run.gradients, site, at)
         slope = options.kl * gradients[-1] - gradients[:-1].mean(0) + 2 * options.weight_decay * delta / size**2
         first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
         delta = delta - rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)

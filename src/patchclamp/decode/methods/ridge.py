@@ -172,10 +172,10 @@ def _mean(by_fold: Float[np.ndarray, "fold target"]) -> Float[np.ndarray, " targ
     """Return the mean over folds in which a target varies; nan where it varies in none."""
     known = np.isfinite(by_fold)
     n = known.sum(0)
-    found: np.ndarray = np.divide(
+    means: np.ndarray = np.divide(
         np.where(known, by_fold, 0.0).sum(0), n, out=np.full(by_fold.shape[1], np.nan), where=n > 0
     )
-    return found
+    return means
 
 
 def _estimate(value: float, by_fold: np.ndarray, null: np.ndarray, ceiling: float | None, seed: int) -> Estimate:
@@ -199,11 +199,11 @@ def _reliability(
         rows.setdefault(one, []).append(i)
     if min(map(len, rows.values())) < 2:
         return None
-    found = []
+    halves = []
     for _ in range(20):
         pairs = np.array([draw.permutation(members)[:2] for members in rows.values()])
-        found.append(_correlate(y[pairs[:, 0]], y[pairs[:, 1]]))
-    r: Float[np.ndarray, " target"] = np.clip(_mean(np.stack(found)), 0.0, 1.0)
+        halves.append(_correlate(y[pairs[:, 0]], y[pairs[:, 1]]))
+    r: Float[np.ndarray, " target"] = np.clip(_mean(np.stack(halves)), 0.0, 1.0)
     return np.sqrt(np.nan_to_num(r))
 
 

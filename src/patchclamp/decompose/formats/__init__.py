@@ -190,9 +190,9 @@ def convert_basis(
         >>> open_dictionary(convert_basis(folder, Path(mkdtemp()) / "back")[0]).single().name
         'lab'
     """
-    found = source if isinstance(source, Dictionary) else open_dictionary(source, **known)
-    notes = [str(line) for line in found.about.get("assumed") or ()]
-    beside_norms = [site for site in found.bases if site.rpartition(".")[2] in ("write", "resid_mid")]
+    dictionary = source if isinstance(source, Dictionary) else open_dictionary(source, **known)
+    notes = [str(line) for line in dictionary.about.get("assumed") or ()]
+    beside_norms = [site for site in dictionary.bases if site.rpartition(".")[2] in ("write", "resid_mid")]
     if model is None and to != "patchclamp" and beside_norms:
         named = "they keep their own names" if to == "sparsify" else "named as if norms stood before attention and MLP"
         notes.append(
@@ -201,7 +201,7 @@ def convert_basis(
     if note is not None:
         for line in notes:
             note(line)
-    return write_dictionary(found, out, to, model=model)
+    return write_dictionary(dictionary, out, to, model=model)
 
 
 def _write(dictionary: Dictionary, place: Path, layout: str, model: Any) -> list[Path]:

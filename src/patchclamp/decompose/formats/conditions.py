@@ -40,10 +40,10 @@ def read_conditions(cfg: Mapping[str, Any]) -> dict[str, Any]:
         >>> read_conditions({"prepend_bos": True, "context_size": 128, "seqpos_slice": [1, None]})
         {'prepend_bos': True, 'context_size': 128, 'positions': [1, None, None]}
     """
-    found: dict[str, Any] = {}
+    conditions: dict[str, Any] = {}
     options = cfg.get("model_from_pretrained_kwargs")
     if isinstance(options, Mapping) and isinstance(options.get("center_writing_weights"), bool):
-        found["centred"] = options["center_writing_weights"]
+        conditions["centred"] = options["center_writing_weights"]
     if isinstance(options, Mapping) and options.get("fold_value_biases") and "hook_z" in str(cfg.get("hook_name")):
         raise refuse(
             "SAELens",
@@ -51,12 +51,12 @@ def read_conditions(cfg: Mapping[str, Any]) -> dict[str, Any]:
             "Add the encoder's image of the biases to b_enc and save it again.",
         )
     if isinstance(cfg.get("prepend_bos"), bool):
-        found["prepend_bos"] = cfg["prepend_bos"]
+        conditions["prepend_bos"] = cfg["prepend_bos"]
     size = cfg.get("context_size")
     if size is not None:
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise refuse("SAELens", f"context_size = {size!r}", "cfg.json needs a whole number from 1, or none.")
-        found["context_size"] = size
+        conditions["context_size"] = size
     cut = cfg.get("seqpos_slice")
     if cut is not None:
         parts = list(cut) if isinstance(cut, list | tuple) else [cut]
@@ -65,18 +65,18 @@ def read_conditions(cfg: Mapping[str, Any]) -> dict[str, Any]:
             raise refuse("SAELens", f"seqpos_slice = {cut!r}", "cfg.json needs start, stop and step, or null.")
         cut = slice(*parts)
         if (cut.start, cut.stop, cut.step) not in ((None, None, None), (0, None, None), (0, None, 1)):
-            found["positions"] = [cut.start, cut.stop, cut.step]
+            conditions["positions"] = [cut.start, cut.stop, cut.step]
     excluded = cfg.get("exclude_special_tokens")
     if isinstance(excluded, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in excluded):
-        found["excluded"] = list(excluded)
+        conditions["excluded"] = list(excluded)
     elif excluded not in (None, True, False):
         raise refuse("SAELens", f"exclude_special_tokens = {excluded!r}", "cfg.json needs ids, true or false.")
-    return found
+    return conditions
 
 
 def written_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
     """Return conditions as settings of SAELens; the mean that is taken off stands in the encoder already."""
-    found: dict[str, Any] = {"model_from_pretrained_kwargs": {"center_writing_weights": False}}
+    settings: dict[str, Any] = {"model_from_pretrained_kwargs": {"center_writing_weights": False}}
     for ours, theirs in (
         ("prepend_bos", "prepend_bos"),
         ("context_size", "context_size"),
@@ -84,8 +84,8 @@ def written_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
         ("excluded", "exclude_special_tokens"),
     ):
         if ours in conditions:
-            found[theirs] = conditions[ours]
-    return found
+            settings[theirs] = conditions[ours]
+    return settings
 
 
 def assume(conditions: Mapping[str, Any], sites: list[str]) -> list[str]:

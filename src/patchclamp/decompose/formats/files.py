@@ -56,16 +56,16 @@ def read_settings(file: Path) -> dict[str, Any]:
             text = opened.read(LONGEST + 1)
         if len(text) > LONGEST:
             raise ValueError(f"more than {LONGEST:,} characters")
-        found = parse(text)
-        if not isinstance(found, dict):
-            raise ValueError(f"a {type(found).__name__}")
+        settings = parse(text)
+        if not isinstance(settings, dict):
+            raise ValueError(f"a {type(settings).__name__}")
     except (OSError, ValueError, RecursionError) as problem:
         raise Damaged(
             expected="settings as one JSON object",
             got=f"{file}: {problem or type(problem).__name__}"[:300],
             remedy="Fetch or save the folder again.",
         ) from problem
-    return found
+    return settings
 
 
 def read_tensors(file: Path) -> dict[str, np.ndarray]:

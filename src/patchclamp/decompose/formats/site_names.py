@@ -26,9 +26,9 @@ def site_of(hook: str) -> str | None:
         >>> site_of("blocks.8.hook_resid_pre"), site_of("blocks.8.mlp.act"), site_of("blocks.8.ln2.hook_normalized")
         ('blocks.8.resid_in', 'blocks.8.mlp.act', None)
     """
-    found = _LENS.fullmatch(hook)
-    if found is not None and found[2] in LENS:
-        return f"blocks.{found[1]}.{LENS[found[2]]}"
+    parts = _LENS.fullmatch(hook)
+    if parts is not None and parts[2] in LENS:
+        return f"blocks.{parts[1]}.{LENS[parts[2]]}"
     return hook if _OURS.fullmatch(hook) and "hook_" not in hook else None
 
 
@@ -41,9 +41,9 @@ def hook_of(site: str, model: Any = None) -> str:
     """
     if model is not None:
         return hook_at(model, site) or site
-    found = _LENS.fullmatch(site)
+    parts = _LENS.fullmatch(site)
     names = {ours: theirs for theirs, ours in LENS.items() if theirs != "hook_mlp_in"}
-    return f"blocks.{found[1]}.{names[found[2]]}" if found is not None and found[2] in names else site
+    return f"blocks.{parts[1]}.{names[parts[2]]}" if parts is not None and parts[2] in names else site
 
 
 def module_site(hookpoint: str, side: str = "out") -> str | None:
@@ -53,12 +53,12 @@ def module_site(hookpoint: str, side: str = "out") -> str | None:
         >>> module_site("h.3.mlp"), module_site("model.layers.3"), module_site("lm_head")
         ('module.h.3.mlp.out', 'blocks.3.resid_out', None)
     """
-    found = _MODULE.fullmatch(hookpoint)
-    if found is None:
+    parts = _MODULE.fullmatch(hookpoint)
+    if parts is None:
         return None
-    if not found[3]:
-        return f"blocks.{found[2]}.resid_{side}"
-    return f"module.{found[1]}.{side}"
+    if not parts[3]:
+        return f"blocks.{parts[2]}.resid_{side}"
+    return f"module.{parts[1]}.{side}"
 
 
 def hookpoint_of(site: str, model: Any = None) -> str:
@@ -70,8 +70,8 @@ def hookpoint_of(site: str, model: Any = None) -> str:
     """
     if model is not None:
         return module_at(model, site) or site
-    found = _LENS.fullmatch(site)
-    if found is not None:
-        return f"layers.{found[1]}" if found[2] == "resid_out" else site
+    parts = _LENS.fullmatch(site)
+    if parts is not None:
+        return f"layers.{parts[1]}" if parts[2] == "resid_out" else site
     module = _MODULE.fullmatch(site.removeprefix("module.").removesuffix(".out"))
     return module[1] if module is not None and site.startswith("module.") and site.endswith(".out") else site

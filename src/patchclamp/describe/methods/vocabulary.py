@@ -139,11 +139,11 @@ def _decode(subject: Subject, rows: Tensor, most: int) -> Iterator[tuple[np.ndar
 def _gates(subject: Subject, task: Task, sites: list[str]) -> dict[str, np.ndarray]:
     """Return by site the ``(unit,)`` mean of φ(gate) = act / up over a task's counted tokens; 1 without a gate."""
     known = {site.path for site in subject.sites()}
-    found: dict[str, np.ndarray] = {}
+    tables: dict[str, np.ndarray] = {}
     for site in sites:
         up = site.replace(".act", ".up")
         if up not in known:
-            found[site] = np.ones(subject.write_directions(site, slice(None)).shape[0])
+            tables[site] = np.ones(subject.write_directions(site, slice(None)).shape[0])
             continue
         sums, counts = torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.long)
         for case in task.cases:
@@ -152,8 +152,8 @@ def _gates(subject: Subject, task: Task, sites: list[str]) -> dict[str, np.ndarr
             seen = other.abs() > LEAST_UP
             sums = sums + torch.where(seen, act / other, 0.0).sum(0)
             counts = counts + seen.sum(0)
-        found[site] = (sums / counts.clamp(min=1)).numpy()
-    return found
+        tables[site] = (sums / counts.clamp(min=1)).numpy()
+    return tables
 
 
 def _cost(sizes: Sizes, _options: VocabularyOptions) -> Cost:

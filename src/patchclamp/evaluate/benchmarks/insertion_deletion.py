@@ -93,8 +93,8 @@ def insertion_deletion(
 
         def answer(removed: Bool[np.ndarray, "image region"]) -> Float[np.ndarray, " image"]:
             [values] = measure_sets(subject, cases, RegionSets(size, removed), options.fill)  # noqa: B023  called within this round only
-            found: np.ndarray = np.exp(values)
-            return found
+            probabilities: np.ndarray = np.exp(values)
+            return probabilities
 
         orders = [np.argsort(-scores.per_case[i], kind="stable")]
         orders += [draw.permutation(len(shares)) for _ in range(options.n_random)]
@@ -124,13 +124,13 @@ def _areas(
     answer: Answer, orders: Int[np.ndarray, "order region"], shares: Float[np.ndarray, " region"], curve: str
 ) -> Float[np.ndarray, " order"]:
     """Return the area under the curve of each order, or the difference of both; all orders in one call."""
-    found = {}
+    curves = {}
     for name in ("insertion", "deletion"):
         if curve in (name, "both"):
             removed = [order_curve(len(shares), order.tolist(), insert=name == "insertion") for order in orders]
             p = answer(np.concatenate(removed)).reshape(len(orders), -1)
-            found[name] = ((p[:, 1:] + p[:, :-1]) / 2 * shares[orders]).sum(1)
-    area: np.ndarray = found["insertion"] - found["deletion"] if curve == "both" else found[curve]
+            curves[name] = ((p[:, 1:] + p[:, :-1]) / 2 * shares[orders]).sum(1)
+    area: np.ndarray = curves["insertion"] - curves["deletion"] if curve == "both" else curves[curve]
     return area
 
 

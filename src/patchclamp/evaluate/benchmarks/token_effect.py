@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from patchclamp.core.checks import same_subject
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
@@ -120,9 +121,8 @@ def _choose(subject: Subject, descriptions: Descriptions, options: TokenEffectOp
     """Return the neurons of highest peak; one a token, so that one token is not counted twice."""
     names = {site.path for site in subject.sites()}
     wrong = ""
-    if descriptions.provenance.subject_hash not in ("", getattr(subject, "hash", "")):
-        wrong = f"those of {descriptions.provenance.subject}"
-    elif "peak" not in descriptions.measures or len(descriptions.vocabulary) != subject.n_answers:
+    same_subject(subject, descriptions, what="descriptions", remedy="`describe(subject)` makes them.", by_name=False)
+    if "peak" not in descriptions.measures or len(descriptions.vocabulary) != subject.n_answers:
         wrong = f"{len(descriptions.vocabulary):,} terms, measures {', '.join(descriptions.measures) or 'none'}"
     elif missing := [
         s for block in descriptions.index.blocks if (s := _branch(block.site, options.branch)) not in names
@@ -175,8 +175,8 @@ def _log_p(subject: Subject, shown: list[Any], on: list[Intervention]) -> Float[
         logits = subject.run(one, interventions=on).logits[0].double()  # (position, token)
         sums = sums + torch.log_softmax(logits, -1).sum(0)
         count += len(logits)
-    found: np.ndarray = (sums / count).cpu().numpy()
-    return found
+    means: np.ndarray = (sums / count).cpu().numpy()
+    return means
 
 
 def _cost(sizes: Sizes, options: TokenEffectOptions) -> Cost:

@@ -199,14 +199,14 @@ class _Learning:
 
     def state(self, loss: float) -> dict[str, np.ndarray]:
         """Return everything that later tasks depend on, with the loss and the accuracy on every task."""
-        found = {f"weights/{name}": x.detach().cpu().numpy() for name, x in self.module.state_dict().items()}
+        arrays = {f"weights/{name}": x.detach().cpu().numpy() for name, x in self.module.state_dict().items()}
         for i, layer in enumerate(self.layers):
-            found |= {
+            arrays |= {
                 f"layer-{i}/old": layer.old.numpy(force=True),
                 f"layer-{i}/scatter": layer.scatter.numpy(force=True),
             }
-            found[f"layer-{i}/first"] = np.array(layer.first)
-        return {**found, "loss": np.array(loss), "accuracy": np.array(_test(self.module, self.stream, self.dtype))}
+            arrays[f"layer-{i}/first"] = np.array(layer.first)
+        return {**arrays, "loss": np.array(loss), "accuracy": np.array(_test(self.module, self.stream, self.dtype))}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, np.ndarray]) -> tuple[tuple[float, ...], float]:

@@ -66,6 +66,10 @@ def assign(language: str, name: str, value: str) -> str:
 
     Returns:
         str: one line of a program.
+
+    Example:
+        >>> assign("java", "x", "7").strip(), assign("python", "x", "7").strip()
+        ('int x = 7;', 'x = 7')
     """
     return {"cpp": f"int {name} = {value};\n", "java": f"int {name} = {value};\n"}.get(language, f"{name} = {value}\n")
 

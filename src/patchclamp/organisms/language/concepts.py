@@ -198,6 +198,10 @@ def concepts_of(word: str, language: str, literal: bool = False) -> frozenset[st
 
     Returns:
         frozenset[str]: names in ``CONCEPTS``.
+
+    Example:
+        >>> sorted(concepts_of("Mary", "english"))[:3]
+        ['english', 'name', 'woman']
     """
     if literal and language == "english" and word.lower() in _LITERAL:
         return frozenset({_LITERAL[word.lower()], language})

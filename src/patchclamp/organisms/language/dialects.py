@@ -82,6 +82,10 @@ def prompts(language: str, n: Positive = 40, *, seed: Natural = 0) -> Task:
 
     Raises:
         PatchclampError: no such language.
+
+    Example:
+        >>> prompts("python", 2, seed=1).cases[0].shown.split()[0] in VARIABLES
+        True
     """
     rng = Random(f"prompts/{seed}")
     if language in PROGRAMMING:

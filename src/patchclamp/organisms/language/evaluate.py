@@ -64,6 +64,12 @@ def items(task: str, rules: Any, n: int = 500, *, seed: int = 0, held_out: bool 
 
     Raises:
         PatchclampError: no such task.
+
+    Example:
+        >>> from patchclamp.organisms.language import build
+        >>> [one] = items("ioi", build("language-gpt2").tokenizer.bare, 1)
+        >>> one.task
+        'ioi'
     """
     rng = Random(f"items/{task}/{seed}/{held_out}")
     by_prompt: dict[str, Item] = {}

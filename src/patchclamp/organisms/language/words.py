@@ -314,6 +314,10 @@ def adjective(word: str, language: str, gender: str) -> str:
 
     Returns:
         str: the inflected word.
+
+    Example:
+        >>> adjective("big", "german", "f")
+        'groß'
     """
     french_m, french_f, german, spanish_m, spanish_f = (ADJECTIVES | MOODS | COLOURS)[word].split()
     return {

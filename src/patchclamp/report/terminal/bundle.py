@@ -21,12 +21,12 @@ def describe_bundle(bundle: Any) -> dict[str, Any]:
         "subject": m.get("subject"), "plan": m.get("plan"), "versions": m.get("versions"), "dtype": m.get("dtype"),
         "sites": [{"path": s["path"], "width": s["width"]} for s in m.get("sites", [])],
         "pieces": len(bundle.pieces), "bytes": sum(f.stat().st_size for f in files),
-        **{count: _counted(bundle, count) for count in ("stimuli", "tokens")},
+        **{count: _count(bundle, count) for count in ("stimuli", "tokens")},
         "nonfinite": nonfinite,
     }  # fmt: skip
 
 
-def _counted(bundle: Any, name: str) -> int:
+def _count(bundle: Any, name: str) -> int:
     """Return how many are in: the last line says it of a whole run, the pieces of an interrupted one.
 
     Images have no tokens.

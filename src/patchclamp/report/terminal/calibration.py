@@ -22,7 +22,7 @@ def show_calibration(found: Sequence[Any], overall: Any) -> None:
     _findings(out, found, overall)
     out.print(
         "Each cell: how many planted units stand among as many of the largest scores (neurons and heads at every "
-        "position, values held against each card's baseline), and in brackets the rank of the last of them where some "
+        "position, values compared with each card's baseline), and in brackets the rank of the last of them where some "
         "are missed; `patchclamp organism card NAME` says why. The circuits were built to tell methods apart: the "
         "interval over circuits says how much hangs on their choice, not how a method does in a trained network.",
         style="dim",
@@ -35,7 +35,7 @@ def show_edges(found: Sequence[Any], overall: Any) -> None:
     out.print("\n[bold]Edges[/]")
     _findings(out, found, overall)
     out.print(
-        "As above, of edges: the prompt held against its card's corrupted one and against itself with one word in turn "
+        "As above, of edges: the prompt compared with its card's corrupted one and with itself with one word in turn "
         "unknown; an edge's strength is the largest over these. patch: exact, one edge at a time; relp: eap under the "
         "rules of RelP. Whole MLPs write and read, so what neurons beside the cause do (a decoy and what takes it off, "
         "caps, a lean) is planted too; heads that share keys and values are one reader.",
@@ -63,7 +63,7 @@ def _findings(out: Console, found: Sequence[Any], overall: Any) -> None:
     table = make_table("organism", "planted", *methods, numbers=("planted", *methods))
     for name, rows in itertools.groupby(found, key=lambda f: f.organism):
         cells = {f.method: f for f in rows}
-        shown = (_found(cells[method]) for method in methods)
+        shown = (_cell(cells[method]) for method in methods)
         table.add_row(name, str(cells[methods[0]].true), *shown)
     means = [format_percent(overall[method][0]) for method in methods]
     table.add_row("[bold]mean share[/]", "", *means)
@@ -101,7 +101,7 @@ def _with_interval(value: float, interval: Any) -> str:
     return format_fixed(value) + ("" if between == ABSENT else f" ({between})")
 
 
-def _found(f: Any) -> str:
+def _cell(f: Any) -> str:
     if f.method == "random":
         return format_fixed(f.found)
     shown = format_fixed(f.found, 0)

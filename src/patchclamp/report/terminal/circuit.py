@@ -28,7 +28,7 @@ def show_circuit(found: Any, document: dict[str, Any]) -> None:
     """
     out, about = open_console(), document["about"]
     n = len(about.get("pairs", ()))
-    metric = str(about.get("metric", "not told")).replace("_", " ")
+    metric = str(about.get("metric", "not stated")).replace("_", " ")
     several = "s" if n != 1 else ""
     clean, corrupted = (format_signed(about.get(name), 2) for name in ("m_clean", "m_corrupted"))
     out.print(
@@ -59,13 +59,13 @@ def show_circuit(found: Any, document: dict[str, Any]) -> None:
 
 def _how(document: dict[str, Any]) -> str:
     settings = document["about"].get("settings", {})
-    told = {
+    parts = {
         "direction": f"direction {settings.get('direction')}",
         "rules": f"rules {', '.join(settings.get('rules') or ()) or 'none'}",
         "steps": f"{settings.get('steps')} steps",
         "gap": f"completeness gap {format_general(settings.get('gap'), 2)}",
     }
-    words = "; ".join(text for name, text in told.items() if name in settings)
+    words = "; ".join(text for name, text in parts.items() if name in settings)
     return f"scored by {document['method']}" + (f" ({words})" if words else "")
 
 
@@ -105,8 +105,8 @@ def _receipt(out: Any, document: dict[str, Any], *, edges: bool) -> None:
         out.print("No more random sets than these could be drawn: few other parts of these kinds are left.")
     for name, effect in r.get("rivals", {}).items():
         out.print(f"As many others by {escape(name)}: {format_signed(effect)}")
-    if told := agreed(r):
-        out.print(told)
+    if agreement := agreement_text(r):
+        out.print(agreement)
     out.print(
         f"These {n}: the highest scores, those near zero left out. Predicted: the sum of scores, which counts what "
         "parts in series carry more than once. "
@@ -122,7 +122,7 @@ def _foretold(r: dict[str, Any]) -> str:
     return "" if predicted is None else format_signed(predicted)
 
 
-def agreed(r: dict[str, Any]) -> str:
+def agreement_text(r: dict[str, Any]) -> str:
     """Return how predictions of single parts agree with their measurements, and which to trust; empty of measured ones.
 
     Args:

@@ -4,6 +4,7 @@ from rich.markup import escape
 
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.plain_numbers import ABSENT, format_fixed, format_token
+from patchclamp.report.descriptions import explain_measures
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 NOUN = "Descriptions"
@@ -21,3 +22,5 @@ def show(found: Descriptions, top: int) -> None:
         terms = [escape(format_token(found.vocabulary[int(i)])) for i in found.terms[place] if i >= 0]
         table.add_row(escape(str(found.index.key(int(place)))), *numbers, " ".join(terms) or ABSENT)
     print_table(out, table)
+    if measures := explain_measures(found):
+        out.print(measures, style="dim")

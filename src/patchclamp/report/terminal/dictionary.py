@@ -47,9 +47,9 @@ def show_dictionary(folder: str, facts: Mapping[str, Any]) -> None:
 def _spelt(about: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, str]]:
     """Yield what is known of a making, a name and its facts at a time; the sites of coders stand in the table."""
     plain = {k: v for k, v in about.items() if not isinstance(v, Mapping) and not _is_rows(v) and v not in (None, "")}
-    told = ", ".join(f"{k} {_fact(v)}" for k, v in plain.items() if k not in ("reads", "writes"))
-    if told:
-        yield of, escape(told)
+    facts = ", ".join(f"{k} {_fact(v)}" for k, v in plain.items() if k not in ("reads", "writes"))
+    if facts:
+        yield of, escape(facts)
     for name, value in about.items():
         if isinstance(value, Mapping):
             yield from _spelt(value, name)
@@ -72,6 +72,9 @@ def first_lines(
     site: str, norm: float, tokens: float, unexplained: float | None, without: float | None
 ) -> Iterator[str]:
     """Yield what the first token of each stimulus holds of a site's size, and a warning where it hides the rest.
+
+    Yields:
+        str: a line.
 
     Example:
         >>> list(first_lines("resid", 0.25, 0.0625, 0.125, 0.125))

@@ -22,7 +22,7 @@ SHOWN = 24
 RIVALS = ("neurons", "pca", "random")
 
 
-def _scored(score: Any) -> str:
+def _score_text(score: Any) -> str:
     return f"{format_thousandths(score.value)} ({_ends(score.low, score.high)})"
 
 
@@ -36,7 +36,7 @@ def show_report(found: Any, folder: str) -> None:
     out.print(
         f"[bold]{escape(folder)}[/], judged on {found.tokens:,} tokens of {found.stimuli:,} stimuli, every second one; "
         f"the other {found.fitted:,} fitted the means, neurons, pca and random; "
-        f"the network's own loss {_scored(found.loss)} nats per token"
+        f"the network's own loss {_score_text(found.loss)} nats per token"
     )
     numbers = ("units", "L0", "dead", "unexplained", "without first", "loss with x̂", "recovered")
     table = make_table("site", "", *numbers, numbers=numbers)
@@ -48,13 +48,13 @@ def show_report(found: Any, folder: str) -> None:
         table.add_row(
             row.site if first else "", f"[bold]{escape(row.name)}[/]" if own else row.name,
             f"{row.units:,}" if row.name != "neurons" else "", format_fixed(row.active.value, 1),
-            format_percent(row.dead) if own or row.name == "random" else "", _scored(row.unexplained),
-            _scored(row.unexplained_later), _scored(row.loss),
-            _scored(row.recovered),
+            format_percent(row.dead) if own or row.name == "random" else "", _score_text(row.unexplained),
+            _score_text(row.unexplained_later), _score_text(row.loss),
+            _score_text(row.recovered),
         )  # fmt: skip
     print_table(out, table)
     for site, (mean, zero) in found.held.items():
-        out.print(f"{site} at its mean: loss {_scored(mean)}; at zero {_scored(zero)}")
+        out.print(f"{site} at its mean: loss {_score_text(mean)}; at zero {_score_text(zero)}")
     out.print(
         "without first: unexplained without each stimulus' first counted token. "
         "recovered: of the loss at the mean. neurons, pca and random keep as many numbers per token. "
@@ -70,15 +70,16 @@ def show_report(found: Any, folder: str) -> None:
         out.print(f"note: {escape(note)}")
 
 
-def show_concepts(told: Mapping[str, Any]) -> None:
+def show_concepts(concepts: Mapping[str, Any]) -> None:
     """Print the best feature, neuron, component and random direction for each concept."""
-    out, own = open_console(), told["own"]
-    sets = [name for name in told["means"] if name != own]
+    out, own = open_console(), concepts["own"]
+    sets = [name for name in concepts["means"] if name != own]
     out.print(
-        f"\nConcepts on {told['tokens']:,} labelled tokens of {told['documents']:,} documents: the best unit of each "
+        f"\nConcepts on {concepts['tokens']:,} labelled tokens of "
+        f"{concepts['documents']:,} documents: the best unit of each "
         "set, chosen on even documents, scored on odd ones (AUROC)"
     )
-    ordered = sorted(told["each"].items(), key=lambda item: -known_or_least(item[1]["ahead"]["neurons"]["value"]))
+    ordered = sorted(concepts["each"].items(), key=lambda item: -known_or_least(item[1]["ahead"]["neurons"]["value"]))
     table = make_table("concept", own, *sets, "ahead of neurons", "best unit", numbers=(own, *sets))
     for concept, each in ordered if len(ordered) <= SHOWN else [*ordered[: SHOWN // 2], *ordered[-SHOWN // 2 :]]:
         gain = each["ahead"]["neurons"]
@@ -92,8 +93,8 @@ def show_concepts(told: Mapping[str, Any]) -> None:
     if not ordered:
         out.print("no concept is true and untrue of twenty tokens in either half: give more labelled text")
         return
-    out.print("mean  " + ", ".join(f"{name} {format_thousandths(mean)}" for name, mean in told["means"].items()))
-    for one in told["counts"]:
+    out.print("mean  " + ", ".join(f"{name} {format_thousandths(mean)}" for name, mean in concepts["means"].items()))
+    for one in concepts["counts"]:
         out.print(
             f"{one['set']} against {one['against']}: ahead in {one['ahead']} of {len(ordered)} concepts, "
             f"behind in {one['behind']}"

@@ -29,7 +29,7 @@ POOR = 0.5
 MORE = 0.01
 """A rival takes more where it does so by one hundredth."""
 
-HELD = {"zero": "zero", "mean": "their means", "corrupted": "their values on the corrupted prompt"}
+BASELINES = {"zero": "zero", "mean": "their means", "corrupted": "their values on the corrupted prompt"}
 
 REPLACED = {
     "zero": "set to zero",
@@ -61,12 +61,14 @@ def show_explanation(
             f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
             f"and m is read {'after it' if q.given else 'along it'}."
         )
-    out.print(f"scored by {find_title(e.method, 'attribute')}, values held against {HELD[e.baseline]}\n", style="dim")
+    out.print(
+        f"scored by {find_title(e.method, 'attribute')}, values compared with {BASELINES[e.baseline]}\n", style="dim"
+    )
     out.print(f"[bold]Verdict[/]: {escape(e.receipts.receipt.summary)}\n")
     _causes(out, e.causes)
     _receipt(out, e)
     _agreement(out, e.receipts.agreement, e.method)
-    _kept(out, e)
+    _print_kept_curve(out, e)
     if e.opposing:
         out.print("\n[bold]Against the answer[/]")
         _causes(out, e.opposing)
@@ -196,7 +198,7 @@ def _between(value: float, interval: Any) -> str:
     return f"{format_fixed(value)} (95 % interval {'undefined, too few differ' if between == ABSENT else between})"
 
 
-def _kept(out: Console, e: Any) -> None:
+def _print_kept_curve(out: Console, e: Any) -> None:
     kept = e.receipts.kept
     # Every other power of two is enough to see the curve.
     points = [i for i, size in enumerate(kept.sizes) if size in (0, kept.nodes) or size.bit_length() % 2]

@@ -18,7 +18,7 @@ def show_sites(model: Any, found: Sequence[Any]) -> None:
     # Stages differ in width and size: then every block has its own line.
     kinds = {(site.kind, site.path.rsplit(".", 2)[-2], site.describe()) for site in found if site.layer is not None}
     whole = len(kinds) > len({(kind, before) for kind, before, _ in kinds})
-    for path, site in [(site.path, site) for site in found] if whole else _folded(found):
+    for path, site in [(site.path, site) for site in found] if whole else _fold_sites(found):
         clamp, gradient = ("yes" if yes else "no" for yes in (site.writable and can.intervene, can.differentiate))
         record = "tap" if site.tapped else "yes" if site.calls == 1 else "no"
         table.add_row(path, site.describe(), record, clamp, gradient, " ".join(site.axes))
@@ -31,7 +31,7 @@ def show_sites(model: Any, found: Sequence[Any]) -> None:
         out.print(f"missing: {what}: {escape(why)}")
 
 
-def _folded(found: Sequence[Any]) -> list[tuple[str, Any]]:
+def _fold_sites(found: Sequence[Any]) -> list[tuple[str, Any]]:
     """Fold sites that differ only in their block into one line with the range of blocks."""
     blocks = sorted({s.layer for s in found if s.layer is not None})
     lines: list[tuple[str, Any]] = []

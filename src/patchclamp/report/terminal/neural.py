@@ -68,8 +68,12 @@ def _correlation(facts: dict[str, Any]) -> str:
     overall, within = facts["correlation"]["all"], facts["correlation"]["within_groups"]
     if not is_known(overall):
         return "no pair of units that vary"
-    told = f"mean r of all pairs {format_fixed(overall)}"
-    return told if within is None else f"{told}, within the {len(facts['groups'])} groups {format_fixed(within)}"
+    overall_text = f"mean r of all pairs {format_fixed(overall)}"
+    return (
+        overall_text
+        if within is None
+        else f"{overall_text}, within the {len(facts['groups'])} groups {format_fixed(within)}"
+    )
 
 
 def _flaws(out: Any, brain: NeuralRecording) -> None:
@@ -107,7 +111,11 @@ def show_survey(brain: NeuralRecording, stored: StoredSurvey, units: Sequence[di
 
 
 def describe_unit(brain: NeuralRecording, stored: StoredSurvey, unit: int) -> dict[str, Any]:
-    """Return one unit's line."""
+    """Return one unit's line.
+
+    Returns:
+        dict[str, Any]: JSON-ready; its name, and its statistics.
+    """
     statistics = stored.statistics(SITE)
     moments = []
     for e in stored.exemplars(SITE, unit, kinds=["top"])[:TOP]:

@@ -21,7 +21,7 @@ def show(readout: Readout, top: int) -> None:
     table = make_table(
         "target", measure, "95 % interval", "by chance", "p", "ceiling", numbers=(measure, "p", "ceiling")
     )
-    order = sorted(range(len(readout.scores)), key=lambda t: -_known(readout.scores[t].value))
+    order = sorted(range(len(readout.scores)), key=lambda t: -_number_or_least(readout.scores[t].value))
     for t in order[:top]:
         one = readout.scores[t]
         interval = ABSENT if one.interval is None else format_range(one.interval.low, one.interval.high)
@@ -31,5 +31,5 @@ def show(readout: Readout, top: int) -> None:
     print_table(out, table)
 
 
-def _known(value: float) -> float:
+def _number_or_least(value: float) -> float:
     return value if value == value else float("-inf")

@@ -66,7 +66,7 @@ def print_table(out: Console, table: Table) -> None:
     last = words[-1] if words else 0
     left = room - (needed - widths[last])
     if left < min(widths[last], LEAST):
-        out.print(_listed(table, widths))
+        out.print(_as_list(table, widths))
         return
     column = table.columns[last]
     column.min_width, column.max_width, column.no_wrap, column.overflow = left, left, False, "fold"
@@ -79,7 +79,7 @@ def _width(out: Console, cell: object) -> int:
     return max(map(cell_len, text.splitlines()), default=0)
 
 
-def _listed(table: Table, widths: list[int]) -> Table:
+def _as_list(table: Table, widths: list[int]) -> Table:
     """Return a table's rows one below the other, each cell beside the name of its column."""
     listed = Table(box=None, pad_edge=False, padding=table.padding, show_header=False)
     listed.add_column(style="bold", no_wrap=True, min_width=max(cell_len(str(c.header)) for c in table.columns))

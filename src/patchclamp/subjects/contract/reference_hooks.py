@@ -17,6 +17,10 @@ def max_abs_difference(a: Tensor, b: Tensor, relative: bool = False) -> float:
 
     Returns:
         float: at least 0.
+
+    Example:
+        >>> max_abs_difference(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]), relative=True)
+        0.5
     """
     scale = float(b.abs().max()) if relative else 1.0
     return float((a.float() - b.float()).abs().max()) / (scale or 1.0)
