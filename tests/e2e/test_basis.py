@@ -52,7 +52,7 @@ def made(model, tmp_path_factory):
     return folder
 
 
-HEADS = {"info": ("basis", "info"), "convert": ("decompose", "--convert")}
+HEADS = {"info": ("info",), "convert": ("decompose", "--convert")}
 """What is typed for a word of these tests, where it is no verb by itself."""
 
 
@@ -169,7 +169,7 @@ def test_trouble_has_three_parts(say, made, held_out, tmp_path):
     on = ("--inputs", held_out / "plain.txt")
     cases = [
         (("info", tmp_path / "nowhere"), "not there"),
-        (("info", tmp_path / "empty"), "none of these"),
+        (("info", tmp_path / "empty"), "no manifest.json"),
         (("info", tmp_path / "hostile"), "cfg.json"),
         (("info", tmp_path / "pickled"), "pickle"),
         (("evaluate", "organism:language-gpt2", tmp_path / "another", *on), "twin"),

@@ -108,7 +108,7 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
         (["--train", "task:agreement/train"], "--baseline corrupted and --train"),
         (["--sizes", "ten"], "'ten'"),
         (["--sizes", "100"], "100"),
-        (["--random", "3"], "3"),
+        (["--controls", "3"], "3"),
         (["--out", "curve.png"], "curve.png"),
         (["--out", "nowhere/at/all.svg"], "nowhere"),
         (["--pairs", "task:agreement/train"], "all of which it was found on"),

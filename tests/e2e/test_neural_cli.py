@@ -23,7 +23,7 @@ def cells(tmp_path):
 
 
 def test_info_tells_units_rate_measure_labels_and_flaws(say, cells):
-    code, told, _ = say("info", cells, "--measure", "ΔF/F")
+    code, told, _ = say("info", cells, "--unit-of-measure", "ΔF/F")
     brain = pc.load_recording(cells, measure="ΔF/F")
     assert code == 0
     assert (told["units"], told["samples"], told["rate"], told["duration"]) == (3, 400, 20.0, 20.0)
@@ -59,7 +59,18 @@ def test_every_option_reaches_the_loader(say, tmp_path):
 
     y = (np.random.default_rng(0).random((5, 60)) < 0.2).astype(np.uint8)
     savemat(tmp_path / "a.mat", {"y": y, "z": y * 0.5, "spikes": np.array([0.1, 0.25, 0.9])})
-    asked = ("--variable", "y", "--axes", "trial,time", "--duration", "3", "--labels", "z", "--measure", "spikes")
+    asked = (
+        "--variable",
+        "y",
+        "--axes",
+        "trial,time",
+        "--duration",
+        "3",
+        "--labels",
+        "z",
+        "--unit-of-measure",
+        "spikes",
+    )
     code, told, _ = say("info", tmp_path / "a.mat", *asked)
     assert code == 0
     assert (told["trials"], told["samples"], told["rate"], told["measure"]) == (5, 60, 20.0, "spikes")
@@ -139,7 +150,7 @@ def test_the_command_itself_reads_a_recording_and_refuses_a_broken_one(cells):
 
 
 @pytest.mark.parametrize(
-    "option", [("--rate", "-1"), ("--axes", "x"), ("--variable", ""), ("--labels", "a"), ("--measure", "V")]
+    "option", [("--rate", "-1"), ("--axes", "x"), ("--variable", ""), ("--labels", "a"), ("--unit-of-measure", "V")]
 )
 def test_options_of_a_recorded_brain_are_refused_for_what_is_none(option, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("the old cat")

@@ -33,7 +33,7 @@ def no_forward(monkeypatch):
     ("words", "got"),
     [
         (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--inputs", "none"], "none, which is not there"),
-        (["survey", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--inputs", "."], "., which is a folder"),
+        (["survey", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--inputs", "."], "., a folder without any"),
         (["decompose", CAT, *SITE, "--out", "o", "--inputs", "none"], "none, which is not there"),
         (["evaluate", CAT, "b", "--inputs", "none"], "none, which is not there"),
         (["atlas", "bake", CAT, "--out", "o", "--inputs", "none"], "none, which is not there"),
@@ -42,7 +42,6 @@ def no_forward(monkeypatch):
         (["circuit", "find", CAT, "--pairs", "head.csv", "--out", "o"], "line 1 of head.csv"),
         (["evaluate", CAT, "c", "--pairs", "head.csv", "--out", "o"], "line 1 of head.csv"),
         (["record", CAT, "--sites", "a", "--out", "o", "--inputs", "none.png"], "none.png"),
-        (["generate", "organism:digits-cnn", "none.png"], "none.png"),
         (["explain", CAT, "the", "--target", " cat", "--atlas", "none"], "none, which is not there"),
         (["explain", CAT, "the", "--target", " cat", "--basis", "./none"], "./none, which is not there"),
         (["generate", CAT, "the", "--basis", "./none"], "./none, which is not there"),
@@ -64,12 +63,12 @@ def test_wrong_files_are_refused_before_a_model_is_loaded(say, tmp_path, monkeyp
 def test_a_terminal_is_told_what_is_loaded_before_the_work(monkeypatch, capsys):
     from patchclamp.cli.verbs import verify
 
-    monkeypatch.setattr(verify, "run", lambda options: print("info", file=sys.stderr) or 0)
+    monkeypatch.setattr(verify, "run", lambda options: print("verify", file=sys.stderr) or 0)
     assert main(["verify", CAT]) == 0
-    assert capsys.readouterr().err == "sites\n"
+    assert capsys.readouterr().err == "verify\n"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(["verify", CAT]) == 0
-    assert capsys.readouterr().err == f"loading {CAT} …\nsites\n"
+    assert capsys.readouterr().err == f"loading {CAT} …\nverify\n"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_of_text(say, story, tmp_path, monkeypatch, no_forward, words, expected)
         (["calibrate", "cat", "digits-cnn"], "organisms with a planted circuit"),
         (["explain", CAT, "the old cat", "--target", " sat", "--top", "0"], "at least 1 cause"),
         (["explain", CAT, "the old cat", "--target", " sat", "--level", "blocks.*.mlp.x"], "a site of this subject"),
-        (["evaluate", CAT, "circuit", "--pairs", "planted", "--random", "3"], "20 to 10,000"),
+        (["evaluate", CAT, "circuit", "--pairs", "planted", "--controls", "3"], "20 to 10,000"),
         (
             ["evaluate", CAT, "circuit", "--pairs", "planted", "--exact", "other"],
             "exact patching of the same",

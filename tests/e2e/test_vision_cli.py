@@ -80,11 +80,15 @@ def test_a_clamp_that_leaves_no_number_is_told(tmp_path, monkeypatch, say):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("generate", "organism:cat", "x.png"), "a model of images"),
-        (("generate", "organism:digits-cnn", "the old cat"), "text for digits-cnn"),
+        (("evaluate", "organism:cat", "--inputs", "x.png"), "a model of images"),
+        (("generate", "organism:cat", "x.png", "--top", "2"), "--top"),
+        (("generate", "organism:digits-cnn", "x.png", "--chat"), "--chat"),
+        (("generate", "organism:digits-cnn", "the old cat"), "'the old cat', which is not there"),
+        (("generate", "organism:digits-cnn", "x"), "an image that Pillow reads"),
+        (("record", "organism:cat", "--inputs", "x.png", "--sites", "embed", "--out", "o"), "text for cat"),
         (("generate", "organism:digits-cnn", "nothing.png"), "nothing.png"),
         (("explain", "organism:digits-cnn", "nothing.png", "--target", "3"), "nothing.png"),
-        (("record", "organism:digits-cnn", "--inputs", "x", "--sites", "embed", "--out", "o"), "text for digits-cnn"),
+        (("record", "organism:digits-cnn", "--inputs", "x", "--sites", "embed", "--out", "o"), "images for digits-cnn"),
         (("record", "organism:digits-cnn", "--sites", "embed", "--out", "o"), "--inputs"),
     ],
 )

@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import language
-from patchclamp.organisms.language import recipe, words
+from patchclamp.organisms.language import train as recipe
+from patchclamp.organisms.language import words
 from patchclamp.organisms.language.documents import TASKS, documents, line_of
 from patchclamp.organisms.language.evaluate import accuracy
 from patchclamp.organisms.language.labelled_line import is_held_out, write

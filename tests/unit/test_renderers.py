@@ -47,7 +47,7 @@ def descriptions(**given):
 def readout(**given):
     scored = (estimate(0.25, 0.125, 0.375), estimate(0.5, 0.4375, 0.5625))
     return Readout(np.ones((3, 2)), np.zeros(3), np.zeros(2), ("gpt", "blocks.1.out"), ("brain", "roi"), scores=scored,
-                   summary=estimate(0.375, 0.3125, 0.4375), **given)  # fmt: skip
+                   summary=estimate(0.375, 0.3125, 0.4375), **{"names": ("a", "b"), **given})  # fmt: skip
 
 
 class Page(HTMLParser):

@@ -120,12 +120,12 @@ def show(
 
 def _server_of(path: Path, model: str | None) -> _Served:
     with _lock:
-        found = _served.get((path, model))
-        if found is None or not found.alive():
+        running = _served.get((path, model))
+        if running is None or not running.alive():
             if not _served:
                 atexit.register(stop_all)
-            found = _served[path, model] = _Served(path, model)
-        return found
+            running = _served[path, model] = _Served(path, model)
+        return running
 
 
 def stop_all() -> None:

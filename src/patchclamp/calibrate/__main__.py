@@ -20,14 +20,14 @@ def main(words: list[str]) -> int:
         seconds = sum(map(expected_seconds, chosen))
         _say(f"{len(chosen)} cards on all organisms that they name: about {seconds:.0f} s")
         begun = time.monotonic()
-        found = calibrate_cards(chosen, tests, report=_say)
+        stored = calibrate_cards(chosen, tests, report=_say)
     except PatchclampError as problem:
         print(problem, file=sys.stderr)
         return 2
     names = [_name(card) for card in load_all()]
-    whole = {name: entry for name, entry in {**read_calibration(), **found}.items() if name in names}
+    whole = {name: entry for name, entry in {**read_calibration(), **stored}.items() if name in names}
     write_file(FILE, write_calibration(whole).encode())
-    tiers = {name: derive_tier(entry) for name, entry in found.items()}
+    tiers = {name: derive_tier(entry) for name, entry in stored.items()}
     for name, tier in tiers.items():
         _say(f"{name}: {tier.name}: {tier.reason}")
     _say(f"{FILE.name} written, after {time.monotonic() - begun:.0f} s")

@@ -102,17 +102,17 @@ def check_method(
     places = list_places(method)
     trial = make_trial(method, places[0][0], seed=seed)
     context = _Context(replace(trial, options={**trial.options, **method.quick, **options}), oracle)
-    found = []
+    checks = []
     for check in _checks_of(method, oracle):
         try:
             check(context)
-            found.append(Check(_name(check), True))
+            checks.append(Check(_name(check), True))
         except _Broken as problem:
-            found.append(Check(_name(check), False, str(problem)))
+            checks.append(Check(_name(check), False, str(problem)))
         except Exception as problem:
-            found.append(Check(_name(check), False, f"{type(problem).__name__}: {problem}"))
+            checks.append(Check(_name(check), False, f"{type(problem).__name__}: {problem}"))
     rows = tuple(run_row(method, place, claim, seed=seed) for place, claim in places) if organisms else ()
-    return Conformance(tuple(found), rows, _tier_of(tuple(found), rows, context.apart))
+    return Conformance(tuple(checks), rows, _tier_of(tuple(checks), rows, context.apart))
 
 
 def _tier_of(checks: tuple[Check, ...], rows: tuple[Mapping[str, Any], ...], apart: float | None) -> Tier:
@@ -263,12 +263,12 @@ def _refuses_other_weights(context: _Context) -> None:
 
 def _holds_what_units_do(context: _Context) -> None:
     """A fresh run of the subject gives every exemplar its value at its position."""
-    subject, found = context.inputs.get("subject"), context.noun
-    if subject is None or "text" not in found.stimuli.kind.names or found.basis != "neurons":
+    subject, exemplars = context.inputs.get("subject"), context.noun
+    if subject is None or "text" not in exemplars.stimuli.kind.names or exemplars.basis != "neurons":
         return
-    path = found.site.path
-    for row in np.linspace(0, len(found) - 1, 20, dtype=int).tolist() if len(found) else ():
-        one = found[row]
+    path = exemplars.site.path
+    for row in np.linspace(0, len(exemplars) - 1, 20, dtype=int).tolist() if len(exemplars) else ():
+        one = exemplars[row]
         values = as_numpy(subject.run([list(one.ids)], record=[path], logits=False).recording[path])
         fresh = float(values[one.position, one.unit])
         near = abs(fresh - one.value) <= CLOSE * max(1.0, float(np.abs(values).max()))

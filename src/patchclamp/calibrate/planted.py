@@ -85,12 +85,12 @@ def calibrate_circuits(
                 got=name,
                 remedy="Leave it out: its circuits are not known.",
             )
-    found: list[PlantedResult] = []
+    results: list[PlantedResult] = []
     for i, name in enumerate(chosen):
-        found += _calibrate_circuit(name, methods)
+        results += _calibrate_circuit(name, methods)
         if progress is not None:
             progress(i + 1, len(chosen))
-    return found
+    return results
 
 
 @checked
@@ -141,16 +141,16 @@ def count_found(
         list[PlantedResult]: the methods in order, then ``random`` and ``oracle``.
     """
     k, n = len(planted), len(exact)
-    found = []
+    results = []
     for method, (scores, seconds) in scored.items():
         own = ranks(np.abs(scores))[list(planted)]
-        found.append(
+        results.append(
             PlantedResult(
                 name, method, k, float((own <= k).sum()), float(own.max()), n, pearson(scores, exact), seconds
             )
         )
-    found.append(PlantedResult(name, "random", k, k * k / n, k * (n + 1) / (k + 1), n, 0.0, 0.0))
-    return [*found, PlantedResult(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]
+    results.append(PlantedResult(name, "random", k, k * k / n, k * (n + 1) / (k + 1), n, 0.0, 0.0))
+    return [*results, PlantedResult(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]
 
 
 def ranks(sizes: np.ndarray) -> np.ndarray:

@@ -78,12 +78,12 @@ def calibrate_edges(
             got=", ".join(unknown or strange),
             remedy="Choose some of these." if unknown else "`patchclamp organism list` shows them.",
         )
-    found: list[PlantedResult] = []
+    results: list[PlantedResult] = []
     for i, name in enumerate(chosen):
-        found += _calibrate_circuit(name, methods)
+        results += _calibrate_circuit(name, methods)
         if progress is not None:
             progress(i + 1, len(chosen))
-    return found
+    return results
 
 
 def _calibrate_circuit(name: str, methods: Sequence[str]) -> list[PlantedResult]:
@@ -132,9 +132,9 @@ def fold_strengths(
         Float[np.ndarray, " fold"]: at least 0.
     """
     at = {fold: i for i, fold in enumerate(names)}
-    found = np.zeros(len(names))
-    np.maximum.at(found, [at[fold] for fold in folds], np.abs(scores).max(0))
-    return found
+    strengths = np.zeros(len(names))
+    np.maximum.at(strengths, [at[fold] for fold in folds], np.abs(scores).max(0))
+    return strengths
 
 
 def writer_of(key: str) -> str:

@@ -69,8 +69,8 @@ def measure(trial: Trial, noun: Any) -> list[Figure]:
             got=trial.method.gives,
             remedy=f"Add calibrate/measures/{name}.py with measure(trial, noun).",
         )
-    found: list[Figure] = importlib.import_module(f"patchclamp.calibrate.measures.{name}").measure(trial, noun)
-    return found
+    figures: list[Figure] = importlib.import_module(f"patchclamp.calibrate.measures.{name}").measure(trial, noun)
+    return figures
 
 
 def distance_from_oracle(oracle: Callable[..., Any], trial: Trial, noun: Any) -> float:
@@ -89,11 +89,11 @@ def distance_from_oracle(oracle: Callable[..., Any], trial: Trial, noun: Any) ->
     if isinstance(noun, Scores):
         if len(given) != len(noun):
             return float("inf")
-        expected, found = np.array(list(given.values())), np.array([noun.score(key) for key in given])
+        expected, actual = np.array(list(given.values())), np.array([noun.score(key) for key in given])
     else:
-        expected, found = np.ravel(given), np.ravel(comparable(noun))
+        expected, actual = np.ravel(given), np.ravel(comparable(noun))
     scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-30))
-    return float(np.nanmax(np.abs(found - expected))) / scale
+    return float(np.nanmax(np.abs(actual - expected))) / scale
 
 
 def comparable(noun: Any) -> np.ndarray:
@@ -115,9 +115,9 @@ def comparable(noun: Any) -> np.ndarray:
     if getattr(noun, "deltas", None) is not None:
         return np.concatenate([delta.ravel() for delta in noun.deltas.values()])
     for name in ("decoder", "predicted", "estimate", "value", "accuracy"):
-        found = getattr(noun, name, None)
-        if found is not None:
-            return np.ravel(getattr(found, "value", found))
+        attribute = getattr(noun, name, None)
+        if attribute is not None:
+            return np.ravel(getattr(attribute, "value", attribute))
     raise PatchclampError(
         expected="a noun with numbers that an oracle gives too",
         got=type(noun).__name__,
@@ -187,14 +187,14 @@ def calibrate_cards(
     """
     chosen: Sequence[Method] = list(methods)
     expected = [expected_seconds(method) for method in chosen]
-    begun, found = time.monotonic(), {}
+    begun, rows = time.monotonic(), {}
     for i, method in enumerate(chosen):
         name, done = f"{method.room}/{method.name}", sum(expected[:i])
         # The machine may be slower than the one whose seconds are stored.
         pace = (time.monotonic() - begun) / done if done else 1.0
         report(f"{name}: {i + 1} of {len(chosen)}, about {pace * sum(expected[i:]):.0f} s left")
-        found[name] = calibrate_method(method, tests, seed=seed, report=report)
-    return found
+        rows[name] = calibrate_method(method, tests, seed=seed, report=report)
+    return rows
 
 
 def expected_seconds(method: Method) -> float:

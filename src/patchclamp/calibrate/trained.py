@@ -112,7 +112,7 @@ def calibrate_tasks(
     for name in chosen:
         language.folder(name)
     check_tasks(tasks, pairs)
-    found: list[Agreement] = []
+    results: list[Agreement] = []
     done, total = 0, len(chosen) * len(tasks) * pairs
     for name in chosen:
         model = language.build(name)
@@ -123,8 +123,8 @@ def calibrate_tasks(
                 done += 1
                 if progress is not None:
                     progress(done, total)
-            found += _summarise(name, task, [trial for trial in trials if trial is not None], seed)
-    return found
+            results += _summarise(name, task, [trial for trial in trials if trial is not None], seed)
+    return results
 
 
 def check_tasks(tasks: Sequence[str], pairs: int) -> None:
@@ -167,8 +167,8 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _PairAgreeme
     if normalise(0.0, some.metric_clean, metric_baseline) is None:
         return None
     draw = np.random.default_rng(seed)
-    orders = {name: found.order() for name, found in scored.items()}
-    scores = {name: found.values for name, found in scored.items()}
+    orders = {name: one_scores.order() for name, one_scores in scored.items()}
+    scores = {name: one_scores.values for name, one_scores in scored.items()}
     scores[RANDOM] = draw.permutation(len(some)).astype(float)
     orders[RANDOM] = np.argsort(-scores[RANDOM])
     seconds[RANDOM] = 0.0

@@ -69,7 +69,7 @@ def list_places(method: Method) -> list[tuple[str, str]]:
     Raises:
         PatchclampError: a place at an organism that there is not.
     """
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for claim, patterns in (("show", method.calibrated_on), ("miss", tuple(method.must_miss))):
         for pattern in patterns:
             wanted, colon, task = _plain(pattern).partition(":")
@@ -81,8 +81,8 @@ def list_places(method: Method) -> list[tuple[str, str]]:
                     remedy="Name ORGANISM or ORGANISM:TASK in calibrated_on and must_miss; * stands for several.",
                 )
             # What is named to be missed is not to be shown, whatever pattern names it too.
-            found |= {f"{name}{colon}{task}": claim for name in matched}
-    return list(found.items())
+            places |= {f"{name}{colon}{task}": claim for name in matched}
+    return list(places.items())
 
 
 def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:

@@ -95,11 +95,11 @@ def _checked(fn: Callable[..., Any], label: str, *, nan: bool = False) -> Callab
     def call(*args: Any, **kwargs: Any) -> Any:
         if not rules:
             defaults = {p.name: _NOTHING if p.default is p.empty else p.default for p in named}
-            found = {p.name: _rule_of(fn, p.annotation, defaults[p.name], nan=nan) for p in named}
+            checks = {p.name: _rule_of(fn, p.annotation, defaults[p.name], nan=nan) for p in named}
             if others is not None and unpacked:
                 fields = typing.get_type_hints(get_args(others.annotation)[0], include_extras=True)
-                found.update({name: _rule_of(fn, hint, nan=nan) for name, hint in fields.items()})
-            rules.update(found)  # at once: another thread may be looking
+                checks.update({name: _rule_of(fn, hint, nan=nan) for name, hint in fields.items()})
+            rules.update(checks)  # at once: another thread may be looking
         listed = False
         for name, value in zip(names, args, strict=False):
             rule = rules[name]

@@ -206,19 +206,19 @@ class _Folding:
     @cached_property
     def out_of(self) -> dict[str, float]:
         """Sum of all edges out of each writer."""
-        found: dict[str, float] = {}
+        sums: dict[str, float] = {}
         for part, score in zip(self.parts, self.scores.values.tolist(), strict=True):
-            found[part[0]] = found.get(part[0], 0.0) + score
-        return found
+            sums[part[0]] = sums.get(part[0], 0.0) + score
+        return sums
 
     def edges(self, i: int) -> list[Edge]:
         """Return an edge between units: several where heads share a key or value."""
         source, reader = self.parts[i][0], self.parts[i][1]
         source, weight = self.head + source, float(self.scores.values[i])
-        found = _READER.match(reader)
-        if found is None:
+        match = _READER.match(reader)
+        if match is None:
             return [Edge(source, OUTPUT, weight)]
-        block, slot, index = found["block"], found["slot"] or "", int(found["index"])
+        block, slot, index = match["block"], match["slot"] or "", int(match["index"])
         if not slot:
             return [Edge(source, f"{self.head}{block}.mlp.write/whole/0", weight)]
         share = self._sharing(block)

@@ -235,12 +235,12 @@ def draw_controls(
     groups = _locate(strata, chosen, barred, sizes or {})
     taken = np.array([*chosen, *barred], dtype=np.int64)
     draw = np.random.default_rng(seed)
-    found: dict[frozenset[int], tuple[tuple[int, ...], int, int]] = {}
+    different: dict[frozenset[int], tuple[tuple[int, ...], int, int]] = {}
     widest: Step = "size"
     short = [int(group.free.sum()) < len(group.own) for group in groups]
     plans = [(step, which) for which in ([short] if any(short) else []) + [[True] * len(groups)] for step in STEPS]
     for step, which in plans:
-        before = len(found)
+        before = len(different)
         pools = [
             _pool(strata, group.stratum, step, taken) if wide and step != "size" else None
             for group, wide in zip(groups, which, strict=True)
@@ -250,23 +250,23 @@ def draw_controls(
             if not one[0]:
                 break
             # A wider set may be larger than a narrow one; sets of one size only are comparable.
-            size = len(next(iter(found.values()))[0]) if found else 0
+            size = len(next(iter(different.values()))[0]) if different else 0
             if len(one[0]) > size:
-                found.clear()
+                different.clear()
                 before = 0
-            elif len(found) == n_sets or len(one[0]) < size:
+            elif len(different) == n_sets or len(one[0]) < size:
                 break
-            found.setdefault(frozenset(one[0]), one)
-        widest = max(widest, step, key=STEPS.index) if len(found) > before else widest
-        if len(found) == n_sets and len(next(iter(found))) == len(set(chosen)):
+            different.setdefault(frozenset(one[0]), one)
+        widest = max(widest, step, key=STEPS.index) if len(different) > before else widest
+        if len(different) == n_sets and len(next(iter(different))) == len(set(chosen)):
             break
-    if not found:
+    if not different:
         raise PatchclampError(
             expected="keys to draw random sets from",
             got=f"{len(chosen)} chosen, which are all there are of their kind",
             remedy="Choose fewer (--top).",
         )
-    drawn = list(found.values())
+    drawn = list(different.values())
     n_keys = sum(len(places) for places, *_ in drawn)
     return RandomControls(
         tuple(places for places, *_ in drawn),
@@ -336,7 +336,7 @@ def draw_orders(
         like = [one for one in strata if one is strata[i] or (step != "size" and _is_like(one, strata[i], step))]
         return np.concatenate([one.first + np.arange(len(one.sizes)) for one in like])
 
-    found: dict[bytes, np.ndarray] = {}
+    orders: dict[bytes, np.ndarray] = {}
     widest: Step = "size"
     n_outside = n_drawn = 0
     # Keys of one site and position are taken by nearness until none is left: a step of any size adds none.
@@ -371,10 +371,10 @@ def draw_orders(
         for row, size in zip(signs, bounds, strict=True):
             row[one[:size]] = True
         rest = places[~np.isin(places, one)]
-        found.setdefault(np.packbits(signs).tobytes(), np.concatenate([one, rest]))
-        if len(found) == n_orders:
+        orders.setdefault(np.packbits(signs).tobytes(), np.concatenate([one, rest]))
+        if len(orders) == n_orders:
             break
-    return RandomOrders(np.stack(list(found.values())), widest, n_outside / n_drawn)
+    return RandomOrders(np.stack(list(orders.values())), widest, n_outside / n_drawn)
 
 
 def count_matched(strata: Sequence[Stratum], order: Sequence[int], *, barred: Sequence[int] = ()) -> int:
@@ -441,14 +441,14 @@ def _locate(
     groups: dict[int, list[int]] = {}
     for place, at in zip(places, _strata_at(strata, places), strict=True):
         groups.setdefault(at, []).append(place)
-    found = []
+    strata_at = []
     for at, own in groups.items():
         stratum = strata[at]
         free = ~np.isin(stratum.first + np.arange(len(stratum.sizes)), [*own, *barred])
         shared = _deciles(stratum.sizes, sparse=stratum.sparse)
         deciles = [_deciles(sizes[i], sparse=stratum.sparse) if i in sizes else shared for i in own]
-        found.append(_Group(stratum, [i - stratum.first for i in own], free, deciles))
-    return found
+        strata_at.append(_Group(stratum, [i - stratum.first for i in own], free, deciles))
+    return strata_at
 
 
 def _deciles(sizes: Float[np.ndarray, " key"], *, sparse: bool) -> Int[np.ndarray, " key"]:
@@ -550,12 +550,12 @@ def strata_of(
     Returns:
         list[Stratum]: one per block and place, in the order of the keys.
     """
-    found, first = [], 0
+    strata, first = [], 0
     for site, basis, n_places, n_units in blocks:
         kind = kind_at(site, basis)
         for place in range(n_places or 1):
             part = sizes[first : first + n_units]
             position = None if n_places is None else place
-            found.append(Stratum(site, kind, position, part, first, sparse.get(basis, False)))
+            strata.append(Stratum(site, kind, position, part, first, sparse.get(basis, False)))
             first += n_units
-    return found
+    return strata

@@ -44,32 +44,32 @@ class EdgeMap:
     @cached_property
     def writers(self) -> tuple[str, ...]:
         """Their keys, in forward order."""
-        found = ["embed/whole/0"]
+        names = ["embed/whole/0"]
         for layer in range(self.n_layers):
-            found += [f"blocks.{layer}.attn.z/heads/{h}" for h in range(self.n_heads)]
-            found.append(f"blocks.{layer}.mlp.write/whole/0")
-        return tuple(found)
+            names += [f"blocks.{layer}.attn.z/heads/{h}" for h in range(self.n_heads)]
+            names.append(f"blocks.{layer}.mlp.write/whole/0")
+        return tuple(names)
 
     @cached_property
     def readers(self) -> tuple[str, ...]:
         """Their keys, in forward order."""
-        found = []
+        names = []
         for layer in range(self.n_layers):
             for slot in SLOTS:
                 n = self.n_heads if slot == "q" else self.n_kv_heads
-                found += [f"blocks.{layer}.attn.{slot}/heads/{h}" for h in range(n)]
-            found.append(f"blocks.{layer}.mlp.pre/whole/0")
-        return (*found, "final/whole/0")
+                names += [f"blocks.{layer}.attn.{slot}/heads/{h}" for h in range(n)]
+            names.append(f"blocks.{layer}.mlp.pre/whole/0")
+        return (*names, "final/whole/0")
 
     @cached_property
     def seen(self) -> Int[np.ndarray, " reader"]:
         """How many writers each reader reads: the first so many."""
-        found: list[int] = []
+        counts: list[int] = []
         for layer in range(self.n_layers):
             before = self.heads(layer).start
-            found += [before] * (self.n_heads + 2 * self.n_kv_heads)
-            found.append(before if self.parallel else before + self.n_heads)
-        return np.array([*found, len(self.writers)])
+            counts += [before] * (self.n_heads + 2 * self.n_kv_heads)
+            counts.append(before if self.parallel else before + self.n_heads)
+        return np.array([*counts, len(self.writers)])
 
     @cached_property
     def ends(self) -> Int[np.ndarray, "edge 2"]:
@@ -141,6 +141,6 @@ class EdgeMap:
 
     def dense(self, kept: Bool[np.ndarray, "subset edge"]) -> Bool[np.ndarray, "subset reader writer"]:
         """Lay marks of edges out by reader and writer; False where there is no edge."""
-        found = np.zeros((len(kept), len(self.readers), len(self.writers)), dtype=bool)
-        found[:, self.ends[:, 1], self.ends[:, 0]] = kept
-        return found
+        matrix = np.zeros((len(kept), len(self.readers), len(self.writers)), dtype=bool)
+        matrix[:, self.ends[:, 1], self.ends[:, 0]] = kept
+        return matrix

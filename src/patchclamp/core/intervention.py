@@ -408,14 +408,14 @@ def _array_named(named: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray | N
     if named is None:
         return None
     name = named.get("array") if isinstance(named, Mapping) else None
-    found = arrays.get(name) if isinstance(name, str) else None
-    if found is None or hash_array(found) != name:
+    array = arrays.get(name) if isinstance(name, str) else None
+    if array is None or hash_array(array) != name:
         raise PatchclampError(
             expected="the array that the intervention names by its hash",
             got=f"none for {named!r:.60}",
             remedy="Pass what `arrays()` returned, keyed by hash.",
         )
-    return found
+    return array
 
 
 def _unlike(data: Mapping[str, Any]) -> PatchclampError:

@@ -51,11 +51,11 @@ def _finite(number: str) -> float:
 
 
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r:.40} stands twice in one object")
-    return found
+    return mapping
 
 
 def read_word(value: Any) -> str:

@@ -212,17 +212,17 @@ class UnitIndex(_Keys):
         Raises:
             PatchclampError: a key that is not in the list.
         """
-        found = parse_key(key) if isinstance(key, str) else key
-        if isinstance(found, EdgeKey):
-            raise _not_listed_error(self, str(found))
-        unit, at = (found.unit, found.span) if isinstance(found, SpanKey) else (found, found.position)
+        parsed = parse_key(key) if isinstance(key, str) else key
+        if isinstance(parsed, EdgeKey):
+            raise _not_listed_error(self, str(parsed))
+        unit, at = (parsed.unit, parsed.span) if isinstance(parsed, SpanKey) else (parsed, parsed.position)
         number = self._numbers.get((unit.site, unit.basis))
         if number is not None and unit.subject in (None, self.subject or None) and unit.step is None:
             block = self.blocks[number]
             place = self._place_in(block, at)
             if place is not None and unit.index < block.n_units:
                 return self.firsts[number] + place * block.n_units + unit.index
-        raise _not_listed_error(self, str(found))
+        raise _not_listed_error(self, str(parsed))
 
     def _place_in(self, block: Block, at: str | int | None) -> int | None:
         if block.n_places is None or at is None:

@@ -233,12 +233,12 @@ class Method:
     @property
     def takes(self) -> dict[str, str]:
         """Parameter → noun, without the subject; ``?`` ends the name of a noun that may be left out."""
-        found = {}
+        nouns = {}
         for name, parameter in self._parameters.items():
             if name not in ("subject", "options", "seed", "progress", "keep"):
                 noun, optional = _noun_of(self._hints.get(name))
-                found[name] = noun + ("?" if optional or parameter.default is not inspect.Parameter.empty else "")
-        return found
+                nouns[name] = noun + ("?" if optional or parameter.default is not inspect.Parameter.empty else "")
+        return nouns
 
     @property
     def gives(self) -> str:
@@ -259,8 +259,8 @@ class Method:
     @property
     def options(self) -> type:
         """The class of its options."""
-        found: type = self._hints.get("options", opts.NoOptions)
-        return found
+        options_class: type = self._hints.get("options", opts.NoOptions)
+        return options_class
 
     def _check_annotations(self) -> None:
         strange = [f"{name}: {noun}" for name, noun in self.takes.items() if noun.rstrip("?") not in TAKES]

@@ -32,8 +32,8 @@ def find_method(name: str | Method, room: str, *, kind: str = "method") -> Metho
     known = methods(room, kind=kind)
     for card in known:
         if card.name == name:
-            found: Method = card.load()
-            return found
+            method: Method = card.load()
+            return method
     raise PatchclampError(
         expected=f"a {kind} of the room {room} among {', '.join(card.name for card in known) or 'none yet'}",
         got=repr(name),

@@ -116,8 +116,8 @@ def _cite(paper: Paper) -> str:
 
 def _section(text: str, head: str) -> str:
     """Return a one-paragraph section of a docstring as one line."""
-    _, found, rest = text.partition(head)
-    return " ".join(rest.partition("\n\n")[0].split()) if found else ""
+    _, separator, rest = text.partition(head)
+    return " ".join(rest.partition("\n\n")[0].split()) if separator else ""
 
 
 def _prose(body: str) -> str:

@@ -99,10 +99,10 @@ def read_versions(*packages: str) -> dict[str, str]:
     Args:
         packages: names of distributions; those that most results depend on where none is named.
     """
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in packages or PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

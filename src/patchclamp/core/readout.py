@@ -88,8 +88,8 @@ class Readout:
                 got=f"shape {features.shape}",
                 remedy="Record the site that it was fitted on.",
             )
-        found: np.ndarray = (features - self.centre) @ self.weights + self.intercept
-        return found
+        predicted: np.ndarray = (features - self.centre) @ self.weights + self.intercept
+        return predicted
 
     def score(
         self, features: Recording | Float[np.ndarray, "row feature"], targets: Float[np.ndarray, "row target"]
@@ -99,12 +99,14 @@ class Readout:
         Raises:
             PatchclampError: shapes that do not fit.
         """
-        found = self.predict(features)
-        if found.shape != targets.shape:
+        predicted = self.predict(features)
+        if predicted.shape != targets.shape:
             raise PatchclampError(
-                expected=f"targets of shape {found.shape}", got=f"{targets.shape}", remedy="Give a row per stimulus."
+                expected=f"targets of shape {predicted.shape}",
+                got=f"{targets.shape}",
+                remedy="Give a row per stimulus.",
             )
-        return np.array([pearson(found[:, k], targets[:, k]) for k in range(found.shape[1])])
+        return np.array([pearson(predicted[:, k], targets[:, k]) for k in range(predicted.shape[1])])
 
     def to_json(self, limit: int = 20) -> dict[str, Any]:
         """Return the summary and the first ``limit`` targets as JSON-ready data; arrays stay in bundles."""

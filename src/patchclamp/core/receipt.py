@@ -100,22 +100,22 @@ class Receipt:
         """Why the verdict is not *holds*, in words; empty where it is."""
         if math.isnan(self.measured.value):
             return ("the measured effect is undefined",)
-        found = []
+        doubts = []
         sign = math.copysign(1.0, self.predicted) if math.isfinite(self.predicted) and self.predicted else 1.0
         if not sign * self.measured.value > 0:
-            found.append("the measured effect has not the predicted sign")
+            doubts.append("the measured effect has not the predicted sign")
         interval = self.measured.interval
         if interval is not None and interval.low <= 0 <= interval.high:
-            found.append("its interval includes 0")
+            doubts.append("its interval includes 0")
         if not abs(self.measured.value) > abs(self.rivals.get(LARGEST_ACTIVATIONS, 0.0)):
-            found.append("other units, of largest activation, do as much")
+            doubts.append("other units, of largest activation, do as much")
         if self.controls.n_different < ENOUGH_SETS:
-            found.append(f"only {self.controls.count}")
+            doubts.append(f"only {self.controls.count}")
         if self.controls.size != len(self.keys):
-            found.append(f"random sets have {self.controls.size} keys, not {len(self.keys)}")
+            doubts.append(f"random sets have {self.controls.size} keys, not {len(self.keys)}")
         elif not self.p <= STRONG:
-            found.append(_say_p(self.p))
-        return tuple(found)
+            doubts.append(_say_p(self.p))
+        return tuple(doubts)
 
     @property
     def summary(self) -> str:

@@ -283,12 +283,12 @@ def check_shapes(bundle: Bundle, only: Sequence[str] | None = None) -> None:
     sites = sites_of(bundle)
     for entry in bundle.pieces:
         wanted = _expected_shapes(bundle, entry, sites) if only is None or entry["piece"] in only else {}
-        found = bundle.shapes(entry["piece"]) if wanted else {}
-        if found.keys() != wanted.keys():
-            difference = f"arrays {', '.join(sorted(found.keys() ^ wanted.keys())[:4])} on one side only"
+        shapes = bundle.shapes(entry["piece"]) if wanted else {}
+        if shapes.keys() != wanted.keys():
+            difference = f"arrays {', '.join(sorted(shapes.keys() ^ wanted.keys())[:4])} on one side only"
         else:
             difference = "; ".join(
-                f"{name} {found[name]} instead of {shape}" for name, shape in wanted.items() if found[name] != shape
+                f"{name} {shapes[name]} instead of {shape}" for name, shape in wanted.items() if shapes[name] != shape
             )
         if difference:
             raise Damaged(
@@ -307,12 +307,12 @@ def _expected_shapes(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[st
     if bundle.manifest["kind"] != "recording":
         return {}
     n, tokens, kind = int(entry.get("stimuli", 0)), int(entry.get("tokens", 0)), find_kind(kind_of(bundle))
-    found: dict[str, tuple[int, ...]] = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for path, site in sites.items():
-        found[path] = (tokens if kind.positions else n * (site.n_places or 1), site.width)
+        expected[path] = (tokens if kind.positions else n * (site.n_places or 1), site.width)
     # What a stimulus without positions keeps, such as its name, may have any length.
     length = tokens if kind.positions else next(iter(bundle.shapes(entry["piece"]).get(kind.ragged[0], ())), 0)
-    return {**found, **kind.shapes(n, length)}
+    return {**expected, **kind.shapes(n, length)}
 
 
 @checked

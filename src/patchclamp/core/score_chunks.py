@@ -41,13 +41,13 @@ def read_cases(bundle: Bundle, n_cases: int, n_keys: int) -> Float[np.ndarray, "
     pieces = [entry for entry in bundle.pieces if entry["piece"].startswith("cases-")]
     if sorted(i for entry in pieces for i in entry["cases"]) != list(range(n_cases)):
         raise ValueError(f"not {n_cases} cases, each once")
-    found = np.empty((n_cases, n_keys))
+    scores = np.empty((n_cases, n_keys))
     for entry in pieces:
         part = bundle.read(entry["piece"], ["part"])["part"]
         if part.shape != (len(entry["cases"]), n_keys):
             raise ValueError(f"{entry['piece']} of shape {part.shape}")
-        found[entry["cases"]] = part
-    return found
+        scores[entry["cases"]] = part
+    return scores
 
 
 def read_column(bundle: Bundle, name: str, n: int, dtype: str) -> np.ndarray:

@@ -66,12 +66,12 @@ def map_scores(scores: Scores, most: Natural = 40) -> list[ScoreMap]:
         kind = "resid" if kind in ("resid_in", "resid_out") else kind
         name = kind if block.basis == "whole" else f"{kind}/{block.basis}"
         kinds.setdefault((name, block.n_places), []).append(block)
-    found = []
+    maps = []
     for (name, _), blocks in kinds.items():
         at = np.concatenate([index.grid(block.site, block.basis).T for block in blocks])
         units = [(block, unit) for block in blocks for unit in range(block.n_units)]
         shown = np.sort(np.argsort(-np.abs(scores.values[at]).max(1), kind="stable")[:most])
-        found.append(
+        maps.append(
             ScoreMap(
                 name,
                 tuple(_row(*units[i]) for i in shown),
@@ -81,7 +81,7 @@ def map_scores(scores: Scores, most: Natural = 40) -> list[ScoreMap]:
                 len(at) - len(shown),
             )
         )
-    return found
+    return maps
 
 
 def split_key(key: Key) -> tuple[str, str]:

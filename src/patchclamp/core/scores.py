@@ -182,8 +182,8 @@ class Scores:
         strictly = np.concatenate(above)
         chosen = np.concatenate([strictly, np.concatenate(equal)[: k - len(strictly)]])
         heights = self.values[chosen] if signed else np.abs(self.values[chosen])
-        found: np.ndarray = chosen[np.lexsort((chosen, -heights))]
-        return found
+        ordered: np.ndarray = chosen[np.lexsort((chosen, -heights))]
+        return ordered
 
     def _heights(self, start: int, signed: bool) -> np.ndarray:
         part = self.values[start : start + CHUNK]
@@ -210,8 +210,8 @@ class Scores:
         Raises:
             PatchclampError: scores of single cases were not kept.
         """
-        found: np.ndarray = (~np.isnan(self.cases[:, places])).sum(0)
-        return found
+        n_cases: np.ndarray = (~np.isnan(self.cases[:, places])).sum(0)
+        return n_cases
 
     def estimates(self, places: Int[np.ndarray, " some"]) -> list[Estimate]:
         """Return the mean over cases of each of some keys, with its interval, its null and p.
@@ -307,8 +307,8 @@ class Scores:
             for i, block in enumerate(self.units.blocks)
         ]
         whole = len({len(one) for one in sums}) == 1
-        found: np.ndarray = np.sum(sums if whole else [one.sum(keepdims=True) for one in sums], axis=0)
-        return found
+        totals: np.ndarray = np.sum(sums if whole else [one.sum(keepdims=True) for one in sums], axis=0)
+        return totals
 
     def graph(self, most: Natural = 200, *, about: Mapping[str, Any] | None = None) -> Graph:
         """Return the keys of largest magnitude as a graph: units lead to the output, edges run between units.

@@ -181,13 +181,13 @@ def find_sites(patterns: str | Sequence[str], sites: Iterable[Site]) -> list[Sit
     paths = {s.path: None for s in listed}
     chosen: set[str] = set()
     for pattern in (p.strip() for p in asked):
-        found = [pattern] if pattern in paths else [p for p in paths if fnmatch.fnmatchcase(p, pattern)]
-        if not found:
+        matches = [pattern] if pattern in paths else [p for p in paths if fnmatch.fnmatchcase(p, pattern)]
+        if not matches:
             near = difflib.get_close_matches(pattern.replace("*", "0"), paths, n=3, cutoff=0.3)
             raise PatchclampError(
                 expected="a site of this subject",
                 got=f"{pattern!r}, which matches none of its {len(paths)} sites",
                 remedy=f"Nearest: {', '.join(near)}." if near else "`patchclamp info MODEL` lists them.",
             )
-        chosen.update(found)
+        chosen.update(matches)
     return [s for s in listed if s.path in chosen]

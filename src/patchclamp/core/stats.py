@@ -281,7 +281,9 @@ def bootstrap_interval(
     draws = np.empty(n_resamples)
     for block in _blocks(n_resamples, values.size):
         n_rows = block.stop - block.start
-        resamples = values[rng.integers(0, len(values), size=(n_rows, len(values)))]
+        resamples = values[
+            rng.integers(0, len(values), size=(n_rows, len(values)))
+        ]  # (resample, n) or (resample, n, k)
         if at_once:
             draws[block] = _numbers(statistic(resamples, axis=1), n_rows)
         else:
@@ -447,8 +449,8 @@ def sign_flip_p(differences: Real[np.ndarray, "n"], *, n_permutations: int = 200
     rng = np.random.default_rng(seed)
     null = np.empty(n_permutations)
     for block in _blocks(n_permutations, differences.size):
-        signs = 2 * rng.integers(0, 2, size=(block.stop - block.start, differences.size)) - 1
-        null[block] = signs @ differences
+        signs = 2 * rng.integers(0, 2, size=(block.stop - block.start, differences.size)) - 1  # (permutation, n)
+        null[block] = signs @ differences  # sums: all share one divisor, which decides nothing
     slack = _TIE * float(np.abs(differences).sum())
     return _p_value(np.abs(null) >= abs(float(differences.sum())) - slack)
 

@@ -61,8 +61,8 @@ class StoredSurvey:
         self._check_known(site)
         names = ("mean", "variance", "minimum", "maximum", "active", "quantiles", "minimum_at")
         check_shapes(self.bundle, ["statistics"])
-        found = self.bundle.read("statistics", [f"{site}|{n}" for n in names])
-        return {n: found[f"{site}|{n}"] for n in names}
+        arrays = self.bundle.read("statistics", [f"{site}|{n}" for n in names])
+        return {n: arrays[f"{site}|{n}"] for n in names}
 
     def mean(self, site: str) -> Any:
         """Return the ``(width,)`` mean over counted tokens, for mean ablation."""
@@ -147,7 +147,7 @@ class StoredSurvey:
             versions=said["versions"],
             hashes={"survey": self.hash},
         )
-        found = Exemplars(
+        exemplars = Exemplars(
             self.sites[site],
             (row + first).astype(np.int32),
             kind[rank],
@@ -157,7 +157,7 @@ class StoredSurvey:
             stimuli,
             provenance=provenance,
         )
-        return found if unit is None else found.compact()
+        return exemplars if unit is None else exemplars.compact()
 
     def _check_known(self, site: str) -> None:
         if site not in self.sites:

@@ -88,5 +88,5 @@ def read_calibration() -> Mapping[str, Any]:
     """Return the stored calibration: method → its figures, with the hashes of what they were measured on."""
     if not FILE.is_file():
         return {}
-    found: Mapping[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))["methods"]
-    return found
+    stored: Mapping[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))["methods"]
+    return stored

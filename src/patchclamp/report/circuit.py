@@ -113,10 +113,10 @@ def draw_picture(graph: Graph) -> str:
 
 
 def _columns(nodes: Sequence[Node]) -> dict[int, list[Node]]:
-    found: dict[int, list[Node]] = {}
+    columns: dict[int, list[Node]] = {}
     for node in nodes:
-        found.setdefault(_column_of(node.key), []).append(node)
-    return found
+        columns.setdefault(_column_of(node.key), []).append(node)
+    return columns
 
 
 def _column_of(key: str) -> int:
@@ -257,15 +257,15 @@ def _receipt(d: Mapping[str, Any]) -> str:
 
 def _agreement(r: Mapping[str, Any]) -> str:
     """Say how predictions agree with measurements, and which to trust; nothing where all scores are measurements."""
-    found = r.get("agreement")
-    if not found:
+    agreement = r.get("agreement")
+    if not agreement:
         return ""
     n = len(r["parts"])
     said = f"Each of these {n} parts was also replaced by itself. " if n > 1 else "The part was replaced by itself. "
-    if is_known(found.get("spearman")):
-        said += f"Spearman’s ρ between predicted and measured effects is {number(found['spearman'])}. "
-    if is_known(found.get("ratio")):
-        said += f"The measured effect is {number(found['ratio'])} times the predicted one"
+    if is_known(agreement.get("spearman")):
+        said += f"Spearman’s ρ between predicted and measured effects is {number(agreement['spearman'])}. "
+    if is_known(agreement.get("ratio")):
+        said += f"The measured effect is {number(agreement['ratio'])} times the predicted one"
         said += f" (median over the {n} parts). " if n > 1 else ". "
     return (
         f"<p class='note'>{said}Where the two differ, trust what is measured: it is what the model did; predictions "

@@ -70,7 +70,7 @@ class Edit:
             return chosen
         if frame is None:
             return chosen.view(-1, *[1] * (len(shape) - 1)).expand(shape)
-        logical = frame.columns(shape[1]).to(device)
+        logical = frame.columns(shape[1]).to(device)  # (row, column); −1 is padding
         seen = logical >= 0
         if at is not None:
             seen = seen & _logical_at(at, logical, frame.prompt.to(device)[:, None])
@@ -84,7 +84,7 @@ class Edit:
                     remedy="Leave `at` out: the map already says which positions change.",
                 )
             seen = seen & mapped
-        return chosen[:, None] & seen
+        return chosen[:, None] & seen  # (row, column)
 
     def replacement(
         self,
@@ -100,7 +100,7 @@ class Edit:
         """
         do = self.intervention
         if do.operation in ("set", "add", "scale"):
-            value = _shape_value(do.value, old, len(self.units.chosen_units()))
+            value = _shape_value(do.value, old, len(self.units.chosen_units()))  # (1,) or (units · block,)
             return {"set": lambda: value.expand_as(old), "add": lambda: old + value, "scale": lambda: old * value}[
                 do.operation
             ]()
@@ -119,13 +119,15 @@ class Edit:
         assert source is not None
         if do.mode == "mean" and do.operation == "ablate":
             mean = torch.as_tensor(source.values.mean(do.site), dtype=old.dtype, device=old.device)
+            # (width,) of all positions together, or (position, width): each vector gets that of its own position.
             return mean.expand(len(rows), -1) if mean.ndim == 1 else mean[_columns_reached(logical, len(mean), do)]
         if do.operation == "patch":
             target = logical
             if source.positions is not None:
                 target = torch.tensor([source.positions[int(p)] for p in logical], device=logical.device)
-            values = _as_tensor(source.values.of(do.site, source.stimulus), old)
+            values = _as_tensor(source.values.of(do.site, source.stimulus), old)  # (position, width)
             return values[_columns_reached(target, len(values), do)]
+        # Rows and positions are few and repeat: each pair is drawn once.
         picked: dict[tuple[int, int], Tensor] = {}
         for row in sorted(set(rows.tolist())):
             own = frame.stimuli[row].id if frame is not None and row < len(frame.stimuli) else ""
@@ -144,20 +146,20 @@ class Edit:
         assert source is not None
         donors = source.values.donors(do.site, places[0], own)
         donors = sorted(donors, key=lambda i: random.Random(f"{source.seed}/{own}/{i}").random())
-        found: dict[int, Tensor] = {}
+        by_place: dict[int, Tensor] = {}
         for donor in donors:
-            left = [p for p in places if p not in found]
+            left = [p for p in places if p not in by_place]
             if not left:
                 break
             values = _as_tensor(source.values.of(do.site, donor), old)
-            found |= {p: values[p] for p in left if p < len(values)}
-        if len(found) < len(places):
+            by_place |= {p: values[p] for p in left if p < len(values)}
+        if len(by_place) < len(places):
             raise PatchclampError(
                 expected=f"another stimulus that reaches position {places[-1]}",
                 got="none in the source recording",
                 remedy="Record longer or more stimuli, or ablate to mean or zero.",
             )
-        return found
+        return by_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,16 +331,17 @@ def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, f
         return
     columns = edit.units.columns(y.shape[-1])
     if columns is not None:
-        spot = (*(i[:, None] for i in index), columns.to(y.device)[None])
+        spot = (*(i[:, None] for i in index), columns.to(y.device)[None])  # broadcasts to (n, k)
         y[spot] = edit.replacement(y[spot], rows, logical, frame)
         return
-    x = y[index]
-    directions = edit.units.directions(x)
+    x = y[index]  # (n, width)
+    directions = edit.units.directions(x)  # (k, width)
     if edit.intervention.operation == "project":
         # x − x Dᵀ (D Dᵀ)⁻¹ D, through the pseudo-inverse so that dependent directions do no harm
         y[index] = x - x @ torch.linalg.pinv(upcast(directions)).to(x.dtype) @ directions
         return
-    f = edit.units.encode(x)
+    f = edit.units.encode(x)  # (n, k)
+    # The change alone is decoded: what the basis does not explain of x stays as it was.
     y[index] = x + (edit.replacement(f, rows, logical, frame) - f) @ directions
 
 
@@ -485,8 +488,10 @@ def upcast(x: Tensor) -> Tensor:
 
 
 def _logical_at(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:
+    """Return which columns lie in one of some spans: ``(row, column)`` positions → mask."""
     inside = torch.zeros_like(logical, dtype=torch.bool)
     for span in at:
+        # Generated steps are counted from the prompt's end, negative positions back from it.
         place = logical - prompt if span.steps else logical
         low: Any = span.start if span.steps or span.start >= 0 else span.start + prompt
         high: Any = span.stop
@@ -504,7 +509,7 @@ def _shape_value(value: Any, old: Tensor, n_units: int) -> Tensor:
     tensor = as_numbers_like(value, old)
     width = old.shape[-1]
     if tensor.ndim == 1 and len(tensor) == n_units and n_units != width:
-        tensor = tensor.repeat_interleave(width // n_units)
+        tensor = tensor.repeat_interleave(width // n_units)  # a head's number holds for its whole block
     flat = tensor.flatten() if tensor.ndim else tensor
     if tensor.ndim and len(flat) not in (1, width):
         raise PatchclampError(
@@ -516,6 +521,7 @@ def _shape_value(value: Any, old: Tensor, n_units: int) -> Tensor:
 
 
 def _columns_reached(places: Tensor, length: int, do: Intervention) -> Tensor:
+    """Return positions in a source of so many; refuse those behind its end."""
     if len(places) and int(places.max()) >= length:
         raise PatchclampError(
             expected=f"positions below {length}, where the source of {do.operation} at {do.site} ends",

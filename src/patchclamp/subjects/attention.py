@@ -72,10 +72,12 @@ def _tap(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Ten
     eager = eager_of(module)
     layers = _active.get(module, [])
     query, key, value = (_show_values(layers, slot, x) for slot, x in (("q", query), ("k", key), ("v", value)))
+    # output (batch, position, head, d_head); pattern (batch, head, query position, key position)
     output, pattern = eager(module, query, key, value, mask, **kwargs)
     new = _show_values(layers, "pattern", pattern)
     if new is not pattern:
-        output = _mix(new, value).transpose(1, 2).contiguous()
+        # z follows from the changed pattern: what the model computed from its own is thrown away.
+        output = _mix(new, value).transpose(1, 2).contiguous()  # (batch, position, head, d_head)
     return output, new
 
 
@@ -112,6 +114,7 @@ def tapped_method(bare: Callable[..., Any], slots: Visits) -> Callable[..., Any]
 
 
 def _show_values(layers: list[Visits], slot: Any, x: Tensor) -> Tensor:
+    """Return x as all visits of a slot leave it, those attached first before the others."""
     for slots in layers:
         if slot in slots:
             x = slots[slot](x)
@@ -120,5 +123,5 @@ def _show_values(layers: list[Visits], slot: Any, x: Tensor) -> Tensor:
 
 def _mix(pattern: Tensor, value: Tensor) -> Tensor:
     """Return pattern · v per head, each key-value head serving its group of query heads."""
-    groups = pattern.shape[1] // value.shape[1]
+    groups = pattern.shape[1] // value.shape[1]  # query heads per key-value head
     return pattern @ (value.repeat_interleave(groups, dim=1) if groups > 1 else value)

@@ -149,14 +149,14 @@ class ReadTask:
         Raises:
             PatchclampError: a case shows none.
         """
-        found = tuple(shown for shown in self.clean if isinstance(shown, Picture))
-        if len(found) < len(self):
+        shown_pictures = tuple(shown for shown in self.clean if isinstance(shown, Picture))
+        if len(shown_pictures) < len(self):
             raise PatchclampError(
                 expected="an image in every case",
-                got=f"{len(self) - len(found)} without",
+                got=f"{len(self) - len(shown_pictures)} without",
                 remedy="Take a model of images, and name one a case, as in digits:17.",
             )
-        return found
+        return shown_pictures
 
     @property
     def has_counterparts(self) -> bool:

@@ -109,8 +109,13 @@ def _numberless(name: str) -> str:
 
 def _is_mask(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Say whether a tensor is a causal mask or its filler, which old files hold and no network reads."""
-    found: Any = next((shape for key, shape in shapes.items() if key == name or key.endswith(f".{name}")), None)
-    if found is None:
-        found = next((shape for key, shape in shapes.items() if name.endswith(f".{key}")), None)
-    masks = found is not None and len(found) == 4 and found[:2] == (1, 1) and found[2] == found[3]
+    shape_there: Any = next((shape for key, shape in shapes.items() if key == name or key.endswith(f".{name}")), None)
+    if shape_there is None:
+        shape_there = next((shape for key, shape in shapes.items() if name.endswith(f".{key}")), None)
+    masks = (
+        shape_there is not None
+        and len(shape_there) == 4
+        and shape_there[:2] == (1, 1)
+        and shape_there[2] == shape_there[3]
+    )
     return name.endswith((".masked_bias", ".inv_freq")) or (name.endswith(".bias") and masks)

@@ -24,8 +24,8 @@ def context_of(config: Any, first: int) -> int | None:
         config: a text model's config.
         first: position id of the first token; tables of positions hold those below it too.
     """
-    found = (getattr(config, name, None) for name in LIMITS)
-    longest = next((n for n in found if isinstance(n, int) and n > 0), None)
+    limits = (getattr(config, name, None) for name in LIMITS)
+    longest = next((n for n in limits if isinstance(n, int) and n > 0), None)
     return None if longest is None else longest - first
 
 

@@ -157,8 +157,8 @@ def _read_images(model: VisionModel, corpus: Any, batch_size: int) -> Batches:
             got=f"one of {corpus.kind}",
             remedy="For example Corpus('digits:0:300', kind='images').",
         )
-    found = gallery(corpus.source)
-    made = plan_batches(lambda: islice(found, corpus.max_images), "images", batch_size)
+    images = gallery(corpus.source)
+    made = plan_batches(lambda: islice(images, corpus.max_images), "images", batch_size)
     if corpus.content not in ("", made.stimuli):
         raise changed_file_error("images")
     return replace(made, corpus=replace(corpus, content=made.stimuli))
@@ -176,14 +176,14 @@ def cut_text(tokenizer: Tokenizer, corpus: Corpus) -> Iterator[Stimulus]:
     """
     assert corpus.window is not None
     window, left = corpus.window, corpus.max_tokens
-    found: Iterable[Stimulus]
+    stimuli: Iterable[Stimulus]
     if corpus.kind == "documents":
         # A document may be longer than the context, which tokenize would refuse.
-        found = (tokenizer.stimulus(one.text, longest=window) for one in documents(corpus.path))
+        stimuli = (tokenizer.stimulus(one.text, longest=window) for one in documents(corpus.path))
     else:
         cut = conversations if corpus.kind == "chat" else windows
-        found = cut(tokenizer, corpus.path, window=window, bos=corpus.bos)
-    for stimulus in found:
+        stimuli = cut(tokenizer, corpus.path, window=window, bos=corpus.bos)
+    for stimulus in stimuli:
         if left is not None:
             if left <= 0:
                 return

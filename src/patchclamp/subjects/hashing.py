@@ -66,17 +66,17 @@ def _hash_file(file: Path) -> str:
             return kept[:64]
     except (OSError, ValueError):
         pass
-    found = file_hash(file)
+    digest = file_hash(file)
     if time.time_ns() - state[-1] < AT_REST_NS or _state(file) != state:
-        return found
+        return digest
     try:
         cache.mkdir(parents=True, exist_ok=True)
         part = entry.with_suffix(f".{os.getpid()}")
-        part.write_text(_entry(key, found), encoding="ascii")
+        part.write_text(_entry(key, digest), encoding="ascii")
         part.replace(entry)
     except OSError:
         pass  # a read-only home costs time, not correctness
-    return found
+    return digest
 
 
 def _state(file: Path) -> tuple[int, ...]:

@@ -86,17 +86,19 @@ def gallery(source: str | Path) -> Gallery:
     numbers: list[int] = []
     while len(numbers) < 2 and (cut := base.rpartition(":"))[1] and cut[2].isdecimal():
         base, numbers = cut[0], [int(cut[2]), *numbers]
-    found = _whole(base)
+    base_gallery = _whole(base)
     if not numbers:
-        return found
+        return base_gallery
     start, stop = (numbers[0], numbers[0] + 1) if len(numbers) == 1 else numbers
-    if not start < stop <= len(found):
+    if not start < stop <= len(base_gallery):
         raise PatchclampError(
-            expected=f"images among the {len(found):,} of {base}, counted from 0",
+            expected=f"images among the {len(base_gallery):,} of {base}, counted from 0",
             got=text,
             remedy="Give SOURCE:17 for one, SOURCE:100:200 for a run.",
         )
-    return Gallery(found.names[start:stop], lambda i: found.read(start + i), found.labels[start:stop])
+    return Gallery(
+        base_gallery.names[start:stop], lambda i: base_gallery.read(start + i), base_gallery.labels[start:stop]
+    )
 
 
 def names_images(source: str | Path) -> bool:
@@ -156,12 +158,12 @@ def picture(source: Any) -> Picture:
         if pixels.ndim == 3 and pixels.dtype.kind != "f" and pixels.shape[-1] == 1:
             pixels = pixels[..., 0]
         return Picture.of(pixels)
-    found = gallery(source)
-    if len(found) != 1:
+    pictures = gallery(source)
+    if len(pictures) != 1:
         raise PatchclampError(
-            expected="one image", got=f"{source}, which holds {len(found):,}", remedy=f"Name one: {source}:0."
+            expected="one image", got=f"{source}, which holds {len(pictures):,}", remedy=f"Name one: {source}:0."
         )
-    return found.read(0)
+    return pictures.read(0)
 
 
 def digits() -> tuple[Sequence[Picture], Sequence[int]]:
@@ -178,10 +180,10 @@ def digits() -> tuple[Sequence[Picture], Sequence[int]]:
             got=str(problem),
             remedy="pip install 'patchclamp[science]'; any image file of yours does without it.",
         ) from problem
-    found = load_digits()
+    data = load_digits()
     # Its grey values are whole numbers from 0 to 16.
-    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)
-    return [Picture.of(x, name=f"{DIGITS}:{i}") for i, x in enumerate(pixels)], found.target.tolist()
+    pixels = np.round(data.images * (255 / 16)).astype(np.uint8)
+    return [Picture.of(x, name=f"{DIGITS}:{i}") for i, x in enumerate(pixels)], data.target.tolist()
 
 
 @cache

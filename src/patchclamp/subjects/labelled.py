@@ -53,9 +53,9 @@ def documents(path: str | Path) -> Iterator[Document]:
             if not line.strip():
                 continue
             try:
-                found = parse(line)
-                concepts = tuple(frozenset(map(str, true)) for true in found["concepts"])
-                if not isinstance(found["text"], str) or len(concepts) != len(found["tokens"]):
+                row = parse(line)
+                concepts = tuple(frozenset(map(str, true)) for true in row["concepts"])
+                if not isinstance(row["text"], str) or len(concepts) != len(row["tokens"]):
                     raise ValueError("not as many concepts as tokens")
             except (ValueError, KeyError, TypeError, RecursionError) as problem:
                 raise PatchclampError(
@@ -63,4 +63,4 @@ def documents(path: str | Path) -> Iterator[Document]:
                     got=f"{path}, line {number}: {problem}"[:200],
                     remedy="`patchclamp organism text NAME --labels` writes such lines.",
                 ) from problem
-            yield Document(found["text"], concepts)
+            yield Document(row["text"], concepts)

@@ -129,10 +129,10 @@ class LanguageModel(Unembeds):
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
         # Only what has one vector per token of the batch: rotary angles have no batch, some MLPs flatten it away.
         ids = torch.zeros(2, 3, dtype=torch.int64, device=self.device)
-        found = probe(self.module, lambda: self.module(input_ids=ids, use_cache=False), lead=(2, 3))
+        places = probe(self.module, lambda: self.module(input_ids=ids, use_cache=False), lead=(2, 3))
         # The logits: shown only for the positions that are asked for, and returned anyway.
-        found.pop(f"module.{self._head}.out", None)
-        return found
+        places.pop(f"module.{self._head}.out", None)
+        return places
 
     # -- stimuli ------------------------------------------------------------------------------------------------------
 
@@ -348,9 +348,9 @@ class LanguageModel(Unembeds):
         batch = self.batch(self.stimuli(stimuli), padding)
         measured, held = self.trace(batch, metric, sites, interventions=interventions, rules=rules, restart=restart)
         with torch.enable_grad():
-            found = gradients_of(measured, held)
+            gradients_at = gradients_of(measured, held)
         values = {path: self._rows(path, x.detach(), batch) for path, x in held.items()}
-        gradients = {path: self._rows(path, g, batch) for path, g in found.items()}
+        gradients = {path: self._rows(path, g, batch) for path, g in gradients_at.items()}
         recorded = self._recording(batch.stimuli, values)
         return Differentiated(measured.detach(), recorded, self._recording(batch.stimuli, gradients, recorded.rows))
 

@@ -251,13 +251,13 @@ def _tokenizer(checkpoint: Checkpoint, name: str) -> Any:
 
     source = str(checkpoint.folder) if checkpoint.commit is None else name
     try:
-        found = AutoTokenizer.from_pretrained(source, revision=checkpoint.commit, trust_remote_code=False)
-        found("a")  # what a file says of lengths and tokens may be read only now
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=checkpoint.commit, trust_remote_code=False)
+        tokenizer("a")  # what a file says of lengths and tokens may be read only now
     except Exception as problem:  # a tokenizer's files can be wrong in as many ways as there are kinds
         there = [each for each in _VOCABULARIES if (checkpoint.folder / each).is_file()]
         if there:
             raise _unread(checkpoint, f"a tokenizer in {there[0]}", problem) from problem
         return None
     # Without files transformers invents one that knows the special tokens, and no word.
-    words = set(found.get_vocab()) - set(found.all_special_tokens) - set(found.added_tokens_encoder)
-    return found if len(words) > 1 else None
+    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens) - set(tokenizer.added_tokens_encoder)
+    return tokenizer if len(words) > 1 else None

@@ -88,7 +88,7 @@ class Model(Network):
 
     def _features(self) -> dict[str, str]:
         """Return the site of every basis of directions that was added at one, with its name."""
-        found: dict[str, str] = {}
+        by_site: dict[str, str] = {}
         for key, basis in self.bases.items():
             path, _, name = key.rpartition("/")
             if not path or basis.kind != "directions":
@@ -100,20 +100,20 @@ class Model(Network):
                     remedy="A transcoder's features replace an MLP and are no part of what passes through this model: "
                     "take a sparse autoencoder or a factorisation of that site, or neurons.",
                 )
-            if path in found:
+            if path in by_site:
                 raise PatchclampError(
                     expected="one basis at a site",
-                    got=f"{found[path]} and {name} at {path}",
+                    got=f"{by_site[path]} and {name} at {path}",
                     remedy="Explain with one, then with the other.",
                 )
-            found[path] = name
-        if not found:
+            by_site[path] = name
+        if not by_site:
             raise PatchclampError(
                 expected="a basis for the level feature",
                 got=f"{self.name} without one",
                 remedy="Add one with --basis DIR, in Python model.add_dictionary(pc.load_basis(DIR)).",
             )
-        return {site.path: found[site.path] for site in map(self.site, found)}
+        return {site.path: by_site[site.path] for site in map(self.site, by_site)}
 
     @property
     def rules(self) -> tuple[str, ...]:

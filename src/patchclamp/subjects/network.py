@@ -249,14 +249,14 @@ class Network:
         Raises:
             PatchclampError: none of that name; the known ones are named.
         """
-        found = self.bases.get(f"{site}/{name}", self.bases.get(name))
-        if found is None:
+        basis = self.bases.get(f"{site}/{name}", self.bases.get(name))
+        if basis is None:
             raise PatchclampError(
                 expected=f"a basis among {', '.join(self.bases)}",
                 got=repr(name),
                 remedy="Add it with subject.add_dictionary or add_basis; on the command line --basis DIR.",
             )
-        return found
+        return basis
 
     @cached_property
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
@@ -357,7 +357,7 @@ class Network:
         if not asked:
             return []
         pools = {False: self._places, True: self._module_places if any(p.startswith(MODULE) for p in asked) else {}}
-        found = []
+        matched = []
         for pattern in asked:
             pool = pools[pattern.startswith(MODULE)]
             if pattern not in pool:
@@ -366,8 +366,8 @@ class Network:
             several = [site for site in matching if site.calls > 1]
             if len(several) == len(matching):
                 raise second_call_error(several[0].path)
-            found += [site for site in matching if site.calls == 1]
-        return list(dict.fromkeys(site.path for site in found))
+            matched += [site for site in matching if site.calls == 1]
+        return list(dict.fromkeys(site.path for site in matched))
 
     # -- running ------------------------------------------------------------------------------------------------------
 

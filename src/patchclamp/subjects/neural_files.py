@@ -82,8 +82,8 @@ def read(path: Path) -> Contents:
         PatchclampError: not there, empty, of another format, or a package that reads it is not installed.
         Damaged: it ends early, or is not what its name says.
     """
-    found = next((reader for reader in all_readers() if path.suffix.lower() in reader.suffixes), None)
-    if found is None:
+    reader_of_suffix = next((reader for reader in all_readers() if path.suffix.lower() in reader.suffixes), None)
+    if reader_of_suffix is None:
         raise PatchclampError(
             expected=f"a recording in one of {', '.join(list_suffixes())}",
             got=str(path),
@@ -95,7 +95,7 @@ def read(path: Path) -> Contents:
             got=f"{path}, {'which is empty' if path.is_file() else 'which is no file'}",
             remedy="Check the path.",
         )
-    return found.read(path)
+    return reader_of_suffix.read(path)
 
 
 def sort_arrays(found: Mapping[str, Any]) -> Contents:

@@ -81,22 +81,22 @@ def load_recording(
     beside: dict[str, Any] = {}
     if contents.is_table:
         beside = _labels_beside(file)
-        found = _table(file, contents, asked, beside)
+        recording = _table(file, contents, asked, beside)
     else:
-        found = _variables(file, contents, asked)
-    values = found.values
-    stated = _rate(values.shape[1], found, asked)
+        recording = _variables(file, contents, asked)
+    values = recording.values
+    stated = _rate(values.shape[1], recording, asked)
     return NeuralRecording(
         values,
         name=name or file.stem.removesuffix(_MATRIX),
         rate=stated,
-        start=found.start / (stated or 1.0) if found.ticks else found.start,
-        measure=measure or found.measure or UNKNOWN,
-        names=found.names,
+        start=recording.start / (stated or 1.0) if recording.ticks else recording.start,
+        measure=measure or recording.measure or UNKNOWN,
+        names=recording.names,
         groups=beside.get("groups", {}),
-        unit_labels={**found.unit_labels, **beside.get("labels", {})},
-        trial_labels=found.trial_labels,
-        time_labels=found.time_labels,
+        unit_labels={**recording.unit_labels, **beside.get("labels", {})},
+        trial_labels=recording.trial_labels,
+        time_labels=recording.time_labels,
     )
 
 
@@ -271,11 +271,11 @@ def _labels_beside(file: Path) -> dict[str, Any]:
     stem = file.stem
     if not stem.endswith(_MATRIX):
         return {}
-    found: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
     where = file.with_name(stem.removesuffix(_MATRIX) + _COORDINATES + ".csv")
     if where.is_file():
         table = read(where).arrays[TABLE]
-        found["labels"] = {axis: table[:, i] for i, axis in enumerate("xyz"[: table.shape[1]])}
+        labels["labels"] = {axis: table[:, i] for i, axis in enumerate("xyz"[: table.shape[1]])}
     who = file.with_name(stem.removesuffix(_MATRIX) + _ASSEMBLIES + ".csv")
     if who.is_file():
         groups: dict[str, tuple[int, ...]] = {}
@@ -288,8 +288,8 @@ def _labels_beside(file: Path) -> dict[str, Any]:
                     remedy="Mend that line, or take the file away from beside the recording.",
                 )
             groups[f"assembly {line}"] = tuple(int(cell) - 1 for cell in cells)
-        found["groups"] = groups
-    return found
+        labels["groups"] = groups
+    return labels
 
 
 # -- named variables --------------------------------------------------------------------------------------------------
@@ -317,18 +317,20 @@ def _variables(file: Path, contents: Contents, asked: _Asked) -> _Found:
     first = chosen[0]
     facts = dict(contents.facts.get(first, {}))
     if first in events:
-        found = _recording_of_events(file, contents, chosen, events, asked, clock, rate, start)
+        variables = _recording_of_events(file, contents, chosen, events, asked, clock, rate, start)
     else:
-        found = _recording_of_samples(file, contents, chosen, asked, clock, facts)
+        variables = _recording_of_samples(file, contents, chosen, asked, clock, facts)
     if "clock" in facts:
         rate, start, ticks = _clock(facts["clock"], f"{first} timestamps")
-    if found.rate is not None:
-        rate, start, ticks = found.rate, found.start, False
+    if variables.rate is not None:
+        rate, start, ticks = variables.rate, variables.start, False
     elif "rate" in facts:
         rate, start = facts["rate"], facts["start"]
     rest = {n: a for n, a in arrays.items() if n not in chosen and (n in marked or asked.labels is None)}
-    labelled = _labels(contents, found.values.shape, rest, marked)
-    return _Found(found.values, rate, start, ticks, found.measure or facts.get("measure"), found.names, *labelled)
+    labelled = _labels(contents, variables.values.shape, rest, marked)
+    return _Found(
+        variables.values, rate, start, ticks, variables.measure or facts.get("measure"), variables.names, *labelled
+    )
 
 
 def _is_events(name: str, vector: np.ndarray, clock: np.ndarray | None) -> bool:

@@ -101,7 +101,7 @@ class PlainModel(Model):
 
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
-        found: dict[str, tuple[Site, Place | Tap]] = {}
+        places: dict[str, tuple[Site, Place | Tap]] = {}
         for path, (site, place) in super()._module_places.items():
             shape = self._shapes[path][0]
             turned = isinstance(place, PositionsFirst)
@@ -109,16 +109,16 @@ class PlainModel(Model):
             sizes = torch.Size((shape[1], shape[0], shape[2])) if turned else shape
             if sizes[0] == len(self.example_inputs[0]):
                 own = site_at(path, "module", None, laid, sizes, 0)
-                found[path] = (replace(own, calls=site.calls), laid)
-        return add_heads(found, getattr(self.net, "heads", {}))
+                places[path] = (replace(own, calls=site.calls), laid)
+        return add_heads(places, getattr(self.net, "heads", {}))
 
     def of_level(self, level: str) -> dict[str, str]:
         """Return the sites of a pattern, with their units: heads where these were declared; see ``Model.of_level``."""
-        found = super().of_level(level)
+        sites = super().of_level(level)
         return (
-            found
+            sites
             if "/" in level
-            else {path: "heads" if self.site(path).n_heads else basis for path, basis in found.items()}
+            else {path: "heads" if self.site(path).n_heads else basis for path, basis in sites.items()}
         )
 
     # -- what it is shown, and what it says ---------------------------------------------------------------------------
@@ -263,9 +263,9 @@ class PlainModel(Model):
                 shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, freeze=True
             )
             measured = metric(upcast(self._read(output, metric.positions, len(shown))))
-            found = gradients_of(measured, held)
+            gradients_at = gradients_of(measured, held)
         values = {path: x.detach().flatten(0, 1) for path, x in held.items()}
-        gradients = {path: g.flatten(0, 1) for path, g in found.items()}
+        gradients = {path: g.flatten(0, 1) for path, g in gradients_at.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
 
     def watch(self, stimuli: Any, sites: str | Sequence[str], see: Callable[[str, Tensor], None]) -> None:
@@ -352,9 +352,9 @@ class PlainNetwork(Network):
 
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
-        found = add_heads(super()._module_places, self.heads)
-        find_sites(list(self.heads), [site for site, _ in found.values()])
-        return found
+        places = add_heads(super()._module_places, self.heads)
+        find_sites(list(self.heads), [site for site, _ in places.values()])
+        return places
 
     def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE) -> ReadTask:
         """Read a task of its own inputs: a row and its counterpart, a metric, and m at both ends.
@@ -420,7 +420,7 @@ def add_heads(
     Raises:
         PatchclampError: a width that so many heads do not divide, or a map, whose channels are its units.
     """
-    found = dict(places)
+    with_heads = dict(places)
     for path, (site, place) in places.items():
         n_heads = next((n for pattern, n in heads.items() if fnmatchcase(path, pattern)), 0)
         if n_heads and (site.width % n_heads or "channel" in site.axes):
@@ -430,8 +430,8 @@ def add_heads(
                 remedy="Name the site whose columns are the heads', block by block.",
             )
         if n_heads:
-            found[path] = (replace(site, n_heads=n_heads), place)
-    return found
+            with_heads[path] = (replace(site, n_heads=n_heads), place)
+    return with_heads
 
 
 def model_of(subject: Network, cases: ReadTask) -> Model:

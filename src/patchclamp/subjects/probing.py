@@ -81,7 +81,7 @@ def sites_of_shapes(
         3: ("stimulus", "position", "unit"),
         4: ("stimulus", "channel", "y", "x"),
     }
-    found: dict[str, tuple[Site, Place | Tap]] = {}
+    sites: dict[str, tuple[Site, Place | Tap]] = {}
     for path, (shape, *more) in shapes.items():
         axes = layouts.get(len(shape))
         if lead and (shape[:-1] != lead):
@@ -91,8 +91,8 @@ def sites_of_shapes(
             dotted, _, side = path[len(MODULE) :].rpartition(".")
             turned = rows is not None and len(shape) == 3 and shape[0] != rows == shape[1]
             place = (PositionsFirst if turned else Place)(dotted, "in" if side == "in" else "out")
-            found[path] = (Site(path, "module", int(width), axes, calls=1 + len(more)), place)
-    return found
+            sites[path] = (Site(path, "module", int(width), axes, calls=1 + len(more)), place)
+    return sites
 
 
 def _note_shapes(shapes: dict[str, list[torch.Size]], path: str, side: str) -> Callable[..., None]:

@@ -137,16 +137,16 @@ def read_prompt(
 def _prompt(model: ReadsPrompts, shown: Any, chat: bool) -> Stimulus:
     """Return the one prompt that an answer follows, or in which it fills the mask."""
     try:
-        found = (
+        prompt_stimulus = (
             [model.tokenize(shown, chat=True, answered=True)]
             if chat
             else model.stimuli(list(shown) if isinstance(shown, tuple) else shown, answered=True)
         )
     except PatchclampError as problem:
         raise CannotRead.of(problem, "prompts that do not fit the model's context") from problem
-    if len(found) != 1:
-        raise PatchclampError(expected="one prompt", got=f"{len(found)}", remedy="Explain them one by one.")
-    return found[0]
+    if len(prompt_stimulus) != 1:
+        raise PatchclampError(expected="one prompt", got=f"{len(prompt_stimulus)}", remedy="Explain them one by one.")
+    return prompt_stimulus[0]
 
 
 def _in_words(model: ReadsPrompts, case: ReadCase, words: Sequence[str | None], shown: Any) -> ReadCase:
@@ -156,10 +156,10 @@ def _in_words(model: ReadsPrompts, case: ReadCase, words: Sequence[str | None], 
     same = shown == whole  # a text as it was given; anything else is tokenized again
     if not same:
         try:
-            found = model.stimuli(whole, answered=True)
+            stimuli = model.stimuli(whole, answered=True)
         except PatchclampError:  # the decoded text of ids may be longer than they are
-            found = []
-        same = len(found) == 1 and found[0].id == case.clean.id
+            stimuli = []
+        same = len(stimuli) == 1 and stimuli[0].id == case.clean.id
     return replace(case, prompt=prompt, corrupt=words[1], text=whole if same else None)
 
 
@@ -296,12 +296,12 @@ def read_image(
 
 
 def _picture(model: ReadsImages, image: Any) -> Picture:
-    found = model.stimuli(image)
-    if len(found) != 1:
+    pictures = model.stimuli(image)
+    if len(pictures) != 1:
         raise PatchclampError(
-            expected="one image", got=f"{len(found)}", remedy="Explain them one by one: name one, as in digits:17."
+            expected="one image", got=f"{len(pictures)}", remedy="Explain them one by one: name one, as in digits:17."
         )
-    return found[0]
+    return pictures[0]
 
 
 def _check_known(model: ReadsPrompts, answer: str, ids: tuple[int, ...], *, masked: bool = False) -> None:

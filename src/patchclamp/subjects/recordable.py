@@ -13,11 +13,11 @@ def select_recordable(model: Any, sites: str | Sequence[str]) -> list[Site]:
     Raises:
         PatchclampError: others were asked for by name, or nothing else.
     """
-    found = model.select(sites)
-    fixed = [site for site in found if site.width and not site.ragged]
+    selected = model.select(sites)
+    fixed = [site for site in selected if site.width and not site.ragged]
     asked = {p.strip() for p in (sites.split(",") if isinstance(sites, str) else sites)}
-    named = [site.path for site in found if site not in fixed and site.path in asked]
-    ragged = [site.path for site in found if site.ragged and (site.path in asked or not fixed)]
+    named = [site.path for site in selected if site not in fixed and site.path in asked]
+    ragged = [site.path for site in selected if site.ragged and (site.path in asked or not fixed)]
     if ragged:
         raise PatchclampError(
             expected="sites that every token comes by",

@@ -70,7 +70,7 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
     Source: 2508.21258, the table of propagation rules.
     """
     _check_derived(family, model, rules)
-    found: dict[str, Wrap] = {}
+    wrappers: dict[str, Wrap] = {}
     entries = family.inside(model, family.entry_norms)
     if "ln" in rules:
         passed = family.inside(model, (*family.exit_norms, *family.sum_norms))
@@ -83,13 +83,13 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
                     remedy="Load the model on one device, or use attribution patching without rules.",
                 )
             check_norm(norm, family.gain, path)
-            found[path] = _norm(norm, family.gain)
+            wrappers[path] = _norm(norm, family.gain)
     if "identity" in rules:
         heads = [family.head_nonlinearity] if family.head_nonlinearity else []
-        found |= dict.fromkeys([*family.inside(model, [family.nonlinearity]), *heads], _identity)
+        wrappers |= dict.fromkeys([*family.inside(model, [family.nonlinearity]), *heads], _identity)
     if "direct" in rules:
-        found |= dict.fromkeys([*entries, *family.inside(model, family.readers)], _constant)
-    return found
+        wrappers |= dict.fromkeys([*entries, *family.inside(model, family.readers)], _constant)
+    return wrappers
 
 
 def _check_derived(family: Family, model: nn.Module, rules: Collection[Rule]) -> None:
@@ -126,15 +126,15 @@ def last_visits(family: Family, model: nn.Module, rules: Collection[Rule]) -> li
     Returns:
         list[tuple[Place | Tap, Visit]]: where each visit is made, and what it does to the value there.
     """
-    found: list[tuple[Place | Tap, Visit]] = []
+    visits: list[tuple[Place | Tap, Visit]] = []
     for i in range(len(family.layers(model))):
         places = family.sites_of(model, i)
         if "half" in rules and "mlp.up" in places:
-            found.append((Place(f"{family.blocks}.{i}.{family.nonlinearity}", "out"), _half))
-            found.append((places["mlp.up"], _half))
+            visits.append((Place(f"{family.blocks}.{i}.{family.nonlinearity}", "out"), _half))
+            visits.append((places["mlp.up"], _half))
         if "ah" in rules:
-            found += [(places[f"attn.{slot}"], torch.detach) for slot in ("q", "k") if f"attn.{slot}" in places]
-    return found
+            visits += [(places[f"attn.{slot}"], torch.detach) for slot in ("q", "k") if f"attn.{slot}" in places]
+    return visits
 
 
 class _StandIn(torch.autograd.Function):
@@ -150,11 +150,14 @@ class _StandIn(torch.autograd.Function):
 
 
 def _visited_value(native: Tensor, stand_in: Tensor) -> Tensor:
+    """Return ``native`` to the bit, whose gradient is that of ``stand_in``."""
+    # The value is not recomputed from the stand-in: rounding would change the forward pass.
     shown: Tensor = _StandIn.apply(native.detach(), stand_in.to(native.dtype))
     return shown
 
 
 def _half(x: Tensor) -> Tensor:
+    """Return x, which passes on half of its gradient: of a product each factor then gets its share."""
     return _visited_value(x, x / 2)
 
 
@@ -163,8 +166,9 @@ def _identity(bare: Callable[..., Any]) -> Callable[..., Any]:
         with torch.no_grad():
             native = bare(x)
             wide = upcast(x)
+            # f(x) / x diverges at zero: the divisor is kept away from it, on the side on which x lies.
             stable = wide + STABILISER * torch.where(wide < 0, -1.0, 1.0)
-            coefficient = upcast(native) / stable
+            coefficient = upcast(native) / stable  # of x's shape, held fixed
         return _visited_value(native, upcast(x) * coefficient)
 
     return forward
@@ -192,7 +196,8 @@ def linearised_norm(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -
     def centre(y: Tensor) -> Tensor:
         return y - y.mean(-1, keepdim=True) if centres else y
 
-    sigma = (centre(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
+    # Detached: the divisor is a constant, and the norm a linear map.
+    sigma = (centre(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()  # (..., 1)
     coefficient = (1 if getattr(norm, "weight", None) is None else upcast(gain(norm))) / sigma
     return lambda y: centre(upcast(y)) * coefficient
 

@@ -176,14 +176,17 @@ def measure_edge_sets(
         Float[Tensor, " row"]: m of each row under its own set of edges.
     """
     # What has run holds u_now − u_baseline, what has not u_baseline: of all that is held, this is the most.
-    moved = base.each
+    moved = base.each  # (row, writer, position, d_model)
     first = graph.stream(0)
     embedded = _square(model.run(list(shown), record=first, logits=False).recording[first], len(shown))
     moved[:, 0] = upcast(embedded) - base.streams[first]
     for layer in range(graph.n_layers):
-        z = _heads_over_streams(model, graph, shown, layer, moved, kept, base.streams[graph.stream(layer)])
+        # Writers run in the order of the network, so that every reader sees only those that have their difference.
+        z = _heads_over_streams(
+            model, graph, shown, layer, moved, kept, base.streams[graph.stream(layer)]
+        )  # (row, position, width)
         heads, reader, stream = graph.heads(layer), graph.queries(layer).stop, graph.stream(layer, mlp=True)
-        moved[:, heads] = head_writes(model, layer, z) - moved[:, heads]
+        moved[:, heads] = head_writes(model, layer, z) - moved[:, heads]  # (row, head, position, d_model)
         x = _stream_seen(graph, reader, moved, kept, base.streams[stream])
         moved[:, graph.mlp(layer)] = mlp_writes(model, graph, shown, layer, x) - moved[:, graph.mlp(layer)]
     x = _stream_seen(graph, len(graph.readers) - 1, moved, kept, base.streams[graph.stream(None)])
@@ -197,8 +200,8 @@ def _stream_seen(
     kept: Bool[Tensor, "row reader writer"],
     stream: Float[Tensor, "row position d_model"],
 ) -> Float[Tensor, "row position d_model"]:
-    """Return what one reader sees in every row."""
-    n = int(graph.seen[reader])
+    """Return what one reader sees in every row: its stream under the baseline + Σ kept · difference."""
+    n = int(graph.seen[reader])  # writers before it come first
     return torch.einsum("nw,nwpd->npd", kept[:, reader, :n].to(moved.dtype), moved[:, :n]).add_(stream)
 
 
@@ -214,32 +217,33 @@ def _heads_over_streams(
     """Return what a block's heads give where each query, key and value reads a stream of its own."""
     block = graph.queries(layer)
     n_readers, n = block.stop - block.start, int(graph.seen[block.start])
-    own = kept[:, block, :n].flatten(0, 1)
-    row = torch.arange(len(shown), device=own.device).repeat_interleave(n_readers)
+    own = kept[:, block, :n].flatten(0, 1)  # (row · reader, writer)
+    row = torch.arange(len(shown), device=own.device).repeat_interleave(n_readers)  # (row · reader,)
     # Readers of one row that see the same writers see the same stream: it runs once.
     alike, which = torch.unique(torch.cat([row[:, None], own.long()], 1), dim=0, return_inverse=True)
-    which = which.unflatten(0, (len(shown), -1))
-    mixed: dict[str, Tensor] = {}
+    which = which.unflatten(0, (len(shown), -1))  # (row, reader) → place in ``alike``
+    mixed: dict[str, Tensor] = {}  # by slot, (row, position, head, d_head)
     at_once = max(1, PROJECTED // stream[0].numel())
     # Streams are made a few at a time, and of their projections only the head that reads them is kept.
     for start in range(0, len(alike), at_once):
-        some = alike[start : start + at_once]
-        rows, counts = torch.unique_consecutive(some[:, 0], return_counts=True)
+        some = alike[start : start + at_once]  # (stream, 1 + writer), the row first
+        rows, counts = torch.unique_consecutive(some[:, 0], return_counts=True)  # ``alike`` is sorted by row
         each = torch.cat(
             [
                 torch.einsum("sw,wpd->spd", marks.to(moved.dtype), moved[i, :n]).add_(stream[i])
                 for i, marks in zip(rows.tolist(), some[:, 1:].split(counts.tolist()), strict=True)
             ]
         )
-        found = project_qkv(model, graph, [shown[i] for i in some[:, 0].tolist()], layer, each)
+        # each: (stream, position, d_model)
+        projected = project_qkv(model, graph, [shown[i] for i in some[:, 0].tolist()], layer, each)
         for path, place in graph.slots(layer).items():
-            pick = which[:, place.start - block.start : place.stop - block.start] - start
+            pick = which[:, place.start - block.start : place.stop - block.start] - start  # (row, head)
             at, head = torch.nonzero((pick >= 0) & (pick < len(some)), as_tuple=True)
-            values = found.pop(path)
+            values = projected.pop(path)  # (stream, position, head, d_head)
             kept_of = mixed.setdefault(path, values.new_empty(len(shown), *values.shape[1:]))
             kept_of[at, :, head] = values[pick[at, head], :, head]
         del each, values
-    given = {path: x.flatten(2) for path, x in mixed.items()}
+    given = {path: x.flatten(2) for path, x in mixed.items()}  # (row, position, head · d_head)
     return attention_z(model, shown, layer, given, stream)
 
 
@@ -368,8 +372,8 @@ def attention_output(
         Float[Tensor, "row position d_model"]: with the bias.
     """
     with torch.no_grad():
-        found: Tensor = _output(model, layer)(z)
-    return found
+        output: Tensor = _output(model, layer)(z)
+    return output
 
 
 def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
@@ -378,14 +382,14 @@ def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
     place = family.block["attn.write"]
     if place.module not in family.exit_norms:
         return None
-    found: nn.Module = model.module.get_submodule(place.under(f"{family.blocks}.{layer}").module)
-    return found
+    norm: nn.Module = model.module.get_submodule(place.under(f"{family.blocks}.{layer}").module)
+    return norm
 
 
 def _output(model: LanguageModel, layer: int) -> nn.Module:
     place: Any = model.covering_family().block["attn.z"]
-    found: nn.Module = model.module.get_submodule(place.under(f"{model.covering_family().blocks}.{layer}").module)
-    return found
+    module: nn.Module = model.module.get_submodule(place.under(f"{model.covering_family().blocks}.{layer}").module)
+    return module
 
 
 def _output_matrix(model: LanguageModel, layer: int) -> Float[Tensor, "width d_model"]:

@@ -63,11 +63,11 @@ def site_of_hook(model: Any, hook: str) -> str:
         >>> [site_of_hook(LanguageModel(family(f).tiny()), "blocks.1.hook_mlp_out") for f in ("gemma2", "olmo2")]
         ['blocks.1.mlp.write', 'module.model.layers.1.mlp.out']
     """
-    found, family = _BLOCK.fullmatch(hook), _family(model)
-    kind = None if found is None else LENS.get(found[2])
-    if found is None or kind is None or family is None:
+    match, family = _BLOCK.fullmatch(hook), _family(model)
+    kind = None if match is None else LENS.get(match[2])
+    if match is None or kind is None or family is None:
         return str(model.site(hook).path)
-    layer, named = int(found[1]), found[2]
+    layer, named = int(match[1]), match[2]
     if named == "hook_mlp_in" and family.parallel:
         kind = "resid_in"
     if family.sum_norms and kind in ("resid_mid", "resid_out"):
@@ -116,8 +116,8 @@ def site_of_module(model: Any, name: str, side: str = "out") -> str:
 
 def hook_at(model: Any, site: str) -> str | None:
     """Return the hook of TransformerLens at a site of a model; None where there is none."""
-    found, layer = _BLOCK.fullmatch(site), _NAMED.fullmatch(site.removeprefix(MODULE).removesuffix(".out"))
-    number = found[1] if found is not None else layer[1] if layer is not None else ""
+    match, layer = _BLOCK.fullmatch(site), _NAMED.fullmatch(site.removeprefix(MODULE).removesuffix(".out"))
+    number = match[1] if match is not None else layer[1] if layer is not None else ""
     for hook in LENS:
         named = f"blocks.{number}.{hook}"
         try:
@@ -131,13 +131,13 @@ def hook_at(model: Any, site: str) -> str | None:
 def module_at(model: Any, site: str) -> str | None:
     """Return the module, counted from the base model, whose output a site is; None where there is none."""
     base = str(getattr(model.module, "base_model_prefix", "") or "")
-    found, family = _BLOCK.fullmatch(site), _family(model)
+    match, family = _BLOCK.fullmatch(site), _family(model)
     if site.startswith(MODULE):
         path = site.removeprefix(MODULE).removesuffix(".out") if site.endswith(".out") else None
     else:
         path = next((p.module for s, p in _whole_places(model) if s == site and p.side == "out"), None)
-        if family is not None and found is not None and found[2] == "mlp.act":
-            path = _nonlinearity(family, found[1])
+        if family is not None and match is not None and match[2] == "mlp.act":
+            path = _nonlinearity(family, match[1])
     return None if path is None else path.removeprefix(f"{base}.") if base else path
 
 
@@ -243,9 +243,9 @@ def _module(model: Any, name: str) -> str:
     paths = {path for path, _ in model.module.named_modules()}
     if name in paths:
         return name
-    family, found = _family(model), _NAMED.fullmatch(name)
-    if family is not None and found is not None:
-        near = [path for path in (f"{family.blocks}.{found[1]}{found[2]}",) if path in paths]
+    family, match = _family(model), _NAMED.fullmatch(name)
+    if family is not None and match is not None:
+        near = [path for path in (f"{family.blocks}.{match[1]}{match[2]}",) if path in paths]
     else:
         near = sorted(path for path in paths if path.endswith(f".{name}"))
     if len(near) != 1:

@@ -214,12 +214,12 @@ class Tokenizer:
         )
         added = re.split("|".join(marks), marked)
         for words in (list(contents), [c.strip() for c in contents]):  # many templates strip
-            rebuilt, found = added[0], []
+            rebuilt, spans = added[0], []
             for word, after in zip(words, added[1:], strict=False):
-                found.append((len(rebuilt), len(rebuilt) + len(word)))
+                spans.append((len(rebuilt), len(rebuilt) + len(word)))
                 rebuilt += word + after
-            if rebuilt == whole and len(found) == len(words):
-                return found
+            if rebuilt == whole and len(spans) == len(words):
+                return spans
         places, at = [], 0  # the template does something else with them: look for them in order
         for word in contents:
             start = whole.find(word, at)

@@ -148,14 +148,14 @@ class Unembeds(Model):
         return rows - rows.mean(1, keepdim=True) if isinstance(norm, nn.LayerNorm) else rows
 
     def _writer(self, site: str) -> Site:
-        found = self.site(site)
-        if found.kind not in ("mlp.act", "attn.z"):
+        own_site = self.site(site)
+        if own_site.kind not in ("mlp.act", "attn.z"):
             raise PatchclampError(
                 expected="a site that writes to the stream through one linear map, such as blocks.0.mlp.act",
                 got=site,
                 remedy="`patchclamp info MODEL` lists them.",
             )
-        return found
+        return own_site
 
     def _one_hot(self, site: Site, units: slice) -> Tensor:
         places = range(*units.indices(site.width))

@@ -26,9 +26,9 @@ def warn_if_untested() -> None:
     except PackageNotFoundError:
         return
     for each in required:
-        if each.name in BOUNDED and not each.specifier.contains(found := version(each.name), prereleases=True):
+        if each.name in BOUNDED and not each.specifier.contains(installed := version(each.name), prereleases=True):
             warnings.warn(
-                f"patchclamp was tested with {each.name} {each.specifier}, not with {found}: numbers may be wrong. "
+                f"patchclamp was tested with {each.name} {each.specifier}, not with {installed}: numbers may be wrong. "
                 f'Run pip install "{each}", or try `patchclamp verify` on the model.',
                 UntestedVersion,
                 stacklevel=4,

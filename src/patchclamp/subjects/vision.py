@@ -153,15 +153,15 @@ class VisionModel(Model):
 
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
-        found: dict[str, tuple[Site, Place | Tap]] = {}
+        places: dict[str, tuple[Site, Place | Tap]] = {}
         for path, (shape, *more) in shapes_inside(self.module, self._forward_example).items():
             dotted, _, side = path[len(MODULE) :].rpartition(".")
             # Only what has a row for each image; windows and flattened patches have not.
             if shape[0] == 2 and len(shape) in (2, 3, 4) and side in ("in", "out"):
                 place = module_feature_map(dotted, "in" if side == "in" else "out", self.module.get_submodule(dotted))
                 site = site_at(path, "module", None, place, shape, 0)
-                found[path] = (replace(site, calls=1 + len(more)), place)
-        return found
+                places[path] = (replace(site, calls=1 + len(more)), place)
+        return places
 
     def of_level(self, level: str) -> dict[str, str]:
         """Return the sites of a level with their basis; ``channel`` is every map of a nonlinearity's output.
@@ -188,17 +188,17 @@ class VisionModel(Model):
             PatchclampError: nothing, no image, or an array of another shape.
         """
         if isinstance(shown, str | Path):
-            found = list(gallery(shown))
+            pictures = list(gallery(shown))
         elif isinstance(shown, Tensor | np.ndarray):
             x = np.asarray(shown.detach().cpu() if isinstance(shown, Tensor) else shown)
-            found = [picture(one) for one in x] if x.ndim == 4 else [picture(x)]
+            pictures = [picture(one) for one in x] if x.ndim == 4 else [picture(x)]
         elif isinstance(shown, Iterable) and not isinstance(shown, Picture):
-            found = [p for item in shown for p in self.stimuli(item)]
+            pictures = [p for item in shown for p in self.stimuli(item)]
         else:
-            found = [picture(shown)]
-        if not found:
+            pictures = [picture(shown)]
+        if not pictures:
             raise PatchclampError(expected="at least one image", got="none", remedy="Give a path or an array.")
-        return found
+        return pictures
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
         """Turn an image and its classes into a picture and a metric; see ``Model.read_case``.
@@ -234,8 +234,8 @@ class VisionModel(Model):
         wanted = str(name).strip().casefold()
         names = [self.answer_name(i).casefold() for i in range(self.n_answers)]
         for known in (lambda n: n == wanted, lambda n: wanted in map(str.strip, n.split(","))):
-            if (found := next((i for i, n in enumerate(names) if known(n)), None)) is not None:
-                return found
+            if (index := next((i for i, n in enumerate(names) if known(n)), None)) is not None:
+                return index
         if not wanted.isdecimal() or int(wanted) >= len(names):
             raise PatchclampError(
                 expected=f"a class's name, such as {self.answer_name(0)!r}, or a number from 0 to {len(names) - 1}",
@@ -401,9 +401,9 @@ class VisionModel(Model):
             )
             assert output is not None
             measured = metric(upcast(output))
-            found = gradients_of(measured, held)
+            gradients_at = gradients_of(measured, held)
         values = {path: self._rows(path, x.detach()) for path, x in held.items()}
-        gradients = {path: self._rows(path, g) for path, g in found.items()}
+        gradients = {path: self._rows(path, g) for path, g in gradients_at.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -481,14 +481,14 @@ class VisionModel(Model):
 def answers(output: Any) -> Tensor:
     """Return ``(image, class)`` logits, or an embedding where the model has no classes, from what a model returned."""
     for name in ("logits", "image_embeds", "pooler_output"):
-        found = getattr(output, name, None)
-        if isinstance(found, Tensor):
-            return found.flatten(1)
-    found = output[0] if isinstance(output, tuple | list) and output else output
-    if not isinstance(found, Tensor) or found.ndim != 2:
+        logits = getattr(output, name, None)
+        if isinstance(logits, Tensor):
+            return logits.flatten(1)
+    logits = output[0] if isinstance(output, tuple | list) and output else output
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise PatchclampError(
             expected="a model that answers each image with one vector of logits",
-            got=f"{type(found).__name__} of shape {tuple(getattr(found, 'shape', ()))}",
+            got=f"{type(logits).__name__} of shape {tuple(getattr(logits, 'shape', ()))}",
             remedy="Wrap it in a module that returns the logits.",
         )
-    return found
+    return logits

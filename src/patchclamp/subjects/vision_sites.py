@@ -107,7 +107,7 @@ class VisionFamily(Family):
 
     def list_sites(self, model: nn.Module) -> dict[str, tuple[str, int | None, Place | Tap]]:
         """Return every canonical site that the model has, in forward order: its kind, its block, its place."""
-        found: dict[str, tuple[str, int | None, Place | Tap]] = {"embed": ("embed", None, self.stem)}
+        sites: dict[str, tuple[str, int | None, Place | Tap]] = {"embed": ("embed", None, self.stem)}
         whole = {"resid_in": FeatureMap("", "in"), **self.block, "resid_out": FeatureMap("", "out")}
         modules = dict(model.named_modules())
         for i, block in enumerate(self.block_paths(model)):
@@ -118,9 +118,9 @@ class VisionFamily(Family):
                 bare = name.startswith("conv") and isinstance(modules.get(act), nn.Identity)
                 if inside.module in modules and not bare:
                     # conv1.act and conv2.act are one kind, as blocks.0 and blocks.1 are.
-                    found[f"blocks.{i}.{name}"] = (re.sub(r"(?<=conv)\d", "", name), i, inside)
+                    sites[f"blocks.{i}.{name}"] = (re.sub(r"(?<=conv)\d", "", name), i, inside)
         last = self.last if self.last.module else self.last.under(self.block_paths(model)[-1])
-        return {**found, "final": ("final", None, last)}
+        return {**sites, "final": ("final", None, last)}
 
 
 def site_at(path: str, kind: str, layer: int | None, place: Place | Tap, shape: torch.Size, heads: int) -> Site:
@@ -183,8 +183,8 @@ def vision_family(name: str) -> VisionFamily:
             got=repr(name),
             remedy="Other architectures work through module sites; docs/howto/family.md says how to add a family.",
         )
-    found: VisionFamily = importlib.import_module(f"{_FOLDER}.{name}").FAMILY
-    return found
+    one: VisionFamily = importlib.import_module(f"{_FOLDER}.{name}").FAMILY
+    return one
 
 
 def vision_family_of(model: nn.Module) -> VisionFamily | None:

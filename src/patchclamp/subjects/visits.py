@@ -88,5 +88,5 @@ def gradients_of(measured: Tensor, held: Mapping[str, Tensor]) -> dict[str, Tens
     """Return d Σ measured / d value for every held value; zeros where the measure does not depend on it."""
     if not measured.requires_grad:
         return {path: torch.zeros_like(x) for path, x in held.items()}
-    found = torch.autograd.grad(measured.sum(), list(held.values()), allow_unused=True)
-    return {path: torch.zeros_like(x) if g is None else g for (path, x), g in zip(held.items(), found, strict=True)}
+    gradients = torch.autograd.grad(measured.sum(), list(held.values()), allow_unused=True)
+    return {path: torch.zeros_like(x) if g is None else g for (path, x), g in zip(held.items(), gradients, strict=True)}

@@ -150,14 +150,14 @@ def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
         size = file.stat().st_size
         if size > most:
             raise ValueError(f"{size:,} bytes, above the limit of {most:,}")
-        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_infinite)
-        if not isinstance(found, dict):
-            raise ValueError(f"a {type(found).__name__}")
+        data = json.loads(file.read_text(encoding="utf-8"), parse_constant=_infinite)
+        if not isinstance(data, dict):
+            raise ValueError(f"a {type(data).__name__}")
     except (OSError, ValueError, RecursionError) as problem:
         raise PatchclampError(
             expected=f"{name} as one JSON object", got=f"{file}: {problem}"[:300], remedy="Fetch the file again."
         ) from problem
-    return found
+    return data
 
 
 def _infinite(name: str) -> float:
@@ -294,18 +294,18 @@ def _file_inside(folder: Path, name: str) -> Path:
 
 def _shapes(weights: tuple[Path, ...]) -> dict[str, tuple[int, ...]]:
     """Read the shapes of all tensors from the heads of the files."""
-    found: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in weights:
         try:
             with safe_open(file, framework="numpy") as kept:
-                found |= {n: tuple(kept.get_slice(n).get_shape()) for n in kept.keys()}  # noqa: SIM118  not a mapping
+                shapes |= {n: tuple(kept.get_slice(n).get_shape()) for n in kept.keys()}  # noqa: SIM118  not a mapping
         except (OSError, SafetensorError) as problem:
             raise PatchclampError(
                 expected="weights as safetensors",
                 got=f"{file}: {problem}"[:300],
                 remedy="The file is damaged or ends early; fetch it again.",
             ) from problem
-    return found
+    return shapes
 
 
 def _check_counts(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -137,11 +137,11 @@ def manifest_of(loop: Loop, batches: Iterable[Any], about: Mapping[str, Any]) ->
 
 
 def _batches(batches: Iterable[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"class": type(batches).__name__}
+    described: dict[str, Any] = {"class": type(batches).__name__}
     size = getattr(batches, "batch_size", None)
     with suppress(TypeError):  # some have no end
-        found["n"] = len(batches)  # type: ignore[arg-type]
-    return found | ({"batch_size": size} if isinstance(size, int) else {})
+        described["n"] = len(batches)  # type: ignore[arg-type]
+    return described | ({"batch_size": size} if isinstance(size, int) else {})
 
 
 def _part(part: Part) -> dict[str, Any]:

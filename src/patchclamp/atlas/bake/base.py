@@ -124,15 +124,15 @@ def bake_atlas(
             shutil.rmtree(whole, ignore_errors=True)
             with write_database(whole / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
                 write_rows(db, model, batches, chosen, survey, look, labels)
-        found = _write_head(whole)
+        atlas_hash = _write_head(whole)
         log.append(f"base written after {time.monotonic() - clock:.1f} s")
-        _remember(whole, found, model, name, survey, corpus, chosen, command, folder, began, clock, log)
+        _remember(whole, atlas_hash, model, name, survey, corpus, chosen, command, folder, began, clock, log)
         try:
             whole.rename(folder)
         except OSError as problem:
             raise refuse_write(folder, problem) from problem
     shutil.rmtree(aside, ignore_errors=True)
-    return found
+    return atlas_hash
 
 
 def refuse_images(model: Any) -> None:
@@ -205,9 +205,9 @@ def _half_of(progress: Progress | None, before: int) -> Progress | None:
 def _write_head(whole: Path) -> str:
     """Hash the base and write what it is."""
     with closing(open_database(whole / BASE)) as db:
-        found = content_hash(db)
-    write_head(whole, found, file_hash(whole / BASE))
-    return found
+        base_hash = content_hash(db)
+    write_head(whole, base_hash, file_hash(whole / BASE))
+    return base_hash
 
 
 def _remember(

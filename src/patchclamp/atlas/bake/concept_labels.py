@@ -43,10 +43,10 @@ def labels_of(model: LanguageModel, batches: Batches) -> Labelled | None:
     corpus = batches.corpus
     if corpus is None or corpus.kind != "documents":
         return None
-    found = read_labels(model, corpus.path, MOST)
+    labelled = read_labels(model, corpus.path, MOST)
     if file_hash(corpus.path) != corpus.content:
         raise changed_file_error("text")
-    return found
+    return labelled
 
 
 def concept_scores(
@@ -95,16 +95,16 @@ def _score_units(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, E
     asked = np.flatnonzero(enough)
     truth = labels.true[choosing][:, asked]
     positives, n = truth.sum(0), int(choosing.sum())
-    found: list[list[tuple[str, Estimate]]] = []
+    scored: list[list[tuple[str, Estimate]]] = []
     for unit in values.T:
         if not np.isfinite(unit).all() or not len(asked) or unit.max() == unit.min():
-            found.append([])
+            scored.append([])
             continue
         areas = (rank(unit[choosing]) @ truth - positives * (positives + 1) / 2) / (positives * (n - positives))
         best = asked[np.argsort(-areas, kind="stable")[:PER_UNIT]]
         scores, documents = unit[~choosing], labels.document[~choosing]
-        found.append([(labels.names[c], clustered_auroc(scores, labels.true[~choosing, c], documents)) for c in best])
-    return found
+        scored.append([(labels.names[c], clustered_auroc(scores, labels.true[~choosing, c], documents)) for c in best])
+    return scored
 
 
 def clustered_auroc(

@@ -166,9 +166,9 @@ def add_basis(
         log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )
-    found = name_layer(place, "basis", passing, run)
+    layer_id = name_layer(place, "basis", passing, run)
     _clear(aside)
-    return found
+    return layer_id
 
 
 def _clear(aside: Path) -> None:
@@ -253,14 +253,14 @@ def _read_again(
     plan, baked = reading.about["plan"], reading.about["corpus"]["hash"]
     if text is None:
         remembered = reading.runs[reading.base_run].options.get("text", "")
-        found = Path(remembered)
-        if not remembered or not found.is_file() or file_hash(found) != baked:
+        path = Path(remembered)
+        if not remembered or not path.is_file() or file_hash(path) != baked:
             raise PatchclampError(
                 expected=f"the text that was baked, {reading.about['corpus']['name']}",
                 got=f"{remembered or 'no path'}, where it is no more",
                 remedy="Name a text with --inputs.",
             )
-        text = found
+        text = path
     chosen = Path(text)
     if not chosen.is_file():
         raise PatchclampError(expected="a text", got=f"{chosen}, which is no file", remedy="Check the path.")

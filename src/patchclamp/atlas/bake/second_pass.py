@@ -58,23 +58,23 @@ class _SiteAccumulator:
     """What the pass keeps of one site; every array is part of a checkpoint."""
 
     def __init__(self, survey: StoredSurvey, site: Site) -> None:
-        found = survey.statistics(site.path)
-        low, high = (torch.from_numpy(np.asarray(found[n], dtype=np.float64)) for n in ("minimum", "maximum"))
+        statistics = survey.statistics(site.path)
+        low, high = (torch.from_numpy(np.asarray(statistics[n], dtype=np.float64)) for n in ("minimum", "maximum"))
         width = site.width
         share = torch.arange(BINS + 1, dtype=torch.float64) / BINS
         # float32, as the activations are: a value is in the same bin whoever compares it.
-        self.edges = (low[:, None] + (high - low)[:, None] * share).float()
+        self.edges = (low[:, None] + (high - low)[:, None] * share).float()  # (unit, bin + 1)
         self.edges[:, -1] = high.float()
         self.tokens = torch.zeros(BINS, width, dtype=torch.int64)
         self.pieces = torch.zeros(BINS, width, dtype=torch.int64)
         self.order = torch.full((width, BINS, PER_BIN), torch.iinfo(torch.int64).max)
         self.value = torch.zeros(width, BINS, PER_BIN)
-        self.place = torch.zeros(width, BINS, PER_BIN, 3, dtype=torch.int64)
+        self.place = torch.zeros(width, BINS, PER_BIN, 3, dtype=torch.int64)  # stimulus, peak, start
         self.acts = torch.full((width, BINS, PER_BIN, STRIP), torch.nan, dtype=torch.float16)
         self.sample = torch.zeros(SAMPLE, width)
         exemplars = survey.bundle.read("exemplars", [f"{site.path}|{k}_{p}" for k in KINDS for p in ("value", "at")])
         tables = [(exemplars[f"{site.path}|{k}_value"], exemplars[f"{site.path}|{k}_at"]) for k in KINDS]
-        self.known, self.known_value = _exemplar_rows(tables)
+        self.known, self.known_value = _exemplar_rows(tables)  # (exemplar, 5), by stimulus, and (exemplar,)
         self.starts = torch.zeros(len(self.known), dtype=torch.int64)
         self.strips = torch.full((len(self.known), STRIP), torch.nan, dtype=torch.float16)
 
@@ -85,15 +85,17 @@ class _SiteAccumulator:
     def see(self, x: Tensor, batch: "_Batch") -> None:
         """Take in one batch's ``(token, unit)`` values, special tokens included."""
         first, last = np.searchsorted(self.known[:, 3], [batch.stimulus, batch.stimulus + len(batch.lengths)])
+        # Exemplars of this batch lie together, as they are sorted by stimulus; 4096 at once bound the gathered values.
         for rows in (slice(i, min(i + 4096, last)) for i in range(first, last, 4096)):
-            found = self.known[rows]
-            which = found[:, 3] - batch.stimulus
+            exemplars = self.known[rows]
+            which = exemplars[:, 3] - batch.stimulus  # place in the batch
             length = torch.from_numpy(batch.lengths[which])
+            # A strip near the end of its stimulus begins earlier, so that it is full where the stimulus is long enough.
             most = (length - STRIP).clamp(min=0)
-            self.starts[rows] = torch.minimum(torch.from_numpy(found[:, 4] - BEFORE).clamp(min=0), most)
-            at = self.starts[rows, None] + torch.arange(STRIP)
+            self.starts[rows] = torch.minimum(torch.from_numpy(exemplars[:, 4] - BEFORE).clamp(min=0), most)
+            at = self.starts[rows, None] + torch.arange(STRIP)  # (exemplar, STRIP) positions
             inside = torch.minimum(at, length[:, None] - 1) + torch.from_numpy(batch.firsts[which])[:, None]
-            values = x[inside, torch.from_numpy(found[:, 0])[:, None]]
+            values = x[inside, torch.from_numpy(exemplars[:, 0])[:, None]]
             self.strips[rows] = _half(values.masked_fill(at >= length[:, None], torch.nan))
         if len(batch.picks):
             self.sample[torch.from_numpy(batch.slots)] = x[torch.from_numpy(batch.picks)]
@@ -101,31 +103,38 @@ class _SiteAccumulator:
             self._count(x, x[torch.from_numpy(batch.counted)], batch)
 
     def _count(self, x: Tensor, counted: Tensor, batch: "_Batch") -> None:
+        """Count tokens and pieces per bin: all values ``(token, unit)``, and those that statistics count."""
         if not torch.isfinite(counted.sum()):
             counted = counted.masked_fill(~torch.isfinite(counted), torch.nan)
         edges = self.edges.T.contiguous()
         self.tokens += _count_bins(counted, edges)
         # Pieces are cut at fixed positions, special tokens included as places but not as values.
         padded = torch.full((len(batch.order) * STRIP, x.shape[1]), -torch.inf)
+        # (piece · STRIP, unit): −inf fills a stimulus' last piece and special tokens, and so is never a maximum.
         padded[torch.from_numpy(batch.slot_of)] = counted.nan_to_num(nan=-torch.inf)
-        high, where = padded.view(len(batch.order), STRIP, -1).max(1)
-        bins = _bin_of(high, edges)
+        high, where = padded.view(len(batch.order), STRIP, -1).max(1)  # (piece, unit)
+        bins = _bin_of(high, edges)  # (piece, unit)
         self.pieces.scatter_add_(0, bins, high.isfinite().long())
         self._keep(x, high, where, bins, batch)
 
     def _keep(self, x: Tensor, high: Tensor, where: Tensor, bins: Tensor, batch: "_Batch") -> None:
-        """Keep pieces that come earlier in the random order than the latest kept one of their bin."""
-        order = torch.from_numpy(batch.order)
+        """Keep pieces that come earlier in the random order than the latest kept one of their bin.
+
+        So every bin ends with the PER_BIN pieces of lowest draw, a uniform sample, whatever the batches were.
+        """
+        order = torch.from_numpy(batch.order)  # (piece,)
+        # (piece, unit): the latest of the kept ones of the bin that the piece falls into.
         better = (order[:, None] < self.order.amax(2).gather(1, bins.T).T) & high.isfinite()
+        # One piece after another: two of one batch may want the same place.
         for p in better.any(1).nonzero().flatten().tolist():
-            units = better[p].nonzero().flatten()
-            worst, slot = self.order[units, bins[p, units]].max(1)
+            units = better[p].nonzero().flatten()  # (k,)
+            worst, slot = self.order[units, bins[p, units]].max(1)  # (k,)
             still = worst > order[p]  # an earlier piece of this batch may have taken the place
             units, slot = units[still], slot[still]
             into = (units, bins[p, units], slot)
             begin, end = batch.pieces[p]
             self.acts[into] = torch.nan
-            self.acts[(*into, slice(None, end - begin))] = _half(x[begin:end, units].T)
+            self.acts[(*into, slice(None, end - begin))] = _half(x[begin:end, units].T)  # (k, token)
             self.order[into] = order[p]
             self.value[into] = high[p, units]
             stimulus, start = batch.piece_of[p]
@@ -136,12 +145,12 @@ class _SiteAccumulator:
 
     def snippets(self) -> Snippets:
         """Return every strip, sorted by unit, kind and rank."""
-        held = (self.order < torch.iinfo(torch.int64).max).nonzero().numpy()
+        held = (self.order < torch.iinfo(torch.int64).max).nonzero().numpy()  # (strip, 3): unit, bin, slot
         order = self.order.numpy()[tuple(held.T)]
         held = held[np.lexsort((order, held[:, 1], held[:, 0]))]
         at = tuple(held.T)
         unit, place = held[:, 0], self.place.numpy()[at]
-        rank = np.arange(len(unit)) - np.searchsorted(unit, unit)
+        rank = np.arange(len(unit)) - np.searchsorted(unit, unit)  # counted anew in each unit
         known = self.known
         strips = Snippets(
             unit=np.concatenate([known[:, 0], unit]),
@@ -182,6 +191,7 @@ def _count_bins(x: Tensor, edges: Tensor) -> Tensor:
 
     Every edge is compared with every value: exact, and quicker than finding each value's bin.
     """
+    # (bin, unit): values at or above each lower edge; neighbours' difference is what lies between.
     above = torch.stack([torch.ge(x, edges[k], out=torch.empty_like(x)).sum(0) for k in range(BINS)]).long()
     above[:-1] -= above[1:].clone()
     return above
@@ -339,21 +349,21 @@ def _tensors(looks: dict[str, _SiteAccumulator]) -> dict[str, np.ndarray]:
 
 
 def _results(looks: dict[str, _SiteAccumulator], n_sample: int) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for path, look in looks.items():
-        found |= {f"{path}|{name}": array for name, array in look.snippets().__dict__.items()}
-        found |= {
+        arrays |= {f"{path}|{name}": array for name, array in look.snippets().__dict__.items()}
+        arrays |= {
             f"{path}|edges": look.edges.double().numpy(),
             f"{path}|tokens": look.tokens.T.contiguous().numpy(),
             f"{path}|pieces": look.pieces.T.contiguous().numpy(),
             f"{path}|sample": look.sample[:n_sample].T.contiguous().numpy(),
         }
-    return found
+    return arrays
 
 
 def read_results(bundle: Bundle, site: str) -> tuple[Snippets, dict[str, Any]]:
     """Return a site's strips, and its ``edges tokens pieces sample`` with units first."""
     names = list(Snippets.__annotations__)
     rest = ["edges", "tokens", "pieces", "sample"]
-    found = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])
-    return Snippets(**{n: found[f"{site}|{n}"] for n in names}), {n: found[f"{site}|{n}"] for n in rest}
+    arrays = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])
+    return Snippets(**{n: arrays[f"{site}|{n}"] for n in names}), {n: arrays[f"{site}|{n}"] for n in rest}

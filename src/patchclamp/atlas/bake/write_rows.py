@@ -51,7 +51,7 @@ def write_rows(
         beside: sites whose neurons come before these units, and may be their neighbours.
     """
     _about(db, model, batches, sites, survey, labels)
-    found = read_directions(model, sites)
+    directions = read_directions(model, sites)
     n_before = sum(site.width for site in beside)
     starts = np.cumsum([n_before, *(s.width for s in sites)]).tolist()
     firsts = dict(zip((s.path for s in sites), starts, strict=False))
@@ -71,7 +71,7 @@ def write_rows(
         samples[site.path] = counts.pop("sample")
         _examples(db, first, strips, lengths)
         used |= dict.fromkeys(np.unique(strips.stimulus).tolist())
-        panels = token_panels(model, found, site)
+        panels = token_panels(model, directions, site)
         for name, (rows, _) in panels.items():
             assert name in TOKEN_PANELS
             ids |= set(np.unique(rows[rows >= 0]).tolist())
@@ -79,9 +79,9 @@ def write_rows(
         concepts = scored.get(site.path, [[] for _ in range(site.width)])
         db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
         _units(db, number, first, survey.statistics(site.path), counts, concepts)
-    for path, panels in unit_panels(sites, found, samples, firsts, _writes_of(model, beside)):
+    for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
         _panels(db, firsts[path], panels)
-    db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(found.reasons, sort_keys=True)])
+    db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])
     ids |= _contexts(db, batches, used)
     spelt = [(id, *model.tokenizer.spelling(id)) for id in sorted(ids)]
     db.executemany("INSERT INTO tokens VALUES (?, ?, ?)", [(id, word, int(raw)) for id, word, raw in spelt])
@@ -93,10 +93,10 @@ def _writes_of(
     model: LanguageModel | Features, beside: Sequence[Site]
 ) -> dict[int, tuple[int | None, Float[Tensor, "unit d_model"]]]:
     """Return what the neurons before write, by the number of their site's first."""
-    found = read_directions(model.model, beside) if isinstance(model, Features) else None
+    directions = read_directions(model.model, beside) if isinstance(model, Features) else None
     first, written = 0, {}
     for site in beside:
-        if found is not None and (rows := found.write[site.path]) is not None:
+        if directions is not None and (rows := directions.write[site.path]) is not None:
             written[first] = (site.layer, rows)
         first += site.width
     return written
@@ -258,7 +258,7 @@ def _words(db: sqlite3.Connection) -> None:
 
 
 def _join_tokens(rows: Iterable[tuple[int, int]], word: dict[int, str]) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
+    tokens: dict[int, list[str]] = {}
     for unit, token in rows:
-        found.setdefault(unit, []).append(word.get(token, ""))
-    return found
+        tokens.setdefault(unit, []).append(word.get(token, ""))
+    return tokens

@@ -107,8 +107,8 @@ def write_neuronpedia(atlas: Atlas, out: Path, progress: Callable[[int, int], No
                         done += 1
                         if progress is not None:
                             progress(done, home.n_units)
-        found = sizes(folder)
-    return Exported("neuronpedia", str(out), found, done)
+        file_sizes = sizes(folder)
+    return Exported("neuronpedia", str(out), file_sizes, done)
 
 
 def _names(home: AtlasPage, site: SiteRow) -> _Names:

@@ -139,8 +139,8 @@ def write_parquet(atlas: Atlas, out: Path, progress: Callable[[int, int], None] 
                     _add_graph(atlas, layer.id, layer.graph, tables)
             for table in tables.values():
                 table.flush()
-        found = sizes(folder)
-    return Exported("parquet", str(out), found, total)
+        file_sizes = sizes(folder)
+    return Exported("parquet", str(out), file_sizes, total)
 
 
 def _arrow() -> tuple[ModuleType, ModuleType]:

@@ -273,14 +273,14 @@ class Lab:
             NotFound: none has that id, or it was made too long ago.
         """
         with self._keeping:
-            found = self._runs.get(id)
-        if found is None:
+            run = self._runs.get(id)
+        if run is None:
             raise NotFound(
                 expected=f"one of the last {MOST_RUNS} runs of this server",
                 got=repr(id[:80]),
                 remedy="Ask again: the address of the page holds the question.",
             )
-        return found
+        return run
 
 
 def without_model(atlas: Reading) -> messages.LabPage:

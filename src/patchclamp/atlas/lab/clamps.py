@@ -34,13 +34,13 @@ def interventions(
         PatchclampError: a place in the key, or positions that are none.
         CannotIntervene: the unit can only be read.
     """
-    found = []
+    listed = []
     for clamp in asked:
         key, at = known_unit(model, atlas, clamp.key), spans(clamp.at) if clamp.at.strip() else None
         if not is_neutral(clamp):
             value = None if clamp.mode == "ablate" else clamp.value
-            found.append((str(key), Intervention(key.site, clamp.mode, (key.index,), key.basis, at, value)))
-    return found
+            listed.append((str(key), Intervention(key.site, clamp.mode, (key.index,), key.basis, at, value)))
+    return listed
 
 
 def is_neutral(clamp: messages.ClampAsked) -> bool:
@@ -134,11 +134,11 @@ def unit_values(
     Returns:
         Float[np.ndarray, "position unit block"]: f of every unit at every position.
     """
-    found = basis_at(model, site, basis)
-    assert found is not None
-    if found.kind == "directions":
-        return encode(found, upcast(values)).cpu().double().numpy()[..., None]
-    return by_unit(values, model.site(site), "heads" if found.kind == "heads" else "neurons")
+    found_basis = basis_at(model, site, basis)
+    assert found_basis is not None
+    if found_basis.kind == "directions":
+        return encode(found_basis, upcast(values)).cpu().double().numpy()[..., None]
+    return by_unit(values, model.site(site), "heads" if found_basis.kind == "heads" else "neurons")
 
 
 def basis_at(model: LanguageModel, site: str, name: str) -> Basis | None:
@@ -159,12 +159,12 @@ def encode_site(model: LanguageModel, site: str, basis: str) -> str:
     Raises:
         PatchclampError: the basis is not attached to the model.
     """
-    found = basis_at(model, site, basis)
-    if found is None:
+    found_basis = basis_at(model, site, basis)
+    if found_basis is None:
         raise PatchclampError(
             expected=f"the basis {basis} beside the model", got="a server without it", remedy="Serve with --basis DIR."
         )
-    return found.reads or site
+    return found_basis.reads or site
 
 
 def shown_values(blocks: Float[np.ndarray, "position block"]) -> list[float | None]:

@@ -83,14 +83,14 @@ def read_at(model: LanguageModel, stimulus: Stimulus) -> int:
     if model.capabilities.generate:
         return len(stimulus) - 1
     mask = model.tokenizer.bare.mask_token_id
-    found = np.flatnonzero(stimulus.ids == mask).tolist()
-    if len(found) != 1:
+    masks = np.flatnonzero(stimulus.ids == mask).tolist()
+    if len(masks) != 1:
         raise PatchclampError(
             expected=f"a text with {model.tokenizer.bare.mask_token} once, for {model.name} fills in masks",
-            got=f"{len(found)} of them",
+            got=f"{len(masks)} of them",
             remedy="Write it where the answer belongs.",
         )
-    return int(found[0])
+    return int(masks[0])
 
 
 def next_token_logits(

@@ -114,12 +114,12 @@ def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job
 
 def _ranges(atlas: Reading, keys: list[str]) -> Ranges:
     """Return the lowest and highest value that the atlas saw of each unit that it has."""
-    found: Ranges = {}
+    ranges: Ranges = {}
     for key in dict.fromkeys(keys):
         try:
             unit = atlas.number(key)
         except NotFound:  # a head, or a site that was not baked
             continue
         low, high = atlas.row(unit, "minimum", "maximum")
-        found[key] = (low, high)
-    return found
+        ranges[key] = (low, high)
+    return ranges

@@ -89,10 +89,10 @@ def rank(
         neurons, features = ([p for p in sites if (p[1] == "neurons") == plain] for plain in (True, False))
         values = {}
         if neurons:
-            found = _attribute_units(model, stimulus, metric, [path for path, _ in neurons])
-            metric_clean, method = found.metric_clean, found.method
-            effects = {place: found.matrix(*place)[position] for place in neurons}
-            values = {place: found.matrix(*place, "activation")[position] for place in neurons}
+            attributed = _attribute_units(model, stimulus, metric, [path for path, _ in neurons])
+            metric_clean, method = attributed.metric_clean, attributed.method
+            effects = {place: attributed.matrix(*place)[position] for place in neurons}
+            values = {place: attributed.matrix(*place, "activation")[position] for place in neurons}
         if features:
             slopes, metric_clean, method = _slopes(model, stimulus, metric, [path for path, _ in features])
             values |= _values(model, stimulus, features, position)
@@ -135,17 +135,17 @@ def _values(
     model: LanguageModel, stimulus: Stimulus, places: Sequence[Place], position: int
 ) -> dict[Place, Float[np.ndarray, " unit"]]:
     """Return what every unit does at one place, from one forward pass that keeps nothing else."""
-    found: dict[Place, np.ndarray] = {}
+    values: dict[Place, np.ndarray] = {}
     reading: dict[str, list[Place]] = {}
     for place in places:
         reading.setdefault(encode_site(model, *place), []).append(place)
 
     def see(path: str, x: Tensor) -> None:
         for place in reading[path]:
-            found[place] = unit_values(model, *place, x[position : position + 1].float())[0, :, 0]
+            values[place] = unit_values(model, *place, x[position : position + 1].float())[0, :, 0]
 
     model.watch(stimulus, list(reading), see)
-    return found
+    return values
 
 
 def _slopes(
@@ -156,11 +156,11 @@ def _slopes(
     sites = list(dict.fromkeys(paths))
     method = "relp"
     try:
-        found = model.differentiate(stimulus, metric, sites, rules=("ln", "identity", "half"))
+        differentiated = model.differentiate(stimulus, metric, sites, rules=("ln", "identity", "half"))
     except CannotIntervene:
-        method, found = "attribution_patching", model.differentiate(stimulus, metric, sites)
-    slopes = {path: upcast(found.gradients[path]).cpu().double().numpy() for path in sites}
-    return slopes, float(found.metric[0]), method
+        method, differentiated = "attribution_patching", model.differentiate(stimulus, metric, sites)
+    slopes = {path: upcast(differentiated.gradients[path]).cpu().double().numpy() for path in sites}
+    return slopes, float(differentiated.metric[0]), method
 
 
 def _metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contrast: int | None) -> Metric:

@@ -81,14 +81,14 @@ def verify(
         return _verify_over_pairs(model, graph, chosen, cases, n_sets=n_sets, seed=seed, turn=turn, progress=progress)
     case = asked or case_of(model, graph)
     with turn():
-        found = _activations_of(model, case, chosen)
-        sites = [block.site for block in found.units.blocks]
+        activations = _activations_of(model, case, chosen)
+        sites = [block.site for block in activations.units.blocks]
         baseline = make_baseline(model, sites, corrupted=case.counterpart)
-    own = [found.units.place(node) for node in chosen]
-    controls = draw_controls(unit_strata(found), own, n_sets, seed=seed)
-    rival = [found.units.place(node) for node in loudest_others(found, chosen)]
+    own = [activations.units.place(node) for node in chosen]
+    controls = draw_controls(unit_strata(activations), own, n_sets, seed=seed)
+    rival = [activations.units.place(node) for node in loudest_others(activations, chosen)]
     groups = (own, *controls.sets, *([rival] if rival else []))
-    sets = UnitSets(found.units, [np.array(places, dtype=np.int64) for places in groups])
+    sets = UnitSets(activations.units, [np.array(places, dtype=np.int64) for places in groups])
     [values] = measure_sets(
         model,
         Cases.of([case.clean], case.metric),
@@ -98,7 +98,7 @@ def verify(
         turn=turn,
         progress=progress,
     )
-    effects = found.metric_clean - values
+    effects = activations.metric_clean - values
     together, randoms = float(effects[0]), effects[1 : 1 + len(controls.sets)]
     controls = controls.measure(randoms)
     receipt = Receipt(
@@ -113,7 +113,7 @@ def verify(
     p = p if controls.size == len(chosen) else math.nan  # fewer units do less by their number alone
     return messages.Verified(
         nodes=len(chosen),
-        metric_clean=finite(found.metric_clean),
+        metric_clean=finite(activations.metric_clean),
         predicted=finite(predicted),
         measured=finite(together),
         randoms=[finite(x) for x in randoms],
@@ -218,15 +218,15 @@ def _verify_over_pairs(
     circuit = Scores(UnitList(parts), np.array([scores.get(part, 0.0) for part in parts]))
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
-    found = ablate_group(
+    ablated = ablate_group(
         model, circuit, cases, range(len(own)), n_sets=drawn, seed=seed, alone=False, turn=turn, progress=progress
     )
-    receipt, controls = found.receipt, found.receipt.controls
+    receipt, controls = ablated.receipt, ablated.receipt.controls
     return messages.Verified(
         nodes=len(own),
-        metric_clean=finite(found.clean),
+        metric_clean=finite(ablated.clean),
         predicted=finite(receipt.predicted),
-        measured=finite(found.measured),
+        measured=finite(ablated.measured),
         randoms=[finite(x) for x in controls.measured],
         size=controls.size,
         mean=EstimateView.of(controls.estimate("m")),
@@ -259,9 +259,9 @@ def _activations_of(model: LanguageModel, case: ReadCase, chosen: Sequence[UnitK
     """Return what every unit of the chosen nodes' kinds does, and its baseline; no scores are computed."""
     kinds = ((kind_of(node.basis), node.site) for node in chosen)
     levels = list(dict.fromkeys(BLOCK.sub("blocks.*.", site) if kind == "neuron" else kind for kind, site in kinds))
-    found = attribute_nodes(
+    attributed = attribute_nodes(
         model, case.clean, case.metric, corrupted=case.counterpart, method="activation", levels=levels
     )
     for node in chosen:
-        found.units.place(node)  # raises where the model has no such node
-    return found
+        attributed.units.place(node)  # raises where the model has no such node
+    return attributed

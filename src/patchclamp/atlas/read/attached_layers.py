@@ -110,20 +110,20 @@ def attach(db: sqlite3.Connection, path: Path, id: str, base: str, parts: list[A
         ) from problem
     n_sites = sum(len(part.sites) for part in parts)
     try:
-        found = read_part(db, schema, id, parts[-1].first + parts[-1].n, n_sites)
+        layer = read_part(db, schema, id, parts[-1].first + parts[-1].n, n_sites)
     except Exception:
         db.execute(f"DETACH {schema}")
         raise
     taken = {(row[1], row[4]) for part in parts for row in part.sites}
-    twice = [f"{row[1]}/{row[4]}" for row in found.sites if (row[1], row[4]) in taken]
-    if twice or found.about.get("beside", {}).get("base") != base:
+    twice = [f"{row[1]}/{row[4]}" for row in layer.sites if (row[1], row[4]) in taken]
+    if twice or layer.about.get("beside", {}).get("base") != base:
         db.execute(f"DETACH {schema}")
         raise PatchclampError(
             expected="features made beside this base, under names of their own",
             got=f"{path}, {'whose ' + twice[0] + ' is there already' if twice else 'made beside another base'}",
             remedy="Remove it, and add the basis to this atlas.",
         )
-    return found
+    return layer
 
 
 def join(db: sqlite3.Connection, parts: list[AttachedLayer]) -> None:
@@ -154,7 +154,7 @@ def part_bases(rows: Ask, schema: str) -> list[tuple[str, Basis]]:
         rows: answers a query.
         schema: the layer's name in it.
     """
-    found = []
+    bases = []
     for number, path, name, activation, k, reads in rows(
         f"SELECT b.site, s.path, s.basis, b.activation, b.k, b.reads FROM {schema}.bases b "
         f"JOIN {schema}.sites s ON s.id = b.site ORDER BY b.site"
@@ -166,5 +166,5 @@ def part_bases(rows: Ask, schema: str) -> list[tuple[str, Basis]]:
             )
         }
         if arrays:
-            found.append((path, Basis(name, "directions", **arrays, activation=activation, k=k, reads=reads)))
-    return found
+            bases.append((path, Basis(name, "directions", **arrays, activation=activation, k=k, reads=reads)))
+    return bases

@@ -159,8 +159,8 @@ class Reading:
     def row(self, unit: int, *columns: str) -> tuple[Any, ...]:
         """Return some columns of a unit, from the part that has it."""
         part, own = self.part(unit)
-        [found] = self.rows(f"SELECT {', '.join(columns)} FROM {part.schema}.units WHERE id = ?", [own])
-        return found
+        [values] = self.rows(f"SELECT {', '.join(columns)} FROM {part.schema}.units WHERE id = ?", [own])
+        return values
 
     # -- units --------------------------------------------------------------------------------------------------------
 
@@ -304,14 +304,14 @@ def page_of(build: Callable[Concatenate[Reading, P], R]) -> Callable[Concatenate
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Return what changes when a layer or a run is added or the base is replaced; it costs a few system calls."""
-    found = []
+    times = []
     for name in (SUBJECT, BASE, LAYERS, RUNS):
         try:
             stat = (folder / name).stat()
-            found.append((name, stat.st_ino, stat.st_mtime_ns))
+            times.append((name, stat.st_ino, stat.st_mtime_ns))
         except OSError:
-            found.append((name, 0, 0))
-    return tuple(found)
+            times.append((name, 0, 0))
+    return tuple(times)
 
 
 def number_or_none(x: Any, digits: int = 6) -> float | None:

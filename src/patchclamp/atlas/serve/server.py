@@ -31,13 +31,13 @@ class AtlasHolder:
 
     def __call__(self) -> Reading:
         """Return the atlas, opened anew where its files changed."""
-        found = stamp(self.path)
-        if found != self.stamp:
+        now = stamp(self.path)
+        if now != self.stamp:
             with self.lock:
-                if found != self.stamp:
+                if now != self.stamp:
                     # Only another base needs its hash compared again.
-                    self.atlas = open_reading(self.path, check=found[:2] != self.stamp[:2])
-                    self.stamp = found
+                    self.atlas = open_reading(self.path, check=now[:2] != self.stamp[:2])
+                    self.stamp = now
         return self.atlas
 
 

@@ -38,7 +38,7 @@ def tokens_named(text: str) -> frozenset[str]:
         >>> sorted(tokens_named('fires on " cat" and "dog"'))
         ['cat', 'dog']
     """
-    return frozenset(name for found in _QUOTED.findall(text) if (name := found.strip().casefold()))
+    return frozenset(name for quoted in _QUOTED.findall(text) if (name := quoted.strip().casefold()))
 
 
 def counters_of(parts: Sequence[sqlite3.Connection], description: Description) -> list[Counter]:
@@ -57,12 +57,12 @@ def counters_of(parts: Sequence[sqlite3.Connection], description: Description) -
         "WHERE s.path = ? AND s.basis = ? AND u.number = ?"
     )
     rows = ((db, db.execute(asked, (key.site, key.basis, key.index)).fetchone()) for db in parts)
-    base, found = next(((db, row) for db, row in rows if row is not None), (None, None))
-    if base is None or found is None:
+    base, example = next(((db, row) for db, row in rows if row is not None), (None, None))
+    if base is None or example is None:
         raise PatchclampError(
             expected="a unit of this atlas", got=str(key), remedy="`patchclamp atlas info` lists its sites."
         )
-    unit, maximum = found
+    unit, maximum = example
     named = tokens_named(description.text)
     if not named or maximum is None or maximum <= 0:
         return []

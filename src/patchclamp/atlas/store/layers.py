@@ -224,8 +224,12 @@ def name_layer(folder: Path, kind: str, passing: Path, run: Run | None) -> str:
 
 def layer_files(folder: Path) -> list[Path]:
     """Return the files of an atlas's layers, by name; files of other names are left alone."""
-    found = folder / LAYERS
-    return sorted(f for f in found.glob("*.sqlite") if _NAME.fullmatch(f.stem)) if found.is_dir() else []
+    folder_of_layers = folder / LAYERS
+    return (
+        sorted(f for f in folder_of_layers.glob("*.sqlite") if _NAME.fullmatch(f.stem))
+        if folder_of_layers.is_dir()
+        else []
+    )
 
 
 def read_layer(path: Path) -> Layer:
@@ -281,8 +285,8 @@ def _read_score(data: Mapping[str, Any]) -> Estimate:
 def _descriptions(db: sqlite3.Connection) -> Iterable[tuple[Description, tuple[Counter, ...]]]:
     for row in db.execute("SELECT * FROM descriptions ORDER BY id").fetchall():
         scores = tuple(map(_read_score, json.loads(row["scores"])))
-        found = db.execute("SELECT * FROM counters WHERE description = ? ORDER BY rank", [row["id"]]).fetchall()
-        wrong = tuple(Counter(c["kind"], c["example"], c["place"], c["reason"]) for c in found)
+        counter_rows = db.execute("SELECT * FROM counters WHERE description = ? ORDER BY rank", [row["id"]]).fetchall()
+        wrong = tuple(Counter(c["kind"], c["example"], c["place"], c["reason"]) for c in counter_rows)
         evidence = tuple(map(str, json.loads(row["evidence"])))
         yield Description(UnitKey.parse(row["unit"]), row["text"], row["author"], evidence, scores), wrong
 

@@ -115,12 +115,12 @@ def read_runs(folder: Path) -> dict[str, Run]:
             rows = db.execute("SELECT * FROM runs ORDER BY began DESC, id").fetchall()
     except sqlite3.Error:
         return {}
-    found = {}
+    runs = {}
     for row in rows:
         # One row that holds something else takes nothing from the others.
         with suppress(ValueError, TypeError, KeyError, RecursionError):
-            found[str(row["id"])] = _run(dict(row))
-    return found
+            runs[str(row["id"])] = _run(dict(row))
+    return runs
 
 
 def _run(row: dict[str, Any]) -> Run:

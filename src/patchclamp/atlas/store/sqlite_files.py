@@ -123,9 +123,9 @@ def check_values(db: sqlite3.Connection) -> None:
 
     Cost: one read of everything.
     """
-    [(found,)] = db.execute("PRAGMA quick_check(1)").fetchall()
-    if found != "ok":
-        raise sqlite3.DatabaseError(str(found)[:200])
+    [(outcome,)] = db.execute("PRAGMA quick_check(1)").fetchall()
+    if outcome != "ok":
+        raise sqlite3.DatabaseError(str(outcome)[:200])
 
 
 def newer_version_error(path: Path, version: Any, known: int = VERSION) -> PatchclampError:

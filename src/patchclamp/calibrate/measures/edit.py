@@ -14,15 +14,15 @@ def measure(trial: Trial, noun: Edit) -> list[Figure]:
     """Return efficacy, paraphrases and specificity of an edit, beside random edits of the same norm."""
     truth, task = trial.truth, trial.inputs["task"]
     assert isinstance(truth, RewrittenFact)
-    found = measure_edit(
+    effects = measure_edit(
         trial.inputs["subject"], noun, task, truth.paraphrases, truth.others, n_random=RANDOM, seed=trial.seed
     )
     figures = [
         Figure(name, own, null_of(own), exact_figure(1.0, own), least)
         for name, own, least in (
-            ("new answer", found.efficacy, 1.0),
-            ("new answer on paraphrases", found.paraphrase, LEAST_PARAPHRASES),
+            ("new answer", effects.efficacy, 1.0),
+            ("new answer on paraphrases", effects.paraphrase, LEAST_PARAPHRASES),
         )
     ]
     # A random edit leaves other answers alone as well, so that chance is no bar there.
-    return [*figures, Figure("other answers kept", found.specificity, None, None, LEAST_KEPT)]
+    return [*figures, Figure("other answers kept", effects.specificity, None, None, LEAST_KEPT)]

@@ -49,12 +49,18 @@ def find_planted(sizes: Float[np.ndarray, " part"], planted: Sequence[int], seed
     k, n, draw = len(planted), len(sizes), np.random.default_rng(seed)
     own = ranks(sizes)[list(planted)]
     by_chance = draw.hypergeometric(k, n - k, k, DRAWS) / k
-    found = share_of(int((own <= k).sum()), k, "share of what is planted")
+    recovered = share_of(int((own <= k).sum()), k, "share of what is planted")
     # The share of the others that stand below a planted part: at random any share is as likely as any other.
     others = np.sort(np.delete(sizes, list(planted)))
     height = mean_of(np.searchsorted(others, sizes[list(planted)] - 1e-12) / len(others), "AUROC", seed)
     return [
-        Figure("planted among as many highest", found, chance_of(by_chance, found.unit), exact_figure(1.0, found), 1.0),
+        Figure(
+            "planted among as many highest",
+            recovered,
+            chance_of(by_chance, recovered.unit),
+            exact_figure(1.0, recovered),
+            1.0,
+        ),
         Figure(
             "planted above others",
             height,

@@ -66,6 +66,12 @@ def run(options: Namespace) -> int:
 
     if options.top < 0:
         raise PatchclampError(expected="at least 0 cells", got=str(options.top), remedy="Give another --top.")
+    if options.batch_size < 1:
+        raise PatchclampError(
+            expected="at least 1 cell per forward pass",
+            got=str(options.batch_size),
+            remedy="Give another --batch-size.",
+        )
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     add_bases(model, options)

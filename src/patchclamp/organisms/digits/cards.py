@@ -80,7 +80,7 @@ def write_card(folder: Path, name: str) -> dict[str, Any]:
     _, labels = digits()
     logits = model.run(f"{DIGITS}:{asked}").logits[0]
     rival = next(int(i) for i in logits.argsort(descending=True) if int(i) != labels[asked])
-    found: dict[str, Any] = {
+    card: dict[str, Any] = {
         "name": name,
         "circuit": "digits",
         "architecture": ARCHITECTURES[name],
@@ -106,6 +106,6 @@ def write_card(folder: Path, name: str) -> dict[str, Any]:
         "licence": "Apache-2.0, the patchclamp authors; the images, which do not ship, are UCI's, CC BY 4.0",
         **evaluate(model),
     }
-    (folder / "card.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "recipe.json").unlink(missing_ok=True)
-    return found
+    return card

@@ -136,8 +136,8 @@ def train(recipe: Recipe, folder: Path, *, progress: Callable[[int, int], None] 
 
 
 def _preprocess(prepare: Any, pixels: np.ndarray) -> np.ndarray:
-    found = prepare(pixels, input_data_format="channels_first", return_tensors="np")["pixel_values"][0]
-    return np.asarray(found, dtype=np.float32)
+    pixel_values = prepare(pixels, input_data_format="channels_first", return_tensors="np")["pixel_values"][0]
+    return np.asarray(pixel_values, dtype=np.float32)
 
 
 def _fit(

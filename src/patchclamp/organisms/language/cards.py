@@ -39,7 +39,7 @@ def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 6
     """
     model = load_language_model(str(folder), dtype="float32")
     made = read_training(folder)
-    found: dict[str, Any] = {
+    card: dict[str, Any] = {
         "name": name,
         "circuit": "language",
         "architecture": ARCHITECTURES[name],
@@ -64,5 +64,5 @@ def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 6
         "licence": "Apache-2.0, the patchclamp authors",
         **evaluate(model, n=n, documents_read=documents_read),
     }
-    (folder / "card.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return found
+    (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return card

@@ -34,8 +34,8 @@ def _label(text: str, language: str) -> tuple[Mark, ...]:
     """Say what every part of a program is."""
     marks: list[Mark] = []
     block = False
-    for found in _LEX.finditer(text):
-        string, comment, word, number, bracket, operator, indent, space, _ = found.groups()
+    for match in _LEX.finditer(text):
+        string, comment, word, number, bracket, operator, indent, space, _ = match.groups()
         if indent or space:
             block = bool(indent) or (block and space != "\n")
             continue
@@ -56,8 +56,8 @@ def _label(text: str, language: str) -> tuple[Mark, ...]:
         )
         concepts = frozenset(filter(None, (language, kind, "block" if block else "")))
         # Strings and comments are marked word by word, so that no mark holds a space.
-        for part in re.finditer(r"\S+", found.group()):
-            marks.append((found.start() + part.start(), found.start() + part.end(), concepts))
+        for part in re.finditer(r"\S+", match.group()):
+            marks.append((match.start() + part.start(), match.start() + part.end(), concepts))
     return tuple(marks)
 
 

@@ -111,10 +111,10 @@ _COMPARED = (
 
 @cache
 def _lexicon(language: str) -> dict[str, frozenset[str]]:
-    found: dict[str, set[str]] = {}
+    lexicon: dict[str, set[str]] = {}
 
     def add(word: str, *concepts: str) -> None:
-        found.setdefault(word, set()).update(concepts)
+        lexicon.setdefault(word, set()).update(concepts)
 
     for name in words.NAMES:
         add(name, "name", "woman" if name in words.WOMEN else "man")
@@ -122,7 +122,7 @@ def _lexicon(language: str) -> dict[str, frozenset[str]]:
         add(day, "day")
     if language == "english":
         _english(add)
-        return {word: frozenset(concepts) for word, concepts in found.items()}
+        return {word: frozenset(concepts) for word, concepts in lexicon.items()}
     for noun in words.translated_nouns():
         word, gender = noun.in_language(language)
         add(word, noun.kind, _GENDER[gender])
@@ -139,7 +139,7 @@ def _lexicon(language: str) -> dict[str, frozenset[str]]:
     she, he = {"french": ("elle", "il"), "german": ("sie", "er"), "spanish": ("ella", "él")}[language]
     add(she, "she")
     add(he, "he")
-    return {word: frozenset(concepts) for word, concepts in found.items()}
+    return {word: frozenset(concepts) for word, concepts in lexicon.items()}
 
 
 def _english(put: Callable[..., None]) -> None:

@@ -50,9 +50,9 @@ def examples(wanted: str, other: str, n: Positive = 60, *, seed: Natural = 0) ->
             got=f"{wanted} and {other}",
             remedy="Choose two of one sort.",
         )
-    found: dict[str, list[str]] = {wanted: [], other: []}
+    texts: dict[str, list[str]] = {wanted: [], other: []}
     for i in range(100 * n):
-        if len(found[wanted]) == n:
+        if len(texts[wanted]) == n:
             break
         both = []
         for language in (wanted, other):
@@ -62,8 +62,8 @@ def examples(wanted: str, other: str, n: Positive = 60, *, seed: Natural = 0) ->
             )
         if max(map(len, both)) <= LONGEST:
             for language, text in zip((wanted, other), both, strict=True):
-                found[language].append(text)
-    return Task.of_labels(found, name=f"{wanted} and {other}")
+                texts[language].append(text)
+    return Task.of_labels(texts, name=f"{wanted} and {other}")
 
 
 @checked
@@ -110,8 +110,10 @@ def read_dialect(text: str) -> str:
     """
     counts = {name: len(re.findall(signs, text)) for name, signs in _SIGNS.items()}
     if not any(counts.values()) and not re.search(r"[=(){};]", text):
-        found = re.findall(r"[^\W\d_]+", text)
-        counts = {name: sum(word.lower() in own or word in own for word in found) for name, own in _own_words().items()}
+        words_read = re.findall(r"[^\W\d_]+", text)
+        counts = {
+            name: sum(word.lower() in own or word in own for word in words_read) for name, own in _own_words().items()
+        }
     first, second = sorted(counts.values(), reverse=True)[:2]
     return max(counts, key=lambda name: counts[name]) if first > second else ""
 

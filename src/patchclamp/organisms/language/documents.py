@@ -87,8 +87,8 @@ def _lines(kind: str, rng: Random, held_out: bool) -> list[Line]:
         natural = kind not in CODE_TASKS
         return [add_opening(line, rng.choice(OPENINGS))] if natural and rng.random() < OPENED else [line]
     wanted = rng.choice((1, 1, 2)) if kind == "sentence" else 1
-    found: list[Line] = []
-    while len(found) < wanted:
+    lines: list[Line] = []
+    while len(lines) < wanted:
         if kind == "said":
             spoken = ("english", rng.choice(TONGUES)) if rng.random() < 0.5 else (rng.choice(LANGUAGES),)
             drawn = write_translations(rng, spoken if rng.random() < 0.7 else spoken[::-1])
@@ -101,8 +101,8 @@ def _lines(kind: str, rng: Random, held_out: bool) -> list[Line]:
                 else program(rng, rng.choice(PROGRAMMING))
             ]
         if drawn[0].held_out == held_out:
-            found += drawn
-    return found
+            lines += drawn
+    return lines
 
 
 def document(rng: Random, *, held_out: bool = False) -> Document:

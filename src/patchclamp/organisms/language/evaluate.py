@@ -66,17 +66,17 @@ def items(task: str, rules: Any, n: int = 500, *, seed: int = 0, held_out: bool 
         PatchclampError: no such task.
     """
     rng = Random(f"items/{task}/{seed}/{held_out}")
-    found: dict[str, Item] = {}
+    by_prompt: dict[str, Item] = {}
     for _ in range(40 * n):
         line = line_of(task, rng, held_out=held_out)
-        if line.prompt in found and task not in CODE_TASKS:
+        if line.prompt in by_prompt and task not in CODE_TASKS:
             line = add_opening(line, rng.choice(OPENINGS))
-        item = None if line.prompt in found else _item(line, rules)
+        item = None if line.prompt in by_prompt else _item(line, rules)
         if item is not None:
-            found[item.clean] = item
-        if len(found) == n:
+            by_prompt[item.clean] = item
+        if len(by_prompt) == n:
             break
-    return list(found.values())
+    return list(by_prompt.values())
 
 
 def _item(line: Line, rules: Any) -> Item | None:
@@ -145,7 +145,7 @@ def accuracies(
     Raises:
         PatchclampError: a task without questions.
     """
-    found = {}
+    shares = {}
     for task in tasks:
         asked = items(task, model.tokenizer.bare, n, seed=seed)
         if not asked:
@@ -153,8 +153,8 @@ def accuracies(
                 expected=f"questions of the task {task}", got="none", remedy="Use the organism's own tokenizer."
             )
         clean, corrupted = (_share(accuracy(model, asked, corrupted=side), len(asked)) for side in (False, True))
-        found[task] = {**clean, "n": len(asked), "chance": round(CHANCES[task], 4), "corrupted": corrupted}
-    return found
+        shares[task] = {**clean, "n": len(asked), "chance": round(CHANCES[task], 4), "corrupted": corrupted}
+    return shares
 
 
 def _share(right: int, n: int) -> dict[str, Any]:

@@ -41,9 +41,9 @@ class Labelled:
 def label_documents(written: Iterable[Document], rules: Any) -> list[Labelled]:
     """Turn documents into stimuli with labels, with a tokenizer of transformers."""
     tokenizer = Tokenizer(rules)
-    found = []
+    labelled = []
     for document in written:
         stimulus = tokenizer.stimulus(document.text)
         concepts, ends = align_concepts(stimulus.spans, document.text, document.marks)
-        found.append(Labelled(stimulus, concepts, np.array(ends, dtype=bool)))
-    return found
+        labelled.append(Labelled(stimulus, concepts, np.array(ends, dtype=bool)))
+    return labelled

@@ -74,25 +74,25 @@ def is_held_out(task: str, template: str, filler: Iterable[str]) -> bool:
 
 @cache
 def _pieces(template: str) -> tuple[tuple[str, str], ...]:
-    found = []
+    pieces = []
     for slot, sign, plain in _PIECE.findall(template):
-        found.append(("slot", slot) if slot else ("sign", sign) if sign else ("plain", plain))
-    return tuple(found)
+        pieces.append(("slot", slot) if slot else ("sign", sign) if sign else ("plain", plain))
+    return tuple(pieces)
 
 
 @cache
 def _words(text: str, language: str, extra: tuple[str, ...], literal: bool) -> tuple[tuple[str, frozenset[str]], ...]:
     spoken = next((name for name in extra if name in LANGUAGES), language)
-    found = []
+    words = []
     for word in _WORD.findall(text):
         if word.isspace():
-            found.append((word, frozenset[str]()))
+            words.append((word, frozenset[str]()))
         elif word[0].isalnum():
-            found.append((word, concepts_of(word, spoken, literal) | frozenset(extra)))
+            words.append((word, concepts_of(word, spoken, literal) | frozenset(extra)))
         else:
             concepts = {",": {"comma"}, ".": {"sentence_end"}, "?": {"sentence_end"}, "!": {"sentence_end"}}.get(word)
-            found.append((word, frozenset(concepts or ()) | {spoken}))
-    return tuple(found)
+            words.append((word, frozenset(concepts or ()) | {spoken}))
+    return tuple(words)
 
 
 def write(template: str, slots: Mapping[str, Slot], language: str = "english") -> tuple[str, tuple[Mark, ...], int]:
@@ -175,7 +175,7 @@ def add_opening(line: Line, opening: str) -> Line:
 
 def settle(text: str, marks: Iterable[Mark]) -> tuple[Mark, ...]:
     """Add the concepts that depend on the whole document: where sentences start, and what comes again."""
-    found: list[Mark] = []
+    settled: list[Mark] = []
     seen: set[str] = set()
     start = True
     for a, b, concepts in marks:
@@ -194,5 +194,5 @@ def settle(text: str, marks: Iterable[Mark]) -> tuple[Mark, ...]:
             seen.add(word)
         if "sentence_end" in concepts:
             start = True
-        found.append((a, b, concepts | more))
-    return tuple(found)
+        settled.append((a, b, concepts | more))
+    return tuple(settled)

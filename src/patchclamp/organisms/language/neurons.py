@@ -24,16 +24,16 @@ def activations(
         tuple: activations, which concepts of ``CONCEPTS`` are true, and the number of each token's document; tokens
         of text only, without ``<bos>``.
     """
-    found = []
+    layers = []
     for start in range(0, len(texts), BATCH):
         some = texts[start : start + BATCH]
         run = model.run([one.stimulus for one in some], record="blocks.*.mlp.act", logits=False)
         sites = [f"blocks.{layer}.mlp.act" for layer in range(model.n_layers)]
-        found.append(np.concatenate([np.asarray(run.recording[site]) for site in sites], axis=1))
+        layers.append(np.concatenate([np.asarray(run.recording[site]) for site in sites], axis=1))
     counted = np.concatenate([one.stimulus.counted for one in texts])
     documents = np.repeat(np.arange(len(texts)), [len(one.stimulus) for one in texts])
     truth = np.array([[name in true for name in CONCEPTS] for one in texts for true in one.concepts])
-    return np.concatenate(found)[counted], truth[counted], documents[counted]
+    return np.concatenate(layers)[counted], truth[counted], documents[counted]
 
 
 def best_neurons(

@@ -210,9 +210,9 @@ def train(
     start, losses = time.monotonic(), list[float]()
 
     def loss(batch: tuple[Tensor, Tensor], _step: int) -> Tensor:
-        found, plain = _losses(model, *batch, mixed=recipe.mixed)
+        value, plain = _losses(model, *batch, mixed=recipe.mixed)
         losses.append(float(plain))
-        return found
+        return value
 
     def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(

@@ -122,12 +122,14 @@ def _capital(slot: Slot) -> Slot:
 
 
 def _dictionary() -> tuple[tuple[str, tuple[str, str, str]], ...]:
-    found = [(noun.word, tuple(noun.in_language(tongue)[0] for tongue in TONGUES)) for noun in words.translated_nouns()]
+    entries = [
+        (noun.word, tuple(noun.in_language(tongue)[0] for tongue in TONGUES)) for noun in words.translated_nouns()
+    ]
     for table in (words.ADJECTIVES, words.MOODS, words.COLOURS):
-        found += [(word, tuple(words.adjective(word, tongue, "m") for tongue in TONGUES)) for word in table]
+        entries += [(word, tuple(words.adjective(word, tongue, "m") for tongue in TONGUES)) for word in table]
     for i, day in enumerate(words.DAYS["english"]):
-        found.append((day, tuple(words.DAYS[tongue][i] for tongue in TONGUES)))
-    return tuple(found)  # type: ignore[arg-type]
+        entries.append((day, tuple(words.DAYS[tongue][i] for tongue in TONGUES)))
+    return tuple(entries)  # type: ignore[arg-type]
 
 
 DICTIONARY = _dictionary()

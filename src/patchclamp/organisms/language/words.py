@@ -286,15 +286,15 @@ def plural_of(word: str) -> str:
 @cache
 def nouns(kind: str | None = None) -> tuple[Noun, ...]:
     """List nouns of one class, or all."""
-    found = []
+    listed = []
     for name, rows in TRANSLATED.items():
         for row in rows.replace("\n", "|").split("|"):
             word, *others = row.split()
             abroad = tuple((language, *said.split(".")) for language, said in zip(LANGUAGES[1:], others, strict=True))
-            found.append(Noun(word, plural_of(word), name, abroad))  # type: ignore[arg-type]
+            listed.append(Noun(word, plural_of(word), name, abroad))  # type: ignore[arg-type]
     for name, words in ENGLISH_ONLY.items():
-        found += [Noun(word, plural_of(word), name) for word in words.split()]
-    return tuple(noun for noun in found if kind is None or noun.kind == kind)
+        listed += [Noun(word, plural_of(word), name) for word in words.split()]
+    return tuple(noun for noun in listed if kind is None or noun.kind == kind)
 
 
 @cache

@@ -75,7 +75,7 @@ def make(
 def _train_plainly(stream: Stream, draw: np.random.Generator) -> Float[np.ndarray, "after on"]:
     """Return the accuracy on every task after each, of one softmax layer trained by gradient descent."""
     weights = np.zeros((WIDTH, stream.n_classes))
-    found = [_test(weights, stream)]
+    accuracies = [_test(weights, stream)]
     for stage in stream:
         for _ in range(PASSES):
             for rows in np.array_split(draw.permutation(len(stage.labels)), len(stage.labels) // BATCH):
@@ -84,8 +84,8 @@ def _train_plainly(stream: Stream, draw: np.random.Generator) -> Float[np.ndarra
                 p /= p.sum(1, keepdims=True)
                 p[np.arange(len(y)), y] -= 1
                 weights -= RATE * x.T @ p / len(y)
-        found.append(_test(weights, stream))
-    return np.stack(found)
+        accuracies.append(_test(weights, stream))
+    return np.stack(accuracies)
 
 
 def _test(weights: np.ndarray, stream: Stream) -> Float[np.ndarray, " on"]:

@@ -34,5 +34,5 @@ def show(noun: Any, top: int) -> None:
 @cache
 def _renderers() -> tuple[ModuleType, ...]:
     """Return the files that name a NOUN, those first that print only some results of its kind."""
-    found = [importlib.import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)]
-    return tuple(sorted((one for one in found if hasattr(one, "NOUN")), key=lambda one: not hasattr(one, "suits")))
+    modules = [importlib.import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)]
+    return tuple(sorted((one for one in modules if hasattr(one, "NOUN")), key=lambda one: not hasattr(one, "suits")))

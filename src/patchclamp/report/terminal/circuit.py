@@ -128,10 +128,10 @@ def agreed(r: dict[str, Any]) -> str:
     Args:
         r: a receipt as JSON-ready data.
     """
-    found = r.get("agreement")
-    if not found:
+    agreement = r.get("agreement")
+    if not agreement:
         return ""
-    order, ratio = found.get("spearman"), found.get("ratio")
+    order, ratio = agreement.get("spearman"), agreement.get("ratio")
     n = len(r["parts"])
     said = f"Each of these {n} parts was also replaced by itself. " if n > 1 else "The part was replaced by itself. "
     if order is not None:

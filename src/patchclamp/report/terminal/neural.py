@@ -108,16 +108,16 @@ def show_survey(brain: NeuralRecording, stored: StoredSurvey, units: Sequence[di
 
 def describe_unit(brain: NeuralRecording, stored: StoredSurvey, unit: int) -> dict[str, Any]:
     """Return one unit's line."""
-    found = stored.statistics(SITE)
+    statistics = stored.statistics(SITE)
     moments = []
     for e in stored.exemplars(SITE, unit, kinds=["top"])[:TOP]:
         trial, sample = divmod(e.ids[e.position], brain.n_samples)
         time = None if brain.rate is None else brain.when(e.ids[e.position])[1]
         moments.append({"value": e.value, "trial": trial, "sample": sample, "time": time})
     return {
-        "key": str(brain.key(unit)), "name": brain.names[unit], "mean": float(found["mean"][unit]),
-        "sd": float(found["variance"][unit]) ** 0.5, "minimum": float(found["minimum"][unit]),
-        "maximum": float(found["maximum"][unit]), "active": float(found["active"][unit]),
-        "quantiles": {str(p): float(q) for p, q in zip(PROBABILITIES, found["quantiles"][unit], strict=True)},
+        "key": str(brain.key(unit)), "name": brain.names[unit], "mean": float(statistics["mean"][unit]),
+        "sd": float(statistics["variance"][unit]) ** 0.5, "minimum": float(statistics["minimum"][unit]),
+        "maximum": float(statistics["maximum"][unit]), "active": float(statistics["active"][unit]),
+        "quantiles": {str(p): float(q) for p, q in zip(PROBABILITIES, statistics["quantiles"][unit], strict=True)},
         "missing": brain.missing.get(unit, 0), "constant": unit in brain.constant, "top": moments,
     }  # fmt: skip

@@ -20,8 +20,8 @@ def show_statistics(survey: Any) -> None:
     numbers = ("units", "never above 0", "lowest", "mean", "highest")
     table = make_table("site", *numbers, "highest unit", numbers=numbers)
     for path in paths[:SHOWN]:
-        found = survey.statistics(path)
-        low, mean, high = (np.asarray(found[name], dtype=np.float64) for name in ("minimum", "mean", "maximum"))
+        statistics = survey.statistics(path)
+        low, mean, high = (np.asarray(statistics[name], dtype=np.float64) for name in ("minimum", "mean", "maximum"))
         known = np.flatnonzero(np.isfinite(high))
         if not len(known):
             table.add_row(path, f"{len(high):,}", *[ABSENT] * 5)

@@ -47,5 +47,5 @@ def show_rival(plain: Training) -> None:
 
 def measures(training: Training) -> list[tuple[str, Estimate]]:
     """Return the summaries that a training has, by name."""
-    found = (("ACC", training.acc), ("BWT", training.bwt), ("FWT", training.fwt))
-    return [(name, one) for name, one in found if one is not None]
+    named = (("ACC", training.acc), ("BWT", training.bwt), ("FWT", training.fwt))
+    return [(name, one) for name, one in named if one is not None]

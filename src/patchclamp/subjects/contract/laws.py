@@ -162,13 +162,13 @@ def restores(probe: Probe) -> Iterator[float]:
 
 def model_fingerprint(module: nn.Module) -> dict[str, Any]:
     """Return everything that a rig could leave behind in a model."""
-    found: dict[str, Any] = {"weights": module_hash(module)}
-    found["attention"] = getattr(getattr(module, "config", None), "_attn_implementation", None)
+    fingerprint: dict[str, Any] = {"weights": module_hash(module)}
+    fingerprint["attention"] = getattr(getattr(module, "config", None), "_attn_implementation", None)
     for path, part in module.named_modules():
         hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks)
-        found[path] = (*(len(h) for h in hooks), sorted(part.__dict__))
-    found["grads"] = [p.requires_grad for p in module.parameters()]
-    return found
+        fingerprint[path] = (*(len(h) for h in hooks), sorted(part.__dict__))
+    fingerprint["grads"] = [p.requires_grad for p in module.parameters()]
+    return fingerprint
 
 
 def by_hand(probe: Probe) -> Iterator[float]:

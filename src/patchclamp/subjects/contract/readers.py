@@ -27,9 +27,9 @@ def _misread(model: LanguageModel, stimulus: Stimulus) -> float:
     mixers = {}
     for layer in range(model.n_layers):
         kinds = family.sites_of(model.module, layer)
-        found = [kind for kind in ("attn.write", "ssm.write") if kind in kinds]
-        if found and "mlp.write" in kinds:
-            mixers[layer] = f"blocks.{layer}.{found[0]}"
+        writes = [kind for kind in ("attn.write", "ssm.write") if kind in kinds]
+        if writes and "mlp.write" in kinds:
+            mixers[layer] = f"blocks.{layer}.{writes[0]}"
     inputs, mlps = ({layer: f"blocks.{layer}.{kind}" for layer in mixers} for kind in ("resid_in", "mlp.write"))
     paths = [*inputs.values(), *mixers.values(), *mlps.values()]
     own = model.run([stimulus], record=paths, logits=False).recording

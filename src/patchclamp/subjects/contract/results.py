@@ -49,11 +49,11 @@ def changed_since(old: Mapping[str, Any], new: Mapping[str, Any], limits: Sequen
     Returns:
         list[str]: one phrase per difference; empty where both agree.
     """
-    found = [] if old["classes"] == new["classes"] else ["classes"]
+    changes = [] if old["classes"] == new["classes"] else ["classes"]
     for i, (was, now, limit) in enumerate(zip(old["parts"], new["parts"], limits, strict=True), 1):
         figures = "excluded" not in was and "excluded" not in now
         if was.get("excluded") != now.get("excluded"):
-            found.append(f"part {i}: excluded")
+            changes.append(f"part {i}: excluded")
         elif figures and (now["deviation"] is None or now["deviation"] > max(10 * was["deviation"], limit / 10)):
-            found.append(f"part {i}: {was['deviation']} then, {now['deviation']} now")
-    return found
+            changes.append(f"part {i}: {was['deviation']} then, {now['deviation']} now")
+    return changes

@@ -86,10 +86,10 @@ def _mixture(probe: Probe) -> float:
     family, model = probe.family, probe.model
     gaps = [0.0]
     for i in range(model.n_layers):
-        found = {k: p for k, p in family.sites_of(model.module, i).items() if isinstance(p, Expert)}
-        if not found:
+        expert_places = {k: p for k, p in family.sites_of(model.module, i).items() if isinstance(p, Expert)}
+        if not expert_places:
             continue
-        [(kind, place)] = found.items()
+        [(kind, place)] = expert_places.items()
         module: Any = model.module.get_submodule(place.module)
         norm = model.module.get_submodule(f"{family.blocks}.{i}.{family.entry_norms[-1]}")
         paths = [f"blocks.{i}.{k}" for k in ("resid_mid", "mlp.router", "mlp.write", kind.format(e="*"))]

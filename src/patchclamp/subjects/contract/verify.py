@@ -132,8 +132,8 @@ def deviation(part: Part, model: Model, *, stop_above: float = math.inf) -> floa
     worst = -math.inf
     try:
         for probe in probes(model):
-            for found in part.check(probe):
-                worst = max(worst, math.inf if math.isnan(found) else found)
+            for gaps in part.check(probe):
+                worst = max(worst, math.inf if math.isnan(gaps) else gaps)
                 if worst > stop_above:
                     return worst
     except (PatchclampError, RuntimeError, KeyError, ValueError, IndexError):

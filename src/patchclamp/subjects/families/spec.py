@@ -107,13 +107,13 @@ class Family:
             **dict.fromkeys(("mlp.pre", "mlp.up", "mlp.act"), (d_mlp, 0)),
             **{kind: (width(config), 0) for kind, width in self.widths.items()},
         }
-        found: dict[str, tuple[Site, Place | Tap]] = {}
+        by_name: dict[str, tuple[Site, Place | Tap]] = {}
 
         def add(path: str, kind: str, layer: int | None, place: Place | Tap, like: str = "") -> None:
             width, n_heads = blocked.get(like or kind, (d_model, 0))
             tapped, ragged = isinstance(place, Tap), isinstance(place, Expert)
             writable = isinstance(place, Tap) or place.writable
-            found[path] = (Site(path, kind, width, _axes(kind), n_heads, layer, writable, tapped, ragged), place)
+            by_name[path] = (Site(path, kind, width, _axes(kind), n_heads, layer, writable, tapped, ragged), place)
 
         embeddings = module_path(model, model.get_input_embeddings())
         add("embed", "embed", None, Place(embeddings, "out"))
@@ -126,7 +126,7 @@ class Family:
                 else:
                     add(f"blocks.{i}.{kind}", kind, i, place)
         add("final", "final", None, Place(self.final, "out"))
-        return found
+        return by_name
 
     def sites_of(self, model: nn.Module, layer: int) -> dict[str, Place | Tap]:
         """Return the sites that one block has, in forward order, each with its place from the root."""
@@ -192,7 +192,7 @@ def _has(block: nn.Module, path: str) -> bool:
 
 def module_path(root: nn.Module, module: nn.Module) -> str:
     """Return a module's dotted path from the root."""
-    return next(path for path, found in root.named_modules() if found is module)
+    return next(path for path, candidate in root.named_modules() if candidate is module)
 
 
 @cache
@@ -215,8 +215,8 @@ def family(name: str) -> Family:
             got=repr(name),
             remedy="Other architectures work through module sites; docs/howto/family.md says how to add a family.",
         )
-    found: Family = importlib.import_module(f"{__name__.rsplit('.', 1)[0]}.{name}").FAMILY
-    return found
+    one: Family = importlib.import_module(f"{__name__.rsplit('.', 1)[0]}.{name}").FAMILY
+    return one
 
 
 def families() -> Iterator[Family]:

@@ -27,37 +27,37 @@ def read(path: Path) -> Contents:
     io = import_reader("scipy.io", path)
     try:
         refuse_if_larger(path, mat_bytes(path))
-        found = io.loadmat(path, struct_as_record=True)
+        variables = io.loadmat(path, struct_as_record=True)
     except PatchclampError:
         raise
     # What a damaged file makes of the parser is any of a dozen errors; none of them runs anything.
     except Exception as problem:
         raise unreadable(path, "a MATLAB file", problem) from problem
-    return sort_arrays({name: value for name, value in found.items() if not name.startswith("__")})
+    return sort_arrays({name: value for name, value in variables.items() if not name.startswith("__")})
 
 
 def _mat_hdf5(path: Path) -> Contents:
     h5py = import_reader("h5py", path)
     try:
         with h5py.File(path, "r") as file:
-            found: dict[str, Any] = {}
+            variables: dict[str, Any] = {}
             _check_hdf5(path, h5py, file)
             for name in file:
                 item = file[name]
                 if name.startswith("#"):
                     continue
                 if not isinstance(item, h5py.Dataset):
-                    found[name] = "a struct"
+                    variables[name] = "a struct"
                 elif item.dtype.kind == "O":
                     cells = [file[ref][()] for ref in item[()].ravel() if isinstance(ref, h5py.Reference)]
-                    found[name] = np.empty(len(cells), dtype=object)
-                    found[name][:] = cells
+                    variables[name] = np.empty(len(cells), dtype=object)
+                    variables[name][:] = cells
                 else:
                     # MATLAB keeps columns together, so HDF5 shows the axes in reverse.
-                    found[name] = item[()].T
+                    variables[name] = item[()].T
     except (OSError, KeyError, ValueError, RuntimeError) as problem:
         raise unreadable(path, "a MATLAB 7.3 file", problem) from problem
-    return sort_arrays(found)
+    return sort_arrays(variables)
 
 
 def _check_hdf5(path: Path, h5py: Any, file: Any) -> None:

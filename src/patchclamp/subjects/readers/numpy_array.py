@@ -18,8 +18,8 @@ def read(path: Path) -> Contents:
     """
     try:
         refuse_large_arrays(path)
-        found = np.load(path, allow_pickle=False)
-        named = {TABLE: found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+        array = np.load(path, allow_pickle=False)
+        named = {TABLE: array} if isinstance(array, np.ndarray) else {name: array[name] for name in array.files}
     except PatchclampError:
         raise
     except Exception as problem:  # zip files and headers fail in as many ways as they can be damaged

@@ -20,9 +20,9 @@ def read(path: Path) -> Contents:
     pynwb = import_reader("pynwb", path)
     try:
         with pynwb.NWBHDF5IO(str(path), mode="r") as io:
-            found = io.read()
-            refuse_if_larger(path, sum(hdf5_bytes(path, one) for one in _nwb_datasets(pynwb, found)))
-            return _nwb_contents(pynwb, found)
+            nwb_file = io.read()
+            refuse_if_larger(path, sum(hdf5_bytes(path, one) for one in _nwb_datasets(pynwb, nwb_file)))
+            return _nwb_contents(pynwb, nwb_file)
     except PatchclampError:
         raise
     except Exception as problem:  # pynwb, hdmf and HDF5 each have errors of their own
@@ -32,11 +32,11 @@ def read(path: Path) -> Contents:
 def _nwb_datasets(pynwb: Any, nwb: Any) -> list[Any]:
     """Return the datasets of a file that are read whole."""
     series = [one for one in nwb.objects.values() if isinstance(one, pynwb.TimeSeries)]
-    found = [data for one in series for data in (one.data, one.timestamps)]
+    datasets = [data for one in series for data in (one.data, one.timestamps)]
     if nwb.units is not None and "spike_times" in nwb.units.colnames:
         times = nwb.units["spike_times"]
-        found += [times.data, getattr(getattr(times, "target", None), "data", None)]
-    return [one for one in found if hasattr(one, "is_virtual")]
+        datasets += [times.data, getattr(getattr(times, "target", None), "data", None)]
+    return [one for one in datasets if hasattr(one, "is_virtual")]
 
 
 def _nwb_contents(pynwb: Any, nwb: Any) -> Contents:

@@ -186,13 +186,13 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     )
     # With words their number comes in the same query, so that they are searched once; without, an index gives the order
     # and a count beside it is quicker. Past the last row there is none to tell the number.
-    found = atlas.rows(
+    matches = atlas.rows(
         f"SELECT {'count(*) OVER ()' if hits else '-1'}, u.id, u.frequency, u.mean, u.maximum, u.fires_on "
         f"{body} ORDER BY {order} LIMIT ? OFFSET ?",
         [*values, *more, limit, first],
     )
-    [(total,)] = [found[0][:1]] if hits and found else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
-    rows = [_row(atlas, *row[1:]) for row in found]
+    [(total,)] = [matches[0][:1]] if hits and matches else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
+    rows = [_row(atlas, *row[1:]) for row in matches]
     return UnitList(
         rows=rows,
         first=first + 1 if rows else 0,

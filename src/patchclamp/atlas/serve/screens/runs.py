@@ -122,7 +122,7 @@ def _curves(atlas: Reading, id: str) -> dict[str, dict[str, list[list[float]]]]:
     """Return the training curves of a layer of features, without what is no list of pairs of numbers."""
     part = next((part for part in atlas.parts[1:] if part.id == id), None)
     curves = part.about["dictionary"]["curves"] if part else {}
-    found: dict[str, dict[str, list[list[float]]]] = {}
+    by_name: dict[str, dict[str, list[list[float]]]] = {}
     for site, measures in curves.items():
         for name, pairs in measures.items() if isinstance(measures, dict) else ():
             kept = (
@@ -135,8 +135,8 @@ def _curves(atlas: Reading, id: str) -> dict[str, dict[str, list[list[float]]]]:
                 else []
             )
             if kept:
-                found.setdefault(site, {})[name] = kept
-    return found
+                by_name.setdefault(site, {})[name] = kept
+    return by_name
 
 
 def _run_row(id: str, run: Run) -> RunRow:

@@ -95,12 +95,12 @@ class Tokens(Probe):
         if not site.ragged:
             return [(0, 3)]
         r = self.run(record=site.path, logits=False).recording
-        found = [(i, int(p)) for i in range(len(self.stimuli)) for p in r.positions(site.path, i)]
-        if not found:
+        located = [(i, int(p)) for i in range(len(self.stimuli)) for p in r.positions(site.path, i)]
+        if not located:
             raise PatchclampError(
                 expected="probes that reach every expert", got=f"{site.path}: none", remedy="Draw tiny()'s router anew."
             )
-        return found[:1]
+        return located[:1]
 
     def columns(self, site: Site) -> int:
         """Return the columns of the batch."""

@@ -99,8 +99,8 @@ class KindCount:
 def count_examples(atlas: Reading, unit: int) -> list[KindCount]:
     """Return how many examples of each kind a unit has."""
     part, own = atlas.part(unit)
-    found = dict(atlas.rows(f"SELECT kind, count(*) FROM {part.schema}.examples WHERE unit = ? GROUP BY kind", [own]))
-    counts = {kind: found.get(number, 0) for number, kind in enumerate(STORED)}
+    stored = dict(atlas.rows(f"SELECT kind, count(*) FROM {part.schema}.examples WHERE unit = ? GROUP BY kind", [own]))
+    counts = {kind: stored.get(number, 0) for number, kind in enumerate(STORED)}
     counts["counter"] = sum(len(said.counters) for said in atlas.descriptions_of(unit))
     return [KindCount(kind, counts[kind]) for kind in get_args(Kind)]
 
@@ -127,18 +127,18 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
         )
     total: int | None = None
     if kind == "counter":
-        found = _counters(atlas, unit)
-        total = len(found)
+        chosen = _counters(atlas, unit)
+        total = len(chosen)
     elif low is not None and high is not None:
         maximum, edges, pieces = atlas.row(unit, "maximum", "edges", "pieces")
         upper = "<=" if maximum is not None and high >= maximum else "<"
-        found = _stored_examples(atlas, unit, kind, f"AND e.value >= ? AND e.value {upper} ?", [low, high])
+        chosen = _stored_examples(atlas, unit, kind, f"AND e.value >= ? AND e.value {upper} ?", [low, high])
         # Both pieces of a bin before the next bin's would show one corner of a wide interval only.
-        found = sorted(found, key=lambda one: one[1] % 2)
+        chosen = sorted(chosen, key=lambda one: one[1] % 2)
         total = _pieces_in(edges, pieces, low, high, upper)
     else:
-        found = _stored_examples(atlas, unit, kind)
-    shown = [_example(atlas, kind, *row) for row in found[:limit]]
+        chosen = _stored_examples(atlas, unit, kind)
+    shown = [_example(atlas, kind, *row) for row in chosen[:limit]]
     python = f".examples({str(atlas.key(unit))!r}, {kind!r}" + (
         f", low={low!r}, high={high!r})" if low is not None else ")"
     )
@@ -167,15 +167,17 @@ def _stored_examples(
 
 
 def _counters(atlas: Reading, unit: int) -> list[tuple[Any, ...]]:
-    found = []
+    examples_found = []
     for said in atlas.descriptions_of(unit):
         for counter in said.counters:
             rows = _stored_examples(atlas, unit, STORED[counter.kind], "AND e.rank = ?", [counter.example])
             for kind, rank, _, stimulus, _, start, acts, ids, counted, _ in rows:
                 value = float(np.frombuffer(acts, "<f2")[counter.place])
                 position = start + counter.place
-                found.append((kind, rank, value, stimulus, position, start, acts, ids, counted, counter.reason))
-    return found
+                examples_found.append(
+                    (kind, rank, value, stimulus, position, start, acts, ids, counted, counter.reason)
+                )
+    return examples_found
 
 
 def _pieces_in(edges: bytes | None, pieces: bytes | None, low: float, high: float, upper: str) -> int | None:

@@ -242,10 +242,10 @@ def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes)
     numbers = [part.among_all(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
     marks = ", ".join("?" * len(numbers))
     fires = dict(atlas.rows(f"SELECT id, fires_on FROM units WHERE id IN ({marks})", numbers))
-    found = []
+    neighbours = []
     for unit, weight in zip(numbers, np.frombuffer(weights, "<f4").tolist(), strict=True):
         said, token = atlas.descriptions_of(unit), fires.get(unit)
-        found.append(
+        neighbours.append(
             Neighbour(
                 key=str(atlas.key(unit)),
                 value=float(f"{weight:.4g}"),
@@ -253,7 +253,7 @@ def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes)
                 description=said[0].description.text if said else None,
             )
         )
-    return found
+    return neighbours
 
 
 def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionView:
@@ -270,12 +270,12 @@ def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionVie
 
 
 def _graphs_with(atlas: Reading, unit: UnitKey) -> list[GraphRow]:
-    found = []
+    rows = []
     for layer in atlas.layers:
         for node in layer.graph.nodes if layer.graph else ():
             if layer.graph and is_unit(node.key, unit):
-                found.append(graph_row(layer.id, layer.graph, node))
-    return found
+                rows.append(graph_row(layer.id, layer.graph, node))
+    return rows
 
 
 def is_unit(key: str, unit: UnitKey) -> bool:
