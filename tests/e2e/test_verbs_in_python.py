@@ -164,7 +164,7 @@ def test_generate_refuses_what_neither_writes_nor_classifies():
 
 def test_evaluate_reads_an_explainer(say):
     net = "organism:digits-cnn"
-    code, document, _ = say("evaluate", net, "--inputs", "digits:0:2", "--n-random", 19)
+    code, document, _ = say("evaluate", net, "--inputs", "digits:0:2", "--controls", 19)
     assert code == 0
     model = pc.load(net)
     found = pc.evaluate("occlusion", model, pc.own_answers(model, "digits:0:2"), n_random=19)

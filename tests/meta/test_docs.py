@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def test_pages_that_messages_and_comments_name_exist():
     places = [README, *MORE_PAGES, *(path for name in ("src", "benchmarks") for path in (ROOT / name).rglob("*.py"))]
     named = {page for path in places for page in re.findall(r"(?<![\w/])docs/[\w/]+\.md", path.read_text())}
     assert {page for page in named if not (ROOT / page).is_file()} == set()
+
+
+def test_the_floors_of_the_architecture_are_those_that_are_checked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [layers] = [contract["layers"] for contract in project["contracts"] if contract["type"] == "layers"]
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = page.partition("## Floors")[2].partition("```\n")[2].partition("```")[0].splitlines()
+    assert [set(re.findall(r"\w+", line.partition("  ")[0])) for line in drawn] == [
+        set(re.findall(r"\w+", layer)) for layer in layers
+    ]
 
 
 def test_the_readme_is_short():

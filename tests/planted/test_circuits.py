@@ -598,3 +598,10 @@ if __name__ == "__main__":
         for name in NAMES
     }
     print(json.dumps(found))
+
+
+def test_a_circuit_in_a_new_file_of_the_folder_is_found(tmp_path, monkeypatch):
+    source = "from dataclasses import replace\nfrom patchclamp.organisms.planted.heads import COPY\n"
+    (tmp_path / "parrot.py").write_text(source + "PARROT = replace(COPY, name='parrot')\n")
+    monkeypatch.setattr(organisms.planted, "__path__", [*organisms.planted.__path__, str(tmp_path)])
+    assert set(organisms.planted.find_circuits()) == {*CIRCUITS, "parrot"}

@@ -1,5 +1,7 @@
 """Ordinary GPT-2 and Llama models with weights set by hand, so that every node and edge is known."""
 
+import importlib
+import pkgutil
 from typing import Any
 
 import torch
@@ -12,19 +14,26 @@ from patchclamp.organisms.planted import cat
 from patchclamp.organisms.planted.card import card_of, graph_of
 from patchclamp.organisms.planted.circuit_spec import CONTEXT, Circuit
 from patchclamp.organisms.planted.compiler import ARCHITECTS
-from patchclamp.organisms.planted.heads import BROADCAST, COPY, INDUCTION
-from patchclamp.organisms.planted.name_mover import MOVER
-from patchclamp.organisms.planted.neurons import DECOY, FACTS, NEURON
-from patchclamp.organisms.planted.programs import MAJORITY, MODE, SEEN
-from patchclamp.organisms.planted.saturation import BACKUP, SATURATED
 from patchclamp.organisms.planted.text import tokens_of, word_tokenizer
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.loading import DTYPES
 
-CIRCUITS: dict[str, Circuit] = {
-    circuit.name: circuit
-    for circuit in (COPY, INDUCTION, MOVER, NEURON, FACTS, BROADCAST, DECOY, SATURATED, BACKUP, MAJORITY, SEEN, MODE)
-}
+
+def find_circuits() -> dict[str, Circuit]:
+    """Return every ``Circuit`` that a file of this folder holds, by name, file after file.
+
+    Returns:
+        dict[str, Circuit]: in alphabetical order of the files, then in the order of definition.
+
+    Example:
+        >>> list(find_circuits())[:2]
+        ['copy', 'induction']
+    """
+    files = (importlib.import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__))
+    return {value.name: value for file in files for value in vars(file).values() if isinstance(value, Circuit)}
+
+
+CIRCUITS = find_circuits()
 
 
 def names() -> tuple[str, ...]:
