@@ -428,9 +428,11 @@ def test_a_damaged_checkpoint_is_not_trusted(cat, story, tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("words", [("info", "organism:cat"), ("info", "organism:cat", "--json"), ("--version",)])
 def test_an_output_that_cannot_be_written_is_an_error_without_a_traceback(words):
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
-        done = run_command(*words, stdout=full)
+        done = run_command(*words, stdout=full, env=buffered)
     assert done.returncode == 2
+    assert done.stderr.count("to do") == 1
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 

@@ -116,7 +116,7 @@ def test_a_whole_training_is_not_begun_again(say, story, tmp_path):
         (("--sites", SITE, "--learning-rate", "nan", "--k", "3", *SMALL), "nan, not a number"),
         (("--sites", SITE, "--window", "0", *SMALL), "--window from 1"),
         (("--sites", SITE, "--passes", "0", "--k", "3", *SMALL), "positive number of passes"),
-        ((*SMALL,), "required"),
+        ((*SMALL,), "no --sites or --transcode"),
     ],
 )
 def test_bad_options_have_three_parts(say, story, tmp_path, words, part):

@@ -238,7 +238,7 @@ def test_the_units_of_one_prompt_stand_in_an_atlas(capsys, tmp_path):
 
 
 def test_an_explainer_of_images_is_evaluated_on_the_models_own_answers(capsys):
-    words = ["evaluate", "organism:digits-cnn", "--inputs", "digits:0:2", "--curve", "insertion", "--n-random", "19"]
+    words = ["evaluate", "organism:digits-cnn", "--inputs", "digits:0:2", "--curve", "insertion", "--controls", "19"]
     found = json.loads(run(capsys, *words, "--json")[1])
     model = digits.build("digits-cnn")
     classes = [model.answer_name(int(model.run(f"digits:{i}").logits[0].argmax())) for i in range(2)]
@@ -372,7 +372,7 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
         (["evaluate", "organism:digits-cnn", "--inputs", "digits:3", "--explainer", "relp"], "keys are regions"),
         (["evaluate", "organism:digits-cnn", "--inputs", "digits:3", "--method", "token_effect"], "among insertion"),
         (["evaluate", "organism:cat", "--inputs", "digits:3"], "a model of images"),
-        (["edit", "organism:digits-cnn", "--prompt", "x", "--subject", "x", "--target", " a"], "text for digits-cnn"),
+        (["edit", "organism:digits-cnn", "--prompt", "x", "--subject", "x", "--target", " a"], "a model of images"),
         (["attribute", "organism:cat"], "a prompt with its --target, or --pairs"),
         (
             ["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"],
@@ -389,7 +389,7 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
         (["compare", "nowhere", "nowhere", "--report", "."], "a file to write"),
         (["describe", "organism:cat", "--inputs", "nowhere"], "a text file"),
         (["describe", "organism:cat", "--side", "gate"], "gated MLPs"),
-        (["describe", "organism:digits-vit"], "protocol"),
+        (["describe", "organism:digits-vit"], "what its neurons write"),
         (["encode", "nowhere", "nowhere", "--split", "random"], "blocks:FOLDS"),
         (["decode", "nowhere", "--labels", "nowhere"], "a label a line"),
         (["decode", "nowhere", "--labels", "nowhere", "--split", "random"], "blocks:FOLDS"),

@@ -35,7 +35,7 @@ BASES = {
     "patch": ["organism:mover-gpt2", "--pairs", "planted", "--n", "2", "--sites", "resid", "--out", "NEW"],
     "circuit find": ["organism:mover-gpt2", "--pairs", "planted", "--n", "2", "--top", "2", "--out", "NEW"],
     "methods": [],
-    "evaluate": ["organism:digits-cnn", "--inputs", "digits:3", "--n-random", "19"],
+    "evaluate": ["organism:digits-cnn", "--inputs", "digits:3", "--controls", "19"],
     "attribute": [*ASKED],
     "compare": ["RECORDING", "RECORDING"],
     "encode": ["RECORDING", "RECORDING", "--split", "blocks:2"],

@@ -10,6 +10,7 @@ from patchclamp.core.circuit import load_circuit, to_document
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Task
+from patchclamp.report.terminal.estimate import sentence
 
 CAT = "organism:cat"
 
@@ -163,7 +164,7 @@ def test_generate_refuses_what_neither_writes_nor_classifies():
 
 def test_evaluate_reads_an_explainer(say):
     net = "organism:digits-cnn"
-    code, document, _ = say("evaluate", net, "--inputs", "digits:0:2", "--n-random", 19)
+    code, document, _ = say("evaluate", net, "--inputs", "digits:0:2", "--controls", 19)
     assert code == 0
     model = pc.load(net)
     found = pc.evaluate("occlusion", model, pc.own_answers(model, "digits:0:2"), n_random=19)
@@ -189,3 +190,22 @@ def test_evaluate_reads_a_direction():
     assert plain(same.receipt.to_json()) == plain(
         pc.continue_steered(cat, up, "the old cat", n=4, **few).receipt.to_json()
     )
+
+
+def test_patch_gives_in_memory_what_it_keeps_in_a_folder(asked, tmp_path):
+    cat, jobs = pc.load(CAT), []
+    kept = pc.patch(cat, asked, "mlp", direction="noise", out=tmp_path / "p", state=jobs.append)
+    alone = pc.patch(cat, cat.read(asked), "mlp", direction="noise")
+    np.testing.assert_array_equal(kept.per_case, alone.per_case)
+    assert jobs[0].n_cells == kept.per_case.size
+    with pytest.raises(PatchclampError, match="new or empty folder"):
+        pc.patch(cat, asked, "mlp", out=tmp_path / "p")
+
+
+def test_a_greedy_order_is_a_rival_and_no_ceiling():
+    model = pc.load("organism:digits-cnn")
+    found = pc.evaluate("occlusion", model, pc.own_answers(model, "digits:0:2"), n_random=19)
+    assert found.ceiling is None
+    assert list(found.rivals) == ["greedy order"]
+    assert pc.Estimate.from_json(found.to_json()) == found
+    assert sentence(found).endswith(f"; greedy order {found.rivals['greedy order']:.3f}")

@@ -123,3 +123,15 @@ def test_verbs_are_those_of_the_list_and_no_others():
         "decompose", "describe", "generate", "steer fit", "steer apply", "edit", "evaluate", "calibrate", "compare",
         "encode", "decode", "learn", "atlas bake", "atlas add", "atlas serve", "atlas export", "atlas info",
     }  # fmt: skip
+
+
+def test_info_tells_features_of_another_library_from_a_model(say, tmp_path):
+    folder = tmp_path / "scope"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "params.safetensors").write_bytes(b"")
+    code, told, _ = say("info", folder)
+    assert (code, "model" in told["error"]["remedy"]) == (2, False)
+    (folder / "params.safetensors").unlink()
+    code, told, _ = say("info", folder)
+    assert (code, told["error"]["remedy"]) == (2, "Fetch the model again.")

@@ -193,7 +193,7 @@ def test_neighbours_are_the_nearest(atlas, model):
     cosine.fill_diagonal_(-2)
     for unit in (0, 17, 60, 130):
         page = atlas.unit(str(atlas.reading.key(unit)))
-        near = [atlas.reading.number(n.key) for n in page.similar]
+        near = [atlas.reading.index_of(n.key) for n in page.similar]
         assert near == cosine[unit].argsort(descending=True)[: len(near)].tolist()
         assert unit not in near
         assert page.key not in [n.key for n in page.together]

@@ -45,7 +45,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
 @page_of
 def zone_page(atlas: Reading, key: str) -> ZonePage:
     """Return how wide the site of a unit is."""
-    named = atlas.key(atlas.number(key))
+    named = atlas.key(atlas.index_of(key))
     return ZonePage(str(named), sum(row[6] for row in atlas.sites if row[1] == named.site))
 '''
 

@@ -340,7 +340,7 @@ def test_an_interval_holds_its_lower_end_and_the_maximum(seeded_atlas):
 def test_equals_are_in_the_order_of_their_keys(seeded_atlas):
     atlas = pc.atlas.open(seeded_atlas)
     rows = atlas.find(Asked(sort="maximum"), limit=200).rows
-    silent = [atlas.reading.number(row.key) for row in rows if row.maximum == 0.0]
+    silent = [atlas.reading.index_of(row.key) for row in rows if row.maximum == 0.0]
     assert len(silent) > 10
     assert silent == sorted(silent)
 

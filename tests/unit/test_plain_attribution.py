@@ -182,8 +182,8 @@ def test_several_inputs_stay_together():
         (lambda net, x: net.sweep(x.repeat(2, 1), read, [[]]), "one stimulus"),
         (lambda net, x: pc.explain(net, x, 1, contrast=0), "levels that name sites"),
         (lambda net, x: pc.explain(net, x, "a", levels=[HIDDEN]), "class numbers"),
-        (lambda net, x: pc.record(net, "story.txt", HIDDEN, "out"), r"pc\.attribute_nodes\(net, inputs"),
-        (lambda net, x: pc.survey(net, "story.txt", HIDDEN, "out"), r"pc\.attribute_nodes\(net, inputs"),
+        (lambda net, x: pc.record(net, "story.txt", HIDDEN, "out"), "a Task, or a list of inputs"),
+        (lambda net, x: pc.survey(net, "story.txt", HIDDEN, "out"), "a Task, or a list of inputs"),
         (lambda net, x: pc.verify(net), r"pc\.attribute_nodes\(net, inputs"),
         (lambda net, x: net.read(pc.Task.of("a", "b", contrast="c", counterpart="d")), "tokenizer"),
         (lambda net, x: net.generate(x), r"pc\.attribute_nodes\(net, inputs"),
@@ -201,3 +201,21 @@ def test_a_functions_metric_is_for_plain_networks():
     with pytest.raises(PatchclampError, match="a Metric of cat's logits"):
         pc.attribute_nodes(pc.load("organism:cat"), "the old cat", lambda y: y[:, 0])
     assert issubclass(CannotIntervene, PatchclampError)
+
+
+def test_record_and_survey_take_what_a_subject_is_shown(tmp_path, cat):
+    net, x = sequence()
+    pc.record(net, x, HIDDEN, tmp_path / "r")
+    pc.survey(net, x, HIDDEN, tmp_path / "s")
+    assert pc.StoredRecording(tmp_path / "r").n_stimuli == len(x)
+    (tmp_path / "t.txt").write_text("the old cat sat on the mat.\n" * 3)
+    kept = pc.survey(cat, pc.Corpus(tmp_path / "t.txt", window=8), "blocks.0.mlp.act", tmp_path / "c")
+    assert kept.statistics("blocks.0.mlp.act")["mean"].shape == (16,)
+    brain = pc.NeuralRecording(np.sin(np.arange(600.0))[None, :, None], rate=10.0)
+    assert pc.survey(brain, out=tmp_path / "b", window=64).bundle.whole
+    with pytest.raises(PatchclampError, match="a window only of a recorded brain"):
+        pc.survey(cat, tmp_path / "t.txt", "blocks.0.mlp.act", tmp_path / "d", window=64)
+    with pytest.raises(PatchclampError, match="nothing shown"):
+        pc.survey(cat, None, "blocks.0.mlp.act", tmp_path / "d")
+    with pytest.raises(PatchclampError, match="a folder to keep"):
+        pc.survey(brain)

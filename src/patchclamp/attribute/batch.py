@@ -139,7 +139,7 @@ def row_basis(basis: str) -> str:
     return "neurons" if basis == "channels" else basis
 
 
-def _by_case(per_row: Float[Tensor, "row unit"], n_cases: int, block: Block) -> Float[np.ndarray, "case unit"]:
+def _by_case(per_row: Float[Tensor, "row unit"], n_cases: int, block: Block) -> Float[np.ndarray, "case node"]:
     rows = per_row.unflatten(0, (n_cases, -1))  # (case, position, unit)
     return np.asarray((rows.sum(1) if block.n_places is None else rows.flatten(1)).cpu().numpy())
 

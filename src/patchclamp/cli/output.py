@@ -157,16 +157,17 @@ def shorten(text: str) -> str:
 
 def report_error(problem: PatchclampError, as_json: bool) -> int:
     """Print an error, as JSON on standard output or as three lines on standard error, and return exit code 2."""
+    if not as_json:
+        print_error(problem)
     try:
         if as_json:
             emit({"error": {**problem.to_json(), "got": shorten(problem.got)}})
-        else:
-            print_error(problem)
         sys.stdout.flush()
     except OSError:
         # Standard output can be written no more; standard error may, and the exit code still tells.
         silence(sys.stdout)
-        print_error(problem)
+        if as_json:
+            print_error(problem)
     return 2
 
 

@@ -35,8 +35,8 @@ def only_site(recording: Recording, site: str = "") -> str:
 def check_cases(recording: Recording, cases: Sequence[Case]) -> None:
     """Refuse cases that are not those that were recorded, in the same order, as far as both say what was shown.
 
-    Texts are compared, ids of tokens, and the names of pictures' files. The samples of a brain do not say what was
-    shown, nor do arrays: of them only the number is compared.
+    Texts are compared, several ids of tokens, and the names of pictures' files. One number alone stands for any
+    stimulus; the samples of a brain do not say what was shown, nor do arrays: of these only the number is compared.
 
     Args:
         recording: of as many stimuli as there are cases.
@@ -52,7 +52,8 @@ def check_cases(recording: Recording, cases: Sequence[Case]) -> None:
             said = text if text is not None else name
         else:
             ids = getattr(stimulus, "ids", None)
-            other = isinstance(case.shown, tuple) and ids is not None and list(case.shown) != list(ids)
+            several = isinstance(case.shown, tuple) and len(case.shown) > 1
+            other = several and ids is not None and list(case.shown) != list(ids)
             said = text
         if other:
             raise PatchclampError(

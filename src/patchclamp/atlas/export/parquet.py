@@ -290,6 +290,6 @@ def _add_graph(atlas: Atlas, id: str, graph: Graph, tables: dict[str, _Table]) -
 
 def _unit_of(atlas: Atlas, key: str) -> str | None:
     try:
-        return str(atlas.reading.key(atlas.reading.number(str(UnitKey.parse(key).without_place()))))
+        return str(atlas.reading.key(atlas.reading.index_of(str(UnitKey.parse(key).without_place()))))
     except (NotFound, PatchclampError):
         return None  # a head, an input or an output

@@ -152,7 +152,7 @@ class Lab:
         """
         from patchclamp.atlas.lab.clamps import encode_site, unit_values
 
-        named = atlas.key(atlas.number(key))
+        named = atlas.key(atlas.index_of(key))
         stimulus, cut = self.cut(text), self.tokens(text)
         read = encode_site(self.model, named.site, named.basis)
         with self.turns.at_once():

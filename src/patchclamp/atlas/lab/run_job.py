@@ -117,7 +117,7 @@ def _ranges(atlas: Reading, keys: list[str]) -> Ranges:
     ranges: Ranges = {}
     for key in dict.fromkeys(keys):
         try:
-            unit = atlas.number(key)
+            unit = atlas.index_of(key)
         except NotFound:  # a head, or a site that was not baked
             continue
         low, high = atlas.row(unit, "minimum", "maximum")

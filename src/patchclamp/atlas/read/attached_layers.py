@@ -49,7 +49,7 @@ class AttachedLayer:
     about: dict[str, Any]
     sites: list[tuple[Any, ...]]
 
-    def among_all(self, unit: int) -> int:
+    def global_index(self, unit: int) -> int:
         """Return a unit's number among all from its number in this part; those before its own are the base's."""
         return unit if unit < self.own else unit - self.own + self.first
 

@@ -25,7 +25,7 @@ def exemplars_of(atlas: Reading, key: str) -> Exemplars:
 
     Cost: reads the examples of one unit and the stimuli that they stand in.
     """
-    number = atlas.number(key)
+    number = atlas.index_of(key)
     part, own = atlas.part(number)
     unit = atlas.key(number)
     [(kind, layer, width)] = [

@@ -171,7 +171,7 @@ class Reading:
                 return UnitKey(path, unit - first, basis, self.slug)
         raise NotFound(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
 
-    def number(self, key: str) -> int:
+    def index_of(self, key: str) -> int:
         """Return a unit's number among all from its key, subject and place allowed.
 
         Raises:
@@ -242,7 +242,7 @@ class Reading:
         for layer in self.layers:
             for description, counters in layer.descriptions:
                 try:
-                    unit = self.number(str(description.unit))
+                    unit = self.index_of(str(description.unit))
                 except NotFound:
                     self.notes.append(f"{layer.id} describes {description.unit}, which this atlas does not have.")
                     continue

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from patchclamp.attribute.card_fields import EDGES, UNITS
 from patchclamp.attribute.engine import score_task
 from patchclamp.attribute.options import UnitOrEdgeOptions
 from patchclamp.attribute.rules import Replacement
@@ -78,26 +79,7 @@ METHOD = Method(
     cost=_cost,
     measures=True,
     oracle="oracles.attribution:activation_patching",
-    calibrated_on=(
-        "cat",
-        "copy-*",
-        "induction-*",
-        "mover-*",
-        "neuron-*",
-        "facts-*",
-        "broadcast-*",
-        "decoy-*",
-        "seen-*",
-        "mode-*",
-        "saturated-*",
-        "majority-*",
-        "cat:edges",
-        "copy-*:edges",
-        "induction-*:edges",
-        "neuron-*:edges",
-        "broadcast-*:edges",
-        "mode-*:edges",
-    ),
+    calibrated_on=(*UNITS, "saturated-*", "majority-*", *EDGES),
     must_show="the planted units and edges come first, each with its effect",
     default_for=("circuit",),
     must_miss={"backup-*": "a unit whose backup takes over has no effect alone"},

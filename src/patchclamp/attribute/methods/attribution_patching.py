@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from patchclamp.attribute.card_fields import UNITS
 from patchclamp.attribute.engine import score_task
 from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import Gradient
@@ -74,18 +75,7 @@ METHOD = Method(
     keys=("unit",),
     cost=_cost,
     oracle="oracles.attribution:attribution_patching",
-    calibrated_on=(
-        "cat",
-        "copy-*",
-        "induction-*",
-        "mover-*",
-        "neuron-*",
-        "facts-*",
-        "broadcast-*",
-        "decoy-*",
-        "seen-*",
-        "mode-*",
-    ),
+    calibrated_on=UNITS,
     must_show="the planted units come first, and predictions are of the measured size",
     default_for=("circuit:neuron", "circuit:feature"),
     must_miss={

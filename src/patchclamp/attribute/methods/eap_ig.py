@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from patchclamp.attribute.card_fields import EDGES
 from patchclamp.attribute.engine import score_task
 from patchclamp.attribute.options import EdgeOptions
 from patchclamp.attribute.rules import PathIntegral
@@ -71,14 +72,7 @@ METHOD = Method(
     keys=("edge",),
     cost=_cost,
     oracle="oracles.attribution:eap_ig",
-    calibrated_on=(
-        "cat:edges",
-        "copy-*:edges",
-        "induction-*:edges",
-        "neuron-*:edges",
-        "broadcast-*:edges",
-        "mode-*:edges",
-    ),
+    calibrated_on=EDGES,
     must_show="the planted edges come first",
     default_for=("circuit:edge",),
 )

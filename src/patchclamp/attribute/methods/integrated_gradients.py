@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from patchclamp.attribute.card_fields import UNITS
 from patchclamp.attribute.engine import score_task
 from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import PathIntegral
@@ -75,21 +76,7 @@ METHOD = Method(
     keys=("unit",),
     cost=_cost,
     oracle="oracles.attribution:integrated_gradients",
-    calibrated_on=(
-        "cat",
-        "copy-*",
-        "induction-*",
-        "mover-*",
-        "neuron-*",
-        "facts-*",
-        "broadcast-*",
-        "decoy-*",
-        "seen-*",
-        "mode-*",
-        "saturated-*",
-        "backup-*",
-        "majority-*",
-    ),
+    calibrated_on=(*UNITS, "saturated-*", "backup-*", "majority-*"),
     must_show="the planted units come first, and the scores of a site sum to its effect",
     default_for=("explain",),
 )

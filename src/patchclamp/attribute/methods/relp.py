@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from patchclamp.attribute.card_fields import CIRCUITS, EDGES
 from patchclamp.attribute.engine import score_task
 from patchclamp.attribute.options import UnitOrEdgeOptions
 from patchclamp.attribute.rules import Gradient
@@ -81,24 +82,7 @@ METHOD = Method(
     keys=("unit", "edge"),
     cost=_cost,
     oracle="oracles.relp:relp",
-    calibrated_on=(
-        "cat",
-        "copy-*",
-        "induction-*",
-        "mover-*",
-        "neuron-*",
-        "facts-*",
-        "broadcast-*",
-        "decoy-gpt2",
-        "seen-*",
-        "mode-*",
-        "cat:edges",
-        "copy-*:edges",
-        "induction-*:edges",
-        "neuron-*:edges",
-        "broadcast-*:edges",
-        "mode-*:edges",
-    ),
+    calibrated_on=(*CIRCUITS, "decoy-gpt2", "seen-*", "mode-*", *EDGES),
     must_show="the planted units and edges come first",
     must_miss={
         "decoy-llama": "the half rule lets half of what each gated neuron takes off the decoy through",

@@ -37,8 +37,8 @@ ASKED = {
     "a circuit": ("pairs", CIRCUIT),
     "features": ("inputs", DICTIONARY),
     "a direction": ("prompts", DIRECTION),
-    "descriptions": ("prompts", ()),
-    "an explainer": ("inputs", ("explainer",)),
+    "descriptions": ("prompts", ("controls",)),
+    "an explainer": ("inputs", ("explainer", "controls")),
 }
 """What is evaluated → the option that says on what, and the options that it alone has."""
 
@@ -66,7 +66,8 @@ def add_options(parser: MethodParser) -> None:
         type=int,
         default=SUPPRESS,
         metavar="N",
-        help="a circuit: random ones beside it (default and least: 20); a direction: random ones (default: 99)",
+        help="random circuits beside a circuit (default and least: 20), directions beside a direction (99), orders of "
+        "regions beside an explainer's (20, least: 19), neurons beside described ones (99, least: 19)",
     )
     _add_circuit(parser)
     _add_dictionary(parser)
@@ -75,7 +76,7 @@ def add_options(parser: MethodParser) -> None:
     explainer.add_argument(
         "--explainer", default=SUPPRESS, metavar="NAME", help="of the room attribute, over regions (default: occlusion)"
     )
-    parser.use("evaluate", "evaluate", kind="benchmark", takes="Scores")
+    parser.use("evaluate", "evaluate", kind="benchmark", takes="Scores", own=("n_random",))
 
 
 def _add_circuit(parser: MethodParser) -> None:
@@ -211,6 +212,11 @@ def _refuse_others(options: Namespace, kind: str) -> None:
             got=", ".join(strange) or f"--{next(iter(given_options(options))).replace('_', '-')}",
             remedy="Leave it out; `patchclamp evaluate --help` lists the options of each.",
         )
+
+
+def _controls(options: Namespace) -> dict[str, int]:
+    """Return --controls, where it was typed, as benchmarks call it."""
+    return {"n_random": options.controls} if hasattr(options, "controls") else {}
 
 
 def _typed(options: Namespace, names: tuple[str, ...]) -> dict[str, Any]:
@@ -417,7 +423,7 @@ def _evaluate_descriptions(options: Namespace) -> int:
     prompts = Task.of_labels({"text": read_lines(options.prompts)})
     model = load_model(options)
     with Meter("evaluate", "clamps") as meter:
-        found = evaluate(descriptions, model, prompts, seed=options.seed, progress=meter)
+        found = evaluate(descriptions, model, prompts, seed=options.seed, progress=meter, **_controls(options))
     emit(found.to_json()) if options.json else print(sentence(found))
     return 0
 
@@ -445,7 +451,14 @@ def _evaluate_explainer(options: Namespace) -> int:
     log(f"{name}, then {options.method}, over {len(task):,} image{'s' * (len(task) != 1)} of {model.name}")
     with Meter(name, "images") as meter:
         found = evaluate(
-            name, model, task, method=options.method, seed=options.seed, progress=meter, **given_options(options)
+            name,
+            model,
+            task,
+            method=options.method,
+            seed=options.seed,
+            progress=meter,
+            **given_options(options),
+            **_controls(options),
         )
     if options.json:
         emit({"explainer": name, "images": [case.shown for case in task.cases], **found.to_json()})

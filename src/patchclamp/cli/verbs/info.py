@@ -34,6 +34,7 @@ NOUNS = {
     "exemplars": ("patchclamp.core.exemplars", "Exemplars"),
     "readout": ("patchclamp.core.readout", "Readout"),
     "scores": ("patchclamp.core.scores", "Scores"),
+    "learning": ("patchclamp.core.training", "Training"),
     "training": ("patchclamp.core.training", "Training"),
 }
 """Kind of folder → where the noun that it holds is defined."""
@@ -98,13 +99,20 @@ def _find_kind(noun: str) -> str:
             return "features"
         if (path / "manifest.json").is_file() or not any(path.iterdir()):
             return "a folder of patchclamp"
-        return "a model" if (path / "config.json").is_file() else "features"
+        return "features" if _is_foreign(path) or not (path / "config.json").is_file() else "a model"
     if noun.startswith((".", "/", "~")) or not noun:
         raise PatchclampError(
             expected="a model, a folder or a file", got=f"{noun!r}, which is not there", remedy="Check the path."
         )
     # OWNER/REPOSITORY/FOLDER is one of the hub.
     return "features" if noun.count("/") > 1 and ":" not in noun else "a model"
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Return whether a folder has the weights of another library's dictionary; Gemma Scope's has a config.json too."""
+    from patchclamp.decompose.formats import MARKS
+
+    return any((folder / mark).is_file() for mark in MARKS)
 
 
 def _refuse_others(options: Namespace, kind: str) -> None:

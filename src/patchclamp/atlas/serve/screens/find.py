@@ -212,7 +212,7 @@ def _hits(atlas: Reading, words: str) -> tuple[str, list[Any]]:
         return "", []
     if "/" in words:
         try:
-            unit = atlas.number(words)
+            unit = atlas.index_of(words)
             return "JOIN (SELECT ? AS unit, 0.0 AS rank) h ON h.unit = u.id", [unit]
         except NotFound:
             pass  # words with a stroke between them

@@ -187,7 +187,7 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
         block = _BLOCK.search(site)
         layer = int(block[1]) if block else None
         with suppress(NotFound):  # a head, an error, or a site that was not baked
-            unit = str(atlas.key(atlas.number(str(parsed.without_place()))))
+            unit = str(atlas.key(atlas.index_of(str(parsed.without_place()))))
     return NodeRow(
         key=node.key,
         kind=node.kind,

@@ -166,7 +166,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     Raises:
         NotFound: the atlas has no such unit.
     """
-    unit = atlas.number(key)
+    unit = atlas.index_of(key)
     named = atlas.key(unit)
     part, own = atlas.part(unit)
     [row] = atlas.rows(
@@ -239,7 +239,7 @@ def _weights(atlas: Reading, ids: bytes, weights: bytes) -> list[TokenWeight]:
 
 
 def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes) -> list[Neighbour]:
-    numbers = [part.among_all(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
+    numbers = [part.global_index(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
     marks = ", ".join("?" * len(numbers))
     fires = dict(atlas.rows(f"SELECT id, fires_on FROM units WHERE id IN ({marks})", numbers))
     neighbours = []
