@@ -135,7 +135,7 @@ def _receipt(out: Console, e: Any) -> None:
             if rival.measured - e.measured > MORE * abs(e.measured)
             else ""
         )
-        row(f"{len(rival.keys)} by {rival.name}", rival.measured, f"{_shared(rival.shared)}{more}")
+        row(f"{len(rival.keys)} by {rival.name}", rival.measured, f"{_count_shared(rival.shared)}{more}")
     print_table(out, table)
     for rival, why in e.omitted.items():
         out.print(f"not compared: {rival} ({escape(why)})", style="dim")
@@ -197,7 +197,7 @@ def _between(value: float, interval: Any) -> str:
     return f"{format_fixed(value)} (95 % interval {'undefined, too few differ' if between == ABSENT else between})"
 
 
-def _shared(n: int) -> str:
+def _count_shared(n: int) -> str:
     return f"{n} shared with ours" if n else "no unit shared with ours"
 
 
