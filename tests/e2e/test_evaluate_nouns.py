@@ -69,7 +69,7 @@ def test_an_atlas_gives_the_mean_score_of_its_descriptions(say, seeded_atlas, tm
         (["--pairs", "planted"], "--inputs with features"),
         (["--prompts", "PROMPTS", "--sizes", "3"], "options of a direction"),
         (["--inputs", "PROMPTS", "--strength", "3"], "options of features"),
-        (["--inputs", "PROMPTS", "--n-random", "19"], "options of features"),
+        (["--inputs", "PROMPTS", "--controls", "19"], "options of features"),
         ([], "--inputs with features"),
     ],
 )
