@@ -150,3 +150,17 @@ def test_participles(name: str, expected: bool):
 def test_nested_participles_are_seen_and_properties_are_not():
     tree = ast.parse("def do():\n    def found(): ...\nclass A:\n    @property\n    def known(self): ...")
     assert named_by_participle(tree) == ["found"]
+
+
+def test_no_section_stands_twice():
+    twice = [
+        f"{path.name}: {node.name}, {line}"
+        for paths in rooms().values()
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, Function | ast.ClassDef)
+        for lines in [(ast.get_docstring(node) or "").splitlines()]
+        for line in ("Args:", "Returns:", "Raises:", "Source:", "Cost:", "Example:")
+        if sum(one.startswith(line) for one in lines) > 1
+    ]
+    assert twice == []

@@ -60,9 +60,7 @@ def evaluate(
     Raises:
         PatchclampError: a noun that cannot be evaluated, or what the function refuses.
 
-    Source: that of the function that the table names.
-
-    Source: see the functions and benchmarks that the table names.
+    Source: that of the function or benchmark that the table names.
 
     Cost: stated by the function that the table names.
 
@@ -112,8 +110,6 @@ def evaluate_descriptions(
         PatchclampError: an unknown benchmark, or what it refuses.
 
     Source: that of the benchmark's card; of the default 2501.02688.
-
-    Source: see the benchmark's card.
 
     Cost: stated by the benchmark's card.
     """

@@ -42,8 +42,6 @@ def evaluate_explainer(
 
     Source: that of the benchmark's card; of the default 1806.07421, section 3.
 
-    Source: see the benchmark's card.
-
     Cost: those that the two cards state.
 
     Example:
