@@ -121,7 +121,7 @@ def test_without_a_model_the_remedy_can_be_typed(seeded_atlas):
 
 
 def test_another_models_atlas_is_refused(world, seeded_atlas):
-    with pytest.raises(PatchclampError, match="weights are others"):
+    with pytest.raises(PatchclampError, match=r"an atlas of language-gpt2 \(\w{12}\); got one of "):
         Lab(world.model, pc.atlas.open(seeded_atlas).reading)
 
 
