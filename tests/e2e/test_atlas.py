@@ -119,7 +119,7 @@ def test_a_model_beside_the_atlas_tries_texts(seeded_atlas):
 def test_another_model_beside_the_atlas_is_refused(say, seeded_atlas):
     code, told, _ = say("atlas", "serve", seeded_atlas, "--model", "organism:mover-gpt2")
     assert code == 2
-    assert "weights are others" in told["error"]["got"]
+    assert "one of cat" in told["error"]["got"]
 
 
 # -- interruptions ----------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_the_table_says_how_features_are_drawn_and_how_to_clamp_one(made, capsys
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (("stranger",), "made on another"),
+    (("stranger",), "one of another"),
     (("transcoder",), "reads blocks.0.mlp.pre and writes"),
     (("own", "--baseline", "means"), "folder"),
     (("nothing",), "nothing"),
