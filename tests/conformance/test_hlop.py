@@ -113,7 +113,7 @@ def test_accuracies_become_figures_and_come_back_from_json(learnt):
         (lambda stream: pc.learn(layer(99), stream), "inputs that the network takes"),
         (lambda stream: pc.learn(layer(100, 4), stream), "stream's 5 classes"),
         (lambda stream: pc.learn(pc.wrap(nn.ReLU(), torch.zeros(1, 100)), stream), "linear layers"),
-        (lambda stream: pc.learn(object(), stream), "protocol"),
+        (lambda stream: pc.learn(object(), stream), "trained in place"),
         (lambda stream: pc.Stream(stream.stages[:1]), "at least two tasks"),
         (lambda stream: pc.Stage("one", np.zeros((2, 3)), np.array([0]), np.zeros((1, 3)), np.array([0])), "'one'"),
     ],

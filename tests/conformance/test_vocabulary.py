@@ -54,7 +54,7 @@ def test_what_a_gated_mlp_reads_is_not_what_its_neurons_cause(side: str):
     ("attempt", "match"),
     [
         (lambda: pc.describe(planted.build("cat"), side="gate"), "gated MLPs"),
-        (lambda: pc.describe(object()), "protocol"),
+        (lambda: pc.describe(object()), "a subject for vocabulary"),
         (
             lambda: TOKEN_EFFECT(
                 language.build("language-gpt2"), texts("language-gpt2"), pc.describe(planted.build("cat"))

@@ -63,7 +63,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "m reads the token ' ran' against ' sat' (first pair)" in done.stderr
     assert "in 2 of 2 pairs m is lower on the clean prompt" in done.stderr
-    assert "No shares: m is not clearly higher" in done.stdout
+    assert "No percentages are given: m is not clearly higher" in done.stdout
     told = json.loads(run_command("info", tmp_path / "c", "--json").stdout)["receipt"]
     assert (told["measured_share"], told["random_share"]) == (None, None)
 

@@ -23,13 +23,14 @@ import json, os, sys
 import torch
 
 import patchclamp as pc
-from patchclamp.record import stream, survey_corpus
+from patchclamp.record import stream
 
 torch.set_num_threads(1)
 stream.SHARD_BYTES = 2**17
 model = pc.load(sys.argv[1])
 model.hash, model.site("embed")
-verbs = {"record": pc.record, "survey": survey_corpus}
+from patchclamp.record import record_corpus, survey_corpus
+verbs = {"record": record_corpus, "survey": survey_corpus}
 print("ready", flush=True)
 while line := sys.stdin.readline():
     verb, options = json.loads(line)

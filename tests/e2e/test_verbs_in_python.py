@@ -31,7 +31,7 @@ def asked():
         ([], {}),
         (
             ["--level", "edge", "--method", "eap", "--direction", "denoise"],
-            {"level": "edge", "method": "eap", "denoise": True},
+            {"level": "edge", "method": "eap", "direction": "denoise"},
         ),
         (
             ["--level", "neuron", "--method", "relp", "--top", 2, "--rules", "ln,half", "--controls", 20, "--seed", 3],

@@ -188,7 +188,7 @@ def test_trouble_has_three_parts(with_basis):
     with pytest.raises(PatchclampError, match="baseline of features"):
         attribute_nodes(model, PROMPT, METRIC, levels=("feature",), means=means)
     lab = model.basis_at(SITE, "lab")
-    with pytest.raises(PatchclampError, match="made on toy"):
+    with pytest.raises(PatchclampError, match="one of toy"):
         model.add_dictionary(dictionary(model, lab, slug="toy", hash="0" * 64))
     with pytest.raises(PatchclampError, match="width 16"):
         model.add_dictionary(dictionary(model, lab, "blocks.0.resid_out"))

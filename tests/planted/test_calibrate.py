@@ -9,7 +9,7 @@ from patchclamp.calibrate import calibrate_circuits, calibrate_edges, calibrate_
 from patchclamp.calibrate.trained import COMPARED
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
-from patchclamp.core.method_index import list_names
+from patchclamp.core.method_index import list_names, methods
 from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import language
 
@@ -22,11 +22,26 @@ def table():
     return {(f.organism, f.method): f for f in calibrate_circuits(methods=QUICK)}
 
 
-@pytest.mark.parametrize("name", organisms.planted.names())
-@pytest.mark.parametrize("method", QUICK)
-def test_a_method_misses_what_the_card_says_and_nothing_else(table, name, method):
+CLAIMS = [
+    (name, method, claim == "must_miss")
+    for name in organisms.planted.names()
+    for claim in ("must_find", "must_miss")
+    for method in organisms.card(name)[claim]
+    if method in QUICK
+]
+"""What organisms say of methods; a method of which none speaks says on its own card where it can be tried."""
+
+
+@pytest.mark.parametrize(("name", "method", "must_miss"), CLAIMS)
+def test_a_method_misses_what_the_card_says_and_nothing_else(table, name, method, must_miss):
     missed = table[name, method].found < table[name, method].true
-    assert missed == (method in organisms.card(name)["must_miss"])
+    assert missed == must_miss
+
+
+def test_every_organism_speaks_of_every_method_that_any_organism_speaks_of():
+    spoken = {method for _, method, _ in CLAIMS}
+    assert len(CLAIMS) == len(spoken) * len(organisms.planted.names())
+    assert set(QUICK) - spoken <= {card.name for card in methods("attribute") if card.data["calibrated_on"]}
 
 
 def test_no_card_names_a_method_that_is_not_measured():

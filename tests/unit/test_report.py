@@ -263,7 +263,7 @@ def test_shares_are_given_or_the_reason(document):
     assert "measured 58.7 %, predicted 73.9 %" in Page(render(document)).text
     document["normalised"] = {"predicted": None, "measured": None}
     document["metric_baseline"] = 4.2
-    assert "below 0.1, and then there is nothing to share" in Page(render(document)).text
+    assert "is below 0.1." in Page(render(document)).text
 
 
 def test_the_reference_is_named_and_the_corrupted_prompt_shown(document):

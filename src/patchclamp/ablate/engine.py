@@ -44,7 +44,7 @@ def measure_sets(
     Features f are replaced by f′ along their directions; what no feature explains stays.
 
     Args:
-        subject: the network; a plain one laid out for its inputs (``lay_out``).
+        subject: the network; a plain one laid out for its inputs (``make_plain_network``).
         cases: what is shown, and m of each.
         sets: of units, at positions or everywhere; of edges; or of regions of images.
         baseline: r of units and edges; of regions the filling, ``zero`` or ``mean``.

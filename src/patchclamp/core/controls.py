@@ -26,7 +26,7 @@ RULES: Mapping[Step, str] = {
     "position": "same kind, any layer and position",
 }
 """The steps in words."""
-OF_OTHER_SIZE = "same site and position, most of them of another decile of size"
+OF_OTHER_SIZE = "same site and position, mostly other sizes"
 """The first step in words where few alike were there to draw."""
 DECILES, NEAREST, PATIENCE = 10, 5, 10
 IDLE = -1
@@ -192,8 +192,8 @@ def name_rule(step: Step, outside: float) -> str:
         outside: share of the drawn keys that came from another decile of size, site, layer or position.
 
     Example:
-        >>> name_rule("size", 0.1), name_rule("size", 0.9)[-22:]
-        ('same site and position, nearest size', 'another decile of size')
+        >>> name_rule("size", 0.1), name_rule("size", 0.9)[-11:]
+        ('same site and position, nearest size', 'other sizes')
     """
     return OF_OTHER_SIZE if step == "size" and outside > 0.5 else RULES[step]
 

@@ -54,9 +54,11 @@ class Metric:
 
     def __post_init__(self) -> None:
         one_of(
-            "kind", self.kind, get_args(MetricKind),
+            "kind",
+            self.kind,
+            get_args(MetricKind),
             remedy="A function of your own can be differentiated on a wrapped network: pc.wrap(module, example).",
-        )  # fmt: skip
+        )
         sequence = self.kind == "sequence_log_probability"
         if self.kind == "kl":
             whole = self.reference is not None

@@ -137,3 +137,7 @@ def _home(name: str) -> Any:
     raise PatchclampError(
         expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
     )
+
+
+# Loading them makes each an attribute of this module: `organisms.planted`.
+homes()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def find_circuit(
     method: str | Method | None = None,
     rules: Sequence[str] | None = None,
     steps: int = 10,
-    denoise: bool = False,
+    direction: Literal["noise", "denoise"] = "noise",
     by_position: bool = False,
     batch_size: int = 16,
     top: int | None = None,
@@ -79,7 +79,7 @@ def find_circuit(
             ``relp`` where ``rules`` are given, else the default of the level.
         rules: relevance rules in place of the method's own.
         steps: points of a path of gradients.
-        denoise: patch clean values into the corrupted run, not the reverse.
+        direction: ``noise``: values of the counterpart into the clean run; ``denoise``: the reverse.
         by_position: score every position by itself; pairs of one length only.
         batch_size: pairs in one pass.
         top: parts that are measured together; by default ten, or so many fewer that random sets can have as many.
@@ -130,7 +130,7 @@ def find_circuit(
         "method": _method(subject, cases, level, method, rules, by_position=by_position),
         "rules": rules,
         "steps": steps,
-        "denoise": denoise,
+        "denoise": direction == "denoise",
         "by_position": by_position,
         "batch_size": batch_size,
     }

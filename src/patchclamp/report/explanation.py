@@ -307,9 +307,9 @@ def _shares(d: Mapping[str, Any]) -> str:
     predicted, measured = d["normalised"]["predicted"], d["normalised"]["measured"]
     scale = f"m on the prompt ({number(d['metric_clean'])}) − {FLOOR[d['baseline']]} ({number(d['metric_baseline'])})"
     if not (is_known(d["metric_clean"]) and is_known(d["metric_baseline"])):
-        return "No shares are given: there is nothing known to divide by."
+        return "No percentages are given: one of the two ends of m is not known."
     if not is_known(measured):
-        none = f"No shares are given: {scale} is below 0.1, and then there is nothing to share."
+        none = f"No percentages are given: {scale} is below 0.1."
         if d["metric_clean"] >= d["metric_baseline"] or d["baseline"] == "corrupted":
             return none
         return f"{none} That baseline favours the answer: a corrupted prompt (<code>--counterpart</code>) is another."

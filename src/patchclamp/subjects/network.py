@@ -538,9 +538,12 @@ class Network:
             )
         if do.source is not None:
             same_subject(
-                self, do.source.values, what="values recorded", remedy="Record this subject. To patch from one network "
+                self,
+                do.source.values,
+                what="values recorded",
+                remedy="Record this subject. To patch from one network "
                 "into another on purpose, clear where they come from: dataclasses.replace(recording, provenance={}).",
-            )  # fmt: skip
+            )
 
     def _warn_of_recurrence(self, path: str) -> None:
         place = self._place(path)[1]

@@ -90,11 +90,9 @@ def run(options: Namespace) -> int:
         return drawn
 
     def state(cost: Any) -> None:
-        backward = f", {cost.backward:,} of backward ones" if cost.backward else ""
-        log(
-            f"{cost.parts:,} {parts}, by {cost.method}: {cost.forward:,} rows of forward passes{backward}, "
-            f"{human_bytes(cost.bytes)} of memory"
-        )
+        passes = {"forward": cost.forward, "backward": cost.backward}
+        rows = " and ".join(f"{n:,} rows of {way} passes" for way, n in passes.items() if n)
+        log(f"{cost.parts:,} {parts}, by {cost.method}: {rows}, {human_bytes(cost.bytes)} of memory")
 
     with Meter("circuit find", "steps") as meter:
         found = find_circuit(
@@ -148,7 +146,7 @@ def _options(options: Namespace) -> dict[str, Any]:
             remedy="Give both, or neither.",
         )
     check_folder(options.out, resume=options.resume)
-    return {**how, "denoise": options.direction == "denoise", "seed": options.seed}
+    return {**how, "direction": options.direction, "seed": options.seed}
 
 
 def _add_layer(

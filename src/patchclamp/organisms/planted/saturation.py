@@ -123,7 +123,10 @@ BACKUP = Circuit(
             EXACT: "Without either head the other one gives the same answer.",
         },
     ),
-    claims_in={"gpt2": Claims(miss={"relp": "The caps pass on as much as they take off: both heads come out 0."})},
+    claims_in={
+        "gpt2": Claims(miss={"relp": "The caps pass on as much as they take off: both heads come out 0."}),
+        "llama": Claims(find=("relp",)),
+    },
     either=("blocks.0.attn.z/heads/0@4", "blocks.0.attn.z/heads/2@4"),
     width=48,
 )

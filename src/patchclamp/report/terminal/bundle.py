@@ -17,13 +17,20 @@ def describe_bundle(bundle: Any) -> dict[str, Any]:
             nonfinite[key] = nonfinite.get(key, 0) + count
     files = [f for f in bundle.path.iterdir() if f.is_file()]
     return {
-        "path": str(bundle.path), "kind": m["kind"], "whole": bundle.whole, "hash": bundle.hash,
-        "subject": m.get("subject"), "plan": m.get("plan"), "versions": m.get("versions"), "dtype": m.get("dtype"),
+        "path": str(bundle.path),
+        "kind": m["kind"],
+        "whole": bundle.whole,
+        "hash": bundle.hash,
+        "subject": m.get("subject"),
+        "plan": m.get("plan"),
+        "versions": m.get("versions"),
+        "dtype": m.get("dtype"),
         "sites": [{"path": s["path"], "width": s["width"]} for s in m.get("sites", [])],
-        "pieces": len(bundle.pieces), "bytes": sum(f.stat().st_size for f in files),
+        "pieces": len(bundle.pieces),
+        "bytes": sum(f.stat().st_size for f in files),
         **{count: _count(bundle, count) for count in ("stimuli", "tokens")},
         "nonfinite": nonfinite,
-    }  # fmt: skip
+    }
 
 
 def _count(bundle: Any, name: str) -> int:

@@ -88,7 +88,10 @@ def _receipt(out: Any, document: dict[str, Any], *, edges: bool) -> None:
         table.add_row(name, predicted, format_signed(measured), format_percent(share), format_range(low, high))
     print_table(out, table)
     if not is_known(r["measured_share"]):
-        out.print("No shares: m is not clearly higher on these clean prompts than on the corrupted ones.", style="bold")
+        out.print(
+            "No percentages are given: m is not clearly higher on these clean prompts than on the corrupted ones.",
+            style="bold",
+        )
     if not r["distinct"]:
         out.print("No p: no other part of these kinds is left to draw random sets from.", style="bold")
     elif not is_known(r["p"]):

@@ -27,15 +27,28 @@ def show_dictionary(folder: str, facts: Mapping[str, Any]) -> None:
     made = f"{subject.get('slug') or 'a model that it does not name'}  {str(subject.get('hash', ''))[:12]}"
     by = f"{escape(facts['name'])} by {escape(facts['method'])}"
     out.print(f"[bold]{escape(folder)}[/]  {by}, made on {escape(made)}")
-    table = make_table("site", "reads", "units", "width", "activation", "norm of what a unit writes", "hash",
-                  numbers=("units", "width"))  # fmt: skip
+    table = make_table(
+        "site",
+        "reads",
+        "units",
+        "width",
+        "activation",
+        "norm of what a unit writes",
+        "hash",
+        numbers=("units", "width"),
+    )
     for each in facts["bases"]:
         kept = " ".join([each["activation"], *([str(each["k"])] if each["k"] else []), *(["+ skip"] * each["skip"])])
         low, mean, high = each["norm"]
         table.add_row(
-            each["site"], each["reads"] or "", f"{each['units']:,}", str(each["width"]), kept,
-            f"{format_general(mean)} ({format_range(low, high, format_general)})", each["hash"][:12],
-        )  # fmt: skip
+            each["site"],
+            each["reads"] or "",
+            f"{each['units']:,}",
+            str(each["width"]),
+            kept,
+            f"{format_general(mean)} ({format_range(low, high, format_general)})",
+            each["hash"][:12],
+        )
     print_table(out, table)
     made_how = make_table("how it was made", "")
     for name, value in dict.fromkeys(_spelt(facts["about"])):

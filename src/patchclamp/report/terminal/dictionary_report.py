@@ -46,12 +46,16 @@ def show_report(found: Any, folder: str) -> None:
         last = row.site
         own = row.name not in RIVALS
         table.add_row(
-            row.site if first else "", f"[bold]{escape(row.name)}[/]" if own else row.name,
-            f"{row.units:,}" if row.name != "neurons" else "", format_fixed(row.active.value, 1),
-            format_percent(row.dead) if own or row.name == "random" else "", _score_text(row.unexplained),
-            _score_text(row.unexplained_later), _score_text(row.loss),
+            row.site if first else "",
+            f"[bold]{escape(row.name)}[/]" if own else row.name,
+            f"{row.units:,}" if row.name != "neurons" else "",
+            format_fixed(row.active.value, 1),
+            format_percent(row.dead) if own or row.name == "random" else "",
+            _score_text(row.unexplained),
+            _score_text(row.unexplained_later),
+            _score_text(row.loss),
             _score_text(row.recovered),
-        )  # fmt: skip
+        )
     print_table(out, table)
     for site, (mean, zero) in found.held.items():
         out.print(f"{site} at its mean: loss {_score_text(mean)}; at zero {_score_text(zero)}")
@@ -84,9 +88,11 @@ def show_concepts(concepts: Mapping[str, Any]) -> None:
     for concept, each in ordered if len(ordered) <= SHOWN else [*ordered[: SHOWN // 2], *ordered[-SHOWN // 2 :]]:
         gain = each["ahead"]["neurons"]
         table.add_row(
-            concept, *(format_thousandths(each[name]["auroc"]["value"]) for name in (own, *sets)),
-            f"{format_signed(gain['value'])} ({format_range(gain['low'], gain['high'])})", each[own]["unit"],
-        )  # fmt: skip
+            concept,
+            *(format_thousandths(each[name]["auroc"]["value"]) for name in (own, *sets)),
+            f"{format_signed(gain['value'])} ({format_range(gain['low'], gain['high'])})",
+            each[own]["unit"],
+        )
     print_table(out, table)
     if len(ordered) > SHOWN:
         out.print(f"{len(ordered) - SHOWN} concepts between these are left out; --json has all", style="dim")
@@ -105,15 +111,25 @@ def show_concepts(concepts: Mapping[str, Any]) -> None:
 def show_comparison(found: Mapping[str, Any], notes: Sequence[str]) -> None:
     """Print how alike two dictionaries are, site by site."""
     out = open_console()
-    table = make_table("site", "pairs", "mean |cos|", "at least 0.9", "turned at random", "at least 0.9 ",
-                  numbers=("pairs", "mean |cos|", "at least 0.9", "turned at random", "at least 0.9 "))  # fmt: skip
+    table = make_table(
+        "site",
+        "pairs",
+        "mean |cos|",
+        "at least 0.9",
+        "turned at random",
+        "at least 0.9 ",
+        numbers=("pairs", "mean |cos|", "at least 0.9", "turned at random", "at least 0.9 "),
+    )
     for site, each in found.items():
         turned = [cosine for cosine in each.control if is_known(cosine)]
         table.add_row(
-            site, f"{each.n:,}", f"{format_thousandths(each.cosine)} ({_ends(each.interval.low, each.interval.high)})",
-            format_percent(each.same), _ends(min(turned, default=None), max(turned, default=None)),
+            site,
+            f"{each.n:,}",
+            f"{format_thousandths(each.cosine)} ({_ends(each.interval.low, each.interval.high)})",
+            format_percent(each.same),
+            _ends(min(turned, default=None), max(turned, default=None)),
             format_percent(each.control_same),
-        )  # fmt: skip
+        )
     print_table(out, table)
     out.print("pairs: matched one to one so that the sum of |cos| is largest; 95 % interval over pairs", style="dim")
     for note in notes:

@@ -92,12 +92,11 @@ def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | N
         _local(best.key)
         + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1" if best.kind == "head" else "=0")
     )
-    what = "class changes" if picture else "words change"
     words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(text)} --clamp {turned}"
     words += "".join(f" {shlex.quote(word)}" for word in (*(["--chat"] if said else []), *how))
     if best.kind == "feature":
         words += "".join(f" --basis {shlex.quote(folder)}" for folder in bases)
-    out.print(f"\nTurn the first one round and see whether the {what}: {words}", markup=False, soft_wrap=True)
+    out.print(f"\nTry the opposite value of the first unit: {words}", markup=False, soft_wrap=True)
 
 
 def _causes(out: Console, causes: Sequence[Any]) -> None:
@@ -129,14 +128,14 @@ def _receipt(out: Console, e: Any) -> None:
     row(f"these {n} together", e.measured, _p(e.receipts.receipt), format_signed(e.predicted))
     between = ABSENT if randoms.interval is None else format_range(randoms.interval.low, randoms.interval.high)
     row(random_sets(randoms.n_different), randoms.mean, f"mean; 95 % interval {between}")
-    row("  largest of them, either sign", max(filter(is_known, randoms.measured), key=abs, default=math.nan))
+    row("  largest in magnitude", max(filter(is_known, randoms.measured), key=abs, default=math.nan))
     for rival in e.receipts.rivals:
         more = (
             ", [bold dark_orange]takes more than these[/]"
             if rival.measured - e.measured > MORE * abs(e.measured)
             else ""
         )
-        row(f"{len(rival.keys)} by {rival.name}", rival.measured, f"{rival.shared} of them the same{more}")
+        row(f"{len(rival.keys)} by {rival.name}", rival.measured, f"{_count_shared(rival.shared)}{more}")
     print_table(out, table)
     for rival, why in e.omitted.items():
         out.print(f"not compared: {rival} ({escape(why)})", style="dim")
@@ -154,12 +153,12 @@ def _receipt(out: Console, e: Any) -> None:
         )
     if e.share(1.0) is None:
         moved = e.metric_clean - e.metric_baseline
-        why = f"m(clean) − m(baseline) is {format_signed(moved)}, and below 0.1 there is nothing to share."
+        why = f"m(clean) − m(baseline) is {format_signed(moved)}, below 0.1."
         if is_known(moved) and moved < 0 and e.baseline != "corrupted":
             why += (
                 f" With every unit {REPLACED[e.baseline]} m favours the answer: --counterpart takes another baseline."
             )
-        out.print(f"No shares: {why}", style="bold")
+        out.print(f"No percentages are given: {why}", style="bold")
     out.print(
         "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
         f"in number: {randoms.rule} ({format_percent(randoms.outside)} of their units came from another decile of "
@@ -196,6 +195,10 @@ def _between(value: float, interval: Any) -> str:
         return "undefined"
     between = format_range(interval.low, interval.high, format_fixed)
     return f"{format_fixed(value)} (95 % interval {'undefined, too few differ' if between == ABSENT else between})"
+
+
+def _count_shared(n: int) -> str:
+    return f"{n} shared with ours" if n else "no unit shared with ours"
 
 
 def _print_kept_curve(out: Console, e: Any) -> None:

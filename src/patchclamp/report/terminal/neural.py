@@ -50,18 +50,27 @@ def describe_recording(brain: NeuralRecording) -> dict[str, Any]:
     """Return what a recording holds as JSON-ready data."""
     within = brain.mean_correlation(brain.groups) if brain.groups else None
     return {
-        "kind": "recorded brain", "subject": {"slug": brain.name, "hash": brain.hash}, "measure": brain.measure,
-        "units": brain.n_units, "names": list(brain.names), "trials": brain.n_trials, "samples": brain.n_samples,
-        "rate": brain.rate, "start": brain.start, "duration": None if brain.rate is None else brain.duration,
+        "kind": "recorded brain",
+        "subject": {"slug": brain.name, "hash": brain.hash},
+        "measure": brain.measure,
+        "units": brain.n_units,
+        "names": list(brain.names),
+        "trials": brain.n_trials,
+        "samples": brain.n_samples,
+        "rate": brain.rate,
+        "start": brain.start,
+        "duration": None if brain.rate is None else brain.duration,
         "labels": {
-            "unit": [*brain.unit_labels], "trial": [*brain.trial_labels], "time": [*brain.time_labels],
+            "unit": [*brain.unit_labels],
+            "trial": [*brain.trial_labels],
+            "time": [*brain.time_labels],
         },
         "groups": {name: list(members) for name, members in brain.groups.items()},
         "correlation": {"all": brain.mean_correlation(), "within_groups": within},
         "missing": {str(brain.key(unit)): count for unit, count in brain.missing.items()},
         "constant": [str(brain.key(unit)) for unit in brain.constant],
         "capabilities": {"intervene": False, "differentiate": False},
-    }  # fmt: skip
+    }
 
 
 def _correlation(facts: dict[str, Any]) -> str:
@@ -123,9 +132,15 @@ def describe_unit(brain: NeuralRecording, stored: StoredSurvey, unit: int) -> di
         time = None if brain.rate is None else brain.when(e.ids[e.position])[1]
         moments.append({"value": e.value, "trial": trial, "sample": sample, "time": time})
     return {
-        "key": str(brain.key(unit)), "name": brain.names[unit], "mean": float(statistics["mean"][unit]),
-        "sd": float(statistics["variance"][unit]) ** 0.5, "minimum": float(statistics["minimum"][unit]),
-        "maximum": float(statistics["maximum"][unit]), "active": float(statistics["active"][unit]),
+        "key": str(brain.key(unit)),
+        "name": brain.names[unit],
+        "mean": float(statistics["mean"][unit]),
+        "sd": float(statistics["variance"][unit]) ** 0.5,
+        "minimum": float(statistics["minimum"][unit]),
+        "maximum": float(statistics["maximum"][unit]),
+        "active": float(statistics["active"][unit]),
         "quantiles": {str(p): float(q) for p, q in zip(PROBABILITIES, statistics["quantiles"][unit], strict=True)},
-        "missing": brain.missing.get(unit, 0), "constant": unit in brain.constant, "top": moments,
-    }  # fmt: skip
+        "missing": brain.missing.get(unit, 0),
+        "constant": unit in brain.constant,
+        "top": moments,
+    }

@@ -61,8 +61,9 @@ def show(scores: Scores, top: int) -> None:
     out.print(
         f"Over all pairs {run:,} patches were run; in {agree:,} more both prompts agree, and nothing changes. "
         "In the folder: patching.html to look at, patching.json, every pair's effects",
-        style="dim", markup=False,
-    )  # fmt: skip
+        style="dim",
+        markup=False,
+    )
 
 
 def _map(out: Any, one: ScoreMap, scores: Scores) -> None:

@@ -50,8 +50,9 @@ def print_table(out: Console, table: Table) -> None:
     Where the terminal is too narrow the last column of words is folded; where that is not enough, every row is listed,
     one cell a line under the name of its column. Output that goes elsewhere is as wide as it needs to be.
     """
-    widths = [max(_width(out, column.header), *(_width(out, cell) for cell in column.cells), 0)
-              for column in table.columns]  # fmt: skip
+    widths = [
+        max(_width(out, column.header), *(_width(out, cell) for cell in column.cells), 0) for column in table.columns
+    ]
     gap, room = table.padding[1], out.width
     needed = sum(widths) + gap * len(widths)
     for column, width in zip(table.columns, widths, strict=True):

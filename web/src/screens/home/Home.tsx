@@ -167,7 +167,7 @@ function Begin({ page }: { page: AtlasPage }): JSX.Element {
   const [asked, words] = page.n_scored
     ? ["sort=score&descending=true&min_score=0", "The best scored descriptions"]
     : page.corpus.labelled
-      ? ["sort=concept&descending=true", "The best tellers of a labelled concept"]
+      ? ["sort=concept&descending=true", "The best detectors of a labelled concept"]
       : ["sort=maximum&descending=true", "The highest activations"];
   const answer = useAnswer<UnitList>(`/api/units?${asked}&limit=${FIRST}`);
   return (
