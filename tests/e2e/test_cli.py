@@ -566,7 +566,7 @@ def test_what_no_unit_moves_is_refused_and_unknown_words_are_named(say):
 def test_the_advice_loads_the_model_as_it_was_explained(say):
     how = ("--bos", "--dtype", "float32")
     code, table, _ = say("explain", *CAT, *ANSWERS, "--top", "2", *how, json_too=False)
-    command = shlex.split(table.rpartition("words change: ")[2])
+    command = shlex.split(table.rpartition("opposite value of the first unit: ")[2])
     assert code == 0
     assert tuple(command[-3:]) == how
     assert say(*command[1:], json_too=False)[0] == 0
@@ -599,7 +599,7 @@ def test_the_advice_runs_where_the_answer_has_a_beginning(say, tmp_path, target,
     code, table, _ = say("explain", *CAT, *asked, "--level", level, "--report", report, json_too=False)
     assert code == 0
     assert f"The answer's beginning {begun!r} is shown after the prompt" in table
-    command = shlex.split(table.rpartition("words change: ")[2])
+    command = shlex.split(table.rpartition("opposite value of the first unit: ")[2])
     assert command[:4] == ["patchclamp", "generate", "organism:cat", f"the old cat{begun}"]
     assert place in command[-1]
     assert say(*command[1:], json_too=False)[0] == 0

@@ -1,7 +1,7 @@
 """The verbs: each file here is one, found by listing this folder; '_' in its name is a space in what is typed.
 
-A file says SUMMARY, QUESTION (one of QUESTIONS) and EXAMPLE, adds its options in ``add_options(parser)`` and does its
-work in ``run(options)``, which returns an exit code. What is heavy it imports in functions, so that help is quick.
+A file defines SUMMARY, QUESTION (one of QUESTIONS), EXAMPLE, ``add_options(parser)`` and ``run(options)``, which
+returns an exit code. Heavy modules are imported in functions, so that help is quick.
 """
 
 import argparse

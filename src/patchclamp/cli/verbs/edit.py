@@ -1,4 +1,4 @@
-"""Change weights so that one fact is told otherwise."""
+"""Change weights so that the model answers one fact differently."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -13,7 +13,7 @@ from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.plain_numbers import human_bytes
 
-SUMMARY = "Change a model's weights so that one fact is told otherwise, and measure what else changed."
+SUMMARY = "Change a model's weights so that it answers one fact differently, and measure what else changed."
 QUESTION = "change it"
 EXAMPLE = (
     "patchclamp edit organism:language-gpt2 --prompt 'Arbon lies in' --subject Arbon --target ' Norland' "
@@ -32,7 +32,7 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="ends where the answer follows")
     parser.add_argument(
-        "--subject", required=True, metavar="TEXT", help="whom the fact is about, as the prompt writes it"
+        "--subject", required=True, metavar="TEXT", help="what the fact is about, as the prompt writes it"
     )
     parser.add_argument("--target", required=True, metavar="ANSWER", help="the new answer, with its leading space")
     parser.add_argument("--inputs", metavar="FILE", help="ordinary text (default: what the model itself writes)")
@@ -71,10 +71,10 @@ def run(options: Namespace) -> int:
 
     _check(options)
     given = given_options(options)
-    asked = fact(options.prompt, options.subject, options.target)
+    task = fact(options.prompt, options.subject, options.target)
     model = load_model(options)
     check_language(model)
-    only_fact(model, asked)
+    only_fact(model, task)
     site = key_site(model, given.get("layer"))
     width = model.site(site).width
     n_tokens = max(PER_NEURON * width, LEAST) if options.max_tokens is None else options.max_tokens
@@ -87,11 +87,11 @@ def run(options: Namespace) -> int:
     with Meter("ordinary text") as meter:
         text = open_text(model, site, n_tokens, source=options.inputs, seed=options.seed, progress=meter)
     with Meter("edit", "steps") as meter:
-        made = run(model, asked, text, method=options.method, seed=options.seed, progress=meter, **given)
-    paraphrases, others = _neighbours(options, asked, neighbours(asked, text, skip=given.get("n_prefixes", 8)))
+        made = run(model, task, text, method=options.method, seed=options.seed, progress=meter, **given)
+    paraphrases, others = _neighbours(options, task, neighbours(task, text, skip=given.get("n_prefixes", 8)))
     with Meter("measure", "edits") as meter:
         effects = measure_edit(
-            model, made, asked, paraphrases, others, n_random=options.controls, seed=options.seed, progress=meter
+            model, made, task, paraphrases, others, n_random=options.controls, seed=options.seed, progress=meter
         )
     texts = _write(model, options.prompt, None), _write(model, options.prompt, made)
     if options.out is not None:
@@ -133,7 +133,7 @@ def _check(options: Namespace) -> None:
             read_lines(path)
 
 
-def _neighbours(options: Namespace, asked: Any, default: tuple[Any, Any]) -> tuple[Any, Any]:
+def _neighbours(options: Namespace, task: Any, default: tuple[Any, Any]) -> tuple[Any, Any]:
     """Return paraphrases and other prompts: those of the files that were named, or the defaults."""
     from patchclamp.core.task import Case, Task
 
@@ -142,8 +142,8 @@ def _neighbours(options: Namespace, asked: Any, default: tuple[Any, Any]) -> tup
         if path is None:
             found.append(usual)
         else:
-            cases = [Case(line, None, asked.cases[0].targets if answers else ()) for line in read_lines(path)]
-            found.append(Task(tuple(cases), asked.measure))
+            cases = [Case(line, None, task.cases[0].targets if answers else ()) for line in read_lines(path)]
+            found.append(Task(tuple(cases), task.measure))
     return found[0], found[1]
 
 

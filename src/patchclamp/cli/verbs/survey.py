@@ -20,7 +20,7 @@ EXAMPLE = "patchclamp survey organism:cat --inputs story.txt --sites 'blocks.*.m
 def add_options(parser: MethodParser) -> None:
     """Add the verb's arguments."""
     add_model(parser)
-    # A recorded brain (a file in place of MODEL) needs neither text nor sites; ``run`` asks a model for them.
+    # A recorded brain (a file in place of MODEL) needs neither text nor sites; ``run`` refuses a model without them.
     add_shown(parser, required=False)
     add_brain(parser)
 
