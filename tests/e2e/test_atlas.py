@@ -119,7 +119,8 @@ def test_a_model_beside_the_atlas_tries_texts(seeded_atlas):
 def test_another_model_beside_the_atlas_is_refused(say, seeded_atlas):
     code, told, _ = say("atlas", "serve", seeded_atlas, "--model", "organism:mover-gpt2")
     assert code == 2
-    assert "an atlas of " in told["error"]["expected"] and told["error"]["got"].startswith("one of cat (")
+    assert "an atlas of " in told["error"]["expected"]
+    assert told["error"]["got"].startswith("one of cat (")
 
 
 # -- interruptions ----------------------------------------------------------------------------------------------------

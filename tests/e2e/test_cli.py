@@ -31,7 +31,7 @@ ANSWERS = ("--target", " sat", "--contrast", " ran")
         ((), {}),
         (
             ("--counterpart", "the old dog", "--method", "attribution_patching"),
-            {"corrupt": "the old dog", "method": "attribution_patching"},
+            {"counterpart": "the old dog", "method": "attribution_patching"},
         ),
         (
             ("--method", "relp", "--level", "neuron", "--top", "2", "--controls", "25", "--seed", "3"),

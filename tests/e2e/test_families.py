@@ -144,7 +144,7 @@ def test_a_masked_model_refuses_other_questions(folders, prompt, target, contras
 
 def test_a_masked_answer_against_a_corrupted_prompt(folders):
     model = pc.load(folders("bert"))
-    found = pc.explain(model, "the [MASK] sat on", " cat", corrupt="the [MASK] ran on", top=3)
+    found = pc.explain(model, "the [MASK] sat on", " cat", counterpart="the [MASK] ran on", top=3)
     clean, other = (
         model.run(p, logits=(2,)).logits[0, 0, 3 + WORDS.index("cat")]
         for p in ("the [MASK] sat on", "the [MASK] ran on")

@@ -124,7 +124,7 @@ def test_a_file_of_pairs_and_spans(say, tmp_path):
         (["--pairs", "planted", "--batch-size", "0"], "at least 1 cell"),
         (["--pairs", "planted", "--n", "0"], "1 to 100,000 cases"),
         (["--pairs", "planted", "--top", "-1"], "at least 0"),
-        (["--pairs", "planted", "--layout", "own", "--sites", "feature"], "a basis for the level feature"),
+        (["--pairs", "planted", "--sites", "feature"], "a basis for the level feature"),
         (["--pairs", "planted", "--direction", "up"], "invalid choice"),
         (["--pairs", "planted", "--measure", "kl"], "invalid choice"),
     ],

@@ -26,19 +26,19 @@ from patchclamp.report.explanation import render
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
 QUESTIONS = {
     "contrast": {"target": " w5", "contrast": " w6"},
-    "corrupted": {"target": " w5", "contrast": " w6", "corrupt": CORRUPT},
+    "corrupted": {"target": " w5", "contrast": " w6", "counterpart": CORRUPT},
     "swapped": {"target": " w6", "contrast": " w5"},
     "alone": {"target": " w5"},
     "several tokens": {"target": " w5 w6 w7"},
-    "several tokens, corrupted": {"target": " w5 w6 w7", "corrupt": CORRUPT},
-    "shared beginning": {"target": " w5 w6 w7", "contrast": " w5 w9", "corrupt": CORRUPT},
+    "several tokens, corrupted": {"target": " w5 w6 w7", "counterpart": CORRUPT},
+    "shared beginning": {"target": " w5 w6 w7", "contrast": " w5 w9", "counterpart": CORRUPT},
 }
 
 
-def case_of(model, prompt, target=None, contrast=None, corrupt=None, metric=None):
+def case_of(model, prompt, target=None, contrast=None, counterpart=None, metric=None):
     """Return one prompt with its answers as the model reads it."""
     sides = [() if answer is None else (answer,) for answer in (target, contrast)]
-    return model.read_case(prompt, *sides, counterpart=corrupt, metric=metric)
+    return model.read_case(prompt, *sides, counterpart=counterpart, metric=metric)
 
 
 def ids(model, text):
@@ -46,7 +46,7 @@ def ids(model, text):
     return list(model.tokenizer.bare(text)["input_ids"])
 
 
-def posed(model, prompt, target, contrast=None, corrupt=None):
+def posed(model, prompt, target, contrast=None, counterpart=None):
     """Return x, x′ and m of a question, worked out apart from the package."""
     n = len(ids(model, prompt))
     answer = ids(model, prompt + target)[n:]
@@ -58,7 +58,7 @@ def posed(model, prompt, target, contrast=None, corrupt=None):
         before, m = [], lambda z: z[0, -1, answer[0]]
     else:
         before, m = answer[:-1], oracle.sequence_log_probability(answer)
-    x, x_ = (None if p is None else torch.tensor([ids(model, p) + before]) for p in (prompt, corrupt))
+    x, x_ = (None if p is None else torch.tensor([ids(model, p) + before]) for p in (prompt, counterpart))
     return x, x_, m
 
 
@@ -318,7 +318,7 @@ def test_the_model_is_as_it_was(models):
 
 
 def test_a_shared_beginning_is_shown_and_the_first_difference_asked(models):
-    q = case_of(models["gpt2"], PROMPT, " w5 w6 w7", contrast=" w5 w9", corrupt=CORRUPT)
+    q = case_of(models["gpt2"], PROMPT, " w5 w6 w7", contrast=" w5 w9", counterpart=CORRUPT)
     assert q.clean.ids.tolist() == [0, 5, 19, 10, 42, 7]
     assert q.counterpart.ids.tolist() == [0, 5, 22, 10, 43, 7]
     assert (q.metric.target, q.metric.contrast, q.metric.positions) == ((8,), (11,), (-1,))
@@ -335,7 +335,7 @@ def test_an_answer_of_several_tokens_is_teacher_forced(models):
 def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
     model = pc.load(str(stories))
     prompt = "Once upon a time, there was a little girl named"
-    q = case_of(model, prompt, " 😀", corrupt="Once upon a time, there was a little boy named")
+    q = case_of(model, prompt, " 😀", counterpart="Once upon a time, there was a little boy named")
     whole = ids(model, prompt + " 😀")
     assert q.clean.ids.tolist() == whole[:-1]
     assert q.metric.target == tuple(whole[14:])
@@ -354,10 +354,14 @@ def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
         (PROMPT, {"target": " w99"}, "an answer made of words that the model.s vocabulary has"),
         (PROMPT, {"target": " w5", "contrast": " w99"}, "an answer made of words"),
         (PROMPT, {"target": " w5", "n_controls": 1001}, "20 random sets to 1,000"),
-        (PROMPT, {"target": " w5", "corrupt": "w3 w20 w8"}, "5 tokens, as the prompt has; got 4 tokens"),
-        (PROMPT, {"target": " w5", "corrupt": "w3 w20 w8"}, "depart at position 2: ' w17 w8 w40' against ' w20 w8'"),
-        (PROMPT, {"target": " w5", "corrupt": PROMPT + " w1"}, "depart at position 5: '' against ' w1'"),
-        (PROMPT, {"target": " w5", "corrupt": PROMPT}, "a corrupted prompt that differs from the prompt"),
+        (PROMPT, {"target": " w5", "counterpart": "w3 w20 w8"}, "5 tokens, as the prompt has; got 4 tokens"),
+        (
+            PROMPT,
+            {"target": " w5", "counterpart": "w3 w20 w8"},
+            "depart at position 2: ' w17 w8 w40' against ' w20 w8'",
+        ),
+        (PROMPT, {"target": " w5", "counterpart": PROMPT + " w1"}, "depart at position 5: '' against ' w1'"),
+        (PROMPT, {"target": " w5", "counterpart": PROMPT}, "a corrupted prompt that differs from the prompt"),
         (PROMPT, {"target": " w5", "top": 0}, "at least 1 cause"),
         (PROMPT, {"target": " w5", "n_controls": 19}, "20 random sets to 1,000; got 20 and 19"),
         (PROMPT, {"target": " w5", "levels": ()}, r"patterns of site paths; got \(\)"),
@@ -365,7 +369,7 @@ def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
         (
             PROMPT,
             {"target": " w5", "method": "saliency"},
-            "a method among activation_patching, .* relp; got 'saliency'",
+            "a method among activation_patching, .* relp, smoothgrad; got 'saliency'",
         ),
         (PROMPT, {}, "a target .*, or a metric; got neither"),
         (PROMPT, {"target": " w5", "metric": Metric("logit", (3,))}, "a target .*, or a metric; got both"),

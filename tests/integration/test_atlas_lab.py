@@ -543,7 +543,7 @@ def test_what_cannot_be_verified(bench, answer, cat):
 
 
 def test_a_corrupted_prompt_stands_in_as_it_did_in_explain(cat):
-    found = pc.explain(cat, TEXT, " sat", contrast=" ran", corrupt="the old dog", top=2)
+    found = pc.explain(cat, TEXT, " sat", contrast=" ran", counterpart="the old dog", top=2)
     graph = found.graph()
     told = verify(cat, graph, [cause.key for cause in found.causes])
     assert told.baseline == "corrupted"

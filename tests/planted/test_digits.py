@@ -67,7 +67,7 @@ def test_the_named_units_carry_more_than_random_ones(models, name):
 
 def test_another_image_is_a_reference_and_so_are_the_means_of_a_survey(models, tmp_path):
     model = models["digits-cnn"]
-    found = pc.explain(model, "digits:17", "7", contrast="4", corrupt="digits:4", top=5)
+    found = pc.explain(model, "digits:17", "7", contrast="4", counterpart="digits:4", top=5)
     assert found.baseline == "corrupted"
     assert found.metric_baseline == pytest.approx(
         float(model.measure("digits:4", pc.Metric("logit_difference", (7,), (4,)))[0])
@@ -86,7 +86,7 @@ def test_classes_go_by_name_or_number_and_strangers_are_refused(models):
     with pytest.raises(PatchclampError, match="a number from 0 to 9"):
         model.class_index("seven")
     with pytest.raises(PatchclampError, match="the same pixels"):
-        pc.explain(model, "digits:17", 7, corrupt="digits:17")
+        pc.explain(model, "digits:17", 7, counterpart="digits:17")
     with pytest.raises(PatchclampError, match="one image"):
         pc.explain(model, "digits:0:2", 7)
 

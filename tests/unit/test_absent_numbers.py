@@ -112,7 +112,7 @@ def found(cat, pairs):
 
 
 def test_an_explained_answer(cat, capsys):
-    e = explain(cat, "the old cat", " sat", contrast=" ran", corrupt="the old rabbit", top=3)
+    e = explain(cat, "the old cat", " sat", contrast=" ran", counterpart="the old rabbit", top=3)
 
     def as_table(changed):
         show_explanation(changed, "organism:cat")

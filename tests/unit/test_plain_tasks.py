@@ -398,7 +398,7 @@ def test_explain_names_the_planted_neuron_with_its_receipts(against_zero):
     x, other = (torch.as_tensor(end)[None].float() for end in (cases[0].shown, cases[0].counterpart))
     corrupt = None if against_zero else other
     found = pc.explain(
-        net, x, 2, contrast=0, corrupt=corrupt, levels=["module.1.out"], method="activation_patching", top=2
+        net, x, 2, contrast=0, counterpart=corrupt, levels=["module.1.out"], method="activation_patching", top=2
     )
     assert found.causes[0].key == "sequential/module.1.out/neurons/3@0"
     if not against_zero:

@@ -120,7 +120,7 @@ def explained():
     asked = {"contrast": " ran", "top": 5}
     return [
         explain(cat, "the old cat", " sat", **asked).to_json(),
-        explain(cat, "the old cat", " sat", corrupt="the old rabbit", **asked).to_json(),
+        explain(cat, "the old cat", " sat", counterpart="the old rabbit", **asked).to_json(),
         explain(cat, "the old cat", " sat", method="integrated_gradients").to_json(),
     ]
 

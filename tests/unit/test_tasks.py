@@ -87,9 +87,13 @@ def test_explain_takes_a_task_of_one_case_alone(organism):
     task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
     how = {"method": "attribution_patching", "levels": ["neuron"], "top": 2, "n_controls": 20}
     by_task = pc.explain(cat, task, **how)
-    by_words = pc.explain(cat, "the old cat", " sat", contrast=" ran", corrupt="the old dog", **how)
+    by_words = pc.explain(cat, "the old cat", " sat", contrast=" ran", counterpart="the old dog", **how)
     assert by_task.to_json() == by_words.to_json()
-    for asked, given in ((Task(task.cases * 2), {}), (task, {"target": " sat"}), (task, {"corrupt": "the old dog"})):
+    for asked, given in (
+        (Task(task.cases * 2), {}),
+        (task, {"target": " sat"}),
+        (task, {"counterpart": "the old dog"}),
+    ):
         with pytest.raises(PatchclampError, match="a task of one case, and nothing beside it"):
             pc.explain(cat, asked, **given)
 

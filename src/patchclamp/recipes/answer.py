@@ -53,7 +53,7 @@ def explain(
     target: str | int | None = None,
     *,
     contrast: str | int | None = None,
-    corrupt: Any = None,
+    counterpart: Any = None,
     means: Any = None,
     metric: Metric | None = None,
     method: str = METHOD,
@@ -79,7 +79,7 @@ def explain(
         target: the answer, with its leading space; of an image model a class, by name or number; of a plain network a
             number.
         contrast: the answer it is compared with.
-        corrupt: a prompt of as many tokens (or another image) under which the answer should be lost: the baseline
+        counterpart: a prompt of as many tokens (or another image) under which the answer should be lost: the baseline
             ``corrupted``.
         means: a survey of this model whose means are the baseline.
         metric: any other number to explain, instead of target and contrast.
@@ -112,7 +112,7 @@ def explain(
     """
     check_counts(top, n_controls)
     one_of("method", method, EXPLAINING)
-    model, case = _read(model, prompt, target, contrast, corrupt, metric)
+    model, case = _read(model, prompt, target, contrast, counterpart, metric)
     kind = "mean" if means is not None else "zero" if case.counterpart is None else "corrupted"
     common: dict[str, Any] = {"corrupted": case.counterpart, "means": means, "levels": levels}
     shown, metric = case.clean, case.metric
@@ -193,12 +193,12 @@ def _read(
     prompt: Any,
     target: str | int | None,
     contrast: str | int | None,
-    corrupt: Any,
+    counterpart: Any,
     metric: Metric | None,
 ) -> tuple[Model, ReadCase]:
     """Return the model, laid out for what it is shown, and the one case as it reads it."""
     if isinstance(prompt, Task):
-        if len(prompt) > 1 or not (target is contrast is corrupt is metric is None):
+        if len(prompt) > 1 or not (target is contrast is counterpart is metric is None):
             raise PatchclampError(
                 expected="a task of one case, and nothing beside it",
                 got=f"{len(prompt)} cases" if len(prompt) > 1 else "a target, contrast, counterpart or metric too",
@@ -214,7 +214,7 @@ def _read(
         )
     laid = make_plain_network(model, prompt)
     targets, contrasts = (() if answer is None else (answer,) for answer in (target, contrast))
-    return laid, laid.read_case(prompt, targets, contrasts, counterpart=corrupt, metric=metric)
+    return laid, laid.read_case(prompt, targets, contrasts, counterpart=counterpart, metric=metric)
 
 
 def check_counts(top: int, n_controls: int) -> None:

@@ -100,7 +100,7 @@ def run(options: Namespace) -> int:
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
         found = run(
-            model, prompt, options.target, contrast=options.contrast, corrupt=corrupt, means=means,
+            model, prompt, options.target, contrast=options.contrast, counterpart=corrupt, means=means,
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
         )  # fmt: skip
