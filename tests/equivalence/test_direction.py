@@ -56,7 +56,7 @@ def written_out(name, model, pairs, i, direction):
 def test_units_carry_the_change_times_the_slope_where_they_are_patched(asked, level, method, direction):
     name, model, pairs = asked
     where, module = hooks.places(name, model.n_layers), model.module
-    found = attribute_pairs(model, pairs, level=level, method=method, denoise=direction == "denoise")
+    found = attribute_pairs(model, pairs, level=level, method=method, direction=direction)
     keys = [UnitKey.parse(part) for part in found.parts]
     backward = relevance.rewritten(module, RULES[method])
     for i, (clean, corrupted, m) in enumerate(zip(pairs.clean, pairs.counterpart, pairs.metrics, strict=True)):
@@ -142,7 +142,7 @@ def test_to_denoise_is_to_noise_with_the_prompts_exchanged(asked, method):
 @pytest.mark.parametrize("method", ["relp", "attribution_patching", "integrated_gradients", "activation_patching"])
 def test_over_pairs_too(asked, method):
     _, model, pairs = asked
-    back = attribute_pairs(model, pairs, method=method, denoise=True)
+    back = attribute_pairs(model, pairs, method=method, direction="denoise")
     forth = attribute_pairs(model, pairs.exchange(), method=method)
     np.testing.assert_array_equal(back.per_case, -forth.per_case)
     assert (back.provenance.options["direction"], forth.provenance.options["direction"]) == ("denoise", "noise")

@@ -107,7 +107,7 @@ def test_patching_is_one_run_with_a_plain_hook_per_case_and_unit(told):
 
 def test_denoising_puts_the_clean_value_into_the_corrupted_run(told):
     _, model, pairs = told
-    forth = attribute_pairs(model, pairs, method="activation_patching", denoise=True)
+    forth = attribute_pairs(model, pairs, method="activation_patching", direction="denoise")
     turned = model.read(
         Task(tuple(Case(p.counterpart, p.shown, p.targets, p.contrasts) for p in pairs.task.cases)), least=0.0
     )

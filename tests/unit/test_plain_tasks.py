@@ -111,7 +111,8 @@ def units_by_hand(net, names, level):
 @pytest.mark.parametrize("denoise", [False, True])
 def test_patching_over_a_task_equals_hooks_by_hand(make, level, denoise):
     net, pairs, rows, _, sites = opened(make)
-    found = attribute_pairs(net, pairs, level=level, sites=sites, method="activation_patching", denoise=denoise)
+    direction = "denoise" if denoise else "noise"
+    found = attribute_pairs(net, pairs, level=level, sites=sites, method="activation_patching", direction=direction)
     read, module = reader(), net.module
     forward = [part.split("/")[0].removeprefix("module.").removesuffix(".out") for part in found.parts]
     units = units_by_hand(net, dict.fromkeys(forward), level)

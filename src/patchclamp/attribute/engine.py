@@ -156,7 +156,7 @@ def score_task(
         level=level,
         sites=sites,
         method=rule,
-        denoise=direction == "denoise",
+        direction=direction,
         by_position=by_position or (len(task) == 1 and sites is None),
         progress=progress,
     )

@@ -69,7 +69,7 @@ def attribute_pairs(
     method: str | Method | Rule | None = None,
     rules: Sequence[str] | None = None,
     steps: int | None = None,
-    denoise: bool = False,
+    direction: str = "noise",
     by_position: bool = False,
     batch_size: int = BATCH,
     progress: Progress | None = None,
@@ -89,7 +89,7 @@ def attribute_pairs(
     | activation | ‖n(x)‖ |
     | activation_patching | m(x) − m(x with n := n(x′) at all positions) |
 
-    The run on x is the one that is patched into. With ``denoise`` it is the run on x′, for every method:
+    The run on x is the one that is patched into. With the direction ``denoise`` it is the run on x′, for every method:
     activation_patching is m(x′ with n := n(x)) − m(x′), and that is what the others then predict.
 
     Args:
@@ -103,7 +103,7 @@ def attribute_pairs(
             2,000 units, so that none is missed, and above them the default of the level.
         rules: relevance rules instead of the method's own; only for relp, which is the default with rules.
         steps: Gauss-Legendre points of the path; only for integrated_gradients.
-        denoise: patch clean values into the corrupted run.
+        direction: ``noise``: values of the counterpart into the clean run; ``denoise``: the reverse.
         by_position: keep positions apart; all prompts must be of one length.
         batch_size: prompts in one pass; of replacements, four times as many rows.
         progress: called with batches done and in all; of replacements, with cases.
@@ -137,7 +137,6 @@ def attribute_pairs(
     blocks = unit_blocks(model, sites_scored, len(cases.clean[0]) if by_position else None)
     parts = UnitIndex(blocks, model.name)
     method_name, rule = _find_rule(model, method or default_method(level, len(parts), rules=rules), rules, steps)
-    direction = "denoise" if denoise else "noise"
     ends, sign = orient(cases, direction)
     # A replacement takes one case at a time: its rows are units. Every other rule takes many of one length.
     replaces = isinstance(rule, Replacement)

@@ -130,7 +130,7 @@ def find_circuit(
         "method": _method(subject, cases, level, method, rules, by_position=by_position),
         "rules": rules,
         "steps": steps,
-        "denoise": direction == "denoise",
+        "direction": direction,
         "by_position": by_position,
         "batch_size": batch_size,
     }
@@ -254,11 +254,11 @@ def _score_units(
     keep: Keep,
 ) -> Scores:
     options: dict[str, Any] = {"level": level, **how}
-    denoise = options.pop("denoise")
+    direction = options.pop("direction")
     cost = cost_of(model, cases, **options)
     if state is not None:
         state(cost)
-    return attribute_pairs(model, cases, denoise=denoise, progress=progress, keep=keep, **options)
+    return attribute_pairs(model, cases, direction=direction, progress=progress, keep=keep, **options)
 
 
 def _score_edges(
@@ -273,8 +273,7 @@ def _score_edges(
     chosen = {name: how[name] for name in ("method", "rules", "steps")}
     if state is not None:
         state(_edge_cost(model, cases, **chosen))
-    direction = "denoise" if how["denoise"] else "noise"
-    return score_edges(model, cases, direction=direction, progress=progress, keep=keep, **chosen)
+    return score_edges(model, cases, direction=how["direction"], progress=progress, keep=keep, **chosen)
 
 
 def _edge_cost(model: Any, cases: ReadTask, method: str | Method, rules: Sequence[str] | None, steps: int) -> Cost:
