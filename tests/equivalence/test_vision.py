@@ -11,6 +11,7 @@ import patchclamp as pc
 from oracles import survey as oracle
 from oracles.resnet20 import ResNet20
 from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.contract.kinds.pictures import tiny
 from patchclamp.subjects.vision_sites import vision_family
 
@@ -254,7 +255,7 @@ def test_an_interrupted_survey_says_the_same(models, shown, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pc.survey(model, x, sites, tmp_path / "cut", batch_size=2, checkpoint_s=0.0, progress=stop)
+        survey_corpus(model, x, sites, tmp_path / "cut", batch_size=2, checkpoint_s=0.0, progress=stop)
     cut = pc.survey(model, x, sites, tmp_path / "cut", batch_size=2, resume=True)
     for site in sites:
         for name, values in whole.statistics(site).items():

@@ -404,7 +404,7 @@ def test_what_cannot_be_trained_is_refused(changes, words, tmp_path):
         (lambda: Plan(decay=1.0), "below 1"),
         (lambda: Plan(clip=math.nan), "largest norm"),
         (lambda: EarlyStop(lambda: 0.0, every=1, patience=0), "from 1"),
-        (lambda: EarlyStop(lambda: 0.0, every=1, patience=1, least=-1.0), "from 0"),
+        (lambda: EarlyStop(lambda: 0.0, every=1, patience=1, least=-1.0), "at least 0"),
         (lambda: EarlyStop(lambda: 0.0, every=1, patience=1, better="more"), "lower"),
         (lambda: Training(1, 2, 2, {}), "among those taken"),
         (lambda: Training.from_json({"planned": "1"}), "a training"),

@@ -87,6 +87,7 @@ def leak_hooks(method: str) -> Callable[[Family], Family]:
             model.register_forward_hook(lambda *_: None)
             return getattr(super(leaking, self), method)(model)
 
+        assert hasattr(type(family), method), f"a family has no method {method}"
         leaking: Any = type("Leaking", (type(family),), {method: listing})
         return leaking(**family.__dict__)
 

@@ -102,7 +102,7 @@ PARTS: tuple[Part, ...] = (
     Part("unembed(final) = logits", laws.unembeds, 1e-5, lambda f: replace(f, last=f.stem)),
     Part("pattern rows sum to 1", laws.rows_sum, 1e-5, wrong.recast(wrong.TransposesPattern, "attn.pattern")),
     Part("own value changes nothing", laws.own_value, 0.0, wrong.recast(wrong.RoundsWrites)),
-    Part("leaving restores everything", laws.restores, 0.0, wrong.leak_hooks("listed")),
+    Part("leaving restores everything", laws.restores, 0.0, wrong.leak_hooks("list_sites")),
     Part("row y·X + x = the module's own value there", picture_laws.layout, 0.0, wrong.recast(wrong.TransposesPlaces)),
     Part("φ(pre) = act, the rest of the branch = write", picture_laws.neurons, 1e-5, wrong.map_sites(_misread)),
     Part("softmax(q·k) = pattern, pattern·v = z", laws.attends, 1e-5, wrong.double_scale),
