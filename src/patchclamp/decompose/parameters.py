@@ -1,9 +1,13 @@
 """Options of an estimator by name, as scikit-learn's estimators have them."""
 
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from patchclamp.core.checks import one_of
+
+
+# typing.Self is refused by the checker of shapes, which decorates methods one by one.
+Own = TypeVar("Own", bound="Parameters")
 
 
 class Parameters:
@@ -13,7 +17,7 @@ class Parameters:
         """Return the options by name."""
         return {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]  # a dataclass
 
-    def set_params(self, **options: Any) -> Self:
+    def set_params(self: Own, **options: Any) -> Own:
         """Change options by name.
 
         Raises:
