@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 from patchclamp.core.checks import one_of
 
-
 # typing.Self is refused by the checker of shapes, which decorates methods one by one.
 Own = TypeVar("Own", bound="Parameters")
 
