@@ -147,3 +147,28 @@ def test_an_interrupted_training_goes_on_where_it_was(tmp_path):
     assert pc.learn(later, stream, passes=2, out=tmp_path / "t", resume=True).accuracy == expected.accuracy
     assert torch.equal(later.module.weight, whole.module.weight)
     assert Training.load(tmp_path / "t").accuracy == expected.accuracy
+
+
+def test_a_folder_of_another_network_is_refused(tmp_path):
+    """The network belongs to what is resumed: its parts and their shapes, whatever its weights are."""
+    stream = make("learner-subspaces", n_train=200, n_test=100).stream
+    pc.learn(layer(), stream, passes=1, out=tmp_path / "t")
+    one, two = (nn.Sequential(nn.Linear(100, 8), act, nn.Linear(8, 5)) for act in (nn.ReLU(), nn.Tanh()))
+    with pytest.raises(PatchclampError, match=r"network, stream and options .*plan.network"):
+        pc.learn(pc.wrap(one, torch.zeros(1, 100)), stream, passes=1, out=tmp_path / "t", resume=True)
+    pc.learn(pc.wrap(one, torch.zeros(1, 100)), stream, passes=1, out=tmp_path / "u")
+    with pytest.raises(PatchclampError, match=r"modules\.1: ReLU\(\) then, Tanh\(\) now"):
+        pc.learn(pc.wrap(two, torch.zeros(1, 100)), stream, passes=1, out=tmp_path / "u", resume=True)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_training_that_fails_before_a_task_ends_leaves_its_folder_free(tmp_path, exists):
+    stream, out = make("learner-subspaces", n_train=200, n_test=100).stream, tmp_path / "t"
+    if exists:
+        out.mkdir()
+    nan = layer()
+    nn.init.constant_(nan.module.weight, torch.nan)
+    with pytest.raises(PatchclampError, match=r"a finite loss.*in another folder"):
+        pc.learn(nan, stream, start="kept", passes=1, out=out)
+    assert out.exists() == exists
+    assert pc.learn(layer(), stream, passes=1, out=out).accuracy

@@ -235,6 +235,13 @@ class Bundle:
         self._rewrite()
         path.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Remove everything that was written, and leave the folder empty."""
+        for name in [name for e in self.entries if (name := e.get("piece", e.get("file"))) is not None]:
+            self.drop(name)
+        for name in ("journal.jsonl", "manifest.json"):
+            (self.path / name).unlink(missing_ok=True)
+
     def _rewrite(self) -> None:
         """Write the whole journal anew."""
         lines, seal = [], self._first_seal

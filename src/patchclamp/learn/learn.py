@@ -17,6 +17,7 @@ from patchclamp.core.resume import open_or_resume
 from patchclamp.core.stream import Stream
 from patchclamp.core.subject import Progress
 from patchclamp.core.training import STREAM, SUMMARY, Training
+from patchclamp.subjects.hashing import describe_structure
 from patchclamp.subjects.threads import pinned_threads
 
 
@@ -48,8 +49,8 @@ def learn(
         Training: curves, and the accuracy on every task after each, with ACC, BWT and FWT.
 
     Raises:
-        PatchclampError: an unknown method or option, a subject that cannot be trained, or a stream of
-            other inputs than its own.
+        PatchclampError: an unknown method or option, a subject that cannot be trained, a stream of other inputs than
+            its own, or a folder that was begun with a network of other parts.
 
     Cost: stated by the method's card.
 
@@ -71,7 +72,9 @@ def learn(
         raise PatchclampError(
             expected="a method whose training can be kept in a folder", got=chosen.name, remedy="Leave the folder out."
         )
+    chosen.refuse(subject)
     plan = {
+        "network": describe_structure(subject.module),
         "method": chosen.name,
         "options": asdict(chosen.make_options(options)),
         "seed": seed,
@@ -79,9 +82,20 @@ def learn(
         "threads": torch.get_num_threads(),
     }
     manifest = {"plan": plan, "versions": read_versions("patchclamp", "torch")}
-    with open_or_resume(out, kind=STREAM, manifest=manifest, resume=resume) as bundle:
-        with pinned_threads(int(bundle.manifest["plan"]["threads"])):
-            training = chosen(subject, stream, seed=seed, progress=progress, keep=bundle.once, **options)
+    is_new, what = not Path(out).exists(), "network, stream and options"
+    with open_or_resume(out, kind=STREAM, manifest=manifest, resume=resume, what=what) as bundle:
+        is_begun = bool(bundle.pieces)
+        try:
+            with pinned_threads(int(bundle.manifest["plan"]["threads"])):
+                training = chosen(subject, stream, seed=seed, progress=progress, keep=bundle.once, **options)
+        except PatchclampError:
+            # The first piece holds the weights at the start: without a second one no task was learnt, and going on
+            # with the same options would fail again.
+            if not is_begun and len(bundle.pieces) < 2:
+                bundle.discard()
+                if is_new:
+                    bundle.path.rmdir()
+            raise
         if bundle.whole:
             return Training.load(out)
         bundle.attach(SUMMARY, json.dumps(training.to_json(), allow_nan=False).encode())

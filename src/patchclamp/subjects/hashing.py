@@ -34,6 +34,27 @@ def tokenizer_hash(tokenizer: Any) -> str:
     return hashlib.sha256((rules + template).encode()).hexdigest()
 
 
+def describe_structure(module: nn.Module) -> dict[str, Any]:
+    """Return which network a module is, whatever its weights: the class of every part, every tensor's type and shape.
+
+    Args:
+        module: the network.
+
+    Returns:
+        dict: ``modules`` and ``tensors``, by name.
+
+    Example:
+        >>> describe_structure(nn.Linear(2, 1, bias=False))["tensors"]
+        {'weight': 'float32 1 × 2'}
+    """
+    modules = {name: f"{type(one).__qualname__}({one.extra_repr()})" for name, one in module.named_modules()}
+    tensors = {
+        name: f"{str(x.dtype).removeprefix('torch.')} {' × '.join(map(str, x.shape))}".strip()
+        for name, x in module.state_dict().items()
+    }
+    return {"modules": modules, "tensors": tensors}
+
+
 def module_hash(module: nn.Module) -> str:
     """SHA-256 over a module's state, name by name. Cost: one pass over its parameters."""
     digest = hashlib.sha256()

@@ -97,7 +97,7 @@ class Part:
         self.optimizer.load_state_dict(state_dict["optimizer"])
 
 
-SLOWER = "Begin again with a lower learning rate or a clip; what was committed before is kept."
+SLOWER = "Begin again in another folder, with a lower learning rate or a clip; what was committed before is kept."
 
 
 class Loop:
