@@ -274,6 +274,8 @@ def test_sampling_repeats_with_its_seed_and_leaves_the_callers_randomness_alone(
         model.generate([PROMPTS[0]], temperature=2.0, seed=s, max_new_tokens=12)[0].ids.tolist() for s in (1, 1, 2)
     ]
     assert texts[0] == texts[1] != texts[2]
+    whole = model.generate([PROMPTS[0]], temperature=2, seed=1, max_new_tokens=12)[0].ids.tolist()
+    assert whole == texts[0]
     assert torch.equal(state, torch.random.get_rng_state())
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.attribute import attribute_nodes
-from patchclamp.calibrate import calibrate_circuits, calibrate_edges, calibrate_tasks, summarise
+from patchclamp.calibrate import calibrate, calibrate_circuits, calibrate_edges, calibrate_tasks, summarise
 from patchclamp.calibrate.trained import COMPARED
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
@@ -161,3 +161,11 @@ def _at(recording, key, model):
 def test_what_cannot_be_held_is_refused(names, options):
     with pytest.raises(PatchclampError):
         calibrate_tasks(names, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"), [({"names": []}, "organism"), ({"names": ["language-gpt2"], "tasks": ()}, "task")]
+)
+def test_an_empty_list_is_not_everything(options, what):
+    with pytest.raises(PatchclampError, match=f"at least one {what}; got none"):
+        calibrate(**options)

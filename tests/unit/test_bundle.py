@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from patchclamp.core import bundle
+from patchclamp.core.basis import Basis
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import write_durably, write_file
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.disk import refuse_occupied, write_durably, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import canonical
 from patchclamp.core.recording import StoredRecording
@@ -555,3 +557,33 @@ def test_a_later_piece_without_a_journal_is_not_thrown_away(tmp_path):
     with pytest.raises(Damaged, match="a first one where it names none"):
         Bundle.open(tmp_path / "b").resume()
     assert (tmp_path / "b" / "state-00000003.safetensors").is_file()
+
+
+@pytest.mark.parametrize("write", ["bundle", "dictionary", "check"])
+def test_a_folder_is_occupied_by_way_of_one_that_is_not_there(tmp_path, write):
+    """What ``new/../x`` names is x: mkdir makes ``new`` on the way."""
+    eye = np.eye(2, dtype=np.float32)
+    dictionary = Dictionary({"s": Basis("b", "directions", eye, eye)}, {}, "by hand")
+    dictionary.save(tmp_path / "x")
+    writers = {
+        "bundle": lambda place: Bundle.create(place, kind="test", manifest={}),
+        "dictionary": dictionary.save,
+        "check": refuse_occupied,
+    }
+    with pytest.raises(PatchclampError, match="without a basis|new or empty"):
+        writers[write](tmp_path / "new" / ".." / "x")
+    assert [file.name for file in tmp_path.iterdir()] == ["x"]
+    writers[write](tmp_path / "new" / ".." / "y")
+
+
+@pytest.mark.parametrize("harm", ["empty", "zeroed", "deleted", "loop"])
+def test_a_journal_that_lost_everything_is_damaged_where_pieces_lie(made, harm):
+    journal = made.path / "journal.jsonl"
+    size = journal.stat().st_size
+    journal.unlink()
+    if harm == "loop":
+        journal.symlink_to(journal.name)
+    elif harm != "deleted":
+        journal.write_bytes(b"" if harm == "empty" else bytes(size))
+    with pytest.raises(Damaged, match="journal"):
+        Bundle.open(made.path)

@@ -60,7 +60,7 @@ class Calibration:
 
 @checked
 def calibrate(
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
     *,
     tasks: Sequence[str] | None = None,
     pairs: int | None = None,
@@ -80,7 +80,8 @@ def calibrate(
         Calibration: which methods found what is planted; how well predictions held.
 
     Raises:
-        PatchclampError: an organism that is neither planted nor a language organism; tasks or pairs without the latter.
+        PatchclampError: an empty list, an organism that is neither planted nor a language organism; tasks or pairs
+            without the latter.
 
     Source: 2508.21258 for predictions compared with replacements; the planted circuits are ours.
 
@@ -91,7 +92,12 @@ def calibrate(
         >>> found.summary["activation_patching"][0]
         1.0
     """
-    listed = [name.removeprefix("organism:") for name in names]
+    for what, given in (("organism", names), ("task", tasks)):
+        if given is not None and not given:
+            raise PatchclampError(
+                expected=f"at least one {what}", got="none", remedy=f"Name some, or leave them out for the default {what}s."
+            )
+    listed = [name.removeprefix("organism:") for name in names or ()]
     trained = [name for name in listed if name in language.names()]
     planted = [name for name in listed if name not in trained]
     if not trained and (tasks is not None or pairs is not None):

@@ -123,7 +123,11 @@ class Bundle:
                 remedy=f"Name the folder of a {kind}.",
             )
         first = hashlib.sha256(data).hexdigest()
+        # Listed before the journal is read: another process may be writing.
+        loose = _find_pieces(folder)
         entries, last = _read_journal(folder / "journal.jsonl", first)
+        if not entries:
+            _refuse_lost_lines(folder, loose, is_empty=True)
         return cls(folder, manifest, entries, (first, last))
 
     @property
@@ -152,20 +156,8 @@ class Bundle:
         """
         committed = {e["piece"] for e in self.pieces}
         try:
-            loose = [
-                f
-                for f in self.path.glob("*.safetensors")
-                if f.is_file() and _OWN.fullmatch(f.stem) and f.stem not in committed
-            ]
-            # Before anything was committed only a first piece can be there.
-            later = [f for f in loose if not self.entries and f.stem.rpartition("-")[2].strip("0").isdigit()]
-            if len(loose) > 1 or later:
-                raise Damaged(
-                    expected="at most one piece that the journal does not name"
-                    + (", a first one where it names none" if later else ""),
-                    got=f"{len(loose)}, such as {loose[0].name}: {self.path / 'journal.jsonl'} lost lines",
-                    remedy="Restore the journal, or record again in another folder; nothing was deleted.",
-                )
+            loose = [f for f in _find_pieces(self.path) if f.stem not in committed]
+            _refuse_lost_lines(self.path, loose, is_empty=not self.entries)
             self._rewrite()
             torn = [f for f in self.path.iterdir() if (f.is_symlink() or f.is_file()) and is_torn(f.name)]
             for file in (*loose, *torn):
@@ -371,7 +363,7 @@ def _read_journal(path: Path, seal: str) -> tuple[list[dict[str, Any]], str]:
     """Read the committed lines and the last one's seal; a torn last line was never committed and is left out."""
     entries: list[dict[str, Any]] = []
     try:
-        lines = read_text_file(path, LARGEST_JOURNAL).split(b"\n") if path.exists() else []
+        lines = read_text_file(path, LARGEST_JOURNAL).split(b"\n") if os.path.lexists(path) else []
         for line in lines[:-1]:
             entry = parse(line)
             _check_entry(entry, entries)
@@ -386,6 +378,24 @@ def _read_journal(path: Path, seal: str) -> tuple[list[dict[str, Any]], str]:
             remedy="Something else changed it: restore it, or record again.",
         ) from problem
     return entries, seal
+
+
+def _find_pieces(folder: Path) -> list[Path]:
+    """Return the files of pieces that this package wrote."""
+    return [f for f in folder.glob("*.safetensors") if f.is_file() and _OWN.fullmatch(f.stem)]
+
+
+def _refuse_lost_lines(folder: Path, loose: Sequence[Path], *, is_empty: bool) -> None:
+    """Refuse pieces that no journal line commits, where no interruption leaves them."""
+    # Before anything was committed only a first piece can be there.
+    later = [f for f in loose if is_empty and f.stem.rpartition("-")[2].strip("0").isdigit()]
+    if len(loose) > 1 or later:
+        raise Damaged(
+            expected="at most one piece that the journal does not name"
+            + (", a first one where it names none" if later else ""),
+            got=f"{len(loose)}, such as {loose[0].name}: {folder / 'journal.jsonl'} lost lines",
+            remedy="Restore the journal, or record again in another folder; nothing was deleted.",
+        )
 
 
 def _seal(before: str, entry: Mapping[str, Any]) -> str:

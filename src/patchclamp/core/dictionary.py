@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import ARRAYS, Basis
 from patchclamp.core.checks import check_plain
-from patchclamp.core.disk import plain_file, read_text_file, refuse_write, write_durably
+from patchclamp.core.disk import plain_file, read_text_file, real_folder, refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import check_seal, parse, seal
 from patchclamp.core.provenance import Provenance
@@ -95,10 +95,10 @@ class Dictionary:
         Raises:
             PatchclampError: the folder holds another dictionary, or cannot be written.
         """
-        place = Path(folder)
+        place = real_folder(folder)
         if (place / "basis.json").exists():
             raise PatchclampError(
-                expected="a folder without a basis", got=f"{place}, which has one", remedy="Choose another --out."
+                expected="a folder without a basis", got=f"{folder}, which has one", remedy="Choose another --out."
             )
         try:
             place.mkdir(parents=True, exist_ok=True)

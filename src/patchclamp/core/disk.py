@@ -134,6 +134,15 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def real_folder(folder: str | Path) -> Path:
+    """Return where a folder lies, without links and ``..``: ``a/new/../b`` is ``a/b``, though ``a/new`` is made later.
+
+    Args:
+        folder: as it was named.
+    """
+    return Path(os.path.realpath(folder))
+
+
 def refuse_occupied(folder: Path, *, begun: Collection[str] = (), resume: bool = False) -> None:
     """Refuse a folder that holds something, unless a run that was begun there is to go on.
 
@@ -147,13 +156,14 @@ def refuse_occupied(folder: Path, *, begun: Collection[str] = (), resume: bool =
     Raises:
         PatchclampError: the folder is occupied, a file, or cannot be read.
     """
+    there = real_folder(folder)
     try:
-        held = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+        held = sorted(file.name for file in there.iterdir()) if there.is_dir() else []
     except OSError as problem:
         raise refuse_write(folder, problem) from problem
     held = _names_kept(held)
     is_begun = any(name in begun for name in held)
-    if (held and not (resume and is_begun)) or (folder.exists() and not folder.is_dir()):
+    if (held and not (resume and is_begun)) or (there.exists() and not there.is_dir()):
         raise PatchclampError(
             expected="a new or empty folder",
             got=f"{folder}, which holds {', '.join(held[:3])}" if held else f"{folder}, a file",
@@ -169,7 +179,7 @@ def refuse_unwritable(folder: str | Path) -> None:
     Raises:
         PatchclampError: it cannot be made, or another process writes there.
     """
-    path = Path(folder)
+    path = real_folder(folder)
     is_new = not path.exists()
     with hold_folder(path):
         if is_new:
@@ -207,11 +217,12 @@ def refuse_interrupted(aside: Path, what: str, *, resume: bool) -> None:
     Raises:
         PatchclampError: the folder holds something.
     """
+    there = real_folder(aside)
     try:
-        held = aside.is_dir() and any(aside.iterdir())
+        held = there.is_dir() and any(there.iterdir())
     except OSError as problem:
         raise refuse_write(aside, problem) from problem
-    if (held and not resume) or (aside.exists() and not aside.is_dir()):
+    if (held and not resume) or (there.exists() and not there.is_dir()):
         raise PatchclampError(
             expected=f"{what} that nobody began",
             got=f"{aside}, which an interrupted run left" if held else f"{aside}, a file",

@@ -80,7 +80,7 @@ def generate_ids(
         pad,
         max_new_tokens=max_new_tokens,
         do_sample=temperature > 0,
-        temperature=temperature or None,
+        temperature=float(temperature) or None,
         use_cache=cache,
     )
     before = batch.ids.shape[1]

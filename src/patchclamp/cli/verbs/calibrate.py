@@ -27,7 +27,7 @@ def run(options: Namespace) -> int:
 
     tasks = None if options.tasks is None else [task.strip() for task in options.tasks.split(",")]
     with Meter("calibrate", "steps") as meter:
-        found = calibrate(options.names, tasks=tasks, pairs=options.pairs, seed=options.seed, progress=meter)
+        found = calibrate(options.names or None, tasks=tasks, pairs=options.pairs, seed=options.seed, progress=meter)
     if options.json:
         emit(found.to_json())
         return 0
