@@ -19,7 +19,7 @@ from patchclamp.core import bundle
 from patchclamp.core.basis import Basis
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.disk import refuse_occupied, write_durably, write_file
+from patchclamp.core.disk import hold_folder, refuse_interrupted, refuse_occupied, write_durably, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import canonical
 from patchclamp.core.recording import StoredRecording
@@ -587,3 +587,14 @@ def test_a_journal_that_lost_everything_is_damaged_where_pieces_lie(made, harm):
         journal.write_bytes(b"" if harm == "empty" else bytes(size))
     with pytest.raises(Damaged, match="journal"):
         Bundle.open(made.path)
+
+
+@pytest.mark.parametrize("where", ["c.finding", "c.finding/state"])
+def test_what_still_runs_is_not_called_interrupted(tmp_path, where):
+    aside = tmp_path / where
+    with hold_folder(aside):
+        (aside / "manifest.json").write_text("{}")
+        with pytest.raises(PatchclampError, match="another process holds"):
+            refuse_interrupted(tmp_path / "c.finding", "a search", resume=False)
+    with pytest.raises(PatchclampError, match="an interrupted run left"):
+        refuse_interrupted(tmp_path / "c.finding", "a search", resume=False)

@@ -269,3 +269,11 @@ def test_the_curve_stands_by_itself_and_says_its_numbers():
     assert "4 parts: 0.100; everything but them: 0.100" in svg
     assert svg.count('class="whisker"') == 2
     assert "nan" not in svg.lower()
+
+
+def test_scores_of_one_prompt_name_no_pairs_and_hold_none_out(cat):
+    scores = pc.attribute(cat, Task.of("the old cat", " sat", contrast=" ran"), level="neuron")
+    pair = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+    for seen in (False, True):
+        with pytest.raises(PatchclampError, match="names the pairs it was found on.*one prompt"):
+            evaluate_circuit(cat, scores, pair, seen=seen)

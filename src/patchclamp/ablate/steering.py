@@ -1,7 +1,7 @@
 """Add a direction to text that a network writes, and measure how far the text moves along it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -214,7 +214,9 @@ def random_directions(basis: Basis, n: int, *, unit: int = 0, seed: int = 0) -> 
     direction = np.asarray(basis.decoder[unit], dtype=np.float64)
     noise = np.random.default_rng(seed).standard_normal((n, len(direction)))
     noise *= np.linalg.norm(direction) / np.linalg.norm(noise, axis=1, keepdims=True)
-    return replace(basis, decoder=noise.astype(np.float32), encoder=None)
+    # Plain directions, whatever else the basis has: an encoder, its bias and its activation are of its own units.
+    decoder = noise.astype(np.float32)
+    return Basis(basis.name, "directions", decoder=decoder, site=basis.site, provenance=basis.provenance)
 
 
 @checked

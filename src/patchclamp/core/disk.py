@@ -215,13 +215,18 @@ def refuse_interrupted(aside: Path, what: str, *, resume: bool) -> None:
         resume: whether the interrupted run is to go on.
 
     Raises:
-        PatchclampError: the folder holds something.
+        PatchclampError: the folder holds something, or another process writes there.
     """
     there = real_folder(aside)
     try:
         held = there.is_dir() and any(there.iterdir())
     except OSError as problem:
         raise refuse_write(aside, problem) from problem
+    if held and not resume:
+        # One that still runs holds the folder, or the one in it where it keeps what it knows.
+        for place in (there, *(one for one in there.iterdir() if one.is_dir() and not one.is_symlink())):
+            with hold_folder(place):
+                pass
     if (held and not resume) or (there.exists() and not there.is_dir()):
         raise PatchclampError(
             expected=f"{what} that nobody began",

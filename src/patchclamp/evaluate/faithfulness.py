@@ -320,13 +320,14 @@ def _found_on(circuit: Scores, cases: ReadTask) -> Bool[np.ndarray, " pair"]:
     """Return which pairs a circuit was found on.
 
     Raises:
-        PatchclampError: shares of a patching, which name no pairs: held-out ones cannot be told from them.
+        PatchclampError: scores of one prompt, or shares of a patching, which name no pairs.
     """
     known = set(circuit.provenance.extra.get("cases", ()))
-    if not known and circuit.unit != "m":
+    method = circuit.provenance.method
+    if not known and (circuit.unit != "m" or method):
         raise PatchclampError(
-            expected="a circuit that names the pairs it was found on",
-            got=f"scores of {circuit.provenance.method or 'patching'} without any",
+            expected="a circuit that names the pairs it was found on: held-out ones cannot be told from them otherwise",
+            got=f"scores of {method or 'patching'} without any, as those of one prompt are",
             remedy="`patchclamp circuit find` writes one.",
         )
     return np.array([pair.id in known for pair in cases.task.cases])
