@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from patchclamp.ablate.steering import measure_steered, random_directions
 from patchclamp.control import measure_steering, push, steer
+from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Task
 from patchclamp.organisms import language
@@ -38,3 +40,14 @@ def test_the_other_label_is_the_other_way():
 def test_two_labels_that_differ_are_needed(labels):
     with pytest.raises(PatchclampError):
         steer(language.build("language-llama"), Task.of_labels(labels))
+
+
+def test_a_direction_of_a_sparse_dictionary_is_measured_beside_plain_ones(cat):
+    eye, zeros = np.eye(16, dtype=np.float32), np.zeros(16, dtype=np.float32)
+    basis = Basis(
+        "sparse", "directions", eye, eye, encoder_bias=zeros, decoder_bias=zeros, activation="topk", k=2,
+        site="blocks.0.mlp.act",
+    )  # fmt: skip
+    found = measure_steered(cat, basis, ["the old cat"] * 4, 5.0, unit=3, n_random=2, max_new_tokens=2)
+    assert found.receipt.measured.n == 4
+    assert random_directions(basis, 20, unit=3).decoder.shape == (20, 16)

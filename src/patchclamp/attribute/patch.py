@@ -10,9 +10,10 @@ from patchclamp.attribute.patching_grid import USUAL
 from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.scores import Scores
-from patchclamp.core.subject import Progress
+from patchclamp.core.subject import Progress, refuse_no_subject
 from patchclamp.core.task import Task
 from patchclamp.subjects.cases import ReadTask
+from patchclamp.subjects.protocols import Reads
 
 
 @checked
@@ -63,6 +64,7 @@ def patch(
         >>> [str(key) for key in patch(cat, open_task("planted", cat), "neuron").top(1, signed=False)]
         ['blocks.0.mlp.act/neurons/7@3']
     """
+    refuse_no_subject(subject, Reads, "whose units can be patched")
     if out is not None:
         refuse_occupied(Path(out), begun=("manifest.json",), resume=resume)
     cases = task if isinstance(task, ReadTask) else subject.read(task)

@@ -95,7 +95,9 @@ def calibrate(
     for what, given in (("organism", names), ("task", tasks)):
         if given is not None and not given:
             raise PatchclampError(
-                expected=f"at least one {what}", got="none", remedy=f"Name some, or leave them out for the default {what}s."
+                expected=f"at least one {what}",
+                got="none",
+                remedy=f"Name some, or leave them out for the default {what}s.",
             )
     listed = [name.removeprefix("organism:") for name in names or ()]
     trained = [name for name in listed if name in language.names()]

@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from patchclamp.core.arguments import shorten
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
@@ -134,6 +136,26 @@ _CAPABILITY: Mapping[str, str] = {
 weights."""
 
 
+def refuse_no_subject(subject: Any, protocol: type, job: str) -> None:
+    """Refuse what is no subject of a kind: None, a name, a class, a recording, a bare module.
+
+    Args:
+        subject: what was given.
+        protocol: one of ``subjects.protocols``.
+        job: what it is wanted for, in words.
+
+    Raises:
+        PatchclampError: says what it lacks.
+    """
+    if reason := reason_lacking(subject, protocol):
+        name = getattr(subject, "name", None)
+        raise PatchclampError(
+            expected=f"a subject {job}",
+            got=f"{name if isinstance(name, str) else shorten(subject)}: {reason}",
+            remedy="load(NAME) gives a model; wrap(module, inputs) gives a network of your own.",
+        )
+
+
 def reason_lacking(subject: Any, protocol: type) -> str:
     """Return why a subject does not keep a protocol, in words; empty where it does.
 
@@ -141,6 +163,8 @@ def reason_lacking(subject: Any, protocol: type) -> str:
         subject: what lies in the rig.
         protocol: one of ``subjects.protocols``.
     """
+    if isinstance(subject, type):
+        return "it is a class, and no object of one"
     members = [name for name in (*vars(protocol), *vars(protocol).get("__annotations__", {})) if name[0] != "_"]
     absent = [name for name in members if not hasattr(subject, name)]
     if absent:

@@ -12,7 +12,7 @@ from patchclamp.core.corpus import Corpus
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import to_plain
-from patchclamp.core.subject import Progress
+from patchclamp.core.subject import Progress, refuse_no_subject
 from patchclamp.evaluate.concept_units import auroc_margin, find_concept_units
 from patchclamp.evaluate.dictionary_baselines import label
 from patchclamp.evaluate.dictionary_metrics import (
@@ -25,6 +25,7 @@ from patchclamp.evaluate.labelled import Labelled, read_labels
 from patchclamp.evaluate.labelled_activations import BEFORE, SETS, unit_values
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.labelled import is_labelled
+from patchclamp.subjects.protocols import Records
 from patchclamp.subjects.site_names import CONDITIONS, resolve_sites, unmet_conditions
 from patchclamp.subjects.text import prepend_bos
 
@@ -105,6 +106,7 @@ def evaluate_dictionary(
         ...     evaluate_dictionary(cat, whole, file.name, window=32).rows[0].unexplained.value
         0.0
     """
+    refuse_no_subject(subject, Records, "that a dictionary was made on")
     if not hasattr(subject, "tokenize"):
         raise PatchclampError(
             expected="a language model", got=subject.name, remedy="Dictionaries are evaluated on text."

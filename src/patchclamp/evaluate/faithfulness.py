@@ -324,7 +324,7 @@ def _found_on(circuit: Scores, cases: ReadTask) -> Bool[np.ndarray, " pair"]:
     """
     known = set(circuit.provenance.extra.get("cases", ()))
     method = circuit.provenance.method
-    if not known and (circuit.unit != "m" or method):
+    if not known and (circuit.unit != "m" or "/" in method):  # of a room; those that users make name none
         raise PatchclampError(
             expected="a circuit that names the pairs it was found on: held-out ones cannot be told from them otherwise",
             got=f"scores of {method or 'patching'} without any, as those of one prompt are",

@@ -20,7 +20,7 @@ from patchclamp.core.method import Method
 from patchclamp.core.method_index import find_default, list_names
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, spearman
-from patchclamp.core.subject import Keep, Progress, keep_nothing
+from patchclamp.core.subject import Keep, Progress, keep_nothing, refuse_no_subject
 from patchclamp.core.task import Task
 from patchclamp.recipes.circuit_folder import (
     check_folder,
@@ -32,6 +32,7 @@ from patchclamp.recipes.circuit_folder import (
 )
 from patchclamp.recipes.group_ablation import GroupAblation, ablate_group, count_matched, count_same_size
 from patchclamp.subjects.cases import ReadTask
+from patchclamp.subjects.protocols import Reads
 from patchclamp.subjects.relevance_rules import check_rules
 from patchclamp.subjects.residual_edges import edge_map
 
@@ -122,6 +123,7 @@ def find_circuit(
         top=top,
         n_controls=n_controls,
     )
+    refuse_no_subject(subject, Reads, "in which circuits can be found")
     if out is not None:
         check_folder(out, resume=resume)
         refuse_unwritable(out)

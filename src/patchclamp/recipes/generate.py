@@ -7,9 +7,9 @@ from typing import Any
 from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, clamp
-from patchclamp.core.subject import Progress, reason_lacking
+from patchclamp.core.subject import Progress, reason_lacking, refuse_no_subject
 from patchclamp.subjects.generation import Generation
-from patchclamp.subjects.protocols import Classifies, Generates
+from patchclamp.subjects.protocols import Classifies, Generates, Records
 
 
 @checked
@@ -125,6 +125,7 @@ def generate(
         >>> found.bare.text, found.clamped.text
         (' sat', ' ran')
     """
+    refuse_no_subject(subject, Records, "that continues text or classifies images")
     changes = tuple(clamp(one) if isinstance(one, str) else one for one in clamps)
     if not reason_lacking(subject, Classifies):
         return _classify(subject, prompt, changes, top)

@@ -105,8 +105,9 @@ def read_prompt(
             got=f"{list(targets)!r:.60} and {list(contrasts)!r:.60} for {model.name}",
             remedy="Give the answer in words.",
         )
-    clean, other = (None if one is None else _prompt(model, one, chat) for one in (shown, counterpart))
-    assert clean is not None
+    if shown is None:
+        raise PatchclampError(expected="a prompt", got="None", remedy="Give the text that is answered.")
+    clean, other = _prompt(model, shown, chat), None if counterpart is None else _prompt(model, counterpart, chat)
     if other is not None:
         _check_aligned(model, clean, other)
     words = [None if one is None else model.tokenizer.text_of(one) for one in (clean, other)]
