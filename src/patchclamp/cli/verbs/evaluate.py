@@ -19,7 +19,7 @@ from patchclamp.cli.loading import (
 )
 from patchclamp.cli.method_options import MethodParser, find_card, given_options
 from patchclamp.cli.options import MODEL, add_basis, add_conditions, add_loading, add_pairs, add_seed
-from patchclamp.cli.output import Outputs, emit, finite, is_kept, log
+from patchclamp.cli.output import CURVE, Outputs, check_writable, emit, finite, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.plain_numbers import human_bytes
@@ -308,17 +308,7 @@ def _check_circuit(typed: Mapping[str, Any]) -> None:
             got=out,
             remedy="svg and html are pictures of the curve, json is everything.",
         )
-    folder = Path(out).absolute().parent
-    if Path(out).exists() and is_kept(folder):
-        raise PatchclampError(
-            expected="--out with a new name in a folder that a model or patchclamp wrote",
-            got=f"{out}, which is there",
-            remedy="Choose another name or folder.",
-        )
-    if not folder.is_dir():
-        raise PatchclampError(
-            expected="--out in a folder that is there", got=str(folder), remedy="Make the folder first."
-        )
+    check_writable(out, "--out", endings=ENDINGS, mark=CURVE)
 
 
 def _read_sizes(text: str) -> list[int | float]:
