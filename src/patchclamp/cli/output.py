@@ -175,9 +175,12 @@ def report_error(problem: PatchclampError, as_json: bool) -> int:
 
 def print_error(problem: PatchclampError) -> None:
     """Print an error as three lines on standard error."""
-    print(f"patchclamp: expected {problem.expected}", file=sys.stderr)
-    print(f"            got      {shorten(problem.got)}", file=sys.stderr)
-    print(f"            to do    {problem.remedy}", file=sys.stderr)
+    parts = (problem.expected, shorten(problem.got), problem.remedy)
+    # A path may have a line end in it.
+    expected, got, remedy = ("␤".join(part.splitlines()) for part in parts)
+    print(f"patchclamp: expected {expected}", file=sys.stderr)
+    print(f"            got      {got}", file=sys.stderr)
+    print(f"            to do    {remedy}", file=sys.stderr)
 
 
 def is_unread(stream: Any) -> bool:

@@ -71,6 +71,13 @@ def open_dictionary(
 
     Cost: reads every weight once; from the hub the files of the one folder.
     """
+    for flag, named_site in (("--sites", site), ("--reads", reads)):
+        if named_site is not None and set(named_site) & set("*?,"):
+            raise PatchclampError(
+                expected=f"one site with {flag}",
+                got=f"the pattern {named_site!r}",
+                remedy="Name one, such as blocks.3.resid_out.",
+            )
     folder = locate(source)
     if (folder / OWN).is_file():
         dictionary = Dictionary.load(folder)
