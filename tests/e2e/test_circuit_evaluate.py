@@ -145,3 +145,23 @@ def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folder
     assert code == 2
     code, found, _ = say("evaluate", MODEL, tmp_path, "--pairs", "task:agreement")
     assert code == 2
+
+
+def test_out_replaces_nothing_but_an_earlier_evaluation(say, folders, tmp_path):
+    words = ("evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 3, "--out")
+    graph, mine = tmp_path / "graph.json", tmp_path / "mine.json"
+    graph.write_text('{"format": "patchclamp-graph"}')
+    code, found, _ = say(*words, graph)
+    assert (code, "holds something else" in found["error"]["got"]) == (2, True)
+    assert graph.read_text() == '{"format": "patchclamp-graph"}'
+    for _ in range(2):
+        assert say(*words, mine)[0] == 0
+
+
+def test_explain_replaces_no_json_but_a_graph(say, tmp_path):
+    words = ("explain", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran", "--top", 1, "--out")
+    (tmp_path / "other.json").write_text('{"mine": 1}')
+    code, found, _ = say(*words, tmp_path / "other.json")
+    assert (code, "holds something else" in found["error"]["got"]) == (2, True)
+    for _ in range(2):
+        assert say(*words, tmp_path / "graph.json")[0] == 0

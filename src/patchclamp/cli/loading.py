@@ -6,10 +6,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from patchclamp.cli.options import refuse_typed
 from patchclamp.cli.output import log
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.plain_numbers import human_s
 
+OF_TEXT = ("window", "max_tokens", "chat", "bos", "skip_first")
+"""How a text is cut; images are not."""
 BOTH = 3
 """Tokens that are listed on each side of a metric."""
 
@@ -179,6 +182,7 @@ def read_stimuli(model: Any, options: Namespace) -> Any:
             got=f"{options.inputs}, {'images' if images else 'a text'}",
             remedy="Name what it takes with --inputs.",
         )
+    refuse_typed(options, OF_TEXT if images else ("max_images",), "images" if images else "a text")
     return read_corpus(model, corpus_of(options), batch_size=options.batch_size)
 
 

@@ -3,6 +3,8 @@
 import argparse
 import math
 import sys
+from argparse import Namespace
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from patchclamp.core.errors import PatchclampError
@@ -21,8 +23,32 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **{**options, "allow_abbrev": False})
         self.register("type", int, integer)
         self.register("type", float, number)
+        self._typed: dict[str, str] = {}
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and keep in ``typed`` the options that were typed: what each fills, and its flag."""
+        self._typed = {}
+        found, rest = super().parse_known_args(args, namespace)
+        found.typed = {**getattr(found, "typed", {}), **self._typed}
+        return found, rest
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and name the verb whose arguments are not known."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.prog = " ".join(filter(None, (self.prog, getattr(found, "verb", None))))
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings:
+            self._typed[action.dest] = max(action.option_strings, key=len)
+        elif arg_strings == [""]:
+            raise PatchclampError(
+                expected=f"{action.metavar or action.dest}",
+                got="'', an empty argument",
+                remedy="Give a name or a text.",
+            )
         # Python 3.11 takes the value of `--option=--` for the end of the options, and gives an empty list.
         if arg_strings == ["--"] and action.option_strings and action.nargs is None:
             return self._get_value(action, "--")
@@ -45,6 +71,23 @@ class Parser(argparse.ArgumentParser):
             expected=f"`{self.prog}` with the arguments that its help shows",
             got=message,
             remedy=f"See `{self.prog} --help`.",
+        )
+
+
+def refuse_typed(options: Namespace, names: Collection[str], kind: str) -> None:
+    """Refuse options that were typed and that a kind of noun does not take.
+
+    Args:
+        options: what was parsed.
+        names: what the options fill that it does not take.
+        kind: of noun, in words.
+
+    Raises:
+        PatchclampError: names the flags.
+    """
+    if flags := [flag for name, flag in options.typed.items() if name in names]:
+        raise PatchclampError(
+            expected=f"options of {kind}", got=", ".join(flags), remedy="Leave it out: it would change nothing."
         )
 
 

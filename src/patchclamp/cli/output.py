@@ -39,6 +39,8 @@ KEPT = ("manifest.json", "config.json", "basis.json", "atlas.json")
 """A folder with one of these is a model's, or one that patchclamp wrote: no file in it is replaced."""
 ENDINGS = {"--report": (".html", ".htm"), "--out": (".json",)}
 """How the name of a file ends that an option may replace."""
+GRAPH, CURVE = b"patchclamp-graph", b'{\n "title": '
+"""What the beginning of a JSON file holds that ``explain`` or ``evaluate`` wrote."""
 
 
 def memory_remedy(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
@@ -173,9 +175,12 @@ def report_error(problem: PatchclampError, as_json: bool) -> int:
 
 def print_error(problem: PatchclampError) -> None:
     """Print an error as three lines on standard error."""
-    print(f"patchclamp: expected {problem.expected}", file=sys.stderr)
-    print(f"            got      {shorten(problem.got)}", file=sys.stderr)
-    print(f"            to do    {problem.remedy}", file=sys.stderr)
+    parts = (problem.expected, shorten(problem.got), problem.remedy)
+    # A path may have a line end in it.
+    expected, got, remedy = ("␤".join(part.splitlines()) for part in parts)
+    print(f"patchclamp: expected {expected}", file=sys.stderr)
+    print(f"            got      {got}", file=sys.stderr)
+    print(f"            to do    {remedy}", file=sys.stderr)
 
 
 def is_unread(stream: Any) -> bool:
@@ -200,21 +205,29 @@ def is_kept(folder: Path) -> bool:
     return any((folder / name).exists() for name in KEPT)
 
 
-def _is_graph(path: Path) -> bool:
+def _begins_with(path: Path, mark: bytes) -> bool:
     try:
         with path.open("rb") as file:
-            return b"patchclamp-graph" in file.read(400)
+            return mark in file.read(400)
     except OSError:
         return False
 
 
-def check_writable(name: str, option: str) -> None:
-    """Refuse, before anything is computed, a file that cannot be written, or that holds something else."""
-    path = Path(name)
-    own = path.name in KEPT or (path.suffix == ".json" and is_kept(path.absolute().parent) and not _is_graph(path))
-    if path.is_file() and (own or path.suffix.lower() not in ENDINGS[option]):
+def check_writable(name: str, option: str, *, endings: Sequence[str] = (), mark: bytes = GRAPH) -> None:
+    """Refuse, before anything is computed, a file that cannot be written, or that holds something else.
+
+    Args:
+        name: of the file.
+        option: that names it.
+        endings: how the name of a file may end that is replaced; by default those of the option.
+        mark: what the beginning of a JSON file that is replaced holds.
+    """
+    path, endings = Path(name), endings or ENDINGS[option]
+    other = path.suffix == ".json" and not _begins_with(path, mark)
+    other |= path.suffix != ".json" and option == "--out" and is_kept(path.absolute().parent)
+    if path.is_file() and (path.name in KEPT or other or path.suffix.lower() not in endings):
         raise PatchclampError(
-            expected=f"a new name for {option}, or an earlier file of its kind ({', '.join(ENDINGS[option])})",
+            expected=f"a new name for {option}, or an earlier file of its kind ({', '.join(endings)})",
             got=f"{name}, which is there and holds something else",
             remedy="Choose another name or folder.",
         )

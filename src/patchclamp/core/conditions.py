@@ -27,7 +27,7 @@ def only_site(recording: Recording, site: str = "") -> str:
         raise PatchclampError(
             expected=f"a site among {', '.join(held[:8]) or 'none: the recording is empty'}",
             got=repr(site) if site else f"{len(held)} sites and none named",
-            remedy="Name one.",
+            remedy="Name one: --site; to compare recordings --sites, or --first-site and --second-site.",
         )
     return held[0]
 

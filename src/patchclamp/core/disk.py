@@ -156,6 +156,12 @@ def refuse_occupied(folder: Path, *, begun: Collection[str] = (), resume: bool =
     Raises:
         PatchclampError: the folder is occupied, a file, or cannot be read.
     """
+    if folder.is_symlink() and not folder.exists():
+        raise PatchclampError(
+            expected="a new or empty folder",
+            got=f"{folder}, a link to what is not there",
+            remedy="Choose another --out.",
+        )
     there = real_folder(folder)
     try:
         held = sorted(file.name for file in there.iterdir()) if there.is_dir() else []

@@ -6,7 +6,7 @@ from typing import Any
 
 from patchclamp.cli.loading import load_recording, note_left_out, open_features, print_assumed
 from patchclamp.cli.method_options import MethodParser, given_options
-from patchclamp.cli.options import add_conditions, add_report, add_seed
+from patchclamp.cli.options import add_conditions, add_report, add_seed, refuse_typed
 from patchclamp.cli.output import emit, finish, refuse_out
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
@@ -34,6 +34,9 @@ def run(options: Namespace) -> int:
     given = given_options(options)
     if not any(_is_bundle(folder) for folder in (options.first, options.second)):
         return _compare_features(options)
+    refuse_typed(options, ("reads", "center", "bos"), "two recordings")
+    if options.site is not None:
+        given = {"first_site": options.site, "second_site": options.site, **given}
     first = load_recording(options.first, given.get("first_site", ""))
     second = load_recording(options.second, given.get("second_site", ""))
     note_left_out(given, **{options.first: first, options.second: second})

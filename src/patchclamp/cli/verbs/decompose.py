@@ -7,7 +7,7 @@ from typing import Any
 
 from patchclamp.cli.loading import corpus_of, load_model
 from patchclamp.cli.method_options import MethodParser, find_card, given_options
-from patchclamp.cli.options import MODEL, add_cutting, add_loading, add_seed
+from patchclamp.cli.options import MODEL, add_cutting, add_loading, add_seed, refuse_typed
 from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
@@ -19,6 +19,8 @@ QUESTION = "what does it stand for"
 EXAMPLE = "patchclamp decompose organism:language-gpt2 --sites blocks.2.mlp.act --inputs story.txt --out features"
 
 LAYOUTS = ("saelens", "sparsify", "patchclamp")
+CONVERT = frozenset({"convert", "to", "out", "site", "reads", "name", "center", "bos", "json"})
+"""What --convert takes."""
 OWN = ("n_features", "expansion", "name", "batch_size")
 """Options of every method that the verb has itself."""
 
@@ -95,15 +97,7 @@ def _convert(options: Namespace) -> int:
     from patchclamp.decompose.formats import convert_basis
     from patchclamp.loaders import load
 
-    unused = [
-        name for name in ("inputs", "transcode", "n_features", "expansion", "max_tokens") if getattr(options, name)
-    ]
-    if unused or given_options(options) or options.resume or options.skip_connection:
-        raise PatchclampError(
-            expected="--convert with --to, --out and what the folder does not tell",
-            got=f"--{unused[0].replace('_', '-')}" if unused else "options of a method",
-            remedy="Leave it out: nothing is trained.",
-        )
+    refuse_typed(options, options.typed.keys() - CONVERT, "--convert, which trains nothing")
     folders = convert_basis(
         options.convert,
         options.out,

@@ -18,8 +18,8 @@ from patchclamp.cli.loading import (
     read_lines,
 )
 from patchclamp.cli.method_options import MethodParser, find_card, given_options
-from patchclamp.cli.options import MODEL, add_basis, add_conditions, add_loading, add_pairs, add_seed
-from patchclamp.cli.output import Outputs, emit, finite, is_kept, log
+from patchclamp.cli.options import MODEL, add_basis, add_conditions, add_loading, add_pairs, add_seed, refuse_typed
+from patchclamp.cli.output import CURVE, Outputs, check_writable, emit, finite, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.plain_numbers import human_bytes
@@ -193,6 +193,10 @@ def _refuse_others(options: Namespace, kind: str) -> None:
     Raises:
         PatchclampError: names them.
     """
+    if kind != "a circuit":
+        refuse_typed(options, ("n", "layout", "basis", "chat"), kind)
+    if kind != "an explainer":
+        refuse_typed(options, ("method",), kind)
     on, own = ASKED[kind]
     given = [name for name in ("pairs", "inputs", "prompts") if getattr(options, name) is not None]
     if given != [on]:
@@ -206,7 +210,7 @@ def _refuse_others(options: Namespace, kind: str) -> None:
     if kind not in ("features", "a direction"):
         flags = {"site": "--sites", "reads": "--reads", "center": "--center", "bos": "--bos"}
         strange += [flag for name, flag in flags.items() if getattr(options, name) is not None]
-    if strange or (given_options(options) and kind not in ("an explainer", "descriptions")):
+    if strange or (given_options(options) and kind != "an explainer"):
         raise PatchclampError(
             expected=f"options of {kind}",
             got=", ".join(strange) or f"--{next(iter(given_options(options))).replace('_', '-')}",
@@ -308,17 +312,7 @@ def _check_circuit(typed: Mapping[str, Any]) -> None:
             got=out,
             remedy="svg and html are pictures of the curve, json is everything.",
         )
-    folder = Path(out).absolute().parent
-    if Path(out).exists() and is_kept(folder):
-        raise PatchclampError(
-            expected="--out with a new name in a folder that a model or patchclamp wrote",
-            got=f"{out}, which is there",
-            remedy="Choose another name or folder.",
-        )
-    if not folder.is_dir():
-        raise PatchclampError(
-            expected="--out in a folder that is there", got=str(folder), remedy="Make the folder first."
-        )
+    check_writable(out, "--out", endings=ENDINGS, mark=CURVE)
 
 
 def _read_sizes(text: str) -> list[int | float]:
@@ -479,6 +473,7 @@ def _evaluate_atlas(options: Namespace) -> int:
     from patchclamp.evaluate import evaluate
     from patchclamp.report.terminal.estimate import sentence
 
+    refuse_typed(options, options.typed.keys() - {"json", "seed"}, "an atlas")
     found = evaluate(open_atlas(options.model).descriptions(), seed=options.seed)
     if options.json:
         emit({name: one.to_json() for name, one in found.items()})

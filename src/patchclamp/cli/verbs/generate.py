@@ -5,7 +5,7 @@ from typing import Any
 
 from patchclamp.cli.loading import add_bases, load_model, load_prompt, note_unknown
 from patchclamp.cli.method_options import MethodParser
-from patchclamp.cli.options import CHAT, add_basis, add_clamps, add_model
+from patchclamp.cli.options import CHAT, add_basis, add_clamps, add_model, refuse_typed
 from patchclamp.cli.output import emit
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
@@ -42,6 +42,8 @@ def run(options: Namespace) -> int:
     from patchclamp.report.terminal.classes import show_classes
     from patchclamp.report.terminal.generation import show_generation
 
+    if not options.clamp:
+        refuse_typed(options, ("at",), "a text or an image without --clamp")
     at = ",".join(options.at) if options.at else None
     clamps = [clamp(text, at=at) for text in options.clamp]
     if options.top is not None and options.top < 1:

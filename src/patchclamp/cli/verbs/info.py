@@ -100,9 +100,10 @@ def _find_kind(noun: str) -> str:
         if (path / "manifest.json").is_file() or not any(path.iterdir()):
             return "a folder of patchclamp"
         return "features" if _is_foreign(path) or not (path / "config.json").is_file() else "a model"
-    if noun.startswith((".", "/", "~")) or not noun:
+    if noun.startswith((".", "/", "~")) or path.exists():
+        what = "neither a folder nor a file" if path.exists() else "not there"
         raise PatchclampError(
-            expected="a model, a folder or a file", got=f"{noun!r}, which is not there", remedy="Check the path."
+            expected="a model, a folder or a file", got=f"{noun!r}, which is {what}", remedy="Check the path."
         )
     # OWNER/REPOSITORY/FOLDER is one of the hub.
     return "features" if noun.count("/") > 1 and ":" not in noun else "a model"

@@ -30,7 +30,11 @@ def run(options: Namespace) -> int:
         chosen = known.get(options.name) or (by_name[0] if len(by_name) == 1 else None)
         if chosen is None:
             raise PatchclampError(
-                expected=f"a method among {', '.join(known)}", got=repr(options.name), remedy="Name its room too."
+                expected=f"a method among {', '.join(known)}",
+                got=repr(options.name),
+                remedy=f"List a room's with `patchclamp methods --room {options.name}`."
+                if options.name in {card.room for card in cards}
+                else "Name its room too: ROOM/NAME; --room ROOM lists those of one.",
             )
         if options.json:
             emit(describe_card(chosen))

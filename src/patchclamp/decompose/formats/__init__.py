@@ -22,7 +22,7 @@ from patchclamp.decompose.formats.conditions import ASSUMED, assume, centre, wri
 from patchclamp.decompose.formats.files import Part
 from patchclamp.decompose.formats.site_names import hook_of, hookpoint_of
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.site_names import CONDITIONS, HOOKS, in_stream, resolve_sites
+from patchclamp.subjects.site_names import CONDITIONS, HOOKS, MODULE, in_stream, resolve_sites
 
 __all__ = ["LAYOUTS", "Layout", "convert_basis", "locate", "open_dictionary", "write_dictionary"]
 
@@ -54,7 +54,7 @@ def open_dictionary(
     Args:
         source: a folder, or ``owner/repository/folder`` on the Hugging Face hub, with ``@revision`` where wanted; a
             folder of such folders gives a basis for each.
-        site: the site that is written, where the folder does not tell or tells another model's.
+        site: the site that is written, where the folder does not tell.
         reads: the site that a transcoder reads, likewise.
         name: what its units are called in keys (``features``).
         center: whether the stream that it was trained on was centred, where the folder does not tell.
@@ -65,18 +65,28 @@ def open_dictionary(
             what its folder tells of its input, ``about["assumed"]`` a line for each thing that it does not tell.
 
     Raises:
-        PatchclampError: nothing there, no dictionary, a site that nobody tells, or a kind that no Basis has.
+        PatchclampError: nothing there, no dictionary, a site that nobody tells or that contradicts the folder, or a
+            kind that no Basis has.
         Damaged: parts missing or changed.
 
     Cost: reads every weight once; from the hub the files of the one folder.
     """
+    for flag, named_site in (("--sites", site), ("--reads", reads)):
+        if named_site is not None and set(named_site) & set("*?,"):
+            raise PatchclampError(
+                expected=f"one site with {flag}",
+                got=f"the pattern {named_site!r}",
+                remedy="Name one, such as blocks.3.resid_out.",
+            )
     folder = locate(source)
     if (folder / OWN).is_file():
         dictionary = Dictionary.load(folder)
-        named = (
-            dictionary if site is None and reads is None and name is None else _rename(dictionary, site, reads, name)
+        ours = {path: basis.reads or "" for path, basis in dictionary.bases.items()}
+        _check_named(
+            {"--sites": site, "--reads": reads},
+            {"--sites": ", ".join(ours), "--reads": ", ".join(filter(None, ours.values()))},
         )
-        return _settle(named, center, prepend_bos)
+        return _settle(dictionary if name is None else _rename(dictionary, name), center, prepend_bos)
     places = [folder] if _layout(folder) else [p for p in sorted(folder.iterdir()) if p.is_dir() and _layout(p)]
     if not places:
         _refuse_pickles(folder)
@@ -93,6 +103,14 @@ def open_dictionary(
         layout, part = _layout(place), _read(place, str(source))
         own = part.about.get("patchclamp", {})
         kept = {k: v for k, v in own.items() if k in ("site", "reads") and isinstance(v, str)}
+        _check_named(
+            # What a module is called is another library's name for a place; the model's own name of it may be given.
+            {"--sites": site, "--reads": reads},
+            {
+                "--sites": None if str(part.site).startswith(MODULE) and not own else kept.get("site") or part.site,
+                "--reads": kept.get("reads") or part.reads if part.transcodes else "",
+            },
+        )
         written = site or kept.get("site") or part.site
         read = (reads or kept.get("reads") or part.reads) if part.transcodes else None
         if written is None or (part.transcodes and read is None) or written in bases:
@@ -333,16 +351,20 @@ def _read(folder: Path, source: str) -> Part:
     return saelens.read(folder) if layout == "saelens" else sparsify.read(folder)
 
 
-def _rename(dictionary: Dictionary, site: str | None, reads: str | None, name: str | None) -> Dictionary:
-    """Return a dictionary of our own under another name or at another site."""
-    if len(dictionary.bases) > 1 and (site or reads):
-        raise PatchclampError(
-            expected="one basis where a site is named",
-            got=f"{len(dictionary.bases)}",
-            remedy="Leave --sites and --reads out.",
-        )
-    bases = {
-        site or path: replace(basis, name=name or basis.name, reads=(reads or basis.reads) if basis.reads else None)
-        for path, basis in dictionary.bases.items()
-    }
+def _check_named(given: Mapping[str, str | None], has: Mapping[str, str | None]) -> None:
+    """Refuse a site that contradicts what a folder says itself; "" where it reads no other site than it writes."""
+    for flag, name in given.items():
+        says = has[flag]
+        if name is not None and says is not None and name != says:
+            verb = "writes" if flag == "--sites" else "reads"
+            raise PatchclampError(
+                expected=f"the site that the folder {verb}: {says}" if says else f"{flag} with a transcoder",
+                got=f"{flag} {name}",
+                remedy=f"Leave {flag} out: " + ("the folder says it." if says else "no other site is read."),
+            )
+
+
+def _rename(dictionary: Dictionary, name: str) -> Dictionary:
+    """Return a dictionary of our own under another name."""
+    bases = {path: replace(basis, name=name) for path, basis in dictionary.bases.items()}
     return Dictionary(bases, dictionary.subject, dictionary.method, dictionary.about, dictionary.curves)
