@@ -110,9 +110,10 @@ def _question(d: Mapping[str, Any]) -> str:
             shading += (
                 f" So the text that was scored is <code>{inline(d['question']['text'])}</code>: try changes there."
             )
+    notes = "".join(f'<p class="warn">{inline(line)}.</p>\n' for line in q.get("answer_notes", ()))
     return (
         f'<header>\n<p class="soft">patchclamp · {inline(d["subject"]["slug"])}</p>\n<h1>{heading}</h1>\n'
-        f'<p class="lead">What is explained: <i>m</i> = {inline(q["explained"])}</p>\n'
+        f'<p class="lead">What is explained: <i>m</i> = {inline(q["explained"])}</p>\n{notes}'
         f'<p class="prompt">{_prompt(d, largest)}</p>\n<p class="note">{shading}</p>\n'
         f'<div class="halves"><div>{_facts(facts)}{_reference(d)}</div>\n<div>{_likeliest(d)}</div></div>\n</header>'
     )

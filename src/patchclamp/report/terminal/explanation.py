@@ -56,6 +56,8 @@ def show_explanation(
     floor = "on the corrupted prompt" if e.baseline == "corrupted" else f"with every unit {REPLACED[e.baseline]}"
     clean, without = format_signed(e.metric_clean, 2), format_signed(e.metric_baseline, 2)
     out.print(f"explained: m = {escape(q.explained)} = {clean}; {without} {floor}")
+    for line in q.answer_notes:
+        out.print(f"note: {escape(line)}")
     if q.beginning:
         out.print(
             f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
