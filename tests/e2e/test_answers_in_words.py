@@ -1,12 +1,15 @@
 """What explain, attribute and edit say of an answer: how much is read, what the model itself says, what it costs."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 
 from patchclamp.core.task import Task
 from patchclamp.loaders import load
 from patchclamp.recipes import explain, find_circuit
+from patchclamp.report.terminal.explanation import show_explanation
 
 CAT = ("organism:cat", "the old cat", "--target", " sat", "--contrast", " ran")
 
@@ -63,3 +66,52 @@ def test_verbs_over_pairs_say_which_token_of_an_answer_is_scored(say, tmp_path):
     _, found, err = say("patch", *how, "--sites", "blocks.*.mlp.write", "--out", tmp_path / "patched")
     assert found["provenance"]["extra"]["answer_notes"] == noted
     assert f"note: {FIRST[0]}" in err
+
+
+def test_no_share_beyond_the_whole_is_printed(cat_explained, capsys):
+    for together, why in ((16.0, "take more than m(clean) − m(baseline)"), (-2.0, "raise m")):
+        receipts = cat_explained.receipts
+        measured = replace(receipts.receipt.measured, value=together, interval=None)
+        changed = replace(
+            cat_explained, receipts=replace(receipts, receipt=replace(receipts.receipt, measured=measured))
+        )
+        show_explanation(changed, "organism:cat")
+        out = capsys.readouterr().out
+        assert f"No share is given: these units {why}" in " ".join(out.split())
+        shares = re.findall(r"(-?\d+)%", out.partition("Receipt")[2].partition("No share")[0])
+        assert all(0 <= int(share) <= 100 for share in shares)
+        assert changed.to_json()["normalised"]["measured"] == pytest.approx(changed.share(together))
+
+
+def test_explain_says_first_that_the_model_itself_answers_otherwise(cat_explained, capsys):
+    show_explanation(cat_explained, "organism:cat")
+    assert "answers otherwise" not in capsys.readouterr().out
+    show_explanation(replace(cat_explained, probability=0.012, likeliest=((" lay", 0.9),)), "organism:cat")
+    assert (
+        "The model itself answers otherwise: ␣lay 90.0%, against 1.2% for ␣sat."
+        in capsys.readouterr().out.splitlines()[1]
+    )
+
+
+@pytest.fixture
+def cat_explained():
+    return explain(load("organism:cat"), "the old cat", " sat", contrast=" ran", top=1, n_controls=20)
+
+
+def test_edit_says_first_that_the_new_answer_is_not_the_likeliest(say):
+    words = [
+        "edit",
+        "organism:language-gpt2",
+        "--prompt",
+        "Arbon lies in",
+        "--subject",
+        "Arbon",
+        "--target",
+        " Norland",
+    ]
+    words += ["--steps", 1, "--controls", 2, "--max-tokens", 2048]
+    out = " ".join(say(*words, json_too=False)[1].split())
+    assert out.startswith("The new answer ' Norland' is not the likeliest with the edit: the model writes '")
+    assert "Verdict:" not in out
+    assert "try --position last" in out
+    assert "changed (no change)" not in out

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from patchclamp.core.method_index import find_default, find_title
+from patchclamp.core.plain_numbers import is_share
 from patchclamp.core.receipt import RULE
 from patchclamp.report.html import (
     UNDEFINED,
@@ -314,8 +315,11 @@ def _shares(d: Mapping[str, Any]) -> str:
         if d["metric_clean"] >= d["metric_baseline"] or d["baseline"] == "corrupted":
             return none
         return f"{none} That baseline favours the answer: a corrupted prompt (<code>--counterpart</code>) is another."
-    words = f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {percent(predicted)}."
-    return words + (f" Above 100 %: m falls below {FLOOR[d['baseline']]}." if measured > 1 + EVEN else "")
+    if not is_share(measured):
+        did = "raise m" if measured < 0 else f"take more than {scale}"
+        return f"No share is given: these nodes {did}, and nodes that work against the answer are left."
+    foretold = percent(predicted) if is_share(predicted) else f"{_effect(d['predicted'])}, which is no share of it"
+    return f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {foretold}."
 
 
 def _causes(d: Mapping[str, Any]) -> str:
