@@ -1,8 +1,9 @@
 """Rules of the engine that a method names: a gradient, its integral along a path, replacements, or magnitudes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from patchclamp.ablate import Baseline
@@ -143,9 +144,9 @@ def find_rule(
         )
     given: dict[str, Any] = {} if rules is None else {"rules": tuple(rules)}
     given |= {"steps": steps} if steps is not None and "steps" in names else {}
-    rule: Rule = build(card.make_options(given))
-    draws = any(field.name == "seed" for field in fields(rule))
-    return card.name, replace(rule, **{"seed": seed}) if draws else rule
+    drawn = {"seed": seed} if "seed" in signature(build).parameters else {}
+    rule: Rule = build(card.make_options(given), **drawn)
+    return card.name, rule
 
 
 def describe_rule(rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
