@@ -303,6 +303,7 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
     assert (code, "forward" in err) == (0, True)
     assert found["text"]["without"].startswith(" Velia")
     assert found["text"]["edited"].startswith(" Norland")
+    assert found["answer_is_likeliest"] is True
     assert found["effects"]["undone"] is True
     assert found["effects"]["specificity"]["value"] >= 0.9
     assert found["effects"]["specificity"]["n"] == len(told.others)

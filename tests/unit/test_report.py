@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from patchclamp.core.plain_numbers import is_share
 from patchclamp.loaders import load
 from patchclamp.recipes import explain
 from patchclamp.report.explanation import render
@@ -137,7 +138,7 @@ def test_numbers_are_those_of_the_document(explained, document):
         a = receipts["agreement"]
         plainly = [d["metric_clean"], d["metric_baseline"], receipts["randoms"]["p"], a["spearman"], a["slope"]]
         shown = [number(v, signed=True) for v in effects] + [number(v) for v in plainly]
-        shown += [percent(v) for v in (d["probability"], *d["normalised"].values())]
+        shown += [percent(v) for v in (d["probability"], *filter(is_share, d["normalised"].values()))]
         shown += [percent(p) for _, p in d["likeliest"]]
         shown += [between(i) for i in (receipts["randoms"]["interval"], a["spearman_interval"], a["slope_interval"])]
         assert not [s for s in shown if s.replace("\u00a0", " ") not in text]
@@ -261,6 +262,13 @@ def test_poor_agreement_is_said_with_another_method(document, method, other):
 
 def test_shares_are_given_or_the_reason(document):
     assert "measured 58.7 %, predicted 73.9 %" in Page(render(document)).text
+    document["normalised"] = {"predicted": 1.7, "measured": 0.587}
+    assert "measured 58.7 %, predicted +4.25, which is no share of it." in Page(render(document)).text
+    for measured, why in ((1.62, "take more than m on the prompt (4.25)"), (-0.3, "raise m")):
+        document["normalised"] = {"predicted": 0.5, "measured": measured}
+        text = Page(render(document)).text
+        assert f"No share is given: these nodes {why}" in text
+        assert percent(measured) not in text
     document["normalised"] = {"predicted": None, "measured": None}
     document["metric_baseline"] = 4.2
     assert "is below 0.1." in Page(render(document)).text

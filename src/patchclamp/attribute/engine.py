@@ -10,6 +10,7 @@ from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.options import Level
 from patchclamp.attribute.pairs import SITES, attribute_pairs
 from patchclamp.attribute.prompt import attribute_nodes
+from patchclamp.attribute.provenance import note_answers
 from patchclamp.attribute.rules import Replacement, Rule, find_rule
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
@@ -133,7 +134,9 @@ def score_task(
         nodes = attribute_nodes(
             model, cases.clean[0], cases.metrics[0], method=rule, levels=chosen, direction=direction, progress=progress
         )
-        return replace(nodes, task=cases.task.hash)
+        made = nodes.provenance
+        made = replace(made, extra={**made.extra, **note_answers(cases)})
+        return replace(nodes, task=cases.task.hash, provenance=made)
     if level == "edge":
         subject = require_edges(subject)
     cases = subject.read(task)

@@ -72,6 +72,7 @@ def attribute_pairs(
     direction: str = "noise",
     by_position: bool = False,
     batch_size: int = BATCH,
+    seed: int = 0,
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
 ) -> Scores:
@@ -106,6 +107,7 @@ def attribute_pairs(
         direction: ``noise``: values of the counterpart into the clean run; ``denoise``: the reverse.
         by_position: keep positions apart; all prompts must be of one length.
         batch_size: prompts in one pass; of replacements, four times as many rows.
+        seed: of a method's draws, such as the noise of smoothgrad.
         progress: called with batches done and in all; of replacements, with cases.
         keep: stores the scores of every batch as soon as they are computed, such as ``Bundle.once``.
 
@@ -136,7 +138,8 @@ def attribute_pairs(
     sites_scored = _find_sites(model, cases, level, sites, batch_size, by_position=by_position)
     blocks = unit_blocks(model, sites_scored, len(cases.clean[0]) if by_position else None)
     parts = UnitIndex(blocks, model.name)
-    method_name, rule = _find_rule(model, method or default_method(level, len(parts), rules=rules), rules, steps)
+    chosen = method or default_method(level, len(parts), rules=rules)
+    method_name, rule = _find_rule(model, chosen, rules, steps, seed)
     ends, sign = orient(cases, direction)
     # A replacement takes one case at a time: its rows are units. Every other rule takes many of one length.
     replaces = isinstance(rule, Replacement)
@@ -199,10 +202,10 @@ def default_method(level: str, n_parts: int, *, rules: Sequence[str] | None = No
 
 
 def _find_rule(
-    model: Model, method: str | Method | Rule, rules: Sequence[str] | None, steps: int | None
+    model: Model, method: str | Method | Rule, rules: Sequence[str] | None, steps: int | None, seed: int = 0
 ) -> tuple[str, Rule]:
     """Return a method's name and rule, once the model has what it needs."""
-    name, rule = find_rule(method, "unit", rules=rules, steps=steps)
+    name, rule = find_rule(method, "unit", rules=rules, steps=steps, seed=seed)
     if isinstance(rule, Gradient) and rule.rules and not model.levels:
         raise CannotIntervene(
             expected="a model of a known family, for relevance rules",

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
 from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.patching_grid import USUAL, Grid, grid_of, sites_named
+from patchclamp.attribute.provenance import note_answers
 from patchclamp.core.arguments import checked
 from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
@@ -383,6 +384,7 @@ class Patching:
                     "aligned": self.grid.how,
                     "tokens": list(self.tokens),
                     "skipped": cases.count_skipped(),
+                    **note_answers(cases),
                     "example": [words_of(first.shown), words_of(first.counterpart)],
                     "device": self.model.device.type,
                     "dtype": str(self.model.dtype).removeprefix("torch."),

@@ -40,6 +40,7 @@ def attribute_nodes(
     rules: Sequence[str] | None = None,
     steps: int | None = None,
     direction: str = "noise",
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> Scores:
     r"""Score every unit at every position of one prompt: what each contributes to a metric.
@@ -77,6 +78,7 @@ def attribute_nodes(
         rules: relevance rules instead of the method's own; only for relp. See ``LanguageModel.differentiate``.
         steps: Gauss-Legendre points of the path; only for integrated_gradients.
         direction: ``noise``, or ``denoise`` with a corrupted prompt.
+        seed: of a method's draws, such as the noise of smoothgrad.
         progress: called as ``progress(done, total)`` by integrated_gradients and activation_patching.
 
     Returns:
@@ -103,7 +105,7 @@ def attribute_nodes(
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
     model, metric = as_model(model, prompt, metric)
-    name, rule = find_rule(method, "unit", rules=rules, steps=steps)
+    name, rule = find_rule(method, "unit", rules=rules, steps=steps, seed=seed)
     if corrupted is not None and means is not None:
         raise PatchclampError(
             expected="one baseline", got="a corrupted prompt and means", remedy="Leave one of them out."

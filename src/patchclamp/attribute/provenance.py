@@ -31,6 +31,12 @@ def check_finite(values: Float[np.ndarray, " key"], metric: float) -> None:
         )
 
 
+def note_answers(cases: ReadTask) -> dict[str, list[str]]:
+    """Return what provenance holds of answers of several tokens; nothing where there are none."""
+    notes = cases.answer_notes()
+    return {"answer_notes": notes} if notes else {}
+
+
 def scores_over(
     model: Model,
     cases: ReadTask,
@@ -68,6 +74,7 @@ def scores_over(
         "cases": cases.ids,
         "metric": cases.metrics[0].kind,
         "skipped": cases.count_skipped(),
+        **note_answers(cases),
         **({} if task is None else {"task": task.to_json()}),
     }
     provenance = Provenance(

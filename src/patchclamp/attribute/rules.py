@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from patchclamp.ablate import Baseline
@@ -95,7 +96,12 @@ Rule = Gradient | PathIntegral | Replacement | Magnitude
 
 
 def find_rule(
-    method: str | Method | Rule, key: str = "", *, rules: Sequence[str] | None = None, steps: int | None = None
+    method: str | Method | Rule,
+    key: str = "",
+    *,
+    rules: Sequence[str] | None = None,
+    steps: int | None = None,
+    seed: int = 0,
 ) -> tuple[str, Rule]:
     """Return the name of a method and its rule for the engine.
 
@@ -104,6 +110,7 @@ def find_rule(
         key: ``unit`` or ``edge``: what it must score; the default is either.
         rules: relevance rules; only for methods that have this option.
         steps: points of a path; ignored by methods without one.
+        seed: of the rule's draws; ignored by methods that draw nothing.
 
     Returns:
         tuple: the name, and the rule.
@@ -137,7 +144,8 @@ def find_rule(
         )
     given: dict[str, Any] = {} if rules is None else {"rules": tuple(rules)}
     given |= {"steps": steps} if steps is not None and "steps" in names else {}
-    rule: Rule = build(card.make_options(given))
+    drawn = {"seed": seed} if "seed" in signature(build).parameters else {}
+    rule: Rule = build(card.make_options(given), **drawn)
     return card.name, rule
 
 

@@ -144,6 +144,7 @@ def print_pairs(model: Any, cases: Any) -> None:
     ]
     what = "token" if hasattr(model, "tokenizer") else "class"
     lines.append(f"m reads the {what} {sides[0]} against {sides[1]} (first pair)")
+    lines += [f"note: {line}" for line in cases.answer_notes()]
     lines += [f"set aside: {words_of(case.shown)!r}, {reason}" for case, reason in cases.task.skipped[:BOTH]]
     if (more := len(cases.task.skipped) - BOTH) > 0:
         lines.append(f"set aside: {more} more")

@@ -78,6 +78,7 @@ def describe_origin(scores: Scores) -> dict[str, Any]:
         "m_clean": scores.metric_clean,
         "m_corrupted": scores.metric_baseline,
         "aside": dict(extra.get("skipped", {})),
+        **({"answer_notes": list(extra["answer_notes"])} if "answer_notes" in extra else {}),
         "settings": {**settings, "seed": made.seed},
         "versions": dict(made.versions),
         "bases": {name: own for name, own in made.hashes.items() if "/" in name},  # other inputs have names without /

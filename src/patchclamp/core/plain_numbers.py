@@ -6,6 +6,8 @@ from typing import TypeGuard
 
 ABSENT = "–"
 """What stands in place of a number that is not there."""
+SHARE_SLACK = 0.01
+"""By how much a share may leave 0 to 1 by rounding."""
 
 
 def is_known(value: float | None) -> TypeGuard[float]:
@@ -42,6 +44,26 @@ def format_general(value: float | None, digits: int = 3, *, sign: str = "-") -> 
 def format_percent(share: float | None, digits: int = 0) -> str:
     """Return a share in percent; a dash where it is absent or not finite."""
     return f"{format_fixed(100 * share, digits)}%" if is_known(share) else ABSENT
+
+
+def is_share(value: float | None) -> bool:
+    """Return whether a number is a share of a whole, but for a hundredth at its ends.
+
+    Example:
+        >>> [is_share(value) for value in (0.5, 1.005, 1.6, -0.3, None)]
+        [True, True, False, False, False]
+    """
+    return value is not None and -SHARE_SLACK <= value <= 1 + SHARE_SLACK
+
+
+def format_share(value: float | None) -> str:
+    """Return a share in percent, from 0 to 100; a dash where it is none, as of an effect of the opposite sign.
+
+    Example:
+        >>> format_share(0.25), format_share(1.004), format_share(-0.2), format_share(3.0)
+        ('25%', '100%', '–', '–')
+    """
+    return format_percent(min(max(value, 0.0), 1.0)) if value is not None and is_share(value) else ABSENT
 
 
 def format_thousandths(value: float | None) -> str:

@@ -120,7 +120,7 @@ def explain(
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
     why = model.indirect
     direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **common)
-    scores = attribute_nodes(model, shown, metric, method=method, **common, progress=progress)
+    scores = attribute_nodes(model, shown, metric, method=method, **common, seed=seed, progress=progress)
     _check_moved(model, case, scores)
     least = NOTHING * np.abs(scores.values).max()
     order = scores.order()

@@ -85,7 +85,7 @@ def find_circuit(
         batch_size: pairs in one pass.
         top: parts that are measured together; by default ten, or so many fewer that random sets can have as many.
         n_controls: random sets, at least 20.
-        seed: of the random sets and intervals.
+        seed: of the random sets and intervals, and of a method's draws.
         out: a new or empty folder to keep the circuit in; with one, an interrupted search can be resumed.
         resume: go on with an interrupted search in ``out``.
         page: makes what people look at, kept in the folder; None where that failed.
@@ -135,6 +135,7 @@ def find_circuit(
         "direction": direction,
         "by_position": by_position,
         "batch_size": batch_size,
+        "seed": seed,
     }
     name, _ = find_rule(how["method"], rules=rules, steps=steps)
     plan = plan_of(
@@ -147,7 +148,6 @@ def find_circuit(
             "level": level,
             "top": top,
             "controls": n_controls,
-            "seed": seed,
         },
     )
 
@@ -256,11 +256,11 @@ def _score_units(
     keep: Keep,
 ) -> Scores:
     options: dict[str, Any] = {"level": level, **how}
-    direction = options.pop("direction")
+    direction, seed = options.pop("direction"), options.pop("seed")
     cost = cost_of(model, cases, **options)
     if state is not None:
         state(cost)
-    return attribute_pairs(model, cases, direction=direction, progress=progress, keep=keep, **options)
+    return attribute_pairs(model, cases, direction=direction, seed=seed, progress=progress, keep=keep, **options)
 
 
 def _score_edges(

@@ -185,6 +185,7 @@ class Explanation:
                     "answers": (*q.target_names, *(q.contrast_names if q.target else ())),
                     "metric": q.metric.to_json(),
                     "explained": q.explained,
+                    **({"answer_notes": q.answer_notes} if q.answer_notes else {}),
                     **({"image": True} if isinstance(q.clean, Picture) else {}),
                 },
                 **{name: getattr(self, name) for name in own},

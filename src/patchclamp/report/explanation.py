@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from patchclamp.core.method_index import find_default, find_title
+from patchclamp.core.plain_numbers import is_share
 from patchclamp.core.receipt import RULE
 from patchclamp.report.html import (
     UNDEFINED,
@@ -110,9 +111,10 @@ def _question(d: Mapping[str, Any]) -> str:
             shading += (
                 f" So the text that was scored is <code>{inline(d['question']['text'])}</code>: try changes there."
             )
+    notes = "".join(f'<p class="warn">{inline(line)}.</p>\n' for line in q.get("answer_notes", ()))
     return (
         f'<header>\n<p class="soft">patchclamp · {inline(d["subject"]["slug"])}</p>\n<h1>{heading}</h1>\n'
-        f'<p class="lead">What is explained: <i>m</i> = {inline(q["explained"])}</p>\n'
+        f'<p class="lead">What is explained: <i>m</i> = {inline(q["explained"])}</p>\n{notes}'
         f'<p class="prompt">{_prompt(d, largest)}</p>\n<p class="note">{shading}</p>\n'
         f'<div class="halves"><div>{_facts(facts)}{_reference(d)}</div>\n<div>{_likeliest(d)}</div></div>\n</header>'
     )
@@ -313,8 +315,11 @@ def _shares(d: Mapping[str, Any]) -> str:
         if d["metric_clean"] >= d["metric_baseline"] or d["baseline"] == "corrupted":
             return none
         return f"{none} That baseline favours the answer: a corrupted prompt (<code>--counterpart</code>) is another."
-    words = f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {percent(predicted)}."
-    return words + (f" Above 100 %: m falls below {FLOOR[d['baseline']]}." if measured > 1 + EVEN else "")
+    if not is_share(measured):
+        did = "raise m" if measured < 0 else f"take more than {scale}"
+        return f"No share is given: these nodes {did}, and nodes that work against the answer are left."
+    foretold = percent(predicted) if is_share(predicted) else f"{_effect(d['predicted'])}, which is no share of it"
+    return f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {foretold}."
 
 
 def _causes(d: Mapping[str, Any]) -> str:

@@ -66,6 +66,7 @@ class ReadCase:
         masked: the answer stands at a mask; nothing is continued.
         text: the text whose tokens are ``clean``, prompt and beginning; None where no text has just these tokens (an
             image, a chat, half a character).
+        answer_notes: a sentence for every answer of several tokens: which of them m reads.
     """
 
     clean: Shown
@@ -80,6 +81,7 @@ class ReadCase:
     beginning: str = ""
     masked: bool = False
     text: str | None = None
+    answer_notes: tuple[str, ...] = ()
 
     @property
     def given(self) -> str:
@@ -196,6 +198,18 @@ class ReadTask:
     def count_skipped(self) -> dict[str, int]:
         """Return how many cases were skipped, by reason."""
         return count_reasons(self.task.skipped)
+
+    def answer_notes(self) -> list[str]:
+        """Return which tokens m reads of answers of several tokens: those of the first such case, and how many it is.
+
+        Returns:
+            list[str]: sentences; none where every answer is one token.
+        """
+        noted = [one.answer_notes for one in self.read if one.answer_notes]
+        if not noted:
+            return []
+        several = [f"{len(noted):,} of {len(self):,} cases have answers of several tokens"] if len(self) > 1 else []
+        return [*noted[0], *several]
 
 
 def batches_by_length(

@@ -121,6 +121,7 @@ def read_prompt(
     wanted, unwanted = ([str(answer) for answer in side] for side in (targets, against))
     find = _at_mask if not model.capabilities.generate else _read_continuation
     before, metric, names = find(model, clean, other, kind, wanted, unwanted)
+    notes = () if find is _at_mask else _note_tokens(model, clean, metric, len(before), (*wanted, *unwanted))
     case = ReadCase(
         _tokens_with_answer(clean, before),
         None if other is None else _tokens_with_answer(other, before),
@@ -131,6 +132,7 @@ def read_prompt(
         contrast_names=names[1],
         beginning="".join(map(token, before)),
         masked=not model.capabilities.generate,
+        answer_notes=notes,
     )
     return _in_words(model, case, words, given)
 
@@ -207,6 +209,22 @@ def _read_continuation(
         _check_apart(model, *read)
     names = (tuple(map(token, read[0])), tuple(map(token, read[1])))
     return before, Metric(kind, read[0], read[1]), names
+
+
+def _note_tokens(
+    model: ReadsPrompts, clean: Stimulus, metric: Metric, n_before: int, answers: Sequence[str]
+) -> tuple[str, ...]:
+    """Return a sentence for every answer of several tokens: which of them is scored, or that all are."""
+    notes = []
+    for answer in answers:
+        texts = [model.tokenizer.token(i) for i in model.continuation(clean, answer)]
+        if len(texts) < 2:
+            continue
+        which = f"its first, {texts[0]!r}" if not n_before else f"token {n_before + 1}, {texts[n_before]!r}"
+        if metric.kind == "sequence_log_probability":
+            which = "all of them, as log P"
+        notes.append(f"{answer!r} has {len(texts)} tokens; what is scored is {which}")
+    return tuple(notes)
 
 
 def _at_mask(

@@ -72,10 +72,12 @@ def _show_question(cases: Any) -> None:
     from patchclamp.core.task import words_of
     from patchclamp.report.terminal.table import open_console
 
-    n, first = len(cases), cases.read[0]
+    n, first, out = len(cases), cases.read[0], open_console()
     shown = escape(repr(words_of(cases.task.cases[0].shown)))
     several = f", the first of {n:,} cases" if n > 1 else ""
-    open_console().print(f"[bold]{shown}[/]{several}: m = {escape(first.explained)}")
+    out.print(f"[bold]{shown}[/]{several}: m = {escape(first.explained)}")
+    for line in cases.answer_notes():
+        out.print(f"note: {escape(line)}")
 
 
 def _check_question(options: Namespace) -> None:

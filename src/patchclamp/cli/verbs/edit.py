@@ -101,7 +101,8 @@ def run(options: Namespace) -> int:
     if options.json:
         written = {"without": texts[0].text, "edited": texts[1].text}
         places = {"out": options.out, "saved_model": options.save_model}
-        emit({**places, **made.to_json(), "effects": effects.to_json(), "text": written})
+        likeliest = {"answer_is_likeliest": effects.efficacy.value == 1}
+        emit({**places, **made.to_json(), **likeliest, "effects": effects.to_json(), "text": written})
     else:
         show_effects(
             made, effects, texts, method=options.method, prompt=options.prompt, target=options.target,

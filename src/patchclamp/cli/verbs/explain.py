@@ -139,13 +139,16 @@ def run(options: Namespace) -> int:
 def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -> None:
     """Say what will be scored, and what that costs."""
     from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes, level_sites
-    from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
+    from patchclamp.attribute.rules import Gradient, PathIntegral, Replacement, find_rule
     from patchclamp.recipes.receipts import count_rows
 
     n_nodes = count_nodes(model, max(map(len, model.stimuli(prompt))), levels)
     _, rule = find_rule(options.method)
-    scoring = "1 backward pass"
-    if isinstance(rule, Replacement):
+    scoring = "1 forward pass"
+    if isinstance(rule, Gradient):
+        n_backward = rule.passes[1]
+        scoring = f"{n_backward:,} backward pass{'es' * (n_backward != 1)}"
+    elif isinstance(rule, Replacement):
         scoring = f"{n_nodes:,} rows of forward passes"
     elif isinstance(rule, PathIntegral):
         scoring = f"{rule.steps * len(level_sites(model, levels)):,} rows of backward passes"

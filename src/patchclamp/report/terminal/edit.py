@@ -47,13 +47,20 @@ def show_effects(
         others: the file of prompts whose answer should stay.
     """
     out, receipt = open_console(), effects.receipt
+    missed = effects.efficacy.value < 1
+    if missed:
+        out.print(
+            f"[bold dark_orange]The new answer {escape(repr(target))} is not the likeliest with the edit: the model "
+            f"writes {escape(repr(texts[1].text))}.[/]"
+        )
     show_generation(prompt, texts[0].text, texts[1].text, [f"{made.size:,} weights changed"], None, word="edited")
     for entry in made.to_json()["parameters"]:
         shape = "×".join(map(str, entry["shape"]))
         out.print(
             f"         {escape(entry['name'])} {shape}, norm of the change {format_fixed(entry['norm'])}", style="dim"
         )
-    out.print(f"\n[bold]Verdict[/]: {escape(receipt.summary)}")
+    verdict = "Verdict on the gain alone" if missed else "Verdict"
+    out.print(f"\n[bold]{verdict}[/]: {escape(receipt.summary)}")
     out.print(
         f"log P({escape(repr(target))}) gains {escape(str(receipt.measured))}; {receipt.controls.n_different} "
         f"{receipt.controls.rule}: {format_signed(receipt.controls.mean)} on average"
@@ -69,10 +76,10 @@ def show_effects(
         table.add_row(escape(name), format_fixed(one.value), *ends, str(one.n))
     out.print("\nThe new answer is the likeliest on, and on other prompts the likeliest stays what it was on:")
     print_table(out, table)
-    if not effects.efficacy.value:
-        out.print(
-            f"The new answer is not the likeliest: try other options, `patchclamp methods control/{method}` lists them"
-        )
+    if missed:
+        has = made.provenance.options.get("position") == "subject"
+        first = "--position last, or other options" if has else "other options"
+        out.print(f"The new answer is not the likeliest: try {first}; `patchclamp methods control/{method}` lists them")
     out.print(
         f"weights {made.before[:12]} before, {made.after[:12]} with the edit; taken away again, they are "
         + ("what they were, to the bit" if effects.undone else "NOT what they were")

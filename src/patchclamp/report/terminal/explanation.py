@@ -16,9 +16,11 @@ from patchclamp.core.plain_numbers import (
     format_fixed,
     format_percent,
     format_range,
+    format_share,
     format_signed,
     format_token,
     is_known,
+    is_share,
     random_sets,
 )
 from patchclamp.report.terminal.table import draw_bar, make_table, open_console, print_table
@@ -53,9 +55,20 @@ def show_explanation(
     out, q = open_console(), e.case
     first = ", ".join(f"{escape(format_token(t))} {format_percent(p, 1)}" for t, p in e.likeliest)
     out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
+    if q.target and e.likeliest and is_known(e.probability) and e.likeliest[0][1] > e.probability:
+        likely, p = e.likeliest[0]
+        named = q.target_names[0]
+        token = "the first token of " if q.metric.kind == "sequence_log_probability" else ""
+        out.print(
+            f"[bold dark_orange]The model itself answers otherwise: {escape(format_token(likely))} "
+            f"{format_percent(p, 1)}, against {format_percent(e.probability, 1)} for {token}"
+            f"{escape(format_token(named))}.[/]"
+        )
     floor = "on the corrupted prompt" if e.baseline == "corrupted" else f"with every unit {REPLACED[e.baseline]}"
     clean, without = format_signed(e.metric_clean, 2), format_signed(e.metric_baseline, 2)
     out.print(f"explained: m = {escape(q.explained)} = {clean}; {without} {floor}")
+    for line in q.answer_notes:
+        out.print(f"note: {escape(line)}")
     if q.beginning:
         out.print(
             f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
@@ -123,7 +136,7 @@ def _receipt(out: Console, e: Any) -> None:
     table = make_table("", "predicted", "measured", "share", "", numbers=("predicted", "measured", "share"))
 
     def row(what: str, effect: float, note: str = "", predicted: str = "") -> None:
-        table.add_row(what, predicted, format_signed(effect), format_percent(e.share(effect)), note)
+        table.add_row(what, predicted, format_signed(effect), format_share(e.share(effect)), note)
 
     row(f"these {n} together", e.measured, _p(e.receipts.receipt), format_signed(e.predicted))
     between = ABSENT if randoms.interval is None else format_range(randoms.interval.low, randoms.interval.high)
@@ -159,6 +172,14 @@ def _receipt(out: Console, e: Any) -> None:
                 f" With every unit {REPLACED[e.baseline]} m favours the answer: --counterpart takes another baseline."
             )
         out.print(f"No percentages are given: {why}", style="bold")
+    elif is_known(e.measured) and not is_share(e.share(e.measured)):
+        span = format_signed(e.metric_clean - e.metric_baseline)
+        did = "raise m" if e.measured < 0 else f"take more than m(clean) − m(baseline) = {span}"
+        out.print(
+            f"No share is given: these units {did}, and units that work against the answer are left. Effects are in "
+            "units of m.",
+            style="bold",
+        )
     out.print(
         "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
         f"in number: {randoms.rule} ({format_percent(randoms.outside)} of their units came from another decile of "

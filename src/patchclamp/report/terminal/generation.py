@@ -30,4 +30,4 @@ def show_generation(
             (plain(changed[same:]), "bold blue"),
         )
     )
-    out.print(Text(f"         {label}" + ("" if bare != changed else " (no change)"), style="dim"))
+    out.print(Text(f"         {label}" + ("" if bare != changed else " (the text is the same)"), style="dim"))
