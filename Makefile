@@ -84,7 +84,8 @@ CARDS ?=
 
 calibrate: $(TOOLS) ## run every method on every organism that its card names, and keep its figures and its tier
 	$(BIN)/python -m patchclamp.calibrate tests $(CARDS)
-	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/conformance
+	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/conformance \
+		$(if $(CARDS),-k "index_is or pages_are$(foreach card,$(CARDS), or $(card))")
 
 soak: $(TOOLS) ## the repeated tests at their long counts
 	PATCHCLAMP_SOAK=1 $(BIN)/pytest $(WORKERS) -m soak

@@ -143,6 +143,13 @@ def test_a_tier_is_experimental_for_each_thing_that_is_lacking():
         assert words in derive_tier(entry).reason
 
 
+def test_the_reason_of_a_failed_claim_has_its_figures():
+    figures = [{"name": "planted above others", "own": [0.99721, None, None, 1]}, {"name": "unmeasured", "own": None}]
+    rows = _entry()["rows"]
+    reason = derive_tier(_entry(rows=[rows[0], rows[1] | {"held": False, "figures": figures}])).reason
+    assert reason == "it shows what it must miss on dog (planted above others 0.997)"
+
+
 def test_a_card_that_names_what_there_is_not_is_refused_before_work(tmp_path):
     rsa = CARDS["compare/rsa"].load()
     for changes in (

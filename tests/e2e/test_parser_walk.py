@@ -6,6 +6,7 @@ A run of the suite takes some values of each verb; under PATCHCLAMP_SOAK=1 every
 import argparse
 import functools
 import random
+import shlex
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import patchclamp as pc
 from conftest import SOAK
 from patchclamp.cli import build_parser, main
+from patchclamp.cli.verbs import find_verb
 
 SAMPLE = 6
 """ReadTask of each verb in a run of the suite."""
@@ -30,13 +32,10 @@ BASES = {
     "explain": [*ASKED, "--method", "attribution_patching", "--top", "2"],
     "generate": ["organism:cat", "the old cat", "--max-new-tokens", "2"],
     "info": ["RECORDING"],
-    "organism": ["card", "cat"],
     "calibrate": ["mover-gpt2"],
     "patch": ["organism:mover-gpt2", "--pairs", "planted", "--n", "2", "--sites", "resid", "--out", "NEW"],
     "circuit find": ["organism:mover-gpt2", "--pairs", "planted", "--n", "2", "--top", "2", "--out", "NEW"],
-    "methods": [],
     "evaluate": ["organism:digits-cnn", "--inputs", "digits:3", "--controls", "19"],
-    "attribute": [*ASKED],
     "compare": ["RECORDING", "RECORDING"],
     "encode": ["RECORDING", "RECORDING", "--split", "blocks:2"],
     "decode": ["RECORDING", "--labels", "LABELS", "--split", "blocks:2"],
@@ -53,7 +52,7 @@ BASES = {
     "atlas info": ["ATLAS"],
     "atlas export": ["ATLAS", "--format", "html", "--unit", "blocks.0.mlp.act/neurons/7", "--out", "NEW"],
 }  # fmt: skip
-"""Words with which each verb works in a moment; those in capitals are paths."""
+"""Words with which a verb works in a moment; those in capitals are paths. Other verbs work as their EXAMPLE does."""
 LONG = (
     "patchclamp.organisms.digits.train",
     "patchclamp.organisms.digits.evaluate",
@@ -82,9 +81,19 @@ def verbs_of(parser, *words):
 VERBS = dict(verbs_of(build_parser()))
 
 
+def example_of(verb):
+    """Return the words after the verb in its file's example."""
+    return shlex.split(find_verb(verb).EXAMPLE)[1 + len(verb.split()) :]
+
+
+def base_of(verb):
+    """Return words with which a verb works: those above, or of its example."""
+    return BASES[verb] if verb in BASES else example_of(verb)
+
+
 def cases_of(verb):
     """Return every command of a verb with one bad value in it."""
-    base = BASES[verb]
+    base = base_of(verb)
     parser = VERBS[verb]
     found = list(cases_of_parser(parser, base))
     if parser.room:
@@ -164,12 +173,18 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def test_every_verb_has_words_with_which_it_works():
-    assert set(VERBS) == set(BASES)
+def test_words_belong_to_verbs_and_are_not_those_of_the_example():
+    assert set(BASES) <= set(VERBS)
+    assert [verb for verb, words in BASES.items() if words == example_of(verb)] == []
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in BASES])
+def test_an_example_works(verb, quick, capfd):
+    assert main([*verb.split(), *base_of(verb)]) == 0, capfd.readouterr().err
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("verb", BASES)
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_bad_value_is_refused_in_three_parts(verb, places, quick, tmp_path, capfd):
     cases = cases_of(verb)
     if not SOAK:

@@ -17,7 +17,11 @@ TOUCHED = {
     "method": ["src/patchclamp/compare/methods/linear_cka.py", "tests/oracles/cka.py"],
     "benchmark": ["src/patchclamp/evaluate/benchmarks/mean_max_cosine.py", "tests/oracles/mean_max_cosine.py"],
     "verb": ["src/patchclamp/cli/verbs/tokens.py"],
-    "organism": ["src/patchclamp/organisms/gate/__init__.py"],
+    "organism": [
+        "src/patchclamp/organisms/gate/__init__.py",
+        "tests/planted/test_gate.py",
+        "src/patchclamp/organisms/planted/lamps.py",
+    ],
     "stimulus": ["src/patchclamp/core/stimulus/kinds/series.py"],
     "reader": ["src/patchclamp/subjects/readers/tsv.py"],
     "screen": [
@@ -70,7 +74,11 @@ def organism():
     from patchclamp.organisms import names
     held = [run_row(find_method(name, "attribute"), "gate", claim)["held"]
             for name, claim in (("attribution_patching", "show"), ("activation", "miss"))]
-    return ["gate" in names(), pc.load("organism:gate").name, held, len(hash_organism("gate"))]
+    from patchclamp.calibrate import calibrate_circuits
+    methods = ["activation_patching", "direct_logit", "activation"]
+    rows = {row.method: row.found for row in calibrate_circuits(["lamp-gpt2"], methods=methods)}
+    lamp = [rows[method] for method in methods]
+    return ["gate" in names(), pc.load("organism:gate").name, held, len(hash_organism("gate")), lamp]
 
 def stimulus():
     from patchclamp.core.stimulus import kind_names, pack_stimuli, unpack_stimuli
@@ -113,7 +121,7 @@ WORKS = {
     "method": [[], 1.0, True],
     "benchmark": [[1.0, 1.0], 0.05, 1.0],
     "verb": [0, ["<bos>", "the", "old", "cat"], True],
-    "organism": [True, "gate", [True, True], 16],
+    "organism": [True, "gate", [True, True], 16, [1.0, 1.0, 0.0]],
     "stimulus": [True, [[0.5, 1.5, 2.5], [0.5]]],
     "reader": [2.0, [1.0, 2.0, 4.0], "Damaged"],
     "screen": [True, True, [[0, 20], [None, 1]]],
@@ -121,9 +129,13 @@ WORKS = {
 """Page → what is seen when its example is used."""
 
 
+PROVEN = ["tests/unit/test_stimulus_kinds.py", "tests/planted/test_gate.py", "tests/meta/test_verbs_in_python.py"]
+"""Test files that the pages name and that are quick, each run where the examples lie."""
+
+
 @pytest.fixture(scope="module")
-def used(tmp_path_factory) -> dict:
-    """Put the files of all pages into a copy of the package, use each once, and return what was seen."""
+def copy(tmp_path_factory) -> Path:
+    """Put the files of all pages into a copy of the package."""
     copy = tmp_path_factory.mktemp("plugged")
     shutil.copytree(ROOT / "src" / "patchclamp", copy / "src" / "patchclamp")
     for page in TOUCHED:
@@ -132,8 +144,16 @@ def used(tmp_path_factory) -> dict:
             assert not target.exists(), f"{path} is in the package already"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
-    places = [str(copy / "src"), str(copy / "tests"), str(ROOT / "tests")]
-    shutil.copytree(ROOT / "tests" / "oracles", copy / "tests" / "oracles", dirs_exist_ok=True)
+    shutil.copytree(ROOT / "tests", copy / "tests", dirs_exist_ok=True)
+    shutil.copytree(HOWTO, copy / "docs" / "howto")
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def used(copy: Path) -> dict:
+    """Use each example once, and return what was seen."""
+    places = [str(copy / "src"), str(copy / "tests")]
     made = subprocess.run(
         [sys.executable, "-c", USE, *TOUCHED],
         cwd=copy,
@@ -148,6 +168,17 @@ def used(tmp_path_factory) -> dict:
 @pytest.mark.parametrize("page", TOUCHED)
 def test_an_example_touches_its_own_files_alone(page: str):
     assert list(read_files(page)) == TOUCHED[page]
+
+
+def test_the_tests_that_pages_name_pass_where_their_examples_lie(copy: Path):
+    made = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *PROVEN],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(copy / "src"), str(copy / "tests")])},
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
 
 
 @pytest.mark.parametrize("page", TOUCHED)
@@ -185,4 +216,4 @@ def test_a_page_ends_with_the_command_that_proves_it(page: Path):
     assert commands, "no command"
     assert re.search(r"^(pytest|make|patchclamp verify) ", commands[-1], flags=re.MULTILINE)
     for path in re.findall(r"(?:tests|src)/[\w/.]+", commands[-1]):
-        assert (ROOT / path).exists(), path
+        assert (ROOT / path).exists() or path in read_files(page.stem), path

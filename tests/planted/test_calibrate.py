@@ -99,7 +99,7 @@ def test_the_summary_is_the_mean_share(table):
     for f in table.values():
         if f.method == "direct_logit":
             by_circuit.setdefault(f.organism.removesuffix("-gpt2").removesuffix("-llama"), []).append(f.found / f.true)
-    assert len(by_circuit) == 13
+    assert set(by_circuit) == {"cat", *organisms.planted.CIRCUITS}
     assert mean == pytest.approx(np.mean([np.mean(x) for x in by_circuit.values()]))
     assert interval.low < mean < interval.high
     assert found["integrated_gradients"][0] == found["oracle"][0] == 1.0

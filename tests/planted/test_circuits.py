@@ -1,9 +1,11 @@
 """Planted circuits: what cards and graphs say is what the engine measures, in both architectures."""
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 from itertools import combinations, permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,20 +132,27 @@ def patterns(name, prompts, head):
     return recording[site][:, head[1]].unflatten(0, (len(prompts), -1))
 
 
+def check_figures(field, stated, measured):
+    """Compare all figures of a circuit's field at once; where some differ, print the field as it should be."""
+    shown = {key: round(value, 4) + 0.0 for key, value in measured.items()}
+    assert measured == pytest.approx(stated, abs=1e-3), f"the circuit measures {field}={shown}"
+
+
 # -- every organism ---------------------------------------------------------------------------------------------------
 
 
 def test_both_architectures_of_every_circuit_are_listed():
     laid = [f"{circuit}-{kind}" for circuit in CIRCUITS for kind in ("gpt2", "llama")]
     assert list(NAMES) == ["cat", *laid]
-    assert len(CIRCUITS) == 12
+    files = (path.read_text(encoding="utf-8") for path in Path(organisms.planted.__path__[0]).glob("*.py"))
+    assert sorted(CIRCUITS) == sorted(re.findall(r'= Circuit\(\n    name="(\w+)"', "\n".join(files)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_gives_the_answer(name):
     model, card = model_of(name), card_of(name)
     assert said(model, [card["prompt"]]) == [card["target"]]
-    assert measured(name) == pytest.approx(card["logit_difference"], abs=1e-3)
+    check_figures("m", {"logit_difference": card["logit_difference"]}, {"logit_difference": measured(name)})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -158,8 +167,7 @@ def test_the_corrupted_prompt_loses_the_answer(name):
 def test_true_nodes_rank_first_by_replacing_every_node_alone(name, plain):
     card, effects = card_of(name), plain[name]["effects"]
     assert list(card["effects"]) == card["true"]
-    for key in card["true"]:
-        assert effects[key] == pytest.approx(card["effects"][key], abs=1e-3)
+    check_figures("effects", card["effects"], {key: effects[key] for key in card["true"]})
     others = [abs(effect) for key, effect in effects.items() if key not in card["true"]]
     assert min(abs(effects[key]) for key in card["true"]) > 3 * max(others)
 
@@ -238,12 +246,10 @@ def test_the_graph_says_what_replacing_its_nodes_does(name, plain):
     scores = {node.key.removeprefix(f"{name}/"): node.score for node in graph.nodes}
     assert [key for key in scores if "/" in key] == card["true"]
     assert scores.pop("output") == graph.measures["metric"] == card["logit_difference"]
-    for key, score in scores.items():
-        if key.startswith("input@"):
-            effect = measured(name) - measured(name, prompt=unknown_at(name, int(key.removeprefix("input@"))))
-        else:
-            effect = plain[name]["effects"][key]
-        assert score == pytest.approx(effect, abs=1e-3), key
+    places = {int(key.removeprefix("input@")): score for key, score in scores.items() if key.startswith("input@")}
+    check_figures("inputs", places, {i: measured(name) - measured(name, prompt=unknown_at(name, i)) for i in places})
+    units = {key: score for key, score in scores.items() if "/" in key}
+    check_figures("effects", units, {key: plain[name]["effects"][key] for key in units})
 
 
 @pytest.mark.parametrize("name", LAID)
@@ -252,8 +258,9 @@ def test_edges_weigh_what_flows_along_them(name, plain):
     known = {node.key for node in graph.nodes}
     assert {end for edge in graph.edges for end in (edge.source, edge.target)} == known
     assert len(plain[name]["flows"]) == len(graph.edges)
-    for edge, measured_flow in zip(graph.edges, plain[name]["flows"], strict=True):
-        assert edge.weight == pytest.approx(measured_flow, abs=1e-3), edge
+    ends = [tuple(end.removeprefix(f"{name}/") for end in (edge.source, edge.target)) for edge in graph.edges]
+    stated = dict(zip(ends, (edge.weight for edge in graph.edges), strict=True))
+    check_figures("edges", stated, dict(zip(ends, plain[name]["flows"], strict=True)))
 
 
 def flows_of(name):

@@ -57,7 +57,7 @@ def derive_tier(entry: Mapping[str, Any]) -> Tier:
     if not shown:
         return Tier("experimental", "there is no organism on which it was run")
     for rows, words in ((shown, "does not show what it must on"), (missed, "shows what it must miss on")):
-        failed = [row["place"] for row in rows if not row["held"]]
+        failed = [row["place"] + _list_figures(row) for row in rows if not row["held"]]
         if failed:
             return Tier("experimental", f"it {words} {', '.join(failed)}")
     at = f"at {len(shown)} place" + "s" * (len(shown) > 1)
@@ -67,6 +67,11 @@ def derive_tier(entry: Mapping[str, Any]) -> Tier:
     if published and len(published) == len(entry["published"]):
         return Tier("reproduced", f"{reason}; {published[0]['figure']} as published on {published[0]['data']}")
     return Tier("calibrated", reason)
+
+
+def _list_figures(row: Mapping[str, Any]) -> str:
+    figures = [f"{one['name']} {one['own'][0]:.3g}" for one in row.get("figures", ()) if one["own"] is not None]
+    return f" ({', '.join(figures)})" if figures else ""
 
 
 def find_tier(name: str) -> Tier:

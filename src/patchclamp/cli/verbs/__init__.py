@@ -1,7 +1,8 @@
 """The verbs: each file here is one, found by listing this folder; '_' in its name is a space in what is typed.
 
 A file defines SUMMARY, QUESTION (one of QUESTIONS), EXAMPLE, ``add_options(parser)`` and ``run(options)``, which
-returns an exit code. Heavy modules are imported in functions, so that help is quick.
+returns an exit code; where the public function of Python has another name, FUNCTION is that name. Heavy modules are
+imported in functions, so that help is quick.
 """
 
 import argparse

@@ -14,6 +14,7 @@ from patchclamp.core.plain_numbers import human_bytes
 SUMMARY = "Add the features of a dictionary to an atlas: each gets what a neuron has."
 QUESTION = "look"
 EXAMPLE = "patchclamp atlas add cat.atlas --basis DIR --inputs story.txt"
+FUNCTION = "atlas.add_basis"
 
 
 def add_options(parser: MethodParser) -> None:

@@ -13,6 +13,7 @@ from patchclamp.core.plain_numbers import human_bytes
 SUMMARY = "Bake an atlas: examples, histogram, what every unit writes and reads, and its neighbours."
 QUESTION = "look"
 EXAMPLE = "patchclamp atlas bake organism:cat --inputs story.txt --out cat.atlas"
+FUNCTION = "atlas.bake_atlas"
 
 
 def add_options(parser: MethodParser) -> None:

@@ -11,6 +11,7 @@ from patchclamp.core.plain_numbers import human_bytes
 SUMMARY = "Share an atlas: one unit's page as a file, or everything in a format that others read."
 QUESTION = "look"
 EXAMPLE = "patchclamp atlas export cat.atlas --format html --unit blocks.0.mlp.act/neurons/7 --out cat.html"
+FUNCTION = "atlas.export_atlas"
 
 MOST_LISTED = 20
 

@@ -8,6 +8,7 @@ from patchclamp.cli.output import print_atlas
 SUMMARY = "What an atlas holds, and whether it is whole."
 QUESTION = "look"
 EXAMPLE = "patchclamp atlas info cat.atlas"
+FUNCTION = "atlas.open"
 
 
 def add_options(parser: MethodParser) -> None:

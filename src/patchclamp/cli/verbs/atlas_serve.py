@@ -10,6 +10,7 @@ from patchclamp.cli.output import emit, log
 SUMMARY = "Serve an atlas to a browser on this machine."
 QUESTION = "look"
 EXAMPLE = "patchclamp atlas serve cat.atlas"
+FUNCTION = "atlas.serve_atlas"
 
 
 def add_options(parser: MethodParser) -> None:

@@ -19,6 +19,7 @@ from patchclamp.core.plain_numbers import human_bytes
 SUMMARY = "Score every node, edge, neuron or feature over pairs, keep them in their order, and measure the first."
 QUESTION = "why"
 EXAMPLE = "patchclamp circuit find organism:copy-gpt2 --pairs planted --method activation_patching --out copy"
+FUNCTION = "find_circuit"
 
 METHODS = list_names("attribute", "unit", "edge", option="direction")
 LEVELS = ("node", "edge", "neuron", "feature")

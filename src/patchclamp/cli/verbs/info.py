@@ -25,6 +25,7 @@ SUMMARY = (
 )
 QUESTION = "what is here"
 EXAMPLE = "patchclamp info organism:cat"
+FUNCTION = "load"
 
 TOP, LISTED = 10, 20_000
 """Rows of a table, and keys of scores as JSON, of a folder that is shown again."""

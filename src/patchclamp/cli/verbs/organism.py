@@ -15,6 +15,7 @@ from patchclamp.core.errors import PatchclampError
 SUMMARY = "Networks whose answer is known, which ship with the package."
 QUESTION = "what is here"
 EXAMPLE = "patchclamp organism card cat"
+FUNCTION = "load"
 
 MOST_ITEMS = 1_000_000
 """They are held in memory."""

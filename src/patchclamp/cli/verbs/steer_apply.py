@@ -13,6 +13,7 @@ from patchclamp.core.errors import PatchclampError
 SUMMARY = "Continue a prompt without and with a direction, beside random directions."
 QUESTION = "change it"
 EXAMPLE = "patchclamp steer apply organism:language-gpt2 'int x = 7;' --vector java"
+FUNCTION = "continue_steered"
 
 
 def add_options(parser: MethodParser) -> None:

@@ -15,6 +15,7 @@ from patchclamp.core.plain_numbers import format_fixed
 SUMMARY = "Find a direction from texts of two kinds, and keep it in a folder."
 QUESTION = "change it"
 EXAMPLE = "patchclamp steer fit organism:language-gpt2 --positive java.txt --negative cpp.txt --out java"
+FUNCTION = "steer"
 
 POSITIVE, NEGATIVE = "positive", "negative"
 

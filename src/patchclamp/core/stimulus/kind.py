@@ -45,6 +45,7 @@ class StimulusKind:
         rows: arrays with one row per stimulus.
         optional: those of the ragged arrays that may be absent.
         identity: the array whose content says which stimulus it is.
+        examples: makes three different stimuli, on which the suite tries the kind.
         trailing: axes of an array after the first, where it has more than one.
         dtypes: NumPy's letters for the kinds of numbers that the arrays hold; offsets are whole.
         positions: rows of a recording are positions; False where each site makes its own places of a stimulus.
@@ -59,6 +60,7 @@ class StimulusKind:
     offsets: str
     ragged: tuple[str, ...]
     identity: str
+    examples: Callable[[], tuple[Any, Any, Any]]
     rows: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     trailing: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

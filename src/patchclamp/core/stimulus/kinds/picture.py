@@ -91,6 +91,7 @@ KIND = StimulusKind(
     ragged=("names",),
     rows=("images",),
     identity="images",
+    examples=lambda: (Picture("00" * 15 + "ff", "é"), Picture("01" * 16, "ab"), Picture("02" * 16)),
     trailing={"images": (16,)},
     positions=False,
     # A recording or survey with the pixels would be as large as the images.

@@ -136,6 +136,7 @@ KIND = StimulusKind(
     ragged=("ids", "roles", "spans"),
     optional=("roles", "spans"),
     identity="ids",
+    examples=lambda: (Stimulus.of(np.array([5, 6, 7])), Stimulus.of(np.array([8])), Stimulus.of(np.array([5, 9]))),
     trailing={"spans": (2,)},
     label=lambda shown: (tuple(shown.ids.tolist()), ""),
 )
