@@ -570,7 +570,7 @@ def test_a_folder_is_occupied_by_way_of_one_that_is_not_there(tmp_path, write):
         "dictionary": dictionary.save,
         "check": refuse_occupied,
     }
-    with pytest.raises(PatchclampError, match="without a basis|new or empty"):
+    with pytest.raises(PatchclampError, match=r"without a basis|new or empty"):
         writers[write](tmp_path / "new" / ".." / "x")
     assert [file.name for file in tmp_path.iterdir()] == ["x"]
     writers[write](tmp_path / "new" / ".." / "y")

@@ -275,5 +275,5 @@ def test_scores_of_one_prompt_name_no_pairs_and_hold_none_out(cat):
     scores = pc.attribute(cat, Task.of("the old cat", " sat", contrast=" ran"), level="neuron")
     pair = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
     for seen in (False, True):
-        with pytest.raises(PatchclampError, match="names the pairs it was found on.*one prompt"):
+        with pytest.raises(PatchclampError, match=r"names the pairs it was found on.*one prompt"):
             evaluate_circuit(cat, scores, pair, seen=seen)
