@@ -114,3 +114,10 @@ def test_an_unknown_flag_names_the_verb(say):
 def test_a_room_is_listed_with_room(say):
     _, told, _ = say("methods", "evaluate")
     assert "--room evaluate" in told["error"]["remedy"]
+
+
+def test_a_window_is_no_longer_than_the_context(say, story, tmp_path, monkeypatch):
+    monkeypatch.setattr("patchclamp.subjects.language.context_of", lambda *_: 24)
+    for verb in ("record", "survey"):
+        code, _, err = say(verb, CAT, "--inputs", story, "--sites", "embed", "--out", tmp_path / verb)
+        assert (code, "windows of 24 tokens, the model's context" in err) == (0, True)

@@ -174,6 +174,7 @@ def corpus_of(options: Namespace) -> Any:
 
 def read_stimuli(model: Any, options: Namespace) -> Any:
     """Return the stimuli of --inputs in batches; the model must take that kind."""
+    from patchclamp.core.corpus import WINDOW
     from patchclamp.subjects.corpora import read_corpus
 
     images = _takes_images(options)
@@ -184,6 +185,9 @@ def read_stimuli(model: Any, options: Namespace) -> Any:
             remedy="Name what it takes with --inputs.",
         )
     refuse_typed(options, OF_TEXT if images else ("max_images",), "images" if images else "a text")
+    context = getattr(model, "context", None)
+    if not images and options.window is None and context is not None and context < WINDOW:
+        log(f"note: windows of {context} tokens, the model's context; {WINDOW} are usual")
     return read_corpus(model, corpus_of(options), batch_size=options.batch_size)
 
 

@@ -157,17 +157,14 @@ def add_shown(parser: Parser, *, required: bool = True) -> None:
     add_cutting(parser)
 
 
-def add_cutting(parser: Parser, *, whole: bool = False) -> None:
-    """Add how text is cut into stimuli; ``whole`` where the model's context decides."""
+def add_cutting(parser: Parser) -> None:
+    """Add how text is cut into stimuli."""
     parser.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
-    # An atlas is of a whole model, so its context decides; elsewhere one number means the same for every model.
-    shorter = ", or the model's context where that is shorter" if whole else ""
     parser.add_argument(
         "--window",
         type=int,
-        default=None if whole else 128,
         metavar="N",
-        help=f"tokens per stimulus (default: 128{shorter})",
+        help="tokens per stimulus (default: 128, or the model's context where that is shorter)",
     )
     parser.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: the whole text)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="stimuli per forward pass (default: 8)")

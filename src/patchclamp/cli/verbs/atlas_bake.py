@@ -26,7 +26,7 @@ def add_options(parser: MethodParser) -> None:
         metavar="PATTERN",
         help="site paths or patterns, joined by commas (default: blocks.*.mlp.act)",
     )
-    add_cutting(parser, whole=True)
+    add_cutting(parser)
 
 
 def run(options: Namespace) -> int:

@@ -47,7 +47,7 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument("--skip-connection", action="store_true", help="transcode: a linear path beside the features")
     parser.add_argument("--name", metavar="NAME", help="name of the basis in keys (default: METHOD-FEATURES)")
     parser.use("decompose", "decompose", own=("site",))
-    add_cutting(parser, whole=True)
+    add_cutting(parser)
     convert = parser.add_argument_group(
         "features that exist; --sites names the one that they write, --bos and --no-bos say how their texts began"
     )

@@ -61,11 +61,18 @@ def run(options: Namespace) -> int:
 
 def _survey_brain(options: Namespace) -> int:
     """Survey a recorded brain, and show its units."""
+    from patchclamp.core.corpus import WINDOW
     from patchclamp.record import survey_recording
     from patchclamp.report.terminal.neural import describe_recording, describe_unit, show_survey
 
     brain = open_brain(options, options.model)
-    stored = survey_recording(brain, options.out, window=options.window, seed=options.seed, resume=options.resume)
+    stored = survey_recording(
+        brain,
+        options.out,
+        window=WINDOW if options.window is None else options.window,
+        seed=options.seed,
+        resume=options.resume,
+    )
     damaged = stored.bundle.find_damaged()
     if damaged:
         raise Damaged(
