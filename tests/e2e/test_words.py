@@ -135,3 +135,10 @@ def test_info_tells_features_of_another_library_from_a_model(say, tmp_path):
     (folder / "params.safetensors").unlink()
     code, told, _ = say("info", folder)
     assert (code, told["error"]["remedy"]) == (2, "Fetch the model again.")
+
+
+@pytest.mark.parametrize("words", [("explain", "net:elm", "x", "--target", "1"), ("generate", "net:elm", "x")])
+def test_a_network_of_arrays_is_shown_nothing_by_words(say, words):
+    code, told, _ = say(*words)
+    assert code == 2
+    assert told["error"]["got"] == "elm, a network of arrays"

@@ -191,8 +191,19 @@ def read_stimuli(model: Any, options: Namespace) -> Any:
     return read_corpus(model, corpus_of(options), batch_size=options.batch_size)
 
 
+def check_shown(model: Any) -> None:
+    """Refuse a network of arrays where a prompt or an image is shown: no command line holds its inputs."""
+    if model.stimulus_kind == "arrays":
+        raise PatchclampError(
+            expected="a model of text or images",
+            got=f"{model.name}, a network of arrays",
+            remedy="Show it arrays in Python: pc.explain and pc.attribute take them.",
+        )
+
+
 def check_language(model: Any) -> None:
-    """Refuse a model of images where text is written or read."""
+    """Refuse a model of images, or of arrays, where text is written or read."""
+    check_shown(model)
     if model.stimulus_kind == "images":
         raise PatchclampError(
             expected="a language model",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli.loading import add_bases, load_model, load_prompt, load_words, note_unknown
+from patchclamp.cli.loading import add_bases, check_shown, load_model, load_prompt, load_words, note_unknown
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import CHAT, add_basis, add_controls, add_model
 from patchclamp.cli.output import Outputs, add_graph, check_writable, emit, log, refuse_if_unwritable
@@ -84,6 +84,7 @@ def run(options: Namespace) -> int:
     check_counts(options.top, options.controls)
     means = means_of(options)
     model = load_model(options)
+    check_shown(model)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
     add_bases(model, options)

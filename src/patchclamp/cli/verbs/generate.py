@@ -3,7 +3,7 @@
 from argparse import Namespace
 from typing import Any
 
-from patchclamp.cli.loading import add_bases, load_model, load_prompt, note_unknown
+from patchclamp.cli.loading import add_bases, check_shown, load_model, load_prompt, note_unknown
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import CHAT, add_basis, add_clamps, add_model, refuse_typed
 from patchclamp.cli.output import emit
@@ -49,6 +49,7 @@ def run(options: Namespace) -> int:
     if options.top is not None and options.top < 1:
         raise PatchclampError(expected="at least 1 class", got=str(options.top), remedy="Give another --top.")
     model = load_model(options)
+    check_shown(model)
     images = model.stimulus_kind == "images"
     how = _typed(options, images=images)
     if images:
