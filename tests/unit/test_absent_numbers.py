@@ -208,6 +208,15 @@ def test_dictionaries(capsys):
     assert dictionary.sparkline([1.0, float("nan"), 2.0]) == dictionary.sparkline([1.0, 2.0])
 
 
+@pytest.mark.parametrize("mean", [0.25, 0.75])
+def test_a_text_that_a_site_does_not_help_to_predict_is_said_to_recover_nothing(capsys, mean):
+    score, floor = Estimate(0.5, INTERVAL, 4, "nats per token"), Estimate(mean, INTERVAL, 4, "nats per token")
+    row = DictionaryRow("embed", "topk-32", 32, score, 0.5, score, score, score, score, score)
+    report = DictionaryMetrics((row,), score, {"embed": (0.5, 0.1)}, {"embed": (floor, floor)}, 100, 3, ())
+    dictionary_report.show_report(report, "features")
+    assert ("No share of the loss is recovered at embed" in capsys.readouterr().out) is (mean < 0.5)
+
+
 def test_organisms_images_graphs_and_checks(cat, capsys):
     task = {"accuracy": 0.5, "interval": [0.25, 0.75], "corrupted": {"accuracy": 0.5}, "chance": 0.5, "n": 3}
     neuron = {"auroc": 0.75, "interval": [0.5, 1.0], "neuron": "u"}

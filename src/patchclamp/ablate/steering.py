@@ -303,7 +303,7 @@ def continue_text(
     shown: Sequence[Any],
     changes: Sequence[Intervention],
     max_new_tokens: int,
-    temperature: float,
+    temperature: float | int,
     seed: int,
     tick: Callable[[int], None] = lambda _: None,
 ) -> list[list[Any]]:

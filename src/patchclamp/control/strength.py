@@ -58,7 +58,7 @@ def measure_steering(
     unit: Natural = 0,
     n_random: Natural = 99,
     max_new_tokens: Positive = 24,
-    temperature: float = 1.0,
+    temperature: float | int = 1.0,
     seed: Natural = 0,
     progress: Progress | None = None,
 ) -> SteeringCurve:

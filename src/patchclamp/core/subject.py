@@ -168,7 +168,7 @@ def reason_lacking(subject: Any, protocol: type) -> str:
     members = [name for name in (*vars(protocol), *vars(protocol).get("__annotations__", {})) if name[0] != "_"]
     absent = [name for name in members if not hasattr(subject, name)]
     if absent:
-        return f"it has no {absent[0]}"
+        return f"it has no {absent[0].replace('_', ' ')}"
     if protocol.__name__ == "RelevanceRules" and not subject.rules:
         return "no relevance rules are derived for it"
     missing = dict(getattr(getattr(subject, "capabilities", None), "missing", ()))

@@ -90,7 +90,7 @@ def generate(
     clamps: Sequence[str | Intervention] = (),
     *,
     max_new_tokens: Positive = 40,
-    temperature: float = 0.0,
+    temperature: float | int = 0.0,
     top: Positive = 5,
     seed: Natural = 0,
     progress: Progress | None = None,

@@ -33,7 +33,7 @@ class Generation:
     text: str
 
 
-def check_request(longest: int, context: int | None, max_new_tokens: int, temperature: float) -> None:
+def check_request(longest: int, context: int | None, max_new_tokens: int, temperature: float | int) -> None:
     """Refuse what cannot be generated.
 
     Raises:
@@ -59,7 +59,7 @@ def generate_ids(
     *,
     pad: int,
     max_new_tokens: int,
-    temperature: float,
+    temperature: float | int,
     seed: int,
     cache: bool,
     progress: Progress | None,

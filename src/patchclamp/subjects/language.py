@@ -428,7 +428,7 @@ class LanguageModel(Unembeds):
         *,
         interventions: Sequence[Any] = (),
         max_new_tokens: int = 40,
-        temperature: float = 0.0,
+        temperature: float | int = 0.0,
         seed: Natural = 0,
         cache: bool = True,
         progress: Progress | None = None,

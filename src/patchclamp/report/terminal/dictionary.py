@@ -78,6 +78,8 @@ def _is_rows(value: Any) -> bool:
 def _fact(value: Any) -> str:
     if isinstance(value, float) and not is_known(value):
         return ABSENT
+    if isinstance(value, float):
+        return format_general(value, 4)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -59,6 +59,11 @@ def show_report(found: Any, folder: str) -> None:
     print_table(out, table)
     for site, (mean, zero) in found.held.items():
         out.print(f"{site} at its mean: loss {_score_text(mean)}; at zero {_score_text(zero)}")
+        if is_known(mean.value) and is_known(found.loss.value) and mean.value <= found.loss.value:
+            out.print(
+                f"No share of the loss is recovered at {site}: with the site at its mean the network predicts this "
+                "text no worse than as it is. Evaluate on text that it predicts, cut as it was trained on."
+            )
     out.print(
         "without first: unexplained without each stimulus' first counted token. "
         "recovered: of the loss at the mean. neurons, pca and random keep as many numbers per token. "
