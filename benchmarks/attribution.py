@@ -2,8 +2,8 @@
 
 Bare is plain PyTorch with frozen weights: the metric's gradient at the embeddings, once with only the last position
 unembedded (as patchclamp does) and once as it is usually written, with all of them. Attribution and relevance patching
-with a corrupted prompt, scores included, are held against two bare forwards and one bare backward; so are the scores of
-every node (embedding, heads, MLPs) over a batch of pairs, and of every neuron and head of one pair at every position.
+with a corrupted prompt, scores included, are compared with two bare forwards and one bare backward; so are the scores
+of every node (embedding, heads, MLPs) over a batch of pairs, and of every neuron and head of one pair at every place.
 """
 
 from collections.abc import Callable

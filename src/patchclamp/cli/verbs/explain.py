@@ -32,7 +32,7 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument(
         "--target", required=True, metavar="TEXT", help="the answer, with its leading space; of an image the class"
     )
-    parser.add_argument("--contrast", metavar="TEXT", help="the answer it is held against")
+    parser.add_argument("--contrast", metavar="TEXT", help="the answer that it is compared with")
     parser.add_argument(
         "--counterpart",
         metavar="PROMPT",
@@ -41,7 +41,7 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument(
         "--baseline",
         metavar="zero|DIR",
-        help="what values are held against and replaced by: zero (default), or the means of a survey's folder",
+        help="the baseline that replaces values: zero (default), or the means of a survey's folder",
     )
     parser.add_argument(
         "--method",
