@@ -8,7 +8,7 @@ from patchclamp.loaders import load
 
 @pytest.mark.parametrize("name", ["mover-gpt2", "digits-cnn"])
 def test_sites_of_a_model_have_names_that_differ(name):
-    sites = [site.path for site in load(f"organism:{name}").sites]
+    sites = [site.path for site in load(f"organism:{name}").sites()]
     names = [name_site(path) for path in sites]
     assert len(set(names)) == len(sites) > 10
 
