@@ -20,6 +20,7 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads
 from patchclamp.record.run import manifest_of, open_run, pin_threads
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
@@ -232,7 +233,7 @@ class _Batch:
 
 
 def run_second_pass(
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,
@@ -270,7 +271,7 @@ def run_second_pass(
 
 
 def _accumulate(
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,

@@ -20,6 +20,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads, split_path
 from patchclamp.record.run import manifest_of
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
@@ -30,7 +31,7 @@ LOUD = 0.5
 
 def write_rows(
     db: sqlite3.Connection,
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,
@@ -62,10 +63,12 @@ def write_rows(
     scored = dict(concept_scores(model, labels, list(sites))) if labels is not None else {}
     for number, site in enumerate(sites, len(beside)):
         first = firsts[site.path]
-        basis = model.bases[site.path].name if isinstance(model, Features) else "neurons"
+        path, basis = split_path(site.path)
+        if isinstance(model, Features):
+            basis = model.bases[site.path].name
         db.execute(
             "INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (number, site.path, site.kind, site.layer, basis, first, site.width),
+            (number, path, site.kind, site.layer, basis, first, site.width),
         )
         strips, counts = read_results(look, site.path)
         samples[site.path] = counts.pop("sample")
@@ -90,7 +93,7 @@ def write_rows(
 
 
 def _writes_of(
-    model: LanguageModel | Features, beside: Sequence[Site]
+    model: LanguageModel | Features | WithHeads, beside: Sequence[Site]
 ) -> dict[int, tuple[int | None, Float[Tensor, "unit d_model"]]]:
     """Return what the neurons before write, by the number of their site's first."""
     directions = read_directions(model.model, beside) if isinstance(model, Features) else None
@@ -104,7 +107,7 @@ def _writes_of(
 
 def _about(
     db: sqlite3.Connection,
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,

@@ -150,7 +150,7 @@ class Lab:
             NotFound: the atlas has no such unit.
             PatchclampError: empty text, or one that is longer than the model's context.
         """
-        from patchclamp.atlas.lab.clamps import encode_site, unit_values
+        from patchclamp.atlas.lab.clamps import encode_site, shown_values, unit_values
 
         named = atlas.key(atlas.index_of(key))
         stimulus, cut = self.cut(text), self.tokens(text)
@@ -158,12 +158,11 @@ class Lab:
         with self.turns.at_once():
             recording = self.model.run(stimulus, record=[read], logits=False).recording
             values = unit_values(self.model, named.site, named.basis, recording[read])
-        acts = values[:, named.index, 0].tolist()
         return messages.Trial(
             key=str(named),
             tokens=cut.tokens,
             ids=cut.ids,
-            acts=[number_or_none(a) for a in acts],
+            acts=[number_or_none(a) for a in shown_values(values[:, named.index])],
             special=cut.special,
             bytes=cut.bytes,
             source=atlas.source(f".unit({str(named)!r})"),
