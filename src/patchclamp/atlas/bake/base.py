@@ -29,7 +29,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.record.heads import WithHeads, has_heads
+from patchclamp.record.heads import WithHeads, has_heads, is_heads
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.record.survey import survey_corpus
@@ -92,15 +92,16 @@ def bake_atlas(
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
     if folder.exists():
         return _hash_if_finished(folder, aside, model, corpus)
-    units = WithHeads(model)
-    chosen = choose_sites(units, sites)
+    chosen = choose_sites(model, sites)
+    units = WithHeads(model, [site for site in chosen if is_heads(site)])
+    read = units.read_as(chosen)
     with hold_folder(aside), _tidy(aside):
         batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
         log = [f"{batches.n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
         survey = survey_corpus(
             units,
             batches,
-            [s.path for s in chosen],
+            [s.path for s in read],
             aside / "survey",
             resume=resume,
             seed=seed,
@@ -112,7 +113,7 @@ def bake_atlas(
             look = run_second_pass(
                 units,
                 batches,
-                chosen,
+                read,
                 survey,
                 aside / "look",
                 resume=resume,
@@ -137,15 +138,15 @@ def bake_atlas(
     return atlas_hash
 
 
-def choose_sites(units: WithHeads, sites: str | Sequence[str] | None = None) -> list[Site]:
+def choose_sites(model: LanguageModel, sites: str | Sequence[str] | None = None) -> list[Site]:
     """Return the sites that a bake reads; by default those of ``SITES`` that the model has.
 
     Raises:
         PatchclampError: a pattern names nothing, or what has no one vector per token.
     """
     if sites is None:
-        sites = SITES if any(map(has_heads, units.model.sites())) else SITES[:1]
-    return select_recordable(units, sites)
+        sites = SITES if any(map(has_heads, model.sites())) else SITES[:1]
+    return select_recordable(WithHeads(model), sites)
 
 
 def refuse_images(model: Any) -> None:

@@ -362,9 +362,13 @@ def _results(looks: dict[str, _SiteAccumulator], n_sample: int) -> dict[str, np.
     return arrays
 
 
-def read_results(bundle: Bundle, site: str) -> tuple[Snippets, dict[str, Any]]:
-    """Return a site's strips, and its ``edges tokens pieces sample`` with units first."""
+def read_results(bundle: Bundle, site: str, units: slice = slice(None)) -> tuple[Snippets, dict[str, Any]]:
+    """Return the strips of a site, or of consecutive units there, and ``edges tokens pieces sample`` with units first."""
     names = list(Snippets.__annotations__)
     rest = ["edges", "tokens", "pieces", "sample"]
     arrays = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])
-    return Snippets(**{n: arrays[f"{site}|{n}"] for n in names}), {n: arrays[f"{site}|{n}"] for n in rest}
+    strips = {n: arrays[f"{site}|{n}"] for n in names}
+    first, last, _ = units.indices(len(arrays[f"{site}|edges"]))
+    own = slice(*np.searchsorted(strips["unit"], [first, last]))  # strips are sorted by unit
+    strips = {n: strip[own] for n, strip in strips.items()} | {"unit": strips["unit"][own] - first}
+    return Snippets(**strips), {n: arrays[f"{site}|{n}"][units] for n in rest}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
-from patchclamp.record.heads import WithHeads
+from patchclamp.record.heads import WithHeads, is_heads
 from patchclamp.subjects.language import LanguageModel
 
 MOST_TOKENS, MOST_UNITS = 12, 8
@@ -59,7 +59,7 @@ def read_directions(model: LanguageModel | Features | WithHeads, sites: Sequence
 
 
 def _write(model: LanguageModel | Features | WithHeads, site: Site) -> Tensor | None:
-    if model.family is None or site.kind not in (*WRITERS, *RESIDUAL) or site.path.endswith("/heads"):
+    if model.family is None or site.kind not in (*WRITERS, *RESIDUAL) or is_heads(site):
         return None
     decoder = torch.as_tensor(model.bases[site.path].decoder).float() if isinstance(model, Features) else None
     if site.kind in RESIDUAL:
@@ -90,7 +90,7 @@ def _reasons(model: LanguageModel | Features | WithHeads, site: Site, write: Ten
         why = f"no family file covers {type(model.module).__name__}, so what it writes and reads is not known"
         reasons |= dict.fromkeys(("promotes", "suppresses", "similar", "excited_by", "inhibited_by", "driven_by"), why)
         return reasons
-    if site.path.endswith("/heads"):
+    if is_heads(site):
         why = "a head writes whatever its values hold; see what it writes where it attends to a token"
         reasons |= dict.fromkeys(("promotes", "suppresses", "similar"), why)
         why = "a head reads through queries and keys; see which tokens these match"

@@ -60,7 +60,8 @@ def write_rows(
     used: dict[int, Any] = {}
     samples = {}
     lengths = np.array([len(s) for batch in batches for s in batch], dtype=np.int64)
-    scored = dict(concept_scores(model, labels, list(sites))) if labels is not None else {}
+    read = model.read_as(sites) if isinstance(model, WithHeads) else list(sites)
+    scored = dict(concept_scores(model, labels, read)) if labels is not None else {}
     for number, site in enumerate(sites, len(beside)):
         first = firsts[site.path]
         path, basis = split_path(site.path)
@@ -70,7 +71,8 @@ def write_rows(
             "INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?, ?)",
             (number, path, site.kind, site.layer, basis, first, site.width),
         )
-        strips, counts = read_results(look, site.path)
+        held, own = model.locate(site.path) if isinstance(model, WithHeads) else (site.path, slice(None))
+        strips, counts = read_results(look, held, own)
         samples[site.path] = counts.pop("sample")
         _examples(db, first, strips, lengths)
         used |= dict.fromkeys(np.unique(strips.stimulus).tolist())
@@ -79,9 +81,10 @@ def write_rows(
             assert name in TOKEN_PANELS
             ids |= set(np.unique(rows[rows >= 0]).tolist())
         _panels(db, first, panels)
-        concepts = scored.get(site.path, [[] for _ in range(site.width)])
+        concepts = scored[held][own] if scored else [[] for _ in range(site.width)]
         db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
-        _units(db, number, first, survey.statistics(site.path), counts, concepts)
+        statistics = {name: values[own] for name, values in survey.statistics(held).items()}
+        _units(db, number, first, statistics, counts, concepts)
     for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
         _panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])

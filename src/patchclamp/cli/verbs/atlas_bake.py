@@ -32,13 +32,12 @@ def add_options(parser: MethodParser) -> None:
 def run(options: Namespace) -> int:
     """Bake an atlas, and show what it holds."""
     from patchclamp.atlas.bake.base import bake_atlas, choose_sites, cost, refuse_baked, refuse_images
-    from patchclamp.record.heads import WithHeads
     from patchclamp.subjects.text import passages
 
     refuse_baked(options.out, resume=options.resume)
     model = load_model(options)
     refuse_images(model)
-    chosen = choose_sites(WithHeads(model), options.sites)
+    chosen = choose_sites(model, options.sites)
     next(passages(options.inputs), None)  # refuses what is no text before the cost is stated
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)
