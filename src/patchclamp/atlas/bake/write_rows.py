@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.atlas.bake.concept_labels import as_rows, concept_scores
+from patchclamp.atlas.bake.head_rows import write_head_rows
 from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Snippets, read_results
 from patchclamp.atlas.bake.weight_panels import Panels, read_directions, token_panels, unit_panels
 from patchclamp.core.bundle import Bundle
@@ -20,7 +21,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.features import Features
-from patchclamp.record.heads import WithHeads, split_path
+from patchclamp.record.heads import WithHeads, is_heads, split_path
 from patchclamp.record.run import manifest_of
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
@@ -85,6 +86,9 @@ def write_rows(
         db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
         statistics = {name: values[own] for name, values in survey.statistics(held).items()}
         _units(db, number, first, statistics, counts, concepts)
+    heads = [site for site in sites if is_heads(site)]
+    if heads and isinstance(model, WithHeads):
+        ids |= write_head_rows(db, model.model, batches, heads, firsts)
     for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
         _panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])
