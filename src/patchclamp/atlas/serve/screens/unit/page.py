@@ -10,6 +10,7 @@ from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import Reading, ScoredDescription, number_or_none, page_of
 from patchclamp.atlas.read.responses import ConceptScore, EstimateView, GraphRow, Source, TokenView, TokenWeight
 from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
+from patchclamp.atlas.serve.screens.unit.head import HeadPanels, head_panels
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.survey import PROBABILITIES
 from patchclamp.core.unit import UnitKey
@@ -127,6 +128,7 @@ class UnitPage:
         similar: units with the nearest write direction (cosine).
         together: units that rise and fall with it (correlation over a sample of tokens).
         not_known: reason for each of the panels above that this site or model cannot have, by name of the field.
+        head: what only an attention head has; None of other units.
         examples: how many of each kind there are.
         graphs: explained answers in which it stands.
         source: where this page comes from.
@@ -154,6 +156,7 @@ class UnitPage:
     similar: list[Neighbour]
     together: list[Neighbour]
     not_known: dict[str, str]
+    head: HeadPanels | None
     examples: list[KindCount]
     graphs: list[GraphRow]
     source: Source
@@ -215,6 +218,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         concepts=atlas.concepts(unit),
         **shown,
         not_known=_not_known(part, named),
+        head=head_panels(atlas, part, own),
         examples=count_examples(atlas, unit),
         graphs=_graphs_with(atlas, named),
         source=atlas.source(f".unit({str(named)!r})", part.id),
