@@ -78,8 +78,8 @@ class StoredSurvey:
             top: how many.
 
         Returns:
-            list[dict[str, Any]]: of each its ``key``, ``maximum``, ``mean``, ``deviation``, ``active`` and ``peak``: the
-            exemplar in which it is highest (its tokens or its image, and the place).
+            list[dict[str, Any]]: of each its ``key``, ``maximum``, ``mean``, ``deviation``, ``active`` and ``peak``:
+            the exemplar in which it is highest (its tokens or its image, and the place).
 
         Cost: reads the statistics of every site, and the exemplars of those that are named.
         """

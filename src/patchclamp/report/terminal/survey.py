@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.plain_numbers import (
     ABSENT,
     format_fixed,
     format_percent,
     format_token,
 )
-from patchclamp.core.plain_names import name_unit
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 SHOWN = 24
