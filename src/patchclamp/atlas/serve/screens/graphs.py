@@ -170,7 +170,7 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPag
         subject={str(name): str(value) for name, value in graph.subject.items()},
         explains=_as_json(graph.metric),
         about=about,
-        rule=RULE if about.get("verdict") else "",
+        rule=RULE if about.get("grade") else "",
         source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
     )
 
