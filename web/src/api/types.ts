@@ -245,6 +245,7 @@ export interface NodeRow {
   score: number;
   measured: number | null;
   value: number | null;
+  baseline: number | null;
 }
 
 export interface Problem {
