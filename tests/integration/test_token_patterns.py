@@ -11,7 +11,7 @@ from patchclamp.atlas.bake.token_patterns import (
     score_patterns,
     strongest_tokens,
 )
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Role, Stimulus
 from patchclamp.subjects.corpora import read_corpus
 
 WORDS = ("the", " cat", " dog", " fox", " to", " Ada", " ran", "\n", ".", "ning")
@@ -28,7 +28,7 @@ def sample():
     draw = np.random.default_rng(0)
     ids = draw.integers(0, len(WORDS), size=(40, 50))
     before = np.concatenate([np.full((40, 1), -1), ids[:, :-1]], 1)
-    stimuli = tuple(Stimulus(row.astype(np.int32), np.full(50, ORDINARY, dtype=np.int8), np.full((50, 2), -1)) for row in ids)
+    stimuli = tuple(Stimulus(row, np.full(50, int(Role.TEXT)), np.full((50, 2), -1)) for row in ids)
     return PatternSample(stimuli, ids.ravel(), before.ravel(), np.repeat(np.arange(40), 50))
 
 
@@ -130,7 +130,7 @@ def test_the_line_and_the_label_of_planted_units(seeded_atlas):
     line = reading.line(f"{SITE}/neurons/{CAT}")
     assert line.text.startswith("detects cat, AUROC 1.00 [1.00, 1.00] · promotes ")
     page = pc.atlas.open(seeded_atlas).unit(f"{SITE}/neurons/{CAT}")
-    assert line.text.endswith(f" · fires at {100 * page.statistics.frequency:.1f} %")
+    assert line.text.endswith(f" · fires at {100 * page.statistics.frequency:.2f} %")
     assert reading.label(f"cat/{SITE}/neurons/{CAT}@3") == 'fires on " cat" and nothing else'
     assert reading.line(f"{SITE}/neurons/{DECOY}").detects is not None
     silent = reading.line(f"{SITE}/neurons/0")

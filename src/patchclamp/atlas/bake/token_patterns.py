@@ -161,7 +161,12 @@ def _classes(
 
 
 def pattern_scores(
-    model: LanguageModel | Features, sample: PatternSample, patterns: Patterns, sites: Sequence[Site], *, batch: int = 32
+    model: LanguageModel | Features,
+    sample: PatternSample,
+    patterns: Patterns,
+    sites: Sequence[Site],
+    *,
+    batch: int = 32,
 ) -> Iterator[tuple[str, SiteScores]]:
     """Yield each site with the patterns that its units detect, and the tokens at which they are strongest.
 
