@@ -37,6 +37,7 @@ export interface Clamped {
 
 export interface ConceptScore {
   concept: string;
+  kind: string;
   auroc: EstimateView;
 }
 
