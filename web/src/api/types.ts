@@ -21,6 +21,18 @@ export interface AtlasPage {
   source: Source;
 }
 
+export interface AttentionPage {
+  layer: number;
+  tokens: string[];
+  ids: number[];
+  special: number[];
+  bytes: number[];
+  start: number;
+  mark: number | null;
+  heads: HeadPattern[];
+  source: Source;
+}
+
 export interface ClampAsked {
   key: string;
   mode: "set" | "add" | "scale" | "ablate";
@@ -176,6 +188,14 @@ export interface GraphRow {
   quantity: string;
   target_read: string;
   contrast_read: string;
+}
+
+export interface HeadPattern {
+  key: string;
+  head: number;
+  rows: number[][];
+  first: number[];
+  elsewhere: number[];
 }
 
 export interface Histogram {

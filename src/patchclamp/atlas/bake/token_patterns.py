@@ -161,7 +161,7 @@ def _classes(
 
 
 def pattern_scores(
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     sample: PatternSample,
     patterns: Patterns,
     sites: Sequence[Site],

@@ -214,15 +214,16 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         descriptions=[_view_description(atlas, said) for said in atlas.descriptions_of(unit)],
         concepts=atlas.concepts(unit),
         **shown,
-        not_known=_not_known(part, named.site),
+        not_known=_not_known(part, named),
         examples=count_examples(atlas, unit),
         graphs=_graphs_with(atlas, named),
         source=atlas.source(f".unit({str(named)!r})", part.id),
     )
 
 
-def _not_known(part: AttachedLayer, site: str) -> dict[str, str]:
-    reasons = dict(part.about["reasons"].get(site, {}))
+def _not_known(part: AttachedLayer, unit: UnitKey) -> dict[str, str]:
+    known = part.about["reasons"]
+    reasons = dict(known.get(f"{unit.site}/{unit.basis}", known.get(unit.site, {})))
     if not part.about["corpus"]["labelled"]:
         reasons["concepts"] = "the text carries no labels"
     return reasons
