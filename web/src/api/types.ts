@@ -70,6 +70,7 @@ export interface DescriptionView {
   scores: EstimateView[];
   fails_on: number;
   run: string;
+  note: string;
 }
 
 export interface EdgeRow {
@@ -239,6 +240,31 @@ export interface NodeRow {
   score: number;
   measured: number | null;
   value: number | null;
+}
+
+export interface NoteAsked {
+  unit: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  replaces: string;
+}
+
+export interface NoteList {
+  rows: NoteView[];
+  total: number;
+  starred: number;
+  source: Source;
+}
+
+export interface NoteView {
+  id: string;
+  unit: string;
+  name: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  time: string;
 }
 
 export interface Problem {
@@ -487,4 +513,10 @@ export interface VerifyAsked {
   nodes: string[];
   controls: number;
   seed: number;
+}
+
+export interface WriteState {
+  enabled: boolean;
+  remedy: string;
+  longest: number;
 }
