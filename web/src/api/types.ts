@@ -318,6 +318,28 @@ export interface Refused {
   error: Problem;
 }
 
+export interface Response {
+  key: string;
+  name: string;
+  position: number;
+  value: number | null;
+  share: number | null;
+  acts: (number | null)[];
+  maximum: number | null;
+  frequency: number | null;
+  fires_on: TokenView | null;
+  description: string | null;
+}
+
+export interface Responses {
+  cut: Tokens;
+  by: "share" | "value";
+  rows: Response[];
+  responding: number;
+  total: number;
+  source: Source;
+}
+
 export interface RunAsked {
   text: string;
   clamps: ClampAsked[];
@@ -490,6 +512,7 @@ export interface UnitRow {
   author: string | null;
   score: EstimateView | null;
   concept: ConceptScore | null;
+  starred: boolean;
 }
 
 export interface Verified {
