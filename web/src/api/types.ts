@@ -84,6 +84,7 @@ export interface DescriptionView {
   scores: EstimateView[];
   fails_on: number;
   run: string;
+  note: string;
 }
 
 export interface EdgeRow {
@@ -269,6 +270,31 @@ export interface NodeRow {
   baseline: number | null;
 }
 
+export interface NoteAsked {
+  unit: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  replaces: string;
+}
+
+export interface NoteList {
+  rows: NoteView[];
+  total: number;
+  starred: number;
+  source: Source;
+}
+
+export interface NoteView {
+  id: string;
+  unit: string;
+  name: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  time: string;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -318,6 +344,28 @@ export interface Refusal {
 
 export interface Refused {
   error: Problem;
+}
+
+export interface Response {
+  key: string;
+  name: string;
+  position: number;
+  value: number | null;
+  share: number | null;
+  acts: (number | null)[];
+  maximum: number | null;
+  frequency: number | null;
+  fires_on: TokenView | null;
+  description: string | null;
+}
+
+export interface Responses {
+  cut: Tokens;
+  by: "share" | "value";
+  rows: Response[];
+  responding: number;
+  total: number;
+  source: Source;
 }
 
 export interface RunAsked {
@@ -492,6 +540,7 @@ export interface UnitRow {
   author: string | null;
   score: EstimateView | null;
   concept: ConceptScore | null;
+  starred: boolean;
 }
 
 export interface Verified {
@@ -516,4 +565,10 @@ export interface VerifyAsked {
   nodes: string[];
   controls: number;
   seed: number;
+}
+
+export interface WriteState {
+  enabled: boolean;
+  remedy: string;
+  longest: number;
 }

@@ -79,6 +79,7 @@ class DescriptionView:
         scores: how well the words hold.
         fails_on: examples that the words get wrong; see ``Examples``, kind ``counter``.
         run: the run that wrote them.
+        note: of words that were written on the page, the id that withdraws them; empty elsewhere.
     """
 
     text: str
@@ -88,6 +89,7 @@ class DescriptionView:
     scores: list[EstimateView]
     fails_on: int
     run: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -252,11 +254,12 @@ def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionVie
     return DescriptionView(
         text=words.text,
         author=words.author,
-        made=run.began,
+        made=said.made or run.began,
         evidence=list(words.evidence),
         scores=[EstimateView.of(score) for score in words.scores],
         fails_on=len(said.counters),
         run=said.layer,
+        note=said.note,
     )
 
 
