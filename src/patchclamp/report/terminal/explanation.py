@@ -67,6 +67,11 @@ def show_explanation(
     print_verdict(out, e.receipts.receipt, e.cautions)
     unit = f" ({q.metric.unit})" if q.metric.unit else ""
     out.print(f"m = {escape(q.quantity.removeprefix('the '))}{unit} = {format_signed(e.metric_clean, 2)}", style="dim")
+    if q.beginning:
+        out.print(
+            f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
+            f"and m is read {'after it' if q.given else 'along it'}."
+        )
     if full:
         _print_settings(out, e)
     out.print()
@@ -90,11 +95,6 @@ def _print_settings(out: Console, e: Any) -> None:
     floor = f"m = {format_signed(e.metric_baseline, 2)} " + (
         "on the other prompt" if e.baseline == "corrupted" else f"with every unit {REPLACED[e.baseline]}"
     )
-    if q.beginning:
-        out.print(
-            f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
-            f"and m is read {'after it' if q.given else 'along it'}."
-        )
     out.print(
         f"m = {escape(q.explained)}; {floor}; scored by {find_title(e.method, 'attribute')}, values compared with "
         f"{BASELINES[e.baseline]}",
