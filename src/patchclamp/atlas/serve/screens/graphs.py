@@ -16,7 +16,7 @@ from patchclamp.atlas.read.responses import GraphRow, Source
 from patchclamp.atlas.serve.served import Served
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Node
-from patchclamp.core.plain_names import name_unit
+from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.receipt import RULE
 from patchclamp.core.unit import UnitKey
 
@@ -183,7 +183,7 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int, pins: Colle
         subject={str(name): str(value) for name, value in graph.subject.items()},
         explains=_as_json(graph.metric),
         about=about,
-        rule=RULE if about.get("verdict") else "",
+        rule=RULE if about.get("grade") else "",
         source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
     )
 
@@ -203,8 +203,8 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
             unit = str(atlas.key(atlas.index_of(str(parsed.without_place()))))
     return NodeRow(
         key=node.key,
-        name=name_unit(node.key),
-        label="",
+        name=_name(node, site),
+        label=atlas.label(unit) if unit else "",
         kind=node.kind,
         unit=unit,
         site=site,
@@ -215,6 +215,12 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
         value=number_or_none(node.measures.get("activation")),
         baseline=number_or_none(node.measures.get("baseline")),
     )
+
+
+def _name(node: Node, site: str) -> str:
+    if node.kind == "error" and site:
+        return f"{name_site(site)}, error"
+    return name_unit(node.key)
 
 
 def _number(x: float) -> float:
