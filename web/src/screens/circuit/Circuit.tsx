@@ -129,20 +129,14 @@ function Lead({ page }: { page: GraphPage }): JSX.Element {
   const { metric, measured_together: taken, quantity } = page.graph;
   const pairs = pairsOf(page) > 0;
   return (
-    <dl class="numbers" data-testid="lead">
-      <div>
-        <dt>m{quantity ? <>: {quantity}</> : page.graph.contrast === null ? "" : ", by how much the answer's logit leads"}</dt>
-        <dd class="num">{number(metric, true)}</dd>
-      </div>
+    <p data-testid="lead">
+      m, {quantity || (page.graph.contrast === null ? "the answer's logit" : "by how much the answer's logit leads")}: <b class="num">{number(metric, true)}</b>
       {metric !== null && taken !== null && (
-        <div>
-          <dt>m with {pairs ? "the first parts" : "all causes"} replaced</dt>
-          <dd class="num" data-testid="left">
-            {number(metric - taken, true)}
-          </dd>
-        </div>
+        <>
+          ; with {pairs ? "the first parts" : "all causes"} replaced: <b class="num" data-testid="left">{number(metric - taken, true)}</b>
+        </>
       )}
-    </dl>
+    </p>
   );
 }
 

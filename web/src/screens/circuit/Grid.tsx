@@ -127,6 +127,8 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
       )),
     [layout, largest, page, chosen, pinned, here],
   );
+  // Tokens that have no room beside one another are written aslant.
+  const slanted = layout?.columns.some((column) => column.word - 8 > column.width * camera.k) ?? false;
   const sum = merged.links.reduce((total, link) => total + link.weight, 0);
   const nearItem = merged.byId.get(near);
   const nearSpot = layout?.at.get(near);
@@ -170,10 +172,10 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
           </>
         )}
       </div>
-      <div class="tokens" data-testid="tokens">
+      <div class={slanted ? "tokens slanted" : "tokens"} data-testid="tokens">
         <div>
           {layout?.columns.map(({ position, x: left, width }) => (
-            <span key={position} style={{ left: x(left), width: size(width) }} title={position === null ? "at no token" : `${seen(page.tokens[position] ?? "")} at ${position}`}>
+            <span key={position} style={slanted ? { left: x(left + width / 2) } : { left: x(left), width: size(width) }} title={position === null ? "at no token" : `${seen(page.tokens[position] ?? "")} at ${position}`}>
               {position === null ? (
                 <i class="soft">{layout.columns.length > 1 ? "anywhere" : "at all positions"}</i>
               ) : page.tokens[position] === undefined ? (
@@ -185,7 +187,8 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
           ))}
         </div>
       </div>
-      <div class="zoom" role="group" aria-label="zoom">
+      <div class="zoom small soft">
+        <span>drag moves the picture; a wheel zooms once it has the focus, or with Ctrl</span>
         <button type="button" data-testid="zoom-in" aria-label="larger" title="larger: + or wheel" onClick={() => view.zoom(1)}>
           +
         </button>

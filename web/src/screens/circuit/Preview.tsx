@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
-import type { Examples, GraphPage } from "../../api/types";
+import type { Example, Examples, GraphPage } from "../../api/types";
 import { number } from "../../format";
 import { Strip } from "../../parts/Strip";
 import { unitAddress } from "../../route";
@@ -13,6 +13,8 @@ import { called } from "./words";
 
 const PAUSE_MS = 160;
 const WIDTH = 300;
+/** Tokens before the peak, and from it on. */
+const AROUND = 7;
 
 interface Props {
   item: Item;
@@ -21,6 +23,23 @@ interface Props {
   camera: Camera;
   width: number;
   height: number;
+}
+
+/** Return an example's tokens around its peak. */
+function around(one: Example): Example {
+  const [from, to] = [Math.max(one.mark - AROUND, 0), one.mark + AROUND];
+  const at = (all: number[]) => all.filter((i) => i >= from && i < to).map((i) => i - from);
+  return {
+    ...one,
+    tokens: one.tokens.slice(from, to),
+    ids: one.ids.slice(from, to),
+    acts: one.acts.slice(from, to),
+    mark: one.mark - from,
+    special: at(one.special),
+    bytes: at(one.bytes),
+    before: one.before || from > 0,
+    after: one.after || to < one.tokens.length,
+  };
 }
 
 /** A card that comes after a moment, beside its node. */
@@ -59,7 +78,7 @@ function Card({ item, spot, page, camera: { k, x, y }, width, height }: Props): 
       {best && (
         <>
           <p class="small soft">strongest in the text</p>
-          <Strip example={best} most={Math.abs(best.value)} under="peak" />
+          <Strip example={around(best)} most={Math.abs(best.value)} under="peak" />
         </>
       )}
     </div>

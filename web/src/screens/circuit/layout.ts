@@ -27,9 +27,13 @@ export const SIGN = 17;
 const GAP = 12;
 const LINES = 5;
 /** Room for a token's first letters. */
-const NARROWEST = 26;
+const NARROWEST = 34;
+/** How much wider than its window a picture may be: it is then shown a little smaller. */
+const WIDER = 1.2;
 const WIDEST = 8;
 const THIN = 7;
+/** How tall a picture of few nodes is. */
+const FILLED = 420;
 const MOST_COLUMNS = 400;
 const MOST_BLOCKS = 512;
 /** Where a head reads its queries, keys and values: shares of a card's width. */
@@ -49,6 +53,8 @@ export interface Column {
   position: number | null;
   x: number;
   width: number;
+  /** How wide its token is when it is written. */
+  word: number;
 }
 
 /** An item around its middle. */
@@ -177,7 +183,7 @@ export function arrange(items: Item[], links: Link[], page: GraphPage, available
     const sizes = new Map(items.map((item) => [item.id, card(item, page, longest, reads.has(item.id))]));
     made = place(whole, sizes, located ? beside : Math.max(1, Math.floor((available - 20) / (longest * 0.8 + GAP))), null);
     // A picture a little too wide is shown a little smaller.
-    if (made.width <= available * 1.12) break;
+    if (made.width <= available * WIDER) break;
   }
   return made as Layout;
 }
@@ -223,12 +229,10 @@ interface Whole {
 function place({ cells, tokens, page, available, open, links, tallest }: Whole, sizes: Map<string, Size>, beside: number, pitch: number | null): Layout {
   const sized = (item: Item) => sizes.get(item.id) as Size;
   const gap = pitch === null ? GAP : 0;
-  // Between lines edges turn: the more there are, the more room they are given.
-  const turn = pitch === null ? Math.min(24 + links.length / 4, 46) : 0;
 
   const packed = new Map<string, { lines: Item[][]; rest: Item[] }>();
   for (const [name, { items }] of cells) {
-    const one = Math.min(beside, pitch === null ? Math.ceil(Math.sqrt(items.length * 1.2)) : Math.ceil(Math.sqrt(items.length * 1.6)));
+    const one = Math.min(beside, pitch === null ? Math.ceil(Math.sqrt(items.length / 2)) : Math.ceil(Math.sqrt(items.length * 1.6)));
     const across = tokens.length === 1 ? beside : one;
     const lines: Item[][] = [];
     for (let i = 0; i < items.length; i += across) lines.push(items.slice(i, i + across));
@@ -261,6 +265,9 @@ function place({ cells, tokens, page, available, open, links, tallest }: Whole, 
   const inRow = new Map<number, [string, Cell][]>();
   for (const [name, cell] of cells) (inRow.get(cell.row) ?? inRow.set(cell.row, []).get(cell.row)!).push([name, cell]);
 
+  // Between lines edges turn: the more there are, the more room they are given; few lines fill the picture too.
+  const nLines = [...rowsUsed.values()].reduce((sum, n) => sum + n, 0);
+  const turn = pitch === null ? Math.min(Math.max(24 + links.length / 4, FILLED / nLines - 44), 64) : 0;
   const rows: Row[] = [];
   const bands: Band[] = [];
   const placed: Placed[] = [];
@@ -313,22 +320,22 @@ function place({ cells, tokens, page, available, open, links, tallest }: Whole, 
 
 /** Give each column the room that its widest cell and its token need, and share out what is left over. */
 function columnsOf(positions: (number | null)[], content: Map<number | null, number>, tokens: string[], available: number, gap: number): Column[] {
-  const words = positions.map((position) => (position === null ? 90 : widthOf(seen(tokens[position] ?? `@${position}`), 15) + 14));
+  const words = positions.map((position) => (position === null ? 90 : widthOf(seen(tokens[position] ?? `@${position}`).replaceAll("␣", " "), 13) + 12));
   const widths = positions.map((position, i) => {
     const inside = content.get(position);
-    const word = Math.min(words[i] as number, inside ? 110 : 70);
-    return Math.max(inside ? inside + gap + 14 : 0, word, NARROWEST);
+    const word = Math.min(words[i] as number, 110);
+    return Math.max(inside ? inside + gap + 14 : 0, word, 22);
   });
   const total = widths.reduce((sum, width) => sum + width, 0);
   const spare = Math.max(available - total, 0) / Math.max(positions.length, 1);
   // Tokens without nodes give way before the picture is made smaller.
   const bare = positions.map((position) => !content.has(position));
-  const given = widths.reduce((sum, width, i) => sum + (bare[i] ? width - NARROWEST : 0), 0);
-  const share = given > 0 ? Math.min(Math.max(total - available * 1.12, 0) / given, 1) : 0;
+  const given = widths.reduce((sum, width, i) => sum + (bare[i] ? Math.max(width - NARROWEST, 0) : 0), 0);
+  const share = given > 0 ? Math.min(Math.max(total - available * WIDER, 0) / given, 1) : 0;
   let x = 0;
   return positions.map((position, i) => {
     const width = widths[i] as number;
-    const column = { position, x, width: width + spare - (bare[i] ? (width - NARROWEST) * share : 0) };
+    const column = { position, x, word: words[i] as number, width: width + spare - (bare[i] ? Math.max(width - NARROWEST, 0) * share : 0) };
     x += column.width;
     return column;
   });
