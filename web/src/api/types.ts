@@ -259,6 +259,8 @@ export interface NextToken {
 
 export interface NodeRow {
   key: string;
+  name: string;
+  label: string;
   kind: string;
   unit: string | null;
   site: string;
