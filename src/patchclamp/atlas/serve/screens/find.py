@@ -5,21 +5,24 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import FastAPI, Query
 
-from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
-from patchclamp.atlas.read.responses import ConceptScore, EstimateView, Source, TokenView
+from patchclamp.atlas.read.reader import Reading, number_or_none, page_of
+from patchclamp.atlas.read.responses import EstimateView, Source, TokenView
+from patchclamp.atlas.read.search import hits_of, matches_of
+from patchclamp.atlas.read.unit_line import LinePart
 from patchclamp.atlas.serve.served import LONGEST, Number, Served
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.plain_names import name_unit
 
 Sort = Literal["relevance", "key", "frequency", "maximum", "mean", "score", "concept"]
 """What Find can be sorted by."""
 Words = Annotated[str, Query(max_length=LONGEST)]
 Range = tuple[float | None, float | None]
-_WORD = re.compile(r"\w+")
 _CURSOR = re.compile(rb"after ([0-9]{1,15})")
-MOST_WORDS, MOST_ROWS = 12, 200
+MOST_ROWS, AROUND = 200, 7
 _SORTED_BY = {
     "relevance": "h.rank",
     "key": "u.id",
@@ -33,11 +36,45 @@ _RISING = ("relevance", "key")
 
 
 @dataclass(frozen=True)
+class ExampleLine:
+    """The tokens about a unit's peak.
+
+    Args:
+        tokens: their text.
+        acts: the unit's activation at each, to three digits; None where it is not finite.
+        bytes: indices of tokens that are parts of characters.
+        mark: index of the peak.
+        value: activation there.
+    """
+
+    tokens: list[str]
+    acts: list[float | None]
+    bytes: list[int]
+    mark: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """Why a unit was found.
+
+    Args:
+        of: ``description``, ``concept``, ``peak`` (a token at its top examples), ``promotes``, or ``weak``, a concept
+            that it barely detects.
+        text: the words that match.
+    """
+
+    of: str
+    text: str
+
+
+@dataclass(frozen=True)
 class UnitRow:
-    """One row of Find.
+    """One row of Find; long lists of them are sent, so it holds what a row shows and no more.
 
     Args:
         key: the unit's key, ``subject/site/basis/index``; its page is ``/units/{key}``.
+        name: the unit in words.
         site: its site.
         layer: block number, or None.
         basis: its basis.
@@ -45,14 +82,19 @@ class UnitRow:
         frequency: share of counted tokens above zero.
         maximum: highest activation.
         mean: mean activation.
+        line: what is measured of it, in parts.
+        example: its highest example, the tokens about its peak; None where it has none.
+        matched: which of its words matched what was searched.
         fires_on: the token that stands most often at its top examples; None where it never rose above zero.
         description: the best description, by score; None where there is none.
         author: who wrote it.
         score: its best score; None where it has none.
-        concept: the labelled concept that it detects best; None where the text carries no labels.
+        concept: the concept or pattern of tokens that it detects best; None where none was measured.
+        auroc: how well it detects that.
     """
 
     key: str
+    name: str
     site: str
     layer: int | None
     basis: str
@@ -60,11 +102,15 @@ class UnitRow:
     frequency: float | None
     maximum: float | None
     mean: float | None
+    line: list[LinePart]
+    example: ExampleLine | None
+    matched: list[Match]
     fires_on: TokenView | None
     description: str | None
     author: str | None
     score: EstimateView | None
-    concept: ConceptScore | None
+    concept: str | None
+    auroc: float | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +149,7 @@ class Asked:
         words: searched in descriptions, promoted tokens, tokens at top examples and concepts; or a unit's key.
         fires_on: a token at a top example, its leading space included or not.
         site: only units of this site, or, as ``site/basis``, of one basis at it.
-        concept: only units whose best concept is this.
+        concept: only units whose best concept is this, or has it among its tokens.
         frequency: lowest and highest share of tokens above zero.
         maximum: lowest and highest maximum.
         score: lowest and highest score of the best description.
@@ -178,7 +224,7 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     first = _read_cursor(cursor)
     sort: Sort = asked.sort if asked.sort != "relevance" or asked.words.strip() else "key"
     falling = asked.descending if asked.descending is not None else sort not in _RISING
-    hits, values = _hits(atlas, asked.words.strip())
+    hits, values = hits_of(atlas, asked.words.strip())
     where, more = _where(atlas, asked)
     body = f"FROM units u LEFT JOIN temp.described d ON d.unit = u.id {hits} WHERE {where}"
     order = (
@@ -192,7 +238,7 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
         [*values, *more, limit, first],
     )
     [(total,)] = [matches[0][:1]] if hits and matches else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
-    rows = [_row(atlas, *row[1:]) for row in matches]
+    rows = [_row(atlas, asked.words.strip(), *row[1:]) for row in matches]
     return UnitList(
         rows=rows,
         first=first + 1 if rows else 0,
@@ -204,31 +250,6 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
         descending=falling,
         source=atlas.source(_python(asked, sort, falling)),
     )
-
-
-def _hits(atlas: Reading, words: str) -> tuple[str, list[Any]]:
-    """Return the join that keeps units whose words match, and its values."""
-    if not words:
-        return "", []
-    if "/" in words:
-        try:
-            unit = atlas.index_of(words)
-            return "JOIN (SELECT ? AS unit, 0.0 AS rank) h ON h.unit = u.id", [unit]
-        except NotFound:
-            pass  # words with a stroke between them
-    terms = _WORD.findall(words)[:MOST_WORDS]
-    if not terms:
-        return "JOIN (SELECT -1 AS unit, 0.0 AS rank) h ON h.unit = u.id", []
-    # In quotation marks nothing is an operator; the star asks for words that begin so.
-    match = " ".join(f'"{term}"*' for term in terms)
-    # What people say of a unit weighs most, then what it fires on, then what it promotes.
-    union = "SELECT rowid AS unit, 10 * bm25(said) - 100 AS rank FROM temp.said WHERE said MATCH ?" + "".join(
-        f" UNION ALL SELECT rowid + {part.first - part.own}, bm25(words, 5.0, 1.0, 3.0) FROM {part.schema}.words "
-        "WHERE words MATCH ?"
-        for part in atlas.parts
-    )
-    join = f"JOIN (SELECT unit, sum(rank) AS rank FROM ({union}) GROUP BY unit) h ON h.unit = u.id"
-    return join, [match] * (1 + len(atlas.parts))
 
 
 def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
@@ -244,7 +265,7 @@ def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
         clauses.append(f"u.site IN ({', '.join('?' * len(named))})")
         values += named
     if asked.concept:
-        clauses.append("u.concept = ?")
+        clauses.append("instr(' ' || u.concept || ' ', ' ' || ? || ' ') > 0")
         values.append(asked.concept)
     if asked.described is not None:
         clauses.append(f"d.unit IS {'NOT ' if asked.described else ''}NULL")
@@ -258,16 +279,24 @@ def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
 
 
 def _row(
-    atlas: Reading, unit: int, frequency: float | None, mean: float | None, maximum: float | None, fires_on: int | None
+    atlas: Reading,
+    words: str,
+    unit: int,
+    frequency: float | None,
+    mean: float | None,
+    maximum: float | None,
+    fires_on: int | None,
 ) -> UnitRow:
     key = atlas.key(unit)
     said = atlas.descriptions_of(unit)
     best = said[0] if said else None
     score = best.best if best else None
-    concepts = atlas.concepts(unit)
+    line = atlas.line(unit)
+    best_concept = line.detects
     layer = next(row[3] for row in atlas.sites if row[1] == key.site)
     return UnitRow(
         key=str(key),
+        name=name_unit(key),
         site=key.site,
         layer=layer,
         basis=key.basis,
@@ -275,11 +304,40 @@ def _row(
         frequency=number_or_none(frequency),
         maximum=number_or_none(maximum),
         mean=number_or_none(mean),
+        line=line.parts,
+        example=example_line(atlas, unit),
+        matched=[Match(of, text) for of, text in matches_of(atlas, unit, words)],
         fires_on=None if fires_on is None else atlas.token(fires_on),
         description=best.description.text if best else None,
         author=best.description.author if best else None,
         score=EstimateView.of(score) if score else None,
-        concept=concepts[0] if concepts else None,
+        concept=best_concept.concept if best_concept else None,
+        auroc=best_concept.auroc.value if best_concept else None,
+    )
+
+
+def example_line(atlas: Reading, unit: int) -> ExampleLine | None:
+    """Return a unit's highest example, a few tokens on both sides of its peak; the lowest one of a silent unit."""
+    part, own = atlas.part(unit)
+    rows = atlas.rows(
+        "SELECT e.value, e.position, e.start, e.acts, c.ids "
+        f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) "
+        "WHERE e.unit = ? AND e.rank = 0 AND (e.kind = 0 AND e.value > 0 OR e.kind = 4) ORDER BY e.kind LIMIT 1",
+        [own],
+    )
+    if not rows:
+        return None
+    [(value, position, start, acts, ids)] = rows
+    along = np.frombuffer(acts, "<f2").astype(np.float64)
+    mark = position - start
+    first, last = max(mark - AROUND, 0), min(mark + AROUND // 2, len(along) - 1)
+    tokens = [atlas.token(id) for id in np.frombuffer(ids, "<i4")[start + first : start + last + 1].tolist()]
+    return ExampleLine(
+        tokens=[token.text for token in tokens],
+        acts=[number_or_none(a, 3) for a in along[first : last + 1].tolist()],
+        bytes=[i for i, token in enumerate(tokens) if token.bytes],
+        mark=mark - first,
+        value=float(f"{value:.4g}"),
     )
 
 
