@@ -2,6 +2,7 @@
 
 export interface AtlasPage {
   name: string;
+  title: string;
   hash: string;
   base: string;
   version: number;
@@ -14,10 +15,24 @@ export interface AtlasPage {
   n_scored: number;
   n_silent: number;
   n_examples: number;
+  explained: GraphRow[];
+  begin: Suggestion[];
   layers: LayerRow[];
   bytes: number;
   baked: string;
   notes: string[];
+  source: Source;
+}
+
+export interface AttentionPage {
+  layer: number;
+  tokens: string[];
+  ids: number[];
+  special: number[];
+  bytes: number[];
+  start: number;
+  mark: number | null;
+  heads: HeadPattern[];
   source: Source;
 }
 
@@ -72,6 +87,7 @@ export interface DescriptionView {
   scores: EstimateView[];
   fails_on: number;
   run: string;
+  note: string;
 }
 
 export interface EdgeRow {
@@ -97,7 +113,7 @@ export interface EstimateView {
 }
 
 export interface Example {
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   value: number;
   mark: number;
   tokens: string[];
@@ -112,9 +128,17 @@ export interface Example {
   reason: string;
 }
 
+export interface ExampleLine {
+  tokens: string[];
+  acts: (number | null)[];
+  bytes: number[];
+  mark: number;
+  value: number;
+}
+
 export interface Examples {
   key: string;
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   low: number | null;
   high: number | null;
   examples: Example[];
@@ -178,6 +202,14 @@ export interface GraphRow {
   contrast_read: string;
 }
 
+export interface HeadPattern {
+  key: string;
+  head: number;
+  rows: number[][];
+  first: number[];
+  elsewhere: number[];
+}
+
 export interface Histogram {
   edges: number[];
   tokens: number[];
@@ -185,7 +217,7 @@ export interface Histogram {
 }
 
 export interface KindCount {
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   n: number;
 }
 
@@ -218,11 +250,21 @@ export interface LayerRow {
   bytes: number;
 }
 
+export interface LinePart {
+  of: string;
+  text: string;
+}
+
+export interface Match {
+  of: string;
+  text: string;
+}
+
 export interface Neighbour {
   key: string;
+  name: string;
   value: number;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface NextToken {
@@ -247,6 +289,31 @@ export interface NodeRow {
   measured: number | null;
   value: number | null;
   baseline: number | null;
+}
+
+export interface NoteAsked {
+  unit: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  replaces: string;
+}
+
+export interface NoteList {
+  rows: NoteView[];
+  total: number;
+  starred: number;
+  source: Source;
+}
+
+export interface NoteView {
+  id: string;
+  unit: string;
+  name: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  time: string;
 }
 
 export interface Problem {
@@ -300,6 +367,28 @@ export interface Refused {
   error: Problem;
 }
 
+export interface Response {
+  key: string;
+  name: string;
+  position: number;
+  value: number | null;
+  share: number | null;
+  acts: (number | null)[];
+  maximum: number | null;
+  frequency: number | null;
+  fires_on: TokenView | null;
+  description: string | null;
+}
+
+export interface Responses {
+  cut: Tokens;
+  by: "share" | "value";
+  rows: Response[];
+  responding: number;
+  total: number;
+  source: Source;
+}
+
 export interface RunAsked {
   text: string;
   clamps: ClampAsked[];
@@ -342,6 +431,7 @@ export interface RunRow {
 
 export interface SiteRow {
   site: string;
+  name: string;
   kind: string;
   layer: number | null;
   basis: string;
@@ -378,6 +468,11 @@ export interface SubjectView {
   hash: string;
   architecture: string;
   dtype: string;
+}
+
+export interface Suggestion {
+  row: UnitRow;
+  why: string;
 }
 
 export interface Table {
@@ -418,6 +513,18 @@ export interface Trial {
   source: Source;
 }
 
+export interface UnitLine {
+  text: string;
+  parts: LinePart[];
+  detects: ConceptScore | null;
+  weak: string;
+  strongest: TokenWeight | null;
+  promotes: TokenWeight[];
+  frequency: number | null;
+  silent: boolean;
+  minimum: number | null;
+}
+
 export interface UnitList {
   rows: UnitRow[];
   first: number;
@@ -432,6 +539,9 @@ export interface UnitList {
 
 export interface UnitPage {
   key: string;
+  name: string;
+  site_name: string;
+  line: UnitLine;
   subject: string;
   site: string;
   layer: number | null;
@@ -460,6 +570,7 @@ export interface UnitPage {
 
 export interface UnitRow {
   key: string;
+  name: string;
   site: string;
   layer: number | null;
   basis: string;
@@ -467,11 +578,16 @@ export interface UnitRow {
   frequency: number | null;
   maximum: number | null;
   mean: number | null;
+  line: LinePart[];
+  example: ExampleLine | null;
+  matched: Match[];
   fires_on: TokenView | null;
   description: string | null;
   author: string | null;
   score: EstimateView | null;
-  concept: ConceptScore | null;
+  concept: string | null;
+  auroc: number | null;
+  starred: boolean;
 }
 
 export interface Verified {
@@ -496,4 +612,10 @@ export interface VerifyAsked {
   nodes: string[];
   controls: number;
   seed: number;
+}
+
+export interface WriteState {
+  enabled: boolean;
+  remedy: string;
+  longest: number;
 }

@@ -5,24 +5,22 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import FastAPI, Query
 
-from patchclamp.atlas.read.reader import Reading, number_or_none, page_of
-from patchclamp.atlas.read.responses import EstimateView, Source, TokenView
-from patchclamp.atlas.read.search import hits_of, matches_of
-from patchclamp.atlas.read.unit_line import LinePart
+from patchclamp.atlas.read.reader import Reading, page_of
+from patchclamp.atlas.read.responses import Source
+from patchclamp.atlas.read.search import hits_of
+from patchclamp.atlas.read.unit_row import UnitRow, unit_row
 from patchclamp.atlas.serve.served import LONGEST, Number, Served
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.plain_names import name_unit
 
 Sort = Literal["relevance", "key", "frequency", "maximum", "mean", "score", "concept"]
 """What Find can be sorted by."""
 Words = Annotated[str, Query(max_length=LONGEST)]
 Range = tuple[float | None, float | None]
 _CURSOR = re.compile(rb"after ([0-9]{1,15})")
-MOST_ROWS, AROUND = 200, 7
+MOST_ROWS = 200
 _SORTED_BY = {
     "relevance": "h.rank",
     "key": "u.id",
@@ -33,84 +31,6 @@ _SORTED_BY = {
     "concept": "u.auroc",
 }
 _RISING = ("relevance", "key")
-
-
-@dataclass(frozen=True)
-class ExampleLine:
-    """The tokens about a unit's peak.
-
-    Args:
-        tokens: their text.
-        acts: the unit's activation at each, to three digits; None where it is not finite.
-        bytes: indices of tokens that are parts of characters.
-        mark: index of the peak.
-        value: activation there.
-    """
-
-    tokens: list[str]
-    acts: list[float | None]
-    bytes: list[int]
-    mark: int
-    value: float
-
-
-@dataclass(frozen=True)
-class Match:
-    """Why a unit was found.
-
-    Args:
-        of: ``description``, ``concept``, ``peak`` (a token at its top examples), ``promotes``, or ``weak``, a concept
-            that it barely detects.
-        text: the words that match.
-    """
-
-    of: str
-    text: str
-
-
-@dataclass(frozen=True)
-class UnitRow:
-    """One row of Find; long lists of them are sent, so it holds what a row shows and no more.
-
-    Args:
-        key: the unit's key, ``subject/site/basis/index``; its page is ``/units/{key}``.
-        name: the unit in words.
-        site: its site.
-        layer: block number, or None.
-        basis: its basis.
-        index: its number in the basis.
-        frequency: share of counted tokens above zero.
-        maximum: highest activation.
-        mean: mean activation.
-        line: what is measured of it, in parts.
-        example: its highest example, the tokens about its peak; None where it has none.
-        matched: which of its words matched what was searched.
-        fires_on: the token that stands most often at its top examples; None where it never rose above zero.
-        description: the best description, by score; None where there is none.
-        author: who wrote it.
-        score: its best score; None where it has none.
-        concept: the concept or pattern of tokens that it detects best; None where none was measured.
-        auroc: how well it detects that.
-    """
-
-    key: str
-    name: str
-    site: str
-    layer: int | None
-    basis: str
-    index: int
-    frequency: float | None
-    maximum: float | None
-    mean: float | None
-    line: list[LinePart]
-    example: ExampleLine | None
-    matched: list[Match]
-    fires_on: TokenView | None
-    description: str | None
-    author: str | None
-    score: EstimateView | None
-    concept: str | None
-    auroc: float | None
 
 
 @dataclass(frozen=True)
@@ -154,6 +74,7 @@ class Asked:
         maximum: lowest and highest maximum.
         score: lowest and highest score of the best description.
         described: only units with (or without) a description.
+        starred: only units with (or without) a star.
         sort: what to sort by.
         descending: largest first; None for what is usual.
     """
@@ -166,6 +87,7 @@ class Asked:
     maximum: Range = (None, None)
     score: Range = (None, None)
     described: bool | None = None
+    starred: bool | None = None
     sort: Sort = "key"
     descending: bool | None = None
 
@@ -186,6 +108,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
         min_score: Number = None,
         max_score: Number = None,
         described: bool | None = None,
+        starred: bool | None = None,
         sort: Sort | None = None,
         descending: bool | None = None,
         cursor: Words = "",
@@ -205,6 +128,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
             maximum=(min_maximum, max_maximum),
             score=(min_score, max_score),
             described=described,
+            starred=starred,
             sort=sort or ("relevance" if q.strip() else "key"),
             descending=descending,
         )
@@ -233,12 +157,11 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     # With words their number comes in the same query, so that they are searched once; without, an index gives the order
     # and a count beside it is quicker. Past the last row there is none to tell the number.
     matches = atlas.rows(
-        f"SELECT {'count(*) OVER ()' if hits else '-1'}, u.id, u.frequency, u.mean, u.maximum, u.fires_on "
-        f"{body} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT {'count(*) OVER ()' if hits else '-1'}, u.id {body} ORDER BY {order} LIMIT ? OFFSET ?",
         [*values, *more, limit, first],
     )
     [(total,)] = [matches[0][:1]] if hits and matches else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
-    rows = [_row(atlas, asked.words.strip(), *row[1:]) for row in matches]
+    rows = [unit_row(atlas, row[1], asked.words.strip()) for row in matches]
     return UnitList(
         rows=rows,
         first=first + 1 if rows else 0,
@@ -269,6 +192,8 @@ def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
         values.append(asked.concept)
     if asked.described is not None:
         clauses.append(f"d.unit IS {'NOT ' if asked.described else ''}NULL")
+    if asked.starred is not None:
+        clauses.append(f"u.id {'' if asked.starred else 'NOT '}IN (SELECT unit FROM temp.starred)")
     ranged = {"u.frequency": asked.frequency, "u.maximum": asked.maximum, "d.score": asked.score}
     for column, ends in ranged.items():
         for sign, end in zip((">=", "<="), ends, strict=True):
@@ -276,69 +201,6 @@ def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
                 clauses.append(f"{column} {sign} ?")
                 values.append(end)
     return " AND ".join(clauses), values
-
-
-def _row(
-    atlas: Reading,
-    words: str,
-    unit: int,
-    frequency: float | None,
-    mean: float | None,
-    maximum: float | None,
-    fires_on: int | None,
-) -> UnitRow:
-    key = atlas.key(unit)
-    said = atlas.descriptions_of(unit)
-    best = said[0] if said else None
-    score = best.best if best else None
-    line = atlas.line(unit)
-    best_concept = line.detects
-    layer = next(row[3] for row in atlas.sites if row[1] == key.site)
-    return UnitRow(
-        key=str(key),
-        name=name_unit(key),
-        site=key.site,
-        layer=layer,
-        basis=key.basis,
-        index=key.index,
-        frequency=number_or_none(frequency),
-        maximum=number_or_none(maximum),
-        mean=number_or_none(mean),
-        line=line.parts,
-        example=example_line(atlas, unit),
-        matched=[Match(of, text) for of, text in matches_of(atlas, unit, words)],
-        fires_on=None if fires_on is None else atlas.token(fires_on),
-        description=best.description.text if best else None,
-        author=best.description.author if best else None,
-        score=EstimateView.of(score) if score else None,
-        concept=best_concept.concept if best_concept else None,
-        auroc=best_concept.auroc.value if best_concept else None,
-    )
-
-
-def example_line(atlas: Reading, unit: int) -> ExampleLine | None:
-    """Return a unit's highest example, a few tokens on both sides of its peak; the lowest one of a silent unit."""
-    part, own = atlas.part(unit)
-    rows = atlas.rows(
-        "SELECT e.value, e.position, e.start, e.acts, c.ids "
-        f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) "
-        "WHERE e.unit = ? AND e.rank = 0 AND (e.kind = 0 AND e.value > 0 OR e.kind = 4) ORDER BY e.kind LIMIT 1",
-        [own],
-    )
-    if not rows:
-        return None
-    [(value, position, start, acts, ids)] = rows
-    along = np.frombuffer(acts, "<f2").astype(np.float64)
-    mark = position - start
-    first, last = max(mark - AROUND, 0), min(mark + AROUND // 2, len(along) - 1)
-    tokens = [atlas.token(id) for id in np.frombuffer(ids, "<i4")[start + first : start + last + 1].tolist()]
-    return ExampleLine(
-        tokens=[token.text for token in tokens],
-        acts=[number_or_none(a, 3) for a in along[first : last + 1].tolist()],
-        bytes=[i for i, token in enumerate(tokens) if token.bytes],
-        mark=mark - first,
-        value=float(f"{value:.4g}"),
-    )
 
 
 def _cursor(first: int) -> str:
