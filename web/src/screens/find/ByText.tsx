@@ -54,7 +54,7 @@ export function ByText(): JSX.Element {
         </label>
         <div class="fields">
           <Choice name="site" words="site" options={sites.map((place) => [place, place])} all="all sites" />
-          <Choice name="rank" words="ranked by" options={[["value", "activation itself"]]} all="share of its own maximum" />
+          <Choice name="rank" words="ranked by" options={[["value", "activation"]]} all="own maximum" />
         </div>
       </form>
       {url === null ? attached && <p class="small soft">Every unit reads the text; those that come nearest to their own maximum over the corpus stand first.</p> : <Awaited answer={answer}>{(found) => <Found found={found} url={url} />}</Awaited>}

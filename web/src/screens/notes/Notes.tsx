@@ -27,7 +27,7 @@ export default function Notes(): JSX.Element {
   return (
     <>
       <Title question="What did people write?" />
-      <nav class="row small" aria-label="kinds of notes">
+      <nav class="switch row small" aria-label="kinds of notes">
         {KINDS.map(([name, words]) => (
           <a href={withQuery({ kind: name })} aria-current={name === kind ? "page" : undefined}>
             {words}

@@ -27,14 +27,15 @@ export function Write({ id }: { id: string }): JSX.Element | null {
   }, [id]);
   const list = answer.state === "failed" ? undefined : answer.data;
   if (!list) return null;
+  const stars = list.rows.filter((row) => row.kind === "star");
+  // Descriptions stand above in full; here only so that they can be withdrawn.
+  const told = list.rows.filter((row) => row.kind !== "star" && (may || row.kind !== "description"));
   const how = remedy && (
     <p class="small soft" data-testid="how-to-write">
       To write notes here: {remedy}
     </p>
   );
-  if (!may && !list.rows.length) return how ? <>{how}</> : null;
-  const stars = list.rows.filter((row) => row.kind === "star");
-  const told = list.rows.filter((row) => row.kind !== "star");
+  if (!may && !told.length && !stars.length) return how ? <>{how}</> : null;
   const send = async (...notes: Parameters<typeof write>[0][]) => {
     try {
       const kept = [];
