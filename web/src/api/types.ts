@@ -21,6 +21,18 @@ export interface AtlasPage {
   source: Source;
 }
 
+export interface AttentionPage {
+  layer: number;
+  tokens: string[];
+  ids: number[];
+  special: number[];
+  bytes: number[];
+  start: number;
+  mark: number | null;
+  heads: HeadPattern[];
+  source: Source;
+}
+
 export interface ClampAsked {
   key: string;
   mode: "set" | "add" | "scale" | "ablate";
@@ -37,6 +49,7 @@ export interface Clamped {
 
 export interface ConceptScore {
   concept: string;
+  kind: string;
   auroc: EstimateView;
 }
 
@@ -48,7 +61,8 @@ export interface Control {
   p: number;
   other_decile: number;
   seed: number;
-  verdict: string;
+  grade: string;
+  sentence: string;
   rule: string;
 }
 
@@ -169,7 +183,20 @@ export interface GraphRow {
   control_low: number | null;
   control_high: number | null;
   p: number | null;
-  verdict: string;
+  grade: string;
+  sentence: string;
+  cautions: string[];
+  quantity: string;
+  target_read: string;
+  contrast_read: string;
+}
+
+export interface HeadPattern {
+  key: string;
+  head: number;
+  rows: number[][];
+  first: number[];
+  elsewhere: number[];
 }
 
 export interface Histogram {
@@ -240,6 +267,7 @@ export interface NodeRow {
   score: number;
   measured: number | null;
   value: number | null;
+  baseline: number | null;
 }
 
 export interface NoteAsked {
@@ -527,7 +555,8 @@ export interface Verified {
   p: number | null;
   baseline: string;
   seed: number;
-  verdict: string;
+  grade: string;
+  sentence: string;
   rule: string;
 }
 
