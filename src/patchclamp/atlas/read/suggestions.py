@@ -1,4 +1,4 @@
-"""Units to begin with: those of explained answers, the best described, and sparse ones that detect something clearly."""
+"""Units to begin with: those of explained answers, the best described, and sparse ones that detect something."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from patchclamp.atlas.read.unit_line import CHANCE
 from patchclamp.atlas.read.unit_row import UnitRow, unit_row
 
 MOST, FROM_ANSWERS = 6, 4
-CLEAR, RARE, COMMON = 0.9, 1e-4, 0.2
+CLEAR, RARE, COMMON = 0.9, 0.002, 0.2
 """AUROC from which a detector is clear here, and the shares of tokens between which it is called sparse."""
 
 
@@ -36,14 +36,15 @@ def suggest_units(atlas: Reading) -> list[Suggestion]:
 def _candidates(atlas: Reading) -> Iterator[tuple[int, str]]:
     """Yield units with the reason, the most telling first."""
     yield from _causes(atlas)
-    for (unit,) in atlas.rows(
-        f"SELECT unit FROM temp.described WHERE score IS NOT NULL ORDER BY score DESC LIMIT {MOST}"
-    ):
+    best = f"SELECT unit FROM temp.described WHERE score IS NOT NULL ORDER BY score DESC LIMIT {MOST}"
+    for (unit,) in atlas.rows(best):
         yield unit, "described"
     seen: set[str] = set()
-    order = "u.frequency" if atlas.n_units > MOST else "u.id"
+    # Half of its top examples share a token: one can see in them what it detects.
+    coherent = "(SELECT max(n) * 2 >= sum(n) FROM fires WHERE unit = u.id)"
+    sparse = f"u.auroc >= {CLEAR} AND u.frequency BETWEEN {RARE} AND {COMMON}"
     ranges = (
-        (f"u.auroc >= {CLEAR} AND u.frequency BETWEEN {RARE} AND {COMMON} ORDER BY {order}", "sparse"),
+        (f"{sparse} AND {coherent} ORDER BY u.frequency", "sparse"),
         (f"u.auroc > {CHANCE} AND u.maximum > 0 ORDER BY u.auroc DESC", "clear"),
         ("u.maximum > 0 ORDER BY u.frequency", "sparse"),
     )

@@ -8,6 +8,8 @@ from patchclamp.atlas.read.responses import ConceptScore, TokenWeight
 CLEAR = 0.8
 """AUROC from which a unit is said to detect a concept."""
 CHANCE = 0.5
+ALWAYS = 0.9995
+"""Share of tokens from which a unit is above zero everywhere, but for rounding."""
 NAMED = 3
 """Promoted tokens that the line names."""
 _BROKEN = {"\n": "↵", "\t": "⇥", "\r": "␍"}
@@ -82,6 +84,8 @@ def write_line(
         parts.append(LinePart("promotes", f"promotes {', '.join(spell(token) for token in few)}"))
     if silent:
         parts.append(LinePart("fires", "only below zero" if below is not None else "never fired"))
+    elif frequency is not None and frequency > ALWAYS:
+        parts.append(LinePart("fires", "above zero everywhere"))
     elif frequency is not None:
         parts.append(LinePart("fires", f"fires at {_percent(frequency)}"))
     return UnitLine(
