@@ -14,6 +14,7 @@ import { Activity } from "./Activity";
 import { Descriptions } from "./Descriptions";
 import { Evidence } from "./Evidence";
 import { Answers, Concepts, Reads, Together, Writes } from "./Panels";
+import { Write } from "./Write";
 
 // Only where a model is attached.
 const trial = () => import("./Trial").then((m) => m.Trial);
@@ -55,6 +56,7 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
         <div class="column">
           <div class="said">
             <Descriptions unit={unit} />
+            <Write id={unit.key} />
           </div>
           {lab.state === "here" && lab.data.attached && (
             <div class="tried">
