@@ -378,8 +378,7 @@ export interface Response {
   acts: (number | null)[];
   maximum: number | null;
   frequency: number | null;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface Responses {
