@@ -21,6 +21,18 @@ export interface AtlasPage {
   source: Source;
 }
 
+export interface AttentionPage {
+  layer: number;
+  tokens: string[];
+  ids: number[];
+  special: number[];
+  bytes: number[];
+  start: number;
+  mark: number | null;
+  heads: HeadPattern[];
+  source: Source;
+}
+
 export interface ClampAsked {
   key: string;
   mode: "set" | "add" | "scale" | "ablate";
@@ -37,6 +49,7 @@ export interface Clamped {
 
 export interface ConceptScore {
   concept: string;
+  kind: string;
   auroc: EstimateView;
 }
 
@@ -48,7 +61,8 @@ export interface Control {
   p: number;
   other_decile: number;
   seed: number;
-  verdict: string;
+  grade: string;
+  sentence: string;
   rule: string;
 }
 
@@ -70,6 +84,7 @@ export interface DescriptionView {
   scores: EstimateView[];
   fails_on: number;
   run: string;
+  note: string;
 }
 
 export interface EdgeRow {
@@ -168,7 +183,20 @@ export interface GraphRow {
   control_low: number | null;
   control_high: number | null;
   p: number | null;
-  verdict: string;
+  grade: string;
+  sentence: string;
+  cautions: string[];
+  quantity: string;
+  target_read: string;
+  contrast_read: string;
+}
+
+export interface HeadPattern {
+  key: string;
+  head: number;
+  rows: number[][];
+  first: number[];
+  elsewhere: number[];
 }
 
 export interface Histogram {
@@ -239,6 +267,32 @@ export interface NodeRow {
   score: number;
   measured: number | null;
   value: number | null;
+  baseline: number | null;
+}
+
+export interface NoteAsked {
+  unit: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  replaces: string;
+}
+
+export interface NoteList {
+  rows: NoteView[];
+  total: number;
+  starred: number;
+  source: Source;
+}
+
+export interface NoteView {
+  id: string;
+  unit: string;
+  name: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  time: string;
 }
 
 export interface Problem {
@@ -290,6 +344,28 @@ export interface Refusal {
 
 export interface Refused {
   error: Problem;
+}
+
+export interface Response {
+  key: string;
+  name: string;
+  position: number;
+  value: number | null;
+  share: number | null;
+  acts: (number | null)[];
+  maximum: number | null;
+  frequency: number | null;
+  fires_on: TokenView | null;
+  description: string | null;
+}
+
+export interface Responses {
+  cut: Tokens;
+  by: "share" | "value";
+  rows: Response[];
+  responding: number;
+  total: number;
+  source: Source;
 }
 
 export interface RunAsked {
@@ -464,6 +540,7 @@ export interface UnitRow {
   author: string | null;
   score: EstimateView | null;
   concept: ConceptScore | null;
+  starred: boolean;
 }
 
 export interface Verified {
@@ -478,7 +555,8 @@ export interface Verified {
   p: number | null;
   baseline: string;
   seed: number;
-  verdict: string;
+  grade: string;
+  sentence: string;
   rule: string;
 }
 
@@ -487,4 +565,10 @@ export interface VerifyAsked {
   nodes: string[];
   controls: number;
   seed: number;
+}
+
+export interface WriteState {
+  enabled: boolean;
+  remedy: string;
+  longest: number;
 }
