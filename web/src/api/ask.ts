@@ -12,12 +12,14 @@ export type Answer<T> =
 const kept = new Map<string, unknown>();
 const KEPT = 60;
 
-/** Return the JSON under an address; throws a Failure. */
-export async function fetched<T>(url: string, signal?: AbortSignal): Promise<T> {
+/** Return the JSON under an address, or what a body that is sent there is answered with; throws a Failure. */
+export async function fetched<T>(url: string, signal?: AbortSignal, sent?: unknown): Promise<T> {
   if (exportedFile) return storedAnswer(url) as T;
+  const posted = sent === undefined ? {} : { method: "POST", body: JSON.stringify(sent) };
+  const headers = { accept: "application/json", ...(sent !== undefined && { "content-type": "application/json" }) };
   let response: Response;
   try {
-    response = await fetch(url, { headers: { accept: "application/json" }, ...(signal && { signal }) });
+    response = await fetch(url, { headers, ...posted, ...(signal && { signal }) });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw {
@@ -30,6 +32,7 @@ export async function fetched<T>(url: string, signal?: AbortSignal): Promise<T> 
   const text = await response.text();
   const body = parsed(text);
   if (response.ok && body !== undefined) {
+    if (sent !== undefined) return body as T;
     if (kept.size >= KEPT) kept.delete(kept.keys().next().value as string);
     kept.set(url, body);
     return body as T;

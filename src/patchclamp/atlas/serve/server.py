@@ -81,7 +81,8 @@ def guard_atlas(
             from patchclamp.core.dictionary import Dictionary
 
             lab.attach_dictionary(holder(), Dictionary.load(basis))
-    return Guard(make_app(holder, lab), hosts=hosts, token=token, etag=lambda: holder().hash)
+    tag = (lambda: holder().hash) if lab is None else (lambda: lab.asked.tag(holder().hash))
+    return Guard(make_app(holder, lab), hosts=hosts, token=token, etag=tag)
 
 
 @checked

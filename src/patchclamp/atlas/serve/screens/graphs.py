@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 
+from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraph
 from patchclamp.atlas.read.graph_pruning import MOST_NODES, prune
 from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
@@ -121,7 +123,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
     @app.get("/api/graphs", operation_id="listGraphs")
     def list_graphs() -> GraphList:
         """List the explained answers."""
-        return graph_list(served.atlas())
+        return graph_list(served.atlas(), served.asked())
 
     @app.get("/api/graphs/{id}", operation_id="readGraph")
     def read_graph(
@@ -130,18 +132,23 @@ def add_routes(app: FastAPI, served: Served) -> None:
         max_nodes: Annotated[int, Query(ge=1, le=MOST_NODES)] = MOST_NODES,
     ) -> GraphPage:
         """Read an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes."""
+        if id.startswith(PREFIX) and served.lab is not None:
+            return graph_page(served.atlas(), id, keep, max_nodes, served.lab.asked.find(id))
         return graph_page(served.atlas(), id, keep, max_nodes)
 
 
 @page_of
-def graph_list(atlas: Reading) -> GraphList:
-    """Return the explained answers."""
-    rows = [graph_row(layer.id, layer.graph) for layer in atlas.layers if layer.graph]
+def graph_list(atlas: Reading, asked: Sequence[AskedGraph] = ()) -> GraphList:
+    """Return the explained answers, first those that were explained from the page and are not kept yet."""
+    rows = [graph_row(one.id, one.graph, kept=False) for one in asked]
+    rows += [graph_row(layer.id, layer.graph) for layer in atlas.layers if layer.graph]
     return GraphList(rows, len(rows), atlas.source(".graphs()"))
 
 
 @page_of
-def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPage:
+def graph_page(
+    atlas: Reading, id: str, keep: float, max_nodes: int, asked: AskedGraph | None = None
+) -> GraphPage:
     """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
 
     Returns:
@@ -150,14 +157,15 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPag
     Raises:
         NotFound: there is no such layer.
     """
-    graph = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+    kept = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+    graph = kept if asked is None else asked.graph
     if graph is None:
         raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
     pruned = prune(graph, keep, max_nodes=max_nodes)
     about = _as_json(graph.about)
     tokens, layers = about.get("tokens"), about.get("layers")
     return GraphPage(
-        graph=graph_row(id, graph),
+        graph=graph_row(id, graph, kept=asked is None),
         nodes=[_node(atlas, node) for node in pruned.nodes],
         edges=[EdgeRow(e.source, e.target, _number(e.weight), e.slot) for e in pruned.edges],
         total=len(graph.nodes),
@@ -171,7 +179,9 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPag
         explains=_as_json(graph.metric),
         about=about,
         rule=RULE if about.get("verdict") else "",
-        source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
+        source=atlas.source(f".graph({id!r}, keep={keep:g})", id)
+        if asked is None
+        else Source("", asked.run.command, asked.python),
     )
 
 
