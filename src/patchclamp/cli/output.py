@@ -121,7 +121,7 @@ class Outputs:
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError):
                 raise
             self.code = 2
-            print(f"patchclamp: {what} could not be made; what was computed follows", file=sys.stderr)
+            _print_always(f"patchclamp: {what} could not be made; what was computed follows")
             print_error(as_error(problem, (), Parser))
 
 
@@ -178,9 +178,14 @@ def print_error(problem: PatchclampError) -> None:
     parts = (problem.expected, shorten(problem.got), problem.remedy)
     # A path may have a line end in it.
     expected, got, remedy = ("␤".join(part.splitlines()) for part in parts)
-    print(f"patchclamp: expected {expected}", file=sys.stderr)
-    print(f"            got      {got}", file=sys.stderr)
-    print(f"            to do    {remedy}", file=sys.stderr)
+    _print_always(f"patchclamp: expected {expected}")
+    _print_always(f"            got      {got}")
+    _print_always(f"            to do    {remedy}")
+
+
+def _print_always(text: str) -> None:
+    """Print a line on standard error, with --quiet too."""
+    getattr(sys.stderr, "write_always", sys.stderr.write)(f"{text}\n")
 
 
 def is_unread(stream: Any) -> bool:
