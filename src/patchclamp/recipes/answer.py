@@ -154,6 +154,7 @@ def explain(
         opposing,
         n_controls=n_controls,
         seed=seed,
+        quantity=case.quantity,
         progress=progress,
     )
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording

@@ -48,7 +48,8 @@ export interface Control {
   p: number;
   other_decile: number;
   seed: number;
-  verdict: string;
+  grade: string;
+  sentence: string;
   rule: string;
 }
 
@@ -168,7 +169,12 @@ export interface GraphRow {
   control_low: number | null;
   control_high: number | null;
   p: number | null;
-  verdict: string;
+  grade: string;
+  sentence: string;
+  cautions: string[];
+  quantity: string;
+  target_read: string;
+  contrast_read: string;
 }
 
 export interface Histogram {
@@ -478,7 +484,8 @@ export interface Verified {
   p: number | null;
   baseline: string;
   seed: number;
-  verdict: string;
+  grade: string;
+  sentence: string;
   rule: string;
 }
 

@@ -280,8 +280,9 @@ class Control:
         p: (1 + different sets whose size is at least the measured one) / (1 + different sets).
         other_decile: share of units that had to come from another decile.
         seed: of the draw.
-        verdict: what that says of the claim, in one sentence.
-        rule: what the words of the verdict mean.
+        grade: ``holds``, ``weak`` or ``no evidence``.
+        sentence: what was measured, and what that says of the claim.
+        rule: what the grades mean.
     """
 
     target: TokenView
@@ -291,7 +292,8 @@ class Control:
     p: float
     other_decile: float
     seed: int
-    verdict: str
+    grade: str
+    sentence: str
     rule: str
 
 
@@ -312,8 +314,9 @@ class Verified:
             where sets are smaller.
         baseline: what replaced the values: ``zero``, ``corrupted`` or ``mean``.
         seed: of the draw.
-        verdict: what that says of the claim, in one sentence.
-        rule: what the words of the verdict mean.
+        grade: ``holds``, ``weak`` or ``no evidence``.
+        sentence: what was measured, and what that says of the claim.
+        rule: what the grades mean.
     """
 
     nodes: int
@@ -327,7 +330,8 @@ class Verified:
     p: float | None
     baseline: str
     seed: int
-    verdict: str
+    grade: str
+    sentence: str
     rule: str
 
 

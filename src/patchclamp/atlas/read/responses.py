@@ -132,7 +132,12 @@ class GraphRow:
         control_low: lower end of what random sets of like units took, 95 % interval.
         control_high: its upper end.
         p: (1 + random sets that took as much) / (1 + sets).
-        verdict: what the measurement says of the causes, in one sentence; empty where the graph does not say.
+        grade: ``holds``, ``weak`` or ``no evidence``; empty where the graph does not say.
+        sentence: the verdict in one sentence, with what was measured; empty likewise.
+        cautions: what a reader should know before believing it, a sentence each.
+        quantity: what m is, in words: ``the lead of ' Mary' over ' John'``; empty where the graph does not say.
+        target_read: the token at which a target of several tokens is read; empty where it is read whole.
+        contrast_read: the same of the contrast.
     """
 
     id: str
@@ -151,7 +156,12 @@ class GraphRow:
     control_low: float | None
     control_high: float | None
     p: float | None
-    verdict: str
+    grade: str
+    sentence: str
+    cautions: list[str]
+    quantity: str
+    target_read: str
+    contrast_read: str
 
 
 @checked

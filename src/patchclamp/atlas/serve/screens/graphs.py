@@ -178,7 +178,7 @@ def graph_page(
         subject={str(name): str(value) for name, value in graph.subject.items()},
         explains=_as_json(graph.metric),
         about=about,
-        rule=RULE if about.get("verdict") else "",
+        rule=RULE if about.get("grade") else "",
         source=atlas.source(f".graph({id!r}, keep={keep:g})", id)
         if asked is None
         else Source("", asked.run.command, asked.python),
