@@ -21,6 +21,26 @@ export interface AtlasPage {
   source: Source;
 }
 
+export interface CauseRow {
+  key: string;
+  name: string;
+  kind: string;
+  unit: string | null;
+  known: string;
+  position: number | null;
+  token: string;
+  value: number | null;
+  predicted: number;
+  measured: number | null;
+}
+
+export interface CircuitAsked {
+  pairs: string;
+  level: "node" | "neuron" | "edge";
+  controls: number;
+  seed: number;
+}
+
 export interface ClampAsked {
   key: string;
   mode: "set" | "add" | "scale" | "ablate";
@@ -122,6 +142,31 @@ export interface Examples {
   source: Source;
 }
 
+export interface ExplainAsked {
+  prompt: string;
+  target: string;
+  contrast: string | null;
+  counterpart: string | null;
+  top: number;
+  controls: number;
+  seed: number;
+}
+
+export interface ExplainCost {
+  units: number;
+  backward: number;
+  forward: number;
+  sets: number;
+  least_p: number;
+}
+
+export interface Explained {
+  graph: GraphRow;
+  causes: CauseRow[];
+  rule: string;
+  seconds: number;
+}
+
 export interface Finished {
   id: string;
   seconds: number;
@@ -155,6 +200,7 @@ export interface GraphPage {
 
 export interface GraphRow {
   id: string;
+  kept: boolean;
   prompt: string;
   target: string;
   contrast: string | null;
@@ -217,6 +263,11 @@ export interface LayerRow {
   bytes: number;
 }
 
+export interface Likely {
+  token: TokenView;
+  probability: number;
+}
+
 export interface Neighbour {
   key: string;
   value: number;
@@ -235,6 +286,12 @@ export interface NextToken {
   changed_logit: number | null;
 }
 
+export interface NextTokens {
+  cut: Tokens;
+  rows: Likely[];
+  cost: ExplainCost | null;
+}
+
 export interface NodeRow {
   key: string;
   kind: string;
@@ -247,6 +304,21 @@ export interface NodeRow {
   value: number | null;
 }
 
+export interface PairsRead {
+  pairs: number;
+  aside: SetAside[];
+  quantity: string;
+  reversed: number;
+  metric_clean: number | null;
+  metric_corrupted: number | null;
+  parts: number;
+  method: string;
+  forward: number;
+  backward: number;
+  seconds: number;
+  most_seconds: number;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -256,6 +328,8 @@ export interface Problem {
 export interface Progressed {
   done: number;
   total: number;
+  share: number | null;
+  left: number | null;
 }
 
 export interface Quantile {
@@ -336,6 +410,11 @@ export interface RunRow {
   began: string | null;
   duration_s: number | null;
   made: string;
+}
+
+export interface SetAside {
+  reason: string;
+  pairs: number;
 }
 
 export interface SiteRow {

@@ -39,7 +39,7 @@ BACKWARD_ROWS = 3.0
 """How much longer a row takes forward and back than forward."""
 OFTEN_S = 0.05
 """Seconds between two events of progress, at least."""
-LIKELIEST = 10
+LIKELIEST = 8
 PAIRS_FILE = "pairs.jsonl"
 """What the pasted pairs are called in messages and in the command."""
 
@@ -98,7 +98,9 @@ def explanation_cost(model: Any, n_tokens: int, asked: asked_of.ExplainAsked | N
     Returns:
         ExplainCost: rows of passes, and the smallest p.
     """
-    top, controls = (asked.top, asked.controls) if asked else (asked_of.ExplainAsked.top, asked_of.ExplainAsked.controls)
+    top, controls = (
+        (asked.top, asked.controls) if asked else (asked_of.ExplainAsked.top, asked_of.ExplainAsked.controls)
+    )
     n_units = count_nodes(model, n_tokens, model.levels)
     _, rule = find_rule(METHOD)
     backward = rule.passes[1] if isinstance(rule, Gradient) else 0
@@ -340,7 +342,9 @@ def _run_of_explanation(
     name, *loading = lab.loading_words
     command = ["patchclamp", "explain", name, *words, *counts, *loading]
     # After two strokes nothing is an option, whatever the prompt begins with.
-    command = [*command, "--", asked.prompt] if asked.prompt.startswith("-") else [*command[:3], asked.prompt, *command[3:]]
+    command = (
+        [*command, "--", asked.prompt] if asked.prompt.startswith("-") else [*command[:3], asked.prompt, *command[3:]]
+    )
     made = f"the graph of {asked.target!r} after {asked.prompt!r}"
     options = {name: str(value) for name, value in asdict(asked).items() if value is not None}
     return _run("explain", shlex.join(command), made, lab, options, asked.seed, graph, began, seconds)

@@ -57,12 +57,7 @@ export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Ele
               <h2 id="next">Next token</h2>
               <p class="small soft">Choose the answer, then, if you like, the one that it is compared with.</p>
               <Rows next={found} />
-              <div class="asks">
-                <Words name="target" words="answer" />
-                <Words name="contrast" words="compared with (optional)" />
-              </div>
             </section>
-            <Other cut={found.cut} />
             <p class="row press">
               <button type="button" class="primary" data-testid="why" disabled={!question || !differentiates || now.busy} onClick={why}>
                 Why?
@@ -76,6 +71,14 @@ export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Ele
                 <Takes cost={found.cost} chosen={question !== null} />
               </span>
             </p>
+            <details class="more" open={question !== null && !found.rows.some((row) => row.token.text === shown.value.target)} data-testid="own-words">
+              <summary>Write the answer yourself</summary>
+              <div class="asks">
+                <Words name="target" words="answer" />
+                <Words name="contrast" words="compared with (optional)" />
+              </div>
+            </details>
+            <Other cut={found.cut} />
           </>
         )}
       </div>
@@ -137,7 +140,7 @@ function Rows({ next }: { next: NextTokens }): JSX.Element {
   return (
     <ol class="likely" data-testid="likely">
       {next.rows.map(({ token, probability }) => {
-        const role = token.text === target ? "answer" : token.text === contrast ? "compared with" : "";
+        const role = token.text === target ? "answer" : token.text === contrast ? "against" : "";
         return (
           <li key={token.id}>
             <button
@@ -201,7 +204,7 @@ function Other({ cut }: { cut: Tokens }): JSX.Element {
   const other = counterpart && answer.state !== "failed" ? answer.data : undefined;
   const [n, wanted] = [other?.tokens.length ?? 0, cut.tokens.length];
   return (
-    <details class="other" open={shown.value.counterpart !== ""} data-testid="other">
+    <details class="more" open={shown.value.counterpart !== ""} data-testid="other">
       <summary>Other prompt{shown.value.counterpart ? "" : " (optional)"}</summary>
       <p class="small soft">
         A prompt of as many tokens under which another answer is right. Causes are then replaced by their values there; without one they are set to zero.

@@ -46,8 +46,8 @@ function Found({ explained, now, stale }: { explained: Explained; now: Explainin
   return (
     <div class={stale ? "old" : ""} data-testid="explained" data-id={graph.id} data-grade={graph.grade} data-measured={graph.measured_together ?? ""} data-p={graph.p ?? ""}>
       {stale && <p class="small soft">This answers the question before; press Why? again.</p>}
-      <Verdict row={graph} rule={explained.rule} />
-      <Causes causes={causes} />
+      <Verdict of={graph} rule={explained.rule} />
+      <Causes causes={causes} quantity={graph.quantity || "m"} />
       <p class="row">
         <a class="button" href={graphAddress(graph.id)} data-testid="open-circuit">
           open the circuit
@@ -59,13 +59,13 @@ function Found({ explained, now, stale }: { explained: Explained; now: Explainin
 }
 
 /** The units that were replaced together, with what each carries. */
-function Causes({ causes }: { causes: CauseRow[] }): JSX.Element {
+function Causes({ causes, quantity }: { causes: CauseRow[]; quantity: string }): JSX.Element {
   const measured = causes.some((cause) => cause.measured !== null);
   return (
     <div class="causes" data-testid="causes">
       <Bars
         testid="cause-bars"
-        caption={measured ? `${plural(causes.length, "cause")}: what replacing each alone takes from m` : `${plural(causes.length, "cause")}, with the predicted share of m`}
+        caption={measured ? `${plural(causes.length, "cause")}: what replacing each alone takes from ${quantity}` : `${plural(causes.length, "cause")}, what each is predicted to carry of ${quantity}`}
         bars={causes.map((cause) => ({
           label: (
             <span data-testid="cause" data-key={local(cause.key)} data-predicted={cause.predicted} data-measured={cause.measured ?? ""}>

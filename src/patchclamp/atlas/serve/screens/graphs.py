@@ -146,9 +146,7 @@ def graph_list(atlas: Reading, asked: Sequence[AskedGraph] = ()) -> GraphList:
 
 
 @page_of
-def graph_page(
-    atlas: Reading, id: str, keep: float, max_nodes: int, asked: AskedGraph | None = None
-) -> GraphPage:
+def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int, asked: AskedGraph | None = None) -> GraphPage:
     """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
 
     Returns:
