@@ -309,7 +309,7 @@ def _cause(atlas: Reading, node: Node, about: Mapping[str, Any]) -> asked_of.Cau
         unit = str(atlas.key(index))
         known = label_of(atlas, index)
     tokens = about.get("tokens") or []
-    here = key.position is not None and key.position < len(tokens)
+    token = "" if key.position is None else next(iter(tokens[key.position : key.position + 1]), "")
     return asked_of.CauseRow(
         key=node.key,
         name=name_unit(key),
@@ -317,7 +317,7 @@ def _cause(atlas: Reading, node: Node, about: Mapping[str, Any]) -> asked_of.Cau
         unit=unit,
         known=known,
         position=key.position,
-        token=str(tokens[key.position]) if here else "",
+        token=str(token),
         value=number_or_none(node.measures.get("activation")),
         predicted=number_or_none(node.score) or 0.0,
         measured=number_or_none(node.measures.get("measured")),
@@ -406,7 +406,8 @@ def _python_of_circuit(lab: Any, asked: asked_of.CircuitAsked) -> str:
             "",
             f"model = pc.load({lab.loading})",
             f"pairs = pc.read_task({PAIRS_FILE!r})",
-            f"found = pc.find_circuit(model, pairs, level={asked.level!r}, n_controls={asked.controls}, seed={asked.seed})",
+            f"how = dict(level={asked.level!r}, n_controls={asked.controls}, seed={asked.seed})",
+            "found = pc.find_circuit(model, pairs, **how)",
             "print(found.provenance.extra['receipt']['sentence'])",
             "",
         ]
