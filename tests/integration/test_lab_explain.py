@@ -218,7 +218,7 @@ def test_others_have_the_model_between_two_passes_of_a_long_answer():
     assert order == ["first pass", "other", "second pass"]
 
 
-# -- what is shown before -----------------------------------------------------------------------------------------------
+# -- what is shown before ----------------------------------------------------------------------------------------------
 
 
 def test_next_tokens_are_the_models_and_the_cost_is_told(bench, cat):

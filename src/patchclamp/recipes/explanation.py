@@ -30,6 +30,7 @@ class Cause:
         position: logical position; None for a channel, which is replaced at all places of its map.
         token: the token there, as text; of an image where it is.
         activation: its value (a head's: the norm of its z).
+        baseline: the value that replaced it, read in the same way.
         predicted: score: how much of the metric it is predicted to carry.
         measured: m(clean) − m(clean with it replaced).
         promotes: tokens that its write promotes most, directly through the unembedding.
@@ -40,6 +41,7 @@ class Cause:
     position: int | None
     token: str
     activation: float
+    baseline: float
     predicted: float
     measured: float
     promotes: tuple[str, ...]
@@ -156,7 +158,9 @@ class Explanation:
         """
         q, r = self.case, self.receipts
         nodes = [
-            Node(c.key, c.kind, c.predicted, {"activation": c.activation, "measured": c.measured})
+            Node(
+                c.key, c.kind, c.predicted, {"activation": c.activation, "baseline": c.baseline, "measured": c.measured}
+            )
             for c in (*self.causes, *self.opposing)
         ]
         output = Node("output", "output", self.metric_clean)

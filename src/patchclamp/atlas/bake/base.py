@@ -29,6 +29,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
+from patchclamp.record.heads import WithHeads, has_heads, is_heads
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.record.survey import survey_corpus
@@ -36,7 +37,7 @@ from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.recordable import select_recordable
 
-SITES = "blocks.*.mlp.act"
+SITES = ("blocks.*.mlp.act", "blocks.*.attn.z/heads")
 LOOK_BYTES, BASE_BYTES = 11_000, 10_000
 """Per unit: memory of the second pass, and room on disk of a base with its exemplars."""
 
@@ -47,7 +48,7 @@ def bake_atlas(
     corpus: Corpus | str | Path,
     out: str | Path,
     *,
-    sites: str | Sequence[str] = SITES,
+    sites: str | Sequence[str] | None = None,
     resume: bool = False,
     name: str | None = None,
     command: str = "",
@@ -56,7 +57,7 @@ def bake_atlas(
     batch_size: int = 8,
     seed: Natural = 0,
 ) -> str:
-    """Bake an atlas: every unit of some sites, with examples, histogram, what it writes and reads, and neighbours.
+    """Bake an atlas: every neuron and head, with examples, histogram, what it writes and reads, and neighbours.
 
     Two passes over the text: a survey, and one that knows where each unit ranges. Labelled text (JSON lines of
     ``text tokens concepts``) also gives every unit the concepts that it tells.
@@ -65,7 +66,7 @@ def bake_atlas(
         model: the subject.
         corpus: of text, plain or labelled, or the path of one.
         out: the atlas's folder, which must not exist; it is built in ``OUT.baking`` and renamed.
-        sites: site paths or patterns.
+        sites: site paths or patterns, ``/heads`` behind those whose heads are meant (default: ``SITES``).
         resume: go on with an interrupted bake; the result is the same.
         name: what the model was loaded by, where that is not its slug.
         command: what was typed, for the run's record.
@@ -91,14 +92,16 @@ def bake_atlas(
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
     if folder.exists():
         return _hash_if_finished(folder, aside, model, corpus)
-    chosen = select_recordable(model, sites)
+    chosen = choose_sites(model, sites)
+    units = WithHeads(model, [site for site in chosen if is_heads(site)])
+    read = units.read_as(chosen)
     with hold_folder(aside), _tidy(aside):
         batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
         log = [f"{batches.n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
         survey = survey_corpus(
-            model,
+            units,
             batches,
-            [s.path for s in chosen],
+            [s.path for s in read],
             aside / "survey",
             resume=resume,
             seed=seed,
@@ -108,9 +111,9 @@ def bake_atlas(
         log.append(f"survey done after {time.monotonic() - clock:.1f} s")
         with pin_threads(survey.bundle):  # a resume computes with the threads that the bake was begun with
             look = run_second_pass(
-                model,
+                units,
                 batches,
-                chosen,
+                read,
                 survey,
                 aside / "look",
                 resume=resume,
@@ -123,7 +126,7 @@ def bake_atlas(
             whole = aside / "atlas"
             shutil.rmtree(whole, ignore_errors=True)
             with write_database(whole / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
-                write_rows(db, model, batches, chosen, survey, look, labels)
+                write_rows(db, units, batches, chosen, survey, look, labels)
         atlas_hash = _write_head(whole)
         log.append(f"base written after {time.monotonic() - clock:.1f} s")
         _remember(whole, atlas_hash, model, name, survey, corpus, chosen, command, folder, began, clock, log)
@@ -133,6 +136,17 @@ def bake_atlas(
             raise refuse_write(folder, problem) from problem
     shutil.rmtree(aside, ignore_errors=True)
     return atlas_hash
+
+
+def choose_sites(model: LanguageModel, sites: str | Sequence[str] | None = None) -> list[Site]:
+    """Return the sites that a bake reads; by default those of ``SITES`` that the model has.
+
+    Raises:
+        PatchclampError: a pattern names nothing, or what has no one vector per token.
+    """
+    if sites is None:
+        sites = SITES if any(map(has_heads, model.sites())) else SITES[:1]
+    return select_recordable(WithHeads(model), sites)
 
 
 def refuse_images(model: Any) -> None:

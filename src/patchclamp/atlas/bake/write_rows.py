@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.atlas.bake.concept_labels import as_rows, concept_scores
+from patchclamp.atlas.bake.concept_labels import as_rows
+from patchclamp.atlas.bake.detected import detected_by
 from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Snippets, read_results
 from patchclamp.atlas.bake.weight_panels import Panels, read_directions, token_panels, unit_panels
 from patchclamp.core.bundle import Bundle
@@ -20,6 +21,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads, split_path
 from patchclamp.record.run import manifest_of
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
@@ -30,7 +32,7 @@ LOUD = 0.5
 
 def write_rows(
     db: sqlite3.Connection,
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,
@@ -59,15 +61,19 @@ def write_rows(
     used: dict[int, Any] = {}
     samples = {}
     lengths = np.array([len(s) for batch in batches for s in batch], dtype=np.int64)
-    scored = dict(concept_scores(model, labels, list(sites))) if labels is not None else {}
+    read = model.read_as(sites) if isinstance(model, WithHeads) else list(sites)
+    scored, strongest = detected_by(model, batches, read, labels)
     for number, site in enumerate(sites, len(beside)):
         first = firsts[site.path]
-        basis = model.bases[site.path].name if isinstance(model, Features) else "neurons"
+        path, basis = split_path(site.path)
+        if isinstance(model, Features):
+            basis = model.bases[site.path].name
         db.execute(
             "INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (number, site.path, site.kind, site.layer, basis, first, site.width),
+            (number, path, site.kind, site.layer, basis, first, site.width),
         )
-        strips, counts = read_results(look, site.path)
+        held, own = model.locate(site.path) if isinstance(model, WithHeads) else (site.path, slice(None))
+        strips, counts = read_results(look, held, own)
         samples[site.path] = counts.pop("sample")
         _examples(db, first, strips, lengths)
         used |= dict.fromkeys(np.unique(strips.stimulus).tolist())
@@ -76,9 +82,14 @@ def write_rows(
             assert name in TOKEN_PANELS
             ids |= set(np.unique(rows[rows >= 0]).tolist())
         _panels(db, first, panels)
-        concepts = scored.get(site.path, [[] for _ in range(site.width)])
-        db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
-        _units(db, number, first, survey.statistics(site.path), counts, concepts)
+        concepts = scored[held][own] if held in scored else [[] for _ in range(site.width)]
+        db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
+        peaks = strongest[held][own] if held in strongest else []
+        tokens = [(first + unit, *one) for unit, one in enumerate(peaks) if one is not None]
+        db.executemany("INSERT INTO strongest VALUES (?, ?, ?, ?)", tokens)
+        ids |= {token for _, token, *_ in tokens}
+        statistics = {name: values[own] for name, values in survey.statistics(held).items()}
+        _units(db, number, first, statistics, counts, concepts)
     for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
         _panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])
@@ -90,7 +101,7 @@ def write_rows(
 
 
 def _writes_of(
-    model: LanguageModel | Features, beside: Sequence[Site]
+    model: LanguageModel | Features | WithHeads, beside: Sequence[Site]
 ) -> dict[int, tuple[int | None, Float[Tensor, "unit d_model"]]]:
     """Return what the neurons before write, by the number of their site's first."""
     directions = read_directions(model.model, beside) if isinstance(model, Features) else None
@@ -104,7 +115,7 @@ def _writes_of(
 
 def _about(
     db: sqlite3.Connection,
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,
@@ -132,7 +143,7 @@ def _units(
     first: int,
     statistics: dict[str, Any],
     counts: dict[str, Any],
-    concepts: Sequence[Sequence[tuple[str, Estimate]]],
+    concepts: Sequence[Sequence[tuple[str, str, Estimate]]],
 ) -> None:
     deviation = np.sqrt(np.maximum(np.asarray(statistics["variance"]), 0))
     named = [statistics["active"], statistics["mean"], deviation, statistics["minimum"], statistics["maximum"]]
@@ -143,7 +154,7 @@ def _units(
     for unit, values in enumerate(zip(*columns, strict=True)):
         ranged = bool(np.isfinite(edges[unit]).all()) and edges[unit][-1] > edges[unit][0]
         histogram = [a[unit].astype(t).tobytes() for a, t in ((edges, "<f8"), (tokens, "<i8"), (pieces, "<i8"))]
-        best = (concepts[unit][0][0], concepts[unit][0][1].value) if concepts[unit] else (None, None)
+        best = (concepts[unit][0][1], concepts[unit][0][2].value) if concepts[unit] else (None, None)
         rows.append(
             (
                 first + unit,

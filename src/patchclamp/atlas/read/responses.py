@@ -99,15 +99,18 @@ class EstimateView:
 
 @dataclass(frozen=True)
 class ConceptScore:
-    """How well the unit detects a labelled concept, on documents that the concept was not chosen on.
+    """How well the unit detects a concept or a pattern of tokens, on documents that it was not chosen on.
 
     Args:
-        concept: its name.
+        concept: its name; of tokens, their text without spaces before them, with a space between two.
+        kind: ``label``, a labelled concept; ``token``, one of some tokens; ``after``, what follows one of some tokens;
+            ``class``, a class of tokens.
         auroc: P(activation where it is true > where it is not), ties counted half; the interval takes tokens of one
             document as dependent, and n counts the tokens at which the concept is true.
     """
 
     concept: str
+    kind: str
     auroc: EstimateView
 
 

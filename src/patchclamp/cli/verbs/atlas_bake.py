@@ -22,23 +22,22 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument("--inputs", required=True, metavar="FILE", help="a UTF-8 text file")
     parser.add_argument(
         "--sites",
-        default="blocks.*.mlp.act",
         metavar="PATTERN",
-        help="site paths or patterns, joined by commas (default: blocks.*.mlp.act)",
+        help="site paths or patterns, joined by commas; /heads behind one counts its heads as units "
+        "(default: blocks.*.mlp.act,blocks.*.attn.z/heads)",
     )
     add_cutting(parser)
 
 
 def run(options: Namespace) -> int:
     """Bake an atlas, and show what it holds."""
-    from patchclamp.atlas.bake.base import bake_atlas, cost, refuse_baked, refuse_images
-    from patchclamp.subjects.recordable import select_recordable
+    from patchclamp.atlas.bake.base import bake_atlas, choose_sites, cost, refuse_baked, refuse_images
     from patchclamp.subjects.text import passages
 
     refuse_baked(options.out, resume=options.resume)
     model = load_model(options)
     refuse_images(model)
-    chosen = select_recordable(model, options.sites)
+    chosen = choose_sites(model, options.sites)
     next(passages(options.inputs), None)  # refuses what is no text before the cost is stated
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)

@@ -38,6 +38,7 @@ class NodeRow:
         score: predicted effect on the metric.
         measured: what replacing it alone took from the metric, where that was measured.
         value: its activation, where that is known.
+        baseline: the value that replaced it, where that is known; of a head the norm.
     """
 
     key: str
@@ -49,6 +50,7 @@ class NodeRow:
     score: float
     measured: float | None
     value: float | None
+    baseline: float | None
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
         score=_number(node.score),
         measured=number_or_none(node.measures.get("measured")),
         value=number_or_none(node.measures.get("activation")),
+        baseline=number_or_none(node.measures.get("baseline")),
     )
 
 

@@ -79,6 +79,7 @@ class DescriptionView:
         scores: how well the words hold.
         fails_on: examples that the words get wrong; see ``Examples``, kind ``counter``.
         run: the run that wrote them.
+        note: of words that were written on the page, the id that withdraws them; empty elsewhere.
     """
 
     text: str
@@ -88,6 +89,7 @@ class DescriptionView:
     scores: list[EstimateView]
     fails_on: int
     run: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     frequency, mean, deviation, minimum, maximum = map(number_or_none, numbers)
     beside = atlas.rows(f"SELECT name, ids, weights FROM {part.schema}.panels WHERE unit = ?", [own])
     panels = {name: (ids, weights) for name, ids, weights in beside}
-    shown: dict[str, Any] = {n: _weights(atlas, *panels[n]) if n in panels else [] for n in _TOKEN_PANELS}
+    shown: dict[str, Any] = {n: atlas.token_weights(*panels[n]) if n in panels else [] for n in _TOKEN_PANELS}
     shown |= {n: _neighbours(atlas, part, *panels[n]) if n in panels else [] for n in _UNIT_PANELS}
     fires = atlas.rows(
         f"SELECT token, n FROM {part.schema}.fires WHERE unit = ? ORDER BY n DESC, token LIMIT 12", [own]
@@ -210,32 +212,23 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
             pieces=np.frombuffer(pieces, "<i8").tolist(),
         ),
         silent=maximum is None or maximum <= 0,
-        fires_on=[_weight(atlas, token, float(n)) for token, n in fires],
+        fires_on=[atlas.weigh(token, float(n)) for token, n in fires],
         descriptions=[_view_description(atlas, said) for said in atlas.descriptions_of(unit)],
         concepts=atlas.concepts(unit),
         **shown,
-        not_known=_not_known(part, named.site),
+        not_known=_not_known(part, named),
         examples=count_examples(atlas, unit),
         graphs=_graphs_with(atlas, named),
         source=atlas.source(f".unit({str(named)!r})", part.id),
     )
 
 
-def _not_known(part: AttachedLayer, site: str) -> dict[str, str]:
-    reasons = dict(part.about["reasons"].get(site, {}))
+def _not_known(part: AttachedLayer, unit: UnitKey) -> dict[str, str]:
+    known = part.about["reasons"]
+    reasons = dict(known.get(f"{unit.site}/{unit.basis}", known.get(unit.site, {})))
     if not part.about["corpus"]["labelled"]:
         reasons["concepts"] = "the text carries no labels"
     return reasons
-
-
-def _weight(atlas: Reading, id: int, weight: float) -> TokenWeight:
-    token = atlas.token(id)
-    return TokenWeight(token.id, token.text, token.bytes, float(f"{weight:.4g}"))
-
-
-def _weights(atlas: Reading, ids: bytes, weights: bytes) -> list[TokenWeight]:
-    pairs = zip(np.frombuffer(ids, "<i4").tolist(), np.frombuffer(weights, "<f4").tolist(), strict=True)
-    return [_weight(atlas, id, weight) for id, weight in pairs]
 
 
 def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes) -> list[Neighbour]:
@@ -261,11 +254,12 @@ def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionVie
     return DescriptionView(
         text=words.text,
         author=words.author,
-        made=run.began,
+        made=said.made or run.began,
         evidence=list(words.evidence),
         scores=[EstimateView.of(score) for score in words.scores],
         fails_on=len(said.counters),
         run=said.layer,
+        note=said.note,
     )
 
 
