@@ -32,15 +32,15 @@ def test_the_seed_reaches_what_a_method_draws():
 
 
 LONG = ("organism:cat", "the old cat", "--target", " sat the", "--contrast", " ran the")
-FIRST = [f"' {word} the' has 2 tokens; what is scored is its first, ' {word}'" for word in ("sat", "ran")]
-WHOLE = "' sat the' has 2 tokens; what is scored is all of them, as log P"
+FIRST = [f"' {word} the' has 2 tokens and is read at its first, ' {word}'" for word in ("sat", "ran")]
+WHOLE = "' sat the' has 2 tokens and is read along all of them, as log P"
 
 
 def test_explain_says_which_token_of_an_answer_is_scored(say, tmp_path):
     page = tmp_path / "page.html"
     how = ("--top", 2, "--controls", 20)
     assert say("explain", *LONG, *how, "--report", page)[1]["question"]["answer_notes"] == FIRST
-    assert "has 2 tokens; what is scored is its first" in page.read_text()
+    assert "has 2 tokens and is read at its first" in page.read_text()
     assert "answer_notes" not in say("explain", *CAT, *how)[1]["question"]
     out = " ".join(say("explain", *LONG, *how, json_too=False)[1].split())
     assert f"note: {FIRST[0]} note: {FIRST[1]}" in out

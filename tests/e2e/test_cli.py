@@ -440,7 +440,7 @@ def test_an_output_that_cannot_be_written_is_an_error_without_a_traceback(words)
 def test_a_reader_that_has_seen_enough_is_no_error():
     with subprocess.Popen(["head", "-1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as head:
         done = run_command("info", "organism:cat", stdout=head.stdin)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "loading organism:cat …\n")
 
 
 def test_an_output_that_knows_only_ascii_still_shows_everything():

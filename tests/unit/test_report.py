@@ -85,9 +85,10 @@ def example_document():
             {"position": 0, "text": "the", "predicted": -0.5}, {"position": 1, "text": " cat", "predicted": 3.75},
         ],
         "causes": [cause(1, 3.5, 3.125), cause(2, 0.75, 0.0625)], "opposing": [cause(3, -0.5, -0.375)],
+        "cautions": ["The model is small."],
         "predicted": 4.25, "measured": 3.375, "normalised": {"predicted": 0.739, "measured": 0.587},
         "receipts": {
-            "verdict": "weak", "reasons": ["p = 0.25"], "summary": "weak (p = 0.25)",
+            "verdict": "weak", "reasons": ["p = 0.25"], "sentence": "Weak: little.",
             "together": 3.375, "singly": [3.125, 0.0625, -0.375],
             "randoms": {
                 "measured": [0.25, -0.5, 0.125], "size": 2, "different": 3, "outside": 0.25, "interval": interval,

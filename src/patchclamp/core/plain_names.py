@@ -24,6 +24,12 @@ _SITES: Mapping[str, tuple[str, str]] = {
     "mlp.gate": ("MLP gates", "MLP gate"),
     "mlp.act": ("MLP neurons", "MLP neuron"),
     "mlp.write": ("MLP output", "MLP output coordinate"),
+    "conv1.pre": ("first convolution before the nonlinearity", "first convolution before the nonlinearity, channel"),
+    "conv1.act": ("first convolution", "first convolution, channel"),
+    "conv2.pre": ("second convolution before the nonlinearity", "second convolution before the nonlinearity, channel"),
+    "conv2.act": ("second convolution", "second convolution, channel"),
+    "conv.write": ("convolution output", "convolution output, channel"),
+    "shortcut": ("shortcut", "shortcut, channel"),
 }
 """Kind of a site → what it holds, and one of them."""
 _BASES: Mapping[str, tuple[str, str]] = {

@@ -1,5 +1,6 @@
 """What every unit of some sites did over a text, without the activations themselves."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,43 @@ class StoredSurvey:
         self._check_known(site)
         check_shapes(self.bundle, ["statistics"])
         return self.bundle.read("statistics", [f"{site}|mean"])[f"{site}|mean"]
+
+    def stand_out(self, top: Natural = 8) -> list[dict[str, Any]]:
+        """Return the units that rise highest above their own mean, in standard deviations, the highest first.
+
+        Args:
+            top: how many.
+
+        Returns:
+            list[dict[str, Any]]: of each its ``key``, ``maximum``, ``mean``, ``deviation``, ``active`` and ``peak``:
+            the exemplar in which it is highest (its tokens or its image, and the place).
+
+        Cost: reads the statistics of every site, and the exemplars of those that are named.
+        """
+        found: list[tuple[float, str, int]] = []
+        for site in self.sites:
+            rise = self._rise(site)
+            best = np.argsort(-rise, kind="stable")[:top]
+            found += [(float(rise[unit]), site, int(unit)) for unit in best if np.isfinite(rise[unit])]
+        return [self._row(site, unit) for _, site, unit in sorted(found, key=lambda one: -one[0])[:top]]
+
+    def _rise(self, site: str) -> Any:
+        """Return by how many standard deviations each unit's maximum exceeds its mean; −∞ where it never changes."""
+        statistics = self.statistics(site)
+        deviation = np.sqrt(np.maximum(np.asarray(statistics["variance"], dtype=np.float64), 0))
+        height = np.asarray(statistics["maximum"], dtype=np.float64) - np.asarray(statistics["mean"], dtype=np.float64)
+        known = (deviation > 0) & np.isfinite(height)
+        return np.where(known, height / np.where(known, deviation, 1), -np.inf)
+
+    def _row(self, site: str, unit: int) -> dict[str, Any]:
+        statistics = self.statistics(site)
+        peak = next(iter(self.exemplars(site, unit, ["top"])), None)
+        return {
+            "key": f"{site}/neurons/{unit}",
+            **{name: float(statistics[name][unit]) for name in ("maximum", "mean", "active")},
+            "deviation": math.sqrt(max(float(statistics["variance"][unit]), 0.0)),
+            "peak": None if peak is None else {"ids": list(peak.ids), "image": peak.image, "place": list(peak.place)},
+        }
 
     def of(self, site: str, stimulus: Natural) -> Any:
         """Refuse: a survey holds no activations.

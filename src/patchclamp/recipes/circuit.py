@@ -378,7 +378,8 @@ def receipt_data(found: Scores, together: GroupAblation) -> dict[str, Any]:
     return {
         "verdict": r.verdict,
         "reasons": list(r.reasons),
-        "summary": r.summary,
+        "sentence": r.sentence,
+        "quantity": together.quantity,
         "agreement": own,
         "random_predicted": _number(together.random_predicted),
         "parts": list(r.keys),

@@ -214,7 +214,7 @@ def _receipt(d: Mapping[str, Any]) -> str:
     distinct = randoms["different"]
     return (
         '<section aria-labelledby="receipt"><h2 id="receipt">The receipt</h2>\n'
-        f'<p class="lead">Verdict: {safe(d["receipts"]["summary"])}</p>\n<p class="note">{safe(RULE)}</p>\n'
+        f'<p class="lead">Verdict: {safe(d["receipts"]["sentence"])}</p>\n<p class="note">{safe(RULE)}</p>\n'
         f'<p class="lead">{_sentence(d)}</p>\n<p>{_against_chance(d)} {_against_rivals(d)}</p>\n{doubts}'
         f"<figure>{effects(d)}<figcaption>What m loses: m on the prompt − m with the nodes replaced. For the random "
         f"sets the bar is their mean, the bracket its {between(randoms['interval'])}, and each circle one set."

@@ -37,6 +37,7 @@ export interface Clamped {
 
 export interface ConceptScore {
   concept: string;
+  kind: string;
   auroc: EstimateView;
 }
 
@@ -48,7 +49,8 @@ export interface Control {
   p: number;
   other_decile: number;
   seed: number;
-  verdict: string;
+  grade: string;
+  sentence: string;
   rule: string;
 }
 
@@ -168,7 +170,12 @@ export interface GraphRow {
   control_low: number | null;
   control_high: number | null;
   p: number | null;
-  verdict: string;
+  grade: string;
+  sentence: string;
+  cautions: string[];
+  quantity: string;
+  target_read: string;
+  contrast_read: string;
 }
 
 export interface Histogram {
@@ -239,6 +246,7 @@ export interface NodeRow {
   score: number;
   measured: number | null;
   value: number | null;
+  baseline: number | null;
 }
 
 export interface Problem {
@@ -478,7 +486,8 @@ export interface Verified {
   p: number | null;
   baseline: string;
   seed: number;
-  verdict: string;
+  grade: string;
+  sentence: string;
   rule: string;
 }
 

@@ -114,8 +114,10 @@ def write_picture_rows(
         counts = read_arrays(look, site.path)
         samples[site.path] = counts["sample"]
         classes = score_classes(counts["sample"], None if labels is None else labels[sampled])
-        named = [[(class_name(model, label), one) for label, one in scored] for scored in classes]
-        db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, named))
+        named = [[("label", class_name(model, label), one) for label, one in scored] for scored in classes]
+        db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", as_rows(first, named))
+        strongest = [] if labels is None else strongest_classes(counts["sample"], labels[sampled])
+        db.executemany("INSERT INTO strongest VALUES (?, ?, ?, ?)", [(first + unit, *row) for unit, row in strongest])
         insert_units(db, number, first, survey.statistics(site.path), counts, named)
         promoted = _promoted(model.model, site)
         if promoted is not None:
@@ -179,6 +181,23 @@ def score_classes(values: np.ndarray, labels: np.ndarray | None) -> list[list[tu
             best = asked[np.argsort(-areas, kind="stable")[:PER_UNIT]]
             none[unit] = [(int(names[c]), clustered_auroc(row[~chosen_on], held_out[:, c], pictures)) for c in best]
     return none
+
+
+def strongest_classes(values: np.ndarray, labels: np.ndarray) -> list[tuple[int, tuple[int, float, int]]]:
+    """Return units with the class whose pictures have the highest mean of ``(unit, picture)`` values.
+
+    Returns:
+        list[tuple[int, tuple[int, float, int]]]: unit, and class, mean and number of pictures; units with values that
+            are not finite are left out.
+    """
+    names, which, n = np.unique(labels, return_inverse=True, return_counts=True)
+    means = values @ (which[:, None] == np.arange(len(names))) / n  # (unit, class)
+    best = np.nan_to_num(means, nan=-np.inf).argmax(1)
+    return [
+        (unit, (int(names[k]), float(means[unit, k]), int(n[k])))
+        for unit, k in enumerate(best.tolist())
+        if np.isfinite(means[unit, k])
+    ]
 
 
 def pooled_shape(grid: tuple[int, int]) -> tuple[int, int]:

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.atlas.bake.concept_labels import as_rows, concept_scores
+from patchclamp.atlas.bake.concept_labels import as_rows
+from patchclamp.atlas.bake.detected import detected_by
 from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Snippets, read_results
 from patchclamp.atlas.bake.weight_panels import Panels, read_directions, token_panels, unit_panels
 from patchclamp.core.bundle import Bundle
@@ -59,7 +60,7 @@ def write_rows(
     used: dict[int, Any] = {}
     samples = {}
     lengths = np.array([len(s) for batch in batches for s in batch], dtype=np.int64)
-    scored = dict(concept_scores(model, labels, list(sites))) if labels is not None else {}
+    scored, strongest = detected_by(model, batches, sites, labels)
     for number, site in enumerate(sites, len(beside)):
         first = firsts[site.path]
         basis = model.bases[site.path].name if isinstance(model, Features) else "neurons"
@@ -77,7 +78,10 @@ def write_rows(
             ids |= set(np.unique(rows[rows >= 0]).tolist())
         insert_panels(db, first, panels)
         concepts = scored.get(site.path, [[] for _ in range(site.width)])
-        db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
+        db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
+        tokens = [(first + unit, *one) for unit, one in enumerate(strongest.get(site.path, [])) if one is not None]
+        db.executemany("INSERT INTO strongest VALUES (?, ?, ?, ?)", tokens)
+        ids |= {token for _, token, *_ in tokens}
         insert_units(db, number, first, survey.statistics(site.path), counts, concepts)
     for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
         insert_panels(db, firsts[path], panels)
@@ -132,7 +136,7 @@ def insert_units(
     first: int,
     statistics: dict[str, Any],
     counts: dict[str, Any],
-    concepts: Sequence[Sequence[tuple[str, Estimate]]],
+    concepts: Sequence[Sequence[tuple[str, str, Estimate]]],
 ) -> None:
     """Insert a site's units: statistics of the survey, ``edges tokens pieces`` of a second pass, scored concepts."""
     deviation = np.sqrt(np.maximum(np.asarray(statistics["variance"]), 0))
@@ -144,7 +148,7 @@ def insert_units(
     for unit, values in enumerate(zip(*columns, strict=True)):
         ranged = bool(np.isfinite(edges[unit]).all()) and edges[unit][-1] > edges[unit][0]
         histogram = [a[unit].astype(t).tobytes() for a, t in ((edges, "<f8"), (tokens, "<i8"), (pieces, "<i8"))]
-        best = (concepts[unit][0][0], concepts[unit][0][1].value) if concepts[unit] else (None, None)
+        best = (concepts[unit][0][1], concepts[unit][0][2].value) if concepts[unit] else (None, None)
         rows.append(
             (
                 first + unit,

@@ -271,8 +271,9 @@ class Control:
         p: (1 + different sets whose size is at least the measured one) / (1 + different sets).
         other_decile: share of units that had to come from another decile.
         seed: of the draw.
-        verdict: what that says of the claim, in one sentence.
-        rule: what the words of the verdict mean.
+        grade: ``holds``, ``weak`` or ``no evidence``.
+        sentence: what was measured, and what that says of the claim.
+        rule: what the grades mean.
     """
 
     target: TokenView
@@ -282,7 +283,8 @@ class Control:
     p: float
     other_decile: float
     seed: int
-    verdict: str
+    grade: str
+    sentence: str
     rule: str
 
 
@@ -303,8 +305,9 @@ class Verified:
             where sets are smaller.
         baseline: what replaced the values: ``zero``, ``corrupted`` or ``mean``.
         seed: of the draw.
-        verdict: what that says of the claim, in one sentence.
-        rule: what the words of the verdict mean.
+        grade: ``holds``, ``weak`` or ``no evidence``.
+        sentence: what was measured, and what that says of the claim.
+        rule: what the grades mean.
     """
 
     nodes: int
@@ -318,7 +321,8 @@ class Verified:
     p: float | None
     baseline: str
     seed: int
-    verdict: str
+    grade: str
+    sentence: str
     rule: str
 
 

@@ -11,9 +11,12 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
+
 from patchclamp.atlas.read import attached_layers as joined
 from patchclamp.atlas.read.attached_layers import AttachedLayer
-from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView
+from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView, TokenWeight
+from patchclamp.atlas.read.unit_line import UnitLine, label_line, write_line
 from patchclamp.atlas.store.layers import LAYERS, Counter, Layer, layer_files, read_layer
 from patchclamp.atlas.store.provenance import RUNS, Run, read_runs
 from patchclamp.atlas.store.sqlite_files import (
@@ -193,16 +196,67 @@ class Reading:
         )
 
     def concepts(self, unit: int) -> list[ConceptScore]:
-        """Return the labelled concepts that a unit detects best."""
+        """Return the labelled concepts or patterns of tokens that a unit detects best."""
         part, own = self.part(unit)
         return [
-            ConceptScore(name, EstimateView.of(Estimate(area, Interval(low, high, 0.95, CLUSTERED), n, "AUROC")))
-            for name, area, low, high, n in self.rows(
-                f"SELECT concept, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
+            ConceptScore(name, kind, EstimateView.of(Estimate(area, Interval(low, high, 0.95, CLUSTERED), n, "AUROC")))
+            for name, kind, area, low, high, n in self.rows(
+                f"SELECT concept, kind, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
                 "WHERE unit = ? ORDER BY rank",
                 [own],
             )
         ]
+
+    def line(self, unit: int | str) -> UnitLine:
+        """Return what is known of a unit in one measured line.
+
+        Args:
+            unit: its number among all, or its key.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+
+        Cost: four look-ups.
+        """
+        number = unit if isinstance(unit, int) else self.index_of(unit)
+        part, own = self.part(number)
+        concepts = self.concepts(number)
+        frequency, minimum, maximum = map(number_or_none, self.row(number, "frequency", "minimum", "maximum"))
+        strongest = self.rows(f"SELECT token, mean FROM {part.schema}.strongest WHERE unit = ?", [own])
+        promoted = self.rows(
+            f"SELECT ids, weights FROM {part.schema}.panels WHERE unit = ? AND name = 'promotes'", [own]
+        )
+        return write_line(
+            concepts[0] if concepts else None,
+            self.weigh(*strongest[0]) if strongest else None,
+            self.token_weights(*promoted[0]) if promoted else [],
+            frequency,
+            minimum,
+            maximum,
+        )
+
+    def label(self, unit: int | str) -> str:
+        """Return a few words for a unit: its best description, else what it detects, else what it promotes.
+
+        Args:
+            unit: its number among all, or its key.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+        """
+        number = unit if isinstance(unit, int) else self.index_of(unit)
+        said = self.descriptions_of(number)
+        return label_line(self.line(number), said[0].description.text if said else None)
+
+    def weigh(self, id: int, weight: float) -> TokenWeight:
+        """Return a token with a number of four digits."""
+        token = self.token(id)
+        return TokenWeight(token.id, token.text, token.bytes, float(f"{weight:.4g}"))
+
+    def token_weights(self, ids: bytes, weights: bytes) -> list[TokenWeight]:
+        """Return a panel of tokens as it is kept."""
+        pairs = zip(np.frombuffer(ids, "<i4").tolist(), np.frombuffer(weights, "<f4").tolist(), strict=True)
+        return [self.weigh(id, weight) for id, weight in pairs]
 
     def descriptions_of(self, unit: int) -> list[ScoredDescription]:
         """Return a unit's descriptions, the best scored first."""

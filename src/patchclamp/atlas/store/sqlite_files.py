@@ -20,13 +20,13 @@ from patchclamp.core.disk import begin_file, plain_file, read_text_file, refuse_
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import check_seal, parse, seal
 
-FORMAT, VERSION, HEAD_VERSION = "patchclamp-atlas", 1, 2
+FORMAT, VERSION, HEAD_VERSION = "patchclamp-atlas", 2, 2
 """Version of the databases, and of ``atlas.json``."""
 SUBJECT = "atlas.json"
 CLUSTERED = "clustered by document"
 """How the intervals of the table ``concepts`` were computed."""
 BASE = "base/base.sqlite"
-HASHED = ("about", "sites", "units", "tokens", "contexts", "examples", "panels", "concepts", "fires")
+HASHED = ("about", "sites", "units", "tokens", "contexts", "examples", "panels", "concepts", "fires", "strongest")
 _WORD = re.compile(r"\w+")
 _MODULE = re.compile(r"\s*CREATE\s+VIRTUAL", re.IGNORECASE)
 _WORDS = re.compile(r"CREATE VIRTUAL TABLE words USING fts5 \(")

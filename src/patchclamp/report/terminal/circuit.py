@@ -36,7 +36,7 @@ def show_circuit(found: Any, document: dict[str, Any]) -> None:
         f"{clean} clean, {corrupted} corrupted"
     )
     out.print(_how(document), style="dim")
-    if verdict := (document["receipt"] or {}).get("summary"):
+    if verdict := (document["receipt"] or {}).get("sentence"):
         out.print(f"[bold]Verdict[/]: {escape(verdict)}")
     # Scores of patching are measurements: to replace the first parts once more adds nothing.
     again = [] if is_measured(found) else ["measured"]

@@ -60,7 +60,7 @@ def show_effects(
             f"         {escape(entry['name'])} {shape}, norm of the change {format_fixed(entry['norm'])}", style="dim"
         )
     verdict = "Verdict on the gain alone" if missed else "Verdict"
-    out.print(f"\n[bold]{verdict}[/]: {escape(receipt.summary)}")
+    out.print(f"\n[bold]{verdict}[/]: {escape(receipt.sentence)}")
     out.print(
         f"log P({escape(repr(target))}) gains {escape(str(receipt.measured))}; {receipt.controls.n_different} "
         f"{receipt.controls.rule}: {format_signed(receipt.controls.mean)} on average"

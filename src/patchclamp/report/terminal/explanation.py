@@ -77,7 +77,7 @@ def show_explanation(
     out.print(
         f"scored by {find_title(e.method, 'attribute')}, values compared with {BASELINES[e.baseline]}\n", style="dim"
     )
-    out.print(f"[bold]Verdict[/]: {escape(e.receipts.receipt.summary)}\n")
+    out.print(f"[bold]Verdict[/]: {escape(e.sentence)}\n")
     _causes(out, e.causes)
     _receipt(out, e)
     _agreement(out, e.receipts.agreement, e.method)

@@ -23,7 +23,7 @@ def show_steered(found: Any, *, auto: bool, nats: float) -> None:
 def show_effect(found: Any) -> None:
     """Print the verdict on a direction, and its side effect."""
     out, receipt = open_console(), found.receipt
-    out.print(f"[bold]Verdict[/]: {escape(receipt.summary)}")
+    out.print(f"[bold]Verdict[/]: {escape(receipt.sentence)}")
     out.print(
         f"Sampled text, read without the direction, moves along it by {escape(str(receipt.measured))}; "
         f"{receipt.controls.n_different} {receipt.controls.rule}: {format_signed(receipt.controls.mean)} on average"

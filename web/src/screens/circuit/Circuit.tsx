@@ -92,7 +92,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
         </span>
         {page.graph.measured_together !== null && <Together row={page.graph} />}
       </p>
-      <Verdict verdict={page.graph.verdict} rule={page.rule} />
+      <Verdict of={page.graph} rule={page.rule} />
       <p class="small soft" data-testid="reading">
         {page.measures.metric_baseline !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.metric_baseline, true)}. </> : null}</>}
         {!pairsOf(page) && <Left page={page} />}

@@ -2,9 +2,9 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { GraphPage } from "../../api/types";
-import { labAddress } from "../../clamps";
 import { count, number, plural } from "../../format";
 import { Bars } from "../../parts/Bars";
+import { MOST_CLAMPS, clampAddress, isClamped, shownText } from "../../parts/ClampCauses";
 import { Visible } from "../../parts/Text";
 import { unitAddress } from "../../route";
 import { type Item, type Link, type Merged, first, suggestions } from "./merge";
@@ -12,8 +12,6 @@ import { Sign } from "./Sign";
 import { LONGEST_NAME, choose, choosing, groups, idOf, makeGroup, rename, ungroup } from "./state";
 
 const RANKED = 12;
-/** As many as the lab takes. */
-const MOST_CLAMPS = 32;
 
 interface Props {
   page: GraphPage;
@@ -48,41 +46,27 @@ export function Panel({ page, merged, chosen, children }: Props): JSX.Element {
   );
 }
 
-/** The same prompt in the lab, with the chosen units switched off where they stand. */
+/** The same prompt in the lab, with the chosen units set to zero where they stand. */
 function ToLab({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Element | null {
-  // The whole of a site is no unit that the lab clamps.
-  const units = chosen.flatMap((item) => item.members).filter((node) => node.site !== "" && node.kind !== "site");
+  const units = chosen.flatMap((item) => item.members).filter(isClamped);
   if (!units.length || units.length > MOST_CLAMPS || !page.graph.prompt) return null;
-  const text = shownText(page);
-  if (text === null) return <p class="small soft">no lab: no text has just the tokens that were scored</p>;
-  const clamps = units.map(({ key, position }) => {
-    const unit = key.replace(/@.*$/, "");
-    return { key: unit, mode: "ablate" as const, value: null, at: position === null ? "" : String(position) };
-  });
+  if (shownText(page) === null) return <p class="small soft">no lab: no text has just the tokens that were scored</p>;
+  const known = units.filter((node) => node.baseline !== null && node.kind !== "head");
   return (
     <p class="small">
-      <a href={labAddress(text, clamps, answerOf(page))} data-testid="open-lab">
+      <a href={clampAddress(page, units, "zero")} data-testid="open-lab">
         set {units.length === 1 ? "it" : "them"} to zero in the lab
       </a>
-      {page.about.baseline === "corrupted" && <span class="soft">; verify, below, puts the corrupted prompt's values in place, which can do more</span>}
+      {page.about.baseline === "corrupted" && known.length === units.length && (
+        <>
+          {" · "}
+          <a href={clampAddress(page, known, "baseline")} data-testid="open-lab-other">
+            put the other prompt's value{units.length === 1 ? "" : "s"} in
+          </a>
+        </>
+      )}
     </p>
   );
-}
-
-/** The text whose tokens were scored: the prompt, and what of the answer is shown after it; null where no text has them. */
-function shownText(page: GraphPage): string | null {
-  const { text } = page.about;
-  return text === null || typeof text === "string" ? text : page.graph.prompt;
-}
-
-/** The explained tokens, as the lab's address names them. */
-function answerOf(page: GraphPage): Record<string, string> {
-  const named = (end: string) => {
-    const ids = page.explains[end];
-    return Array.isArray(ids) && ids.length === 1 ? String(ids[0]) : "";
-  };
-  const target = named("target");
-  return target ? { by: "effect", target, contrast: named("contrast") } : {};
 }
 
 function Nothing(): JSX.Element {

@@ -36,6 +36,7 @@ class NodeRow:
         score: predicted effect on the metric.
         measured: what replacing it alone took from the metric, where that was measured.
         value: its activation, where that is known.
+        baseline: the value that replaced it, where that is known; of a head the norm.
     """
 
     key: str
@@ -47,6 +48,7 @@ class NodeRow:
     score: float
     measured: float | None
     value: float | None
+    baseline: float | None
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPag
         subject={str(name): str(value) for name, value in graph.subject.items()},
         explains=_as_json(graph.metric),
         about=about,
-        rule=RULE if about.get("verdict") else "",
+        rule=RULE if about.get("grade") else "",
         source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
     )
 
@@ -198,6 +200,7 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
         score=_number(node.score),
         measured=number_or_none(node.measures.get("measured")),
         value=number_or_none(node.measures.get("activation")),
+        baseline=number_or_none(node.measures.get("baseline")),
     )
 
 

@@ -178,7 +178,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     frequency, mean, deviation, minimum, maximum = map(number_or_none, numbers)
     beside = atlas.rows(f"SELECT name, ids, weights FROM {part.schema}.panels WHERE unit = ?", [own])
     panels = {name: (ids, weights) for name, ids, weights in beside}
-    shown: dict[str, Any] = {n: _weights(atlas, *panels[n]) if n in panels else [] for n in _TOKEN_PANELS}
+    shown: dict[str, Any] = {n: atlas.token_weights(*panels[n]) if n in panels else [] for n in _TOKEN_PANELS}
     shown |= {n: _neighbours(atlas, part, *panels[n]) if n in panels else [] for n in _UNIT_PANELS}
     fires = atlas.rows(
         f"SELECT token, n FROM {part.schema}.fires WHERE unit = ? ORDER BY n DESC, token LIMIT 12", [own]
@@ -210,7 +210,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
             pieces=np.frombuffer(pieces, "<i8").tolist(),
         ),
         silent=maximum is None or maximum <= 0,
-        fires_on=[_weight(atlas, token, float(n)) for token, n in fires],
+        fires_on=[atlas.weigh(token, float(n)) for token, n in fires],
         descriptions=[_view_description(atlas, said) for said in atlas.descriptions_of(unit)],
         concepts=atlas.concepts(unit),
         **shown,
@@ -226,16 +226,6 @@ def _not_known(part: AttachedLayer, site: str) -> dict[str, str]:
     if not part.about["corpus"]["labelled"]:
         reasons["concepts"] = "the text carries no labels"
     return reasons
-
-
-def _weight(atlas: Reading, id: int, weight: float) -> TokenWeight:
-    token = atlas.token(id)
-    return TokenWeight(token.id, token.text, token.bytes, float(f"{weight:.4g}"))
-
-
-def _weights(atlas: Reading, ids: bytes, weights: bytes) -> list[TokenWeight]:
-    pairs = zip(np.frombuffer(ids, "<i4").tolist(), np.frombuffer(weights, "<f4").tolist(), strict=True)
-    return [_weight(atlas, id, weight) for id, weight in pairs]
 
 
 def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes) -> list[Neighbour]:
