@@ -18,6 +18,7 @@ from patchclamp.atlas.bake.write_rows import index_words, insert_panels, insert_
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.corpus import Corpus
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.picture_places import PicturePlaces
 from patchclamp.core.site import Site
 from patchclamp.core.stats import rank
 from patchclamp.core.stimulus import Picture
@@ -26,7 +27,7 @@ from patchclamp.record.picture_units import HEADS, PictureUnits
 from patchclamp.record.run import manifest_of
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.images import gallery
-from patchclamp.subjects.picture_geometry import MOST_SIDE, Geometry, geometry_of, png_of, shown_pixels
+from patchclamp.subjects.picture_places import MOST_SIDE, places_of, png_of, shown_pixels
 from patchclamp.subjects.vision import VisionModel
 
 MOST_CELLS = 16
@@ -98,8 +99,8 @@ def write_picture_rows(
     """
     labels = read_labels(batches)
     sampled = look.read("contexts", ["sampled"])["sampled"]
-    geometry = {site.path: geometry_of(model.model, model.model.site(site.path)) for site in sites}
-    _about(db, model, batches, sites, survey, labels, geometry)
+    places = {site.path: places_of(model.model, model.model.site(site.path)) for site in sites}
+    _about(db, model, batches, sites, survey, labels, places)
     starts = np.cumsum([0, *(site.width for site in sites)]).tolist()
     firsts = dict(zip((site.path for site in sites), starts, strict=False))
     directions: dict[str, Tensor | None] = {site.path: _directions(model.model, site) for site in sites}
@@ -128,7 +129,7 @@ def write_picture_rows(
         insert_panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(reasons, sort_keys=True)])
     _classes(db, model, labels)
-    _examples(db, model, batches, sites, survey, look, firsts, labels, geometry)
+    _examples(db, model, batches, sites, survey, look, firsts, labels, places)
     if labels is not None:
         _shown_classes(db)
     index_words(db)
@@ -278,7 +279,7 @@ def _about(
     sites: Sequence[Site],
     survey: StoredSurvey,
     labels: np.ndarray | None,
-    geometry: dict[str, Geometry],
+    places: dict[str, PicturePlaces],
 ) -> None:
     read = batches.corpus
     assert read is not None
@@ -294,7 +295,7 @@ def _about(
         "labelled": 0 if labels is None else n,
     }
     kept = {n: about[n] for n in ("subject", "plan", "versions")}
-    maps = {path: {**asdict(g), "map": pooled_shape(g.grid)} for path, g in geometry.items()}
+    maps = {path: {**asdict(g), "map": pooled_shape(g.grid)} for path, g in places.items()}
     kept |= {"corpus": corpus, "modality": "image", "places": maps}
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in kept.items()])
 
@@ -321,7 +322,7 @@ def _examples(
     look: Bundle,
     firsts: dict[str, int],
     labels: np.ndarray | None,
-    geometry: dict[str, Geometry],
+    places: dict[str, PicturePlaces],
 ) -> None:
     """Show the pictures in which examples stand once more, for the maps of the units there."""
     found = {site.path: read_examples(survey, look, site.path) for site in sites}
@@ -344,7 +345,7 @@ def _examples(
             for picture, acts in zip(kept, whole, strict=True):
                 first, last = np.searchsorted(rows[:, 3], [picture, picture + 1])
                 own = rows[first:last]
-                maps = _maps(acts, own[:, 0], geometry[path])
+                maps = _maps(acts, own[:, 0], places[path])
                 db.executemany(
                     "INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
                     (
@@ -358,14 +359,14 @@ def _examples(
         model.watch(shown, list(found), see)
 
 
-def _maps(acts: np.ndarray, units: np.ndarray, geometry: Geometry) -> list[bytes]:
+def _maps(acts: np.ndarray, units: np.ndarray, places: PicturePlaces) -> list[bytes]:
     """Return the maps of some units over one picture, class tokens left out, as float16."""
-    if not geometry.grid[0]:
+    if not places.grid[0]:
         return [b""] * len(units)
     maps = {}
     for unit in np.unique(units).tolist():
-        values = np.nan_to_num(acts[geometry.before :, unit], nan=0.0, posinf=65504, neginf=-65504)
-        maps[unit] = np.clip(pool_map(values, geometry.grid), -65504, 65504).astype("<f2").tobytes()
+        values = np.nan_to_num(acts[places.before :, unit], nan=0.0, posinf=65504, neginf=-65504)
+        maps[unit] = np.clip(pool_map(values, places.grid), -65504, 65504).astype("<f2").tobytes()
     return [maps[unit] for unit in units.tolist()]
 
 

@@ -1,7 +1,6 @@
 """Where the places of a site lie on the picture that a network is shown, and that picture as an image file."""
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.picture_places import PicturePlaces
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Picture
 from patchclamp.subjects.images import Preparation
@@ -19,59 +19,7 @@ MOST_SIDE = 256
 """Pixels of a side of a kept picture; larger ones are made smaller."""
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Say where the places of a site lie on the picture.
-
-    Args:
-        before: places that lie nowhere, before the others: class tokens.
-        grid: ``(y, x)`` cells that the other places are; ``(0, 0)`` where nobody knows.
-        low: pixels, ``(y, x)``, by which what a place reads begins before its cell (0 or below),
-        high: and ends after it (0 or above).
-        size: ``(y, x)`` pixels of the picture.
-    """
-
-    before: int
-    grid: tuple[int, int]
-    low: tuple[float, float]
-    high: tuple[float, float]
-    size: tuple[int, int]
-
-    def cell(self, position: int) -> tuple[int, int] | None:
-        """Return the cell ``(y, x)`` of a place; None where it lies nowhere."""
-        at = position - self.before
-        return divmod(at, self.grid[1]) if 0 <= at < self.grid[0] * self.grid[1] else None
-
-    def cell_box(self, position: int) -> tuple[float, float, float, float] | None:
-        """Return left, top, right and bottom of a place's own cell, as shares of the picture."""
-        return self._box(position, (0.0, 0.0), (0.0, 0.0))
-
-    def box(self, position: int) -> tuple[float, float, float, float] | None:
-        """Return left, top, right and bottom of what a place reads, as shares of the picture.
-
-        Example:
-            >>> Geometry(0, (2, 2), (-4, -4), (4, 4), (16, 16)).box(3)
-            (0.25, 0.25, 1.0, 1.0)
-        """
-        return self._box(position, self.low, self.high)
-
-    def _box(
-        self, position: int, low: tuple[float, float], high: tuple[float, float]
-    ) -> tuple[float, float, float, float] | None:
-        cell = self.cell(position)
-        if cell is None:
-            return None
-        ends = []
-        for axis in (1, 0):
-            size, cells = self.size[axis], self.grid[axis]
-            first = cell[axis] / cells + low[axis] / size
-            last = (cell[axis] + 1) / cells + high[axis] / size
-            ends.append((round(max(first, 0.0), 6), round(min(last, 1.0), 6)))
-        (left, right), (top, bottom) = ends
-        return left, top, right, bottom
-
-
-def geometry_of(model: VisionModel, site: Site) -> Geometry:
+def places_of(model: VisionModel, site: Site) -> PicturePlaces:
     """Return where a site's places lie: cells of a map with the pixels that each reads, or a transformer's patches.
 
     What a place of a map reads is measured: the pixels at which the gradient of its units is not 0, on noise. Of a
@@ -87,12 +35,14 @@ def geometry_of(model: VisionModel, site: Site) -> Geometry:
     no_more = (0.0, 0.0)
     if len(site.places) == 2:
         grid = (site.places[0], site.places[1])
-        return Geometry(0, grid, *(_reach(model, site, grid, size) if grid != (1, 1) else (no_more, no_more)), size)
+        return PicturePlaces(
+            0, grid, *(_reach(model, site, grid, size) if grid != (1, 1) else (no_more, no_more)), size
+        )
     before = model.family.tokens if model.family is not None and model.family.attends else 0
     n = site.n_places - before
     rows = round((n * size[0] / size[1]) ** 0.5) if n > 0 else 0
     known = rows > 0 and n % rows == 0 and (before > 0 or n == 1 or model.family is not None)
-    return Geometry(before, (rows, n // rows) if known else (0, 0), no_more, no_more, size)
+    return PicturePlaces(before, (rows, n // rows) if known else (0, 0), no_more, no_more, size)
 
 
 def _reach(
