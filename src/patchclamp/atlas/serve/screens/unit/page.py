@@ -106,6 +106,7 @@ class UnitPage:
 
     Args:
         key: its key.
+        modality: ``language``, or ``image``: then tokens below are classes, and counts are those of places.
         subject: slug of the model.
         site: its site.
         layer: block number, or None.
@@ -133,6 +134,7 @@ class UnitPage:
     """
 
     key: str
+    modality: str
     subject: str
     site: str
     layer: int | None
@@ -186,6 +188,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     values = zip(PROBABILITIES, np.frombuffer(quantiles, "<f8").tolist(), strict=True)
     return UnitPage(
         key=str(named),
+        modality=str(atlas.about["modality"]),
         subject=atlas.slug,
         site=named.site,
         layer=layer,
