@@ -9,10 +9,12 @@ from patchclamp.atlas.read.reader import open_reading
 from patchclamp.atlas.serve.screens.find import Asked, UnitList, find
 from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_list, graph_page
 from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
+from patchclamp.atlas.serve.screens.notes import NoteList, note_list
 from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples, picture_file
 from patchclamp.atlas.serve.screens.runs import RunList, RunPage, run_list, run_page
 from patchclamp.atlas.serve.screens.unit.examples import Examples, Kind, examples
 from patchclamp.atlas.serve.screens.unit.page import UnitPage, unit_page
+from patchclamp.atlas.store.notes import MOST_NOTES, NoteKind
 from patchclamp.atlas.store.sqlite_files import DAMAGED
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
@@ -138,6 +140,18 @@ class Atlas:
     def descriptions(self) -> list[Description]:
         """Return every description that its layers hold, with its scores."""
         return self.reading.descriptions
+
+    def notes(self, key: str = "", *, kind: NoteKind | None = None) -> NoteList:
+        """Return what people wrote about a unit, or about all of them; the newest first.
+
+        Args:
+            key: ``[subject/]site/basis/index``; empty for all units.
+            kind: only ``note``, ``star``, ``description`` or ``tag``.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+        """
+        return note_list(self.reading, key, kind, MOST_NOTES)
 
     def graphs(self) -> GraphList:
         """Return the explained answers."""

@@ -16,7 +16,7 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.site import Site
 from patchclamp.subjects.apply import upcast
-from patchclamp.subjects.bases import count_units, encode
+from patchclamp.subjects.bases import count_units, encode, unit_activations
 from patchclamp.subjects.model import Model
 
 LEVELS = ("neuron", "head", "channel", "feature", "node")
@@ -269,5 +269,5 @@ def measure_units(
             activations.append(upcast(f).cpu().double().numpy().ravel())
             continue
         x = by_unit(values[path], model.site(path), basis)
-        activations.append((x[..., 0] if x.shape[-1] == 1 else np.linalg.norm(x, axis=-1)).ravel())
+        activations.append(unit_activations(x).ravel())
     return {"size": np.concatenate(sizes), "activation": np.concatenate(activations)}

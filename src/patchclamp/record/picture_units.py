@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from patchclamp.core.site import Site, find_sites
+from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.subjects.vision import VisionModel
 
 HEADS = "attn.z"
@@ -42,7 +42,8 @@ class PictureUnits:
 
     def select(self, patterns: str | Sequence[str]) -> list[Site]:
         """Return those of the sites whose paths match."""
-        return find_sites(patterns, self.sites())
+        # The heads of a site are its only units, so that a basis behind its path says nothing more.
+        return find_sites([one.strip().removesuffix("/heads") for one in listed_patterns(patterns)], self.sites())
 
     def basis(self, site: Site) -> str:
         """Return what the units of a site are called in keys: ``heads``, ``channels`` of a map, else ``neurons``."""

@@ -1,7 +1,9 @@
 """Read the units of any Basis from a site's values and write changed units back, differentiably."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -10,6 +12,8 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.nnls import nonnegative_least_squares
+
+Values = TypeVar("Values", Tensor, np.ndarray)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +137,24 @@ def decode(
         assert x is not None
         out = out + x @ _tensor(basis.skip, f).T
     return out
+
+
+def unit_activations(blocks: Values) -> Values:
+    """Return the one number by which a unit is shown: of a head or another block of several values their norm.
+
+    Args:
+        blocks: ``(…, unit, block)`` values; blocks of one for neurons and features, whose sign is kept.
+
+    Returns:
+        ``(…, unit)``.
+
+    Example:
+        >>> unit_activations(torch.tensor([[[3.0, 4.0]]])).tolist(), unit_activations(torch.tensor([[[-2.0]]])).tolist()
+        ([[5.0]], [[-2.0]])
+    """
+    if blocks.shape[-1] == 1:
+        return blocks[..., 0]
+    return torch.linalg.vector_norm(blocks, dim=-1) if isinstance(blocks, Tensor) else np.linalg.norm(blocks, axis=-1)
 
 
 def count_units(basis: Basis, site: Site) -> int:

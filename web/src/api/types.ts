@@ -21,6 +21,18 @@ export interface AtlasPage {
   source: Source;
 }
 
+export interface AttentionPage {
+  layer: number;
+  tokens: string[];
+  ids: number[];
+  special: number[];
+  bytes: number[];
+  start: number;
+  mark: number | null;
+  heads: HeadPattern[];
+  source: Source;
+}
+
 export interface ClampAsked {
   key: string;
   mode: "set" | "add" | "scale" | "ablate";
@@ -72,6 +84,7 @@ export interface DescriptionView {
   scores: EstimateView[];
   fails_on: number;
   run: string;
+  note: string;
 }
 
 export interface EdgeRow {
@@ -178,6 +191,14 @@ export interface GraphRow {
   contrast_read: string;
 }
 
+export interface HeadPattern {
+  key: string;
+  head: number;
+  rows: number[][];
+  first: number[];
+  elsewhere: number[];
+}
+
 export interface Histogram {
   edges: number[];
   tokens: number[];
@@ -247,6 +268,31 @@ export interface NodeRow {
   measured: number | null;
   value: number | null;
   baseline: number | null;
+}
+
+export interface NoteAsked {
+  unit: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  replaces: string;
+}
+
+export interface NoteList {
+  rows: NoteView[];
+  total: number;
+  starred: number;
+  source: Source;
+}
+
+export interface NoteView {
+  id: string;
+  unit: string;
+  name: string;
+  kind: "note" | "star" | "description" | "tag" | "withdraw";
+  text: string;
+  author: string;
+  time: string;
 }
 
 export interface PictureExample {
@@ -337,6 +383,28 @@ export interface Refusal {
 
 export interface Refused {
   error: Problem;
+}
+
+export interface Response {
+  key: string;
+  name: string;
+  position: number;
+  value: number | null;
+  share: number | null;
+  acts: (number | null)[];
+  maximum: number | null;
+  frequency: number | null;
+  fires_on: TokenView | null;
+  description: string | null;
+}
+
+export interface Responses {
+  cut: Tokens;
+  by: "share" | "value";
+  rows: Response[];
+  responding: number;
+  total: number;
+  source: Source;
 }
 
 export interface RunAsked {
@@ -512,6 +580,7 @@ export interface UnitRow {
   author: string | null;
   score: EstimateView | null;
   concept: ConceptScore | null;
+  starred: boolean;
 }
 
 export interface Verified {
@@ -536,4 +605,10 @@ export interface VerifyAsked {
   nodes: string[];
   controls: number;
   seed: number;
+}
+
+export interface WriteState {
+  enabled: boolean;
+  remedy: string;
+  longest: number;
 }

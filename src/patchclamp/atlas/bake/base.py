@@ -32,6 +32,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
+from patchclamp.record.heads import WithHeads, has_heads, is_heads
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import memory_bytes as survey_bytes
@@ -41,7 +42,7 @@ from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
 
-SITES = "blocks.*.mlp.act"
+SITES = ("blocks.*.mlp.act", "blocks.*.attn.z/heads")
 LOOK_BYTES, BASE_BYTES = 11_000, 10_000
 """Per unit: memory of the second pass, and room on disk of a base with its exemplars."""
 
@@ -61,7 +62,7 @@ def bake_atlas(
     batch_size: int = 8,
     seed: Natural = 0,
 ) -> str:
-    """Bake an atlas: every unit of some sites, with examples, histogram, what it writes and reads, and neighbours.
+    """Bake an atlas: every neuron and head, with examples, histogram, what it writes and reads, and neighbours.
 
     Two passes over the text: a survey, and one that knows where each unit ranges. Labelled text (JSON lines of
     ``text tokens concepts``) also gives every unit the concepts that it tells. Of a model of images the units are
@@ -71,7 +72,8 @@ def bake_atlas(
         model: the subject.
         corpus: of text, plain or labelled, or of images; or the path of one.
         out: the atlas's folder, which must not exist; it is built in ``OUT.baking`` and renamed.
-        sites: site paths or patterns; None for ``blocks.*.mlp.act``, and of images what ``default_sites`` says.
+        sites: site paths or patterns, ``/heads`` behind those whose heads are meant (default: ``SITES``, and of images
+            what ``default_sites`` says).
         resume: go on with an interrupted bake; the result is the same.
         name: what the model was loaded by, where that is not its slug.
         command: what was typed, for the run's record.
@@ -98,7 +100,7 @@ def bake_atlas(
     check_kind(model, corpus)
     if folder.exists():
         return _hash_if_finished(folder, aside, model, corpus)
-    subject, chosen = units_of(model, sites)
+    subject, chosen, read = units_of(model, sites)
     with hold_folder(aside), _tidy(aside):
         batches = read_corpus(model, corpus if images else as_documents(corpus), batch_size=batch_size)
         shown = "pictures" if images else f"stimuli, {batches.n_tokens:,} tokens"
@@ -106,7 +108,7 @@ def bake_atlas(
         survey = survey_corpus(
             subject,
             batches,
-            [s.path for s in chosen],
+            [s.path for s in read],
             aside / "survey",
             resume=resume,
             seed=seed,
@@ -118,7 +120,7 @@ def bake_atlas(
             how: dict[str, Any] = {"resume": resume, "seed": seed, "checkpoint_s": checkpoint_s}
             how["progress"] = _half_of(progress, batches.n_tokens)
             run_pass: Any = run_picture_pass if images else run_second_pass
-            look = run_pass(subject, batches, chosen, survey, aside / "look", **how)
+            look = run_pass(subject, batches, read, survey, aside / "look", **how)
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
             whole = aside / "atlas"
             shutil.rmtree(whole, ignore_errors=True)
@@ -126,7 +128,7 @@ def bake_atlas(
                 with write_database(whole / BASE, schema()) as db:
                     write_picture_rows(db, subject, batches, chosen, survey, look)
             else:
-                labels = labels_of(subject, batches)
+                labels = labels_of(subject.model, batches)
                 script = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
                 with write_database(whole / BASE, script) as db:
                     write_rows(db, subject, batches, chosen, survey, look, labels)
@@ -159,17 +161,26 @@ def check_kind(model: Any, corpus: Corpus) -> None:
 
 
 def units_of(
-    model: LanguageModel | VisionModel, sites: str | Sequence[str] | None
-) -> tuple[LanguageModel | PictureUnits, list[Site]]:
-    """Return the subject whose units are baked, and the sites that patterns name; None for those that are usual.
+    model: LanguageModel | VisionModel, sites: str | Sequence[str] | None = None
+) -> tuple[WithHeads | PictureUnits, list[Site], list[Site]]:
+    """Return the subject whose units are baked, the sites that patterns name, and these as a pass reads them.
+
+    Args:
+        model: the subject.
+        sites: site paths or patterns; None for those of ``SITES`` that the model has, and of images the usual ones.
 
     Raises:
-        PatchclampError: unknown sites, or some with no vector per place.
+        PatchclampError: a pattern names nothing, or what has no one vector per place.
     """
     if isinstance(model, VisionModel):
-        subject = PictureUnits(model)
-        return subject, select_recordable(subject, default_sites(model) if sites is None else sites)
-    return model, select_recordable(model, SITES if sites is None else sites)
+        pictures = PictureUnits(model)
+        chosen = select_recordable(pictures, default_sites(model) if sites is None else sites)
+        return pictures, chosen, chosen
+    if sites is None:
+        sites = SITES if any(map(has_heads, model.sites())) else SITES[:1]
+    chosen = select_recordable(WithHeads(model), sites)
+    units = WithHeads(model, [site for site in chosen if is_heads(site)])
+    return units, chosen, units.read_as(chosen)
 
 
 def refuse_baked(out: str | Path, *, resume: bool) -> None:

@@ -15,6 +15,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stats import Interval, rank
 from patchclamp.evaluate.labelled import Labelled, read_labels
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads
 from patchclamp.subjects.corpora import Batches, changed_file_error
 from patchclamp.subjects.labelled import is_labelled
 from patchclamp.subjects.language import LanguageModel
@@ -50,7 +51,7 @@ def labels_of(model: LanguageModel, batches: Batches) -> Labelled | None:
 
 
 def concept_scores(
-    model: LanguageModel | Features, labels: Labelled, sites: list[Site], *, batch: int = 32
+    model: LanguageModel | Features | WithHeads, labels: Labelled, sites: list[Site], *, batch: int = 32
 ) -> Iterator[tuple[str, list[list[tuple[str, str, Estimate]]]]]:
     """Yield each site with, per unit, the concepts that it tells best, each with its AUROC.
 

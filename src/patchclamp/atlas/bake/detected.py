@@ -7,6 +7,7 @@ from patchclamp.atlas.bake.token_patterns import Detected, find_patterns, patter
 from patchclamp.core.site import Site
 from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
@@ -14,7 +15,7 @@ Strongest = tuple[int, float, int] | None
 
 
 def detected_by(
-    model: LanguageModel | Features, batches: Batches, sites: Sequence[Site], labels: Labelled | None
+    model: LanguageModel | Features | WithHeads, batches: Batches, sites: Sequence[Site], labels: Labelled | None
 ) -> tuple[dict[str, list[list[Detected]]], dict[str, list[Strongest]]]:
     """Return by site what each unit detects, and the token at which it is strongest on average.
 

@@ -32,6 +32,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.dictionary_metrics import check_subject
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads, site_path
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import read_corpus
@@ -130,7 +131,8 @@ def add_basis(
             )
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
             labels = labels_of(model, batches)
-            beside = [model.site(row[1]) for row in reading.parts[0].sites]
+            units = WithHeads(model)
+            beside = [units.site(site_path(row[1], row[4])) for row in reading.parts[0].sites]
             passing = place / LAYERS / "new-basis.sqlite"
             schema = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
             with write_database(passing, f"{schema}\n{BASES}") as db:

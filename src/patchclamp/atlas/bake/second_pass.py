@@ -20,6 +20,7 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads
 from patchclamp.record.run import manifest_of, open_run, pin_threads
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
@@ -232,7 +233,7 @@ class _Batch:
 
 
 def run_second_pass(
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,
@@ -270,7 +271,7 @@ def run_second_pass(
 
 
 def _accumulate(
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,
@@ -361,9 +362,13 @@ def _results(looks: dict[str, _SiteAccumulator], n_sample: int) -> dict[str, np.
     return arrays
 
 
-def read_results(bundle: Bundle, site: str) -> tuple[Snippets, dict[str, Any]]:
-    """Return a site's strips, and its ``edges tokens pieces sample`` with units first."""
+def read_results(bundle: Bundle, site: str, units: slice = slice(None)) -> tuple[Snippets, dict[str, Any]]:
+    """Return the strips of a site, or of consecutive units there, and ``edges tokens pieces sample`` with units first."""
     names = list(Snippets.__annotations__)
     rest = ["edges", "tokens", "pieces", "sample"]
     arrays = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])
-    return Snippets(**{n: arrays[f"{site}|{n}"] for n in names}), {n: arrays[f"{site}|{n}"] for n in rest}
+    strips = {n: arrays[f"{site}|{n}"] for n in names}
+    first, last, _ = units.indices(len(arrays[f"{site}|edges"]))
+    own = slice(*np.searchsorted(strips["unit"], [first, last]))  # strips are sorted by unit
+    strips = {n: strip[own] for n, strip in strips.items()} | {"unit": strips["unit"][own] - first}
+    return Snippets(**strips), {n: arrays[f"{site}|{n}"][units] for n in rest}

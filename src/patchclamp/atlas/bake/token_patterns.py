@@ -12,6 +12,7 @@ from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
@@ -161,7 +162,7 @@ def _classes(
 
 
 def pattern_scores(
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     sample: PatternSample,
     patterns: Patterns,
     sites: Sequence[Site],

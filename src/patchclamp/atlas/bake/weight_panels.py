@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads, is_heads
 from patchclamp.subjects.language import LanguageModel
 
 MOST_TOKENS, MOST_UNITS = 12, 8
@@ -38,7 +39,7 @@ class Directions:
     reasons: dict[str, dict[str, str]]
 
 
-def read_directions(model: LanguageModel | Features, sites: Sequence[Site]) -> Directions:
+def read_directions(model: LanguageModel | Features | WithHeads, sites: Sequence[Site]) -> Directions:
     """Return write and read directions of every site's units.
 
     A neuron of ``mlp.act`` writes its column of W_down and reads its row of W_in (the gate's, in a gated MLP) times
@@ -57,8 +58,8 @@ def read_directions(model: LanguageModel | Features, sites: Sequence[Site]) -> D
     return Directions(write, read, reasons)
 
 
-def _write(model: LanguageModel | Features, site: Site) -> Tensor | None:
-    if model.family is None or site.kind not in (*WRITERS, *RESIDUAL):
+def _write(model: LanguageModel | Features | WithHeads, site: Site) -> Tensor | None:
+    if model.family is None or site.kind not in (*WRITERS, *RESIDUAL) or is_heads(site):
         return None
     decoder = torch.as_tensor(model.bases[site.path].decoder).float() if isinstance(model, Features) else None
     if site.kind in RESIDUAL:
@@ -69,7 +70,7 @@ def _write(model: LanguageModel | Features, site: Site) -> Tensor | None:
     return torch.cat([model.write_to_stream(site.path, units).float().cpu() for units in each])
 
 
-def _read(model: LanguageModel | Features, site: Site) -> Tensor | None:
+def _read(model: LanguageModel | Features | WithHeads, site: Site) -> Tensor | None:
     family = model.family
     if isinstance(model, Features):
         basis = model.bases[site.path]
@@ -83,11 +84,19 @@ def _read(model: LanguageModel | Features, site: Site) -> Tensor | None:
         return None
 
 
-def _reasons(model: LanguageModel | Features, site: Site, write: Tensor | None, read: Tensor | None) -> dict[str, str]:
+def _reasons(
+    model: LanguageModel | Features | WithHeads, site: Site, write: Tensor | None, read: Tensor | None
+) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if model.family is None:
         why = f"no family file covers {type(model.module).__name__}, so what it writes and reads is not known"
         reasons |= dict.fromkeys(("promotes", "suppresses", "similar", "excited_by", "inhibited_by", "driven_by"), why)
+        return reasons
+    if is_heads(site):
+        why = "a head writes whatever its values hold; see what it writes where it attends to a token"
+        reasons |= dict.fromkeys(("promotes", "suppresses", "similar"), why)
+        why = "a head reads through queries and keys; see which tokens these match"
+        reasons |= dict.fromkeys(("excited_by", "inhibited_by", "driven_by"), why)
         return reasons
     if write is None:
         why = f"units of {site.kind} do not write to the residual stream directly"
@@ -102,7 +111,7 @@ def _reasons(model: LanguageModel | Features, site: Site, write: Tensor | None, 
     return reasons
 
 
-def token_panels(model: LanguageModel | Features, found: Directions, site: Site) -> Panels:
+def token_panels(model: LanguageModel | Features | WithHeads, found: Directions, site: Site) -> Panels:
     """Return which tokens a site's units promote and suppress, and which drive them.
 
     Promoted: W_U · norm(w_write), mean over tokens taken off. Driving: w_read · embedding, likewise.

@@ -21,6 +21,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads, split_path
 from patchclamp.record.run import manifest_of
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
@@ -31,7 +32,7 @@ LOUD = 0.5
 
 def write_rows(
     db: sqlite3.Connection,
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,
@@ -60,15 +61,19 @@ def write_rows(
     used: dict[int, Any] = {}
     samples = {}
     lengths = np.array([len(s) for batch in batches for s in batch], dtype=np.int64)
-    scored, strongest = detected_by(model, batches, sites, labels)
+    read = model.read_as(sites) if isinstance(model, WithHeads) else list(sites)
+    scored, strongest = detected_by(model, batches, read, labels)
     for number, site in enumerate(sites, len(beside)):
         first = firsts[site.path]
-        basis = model.bases[site.path].name if isinstance(model, Features) else "neurons"
+        path, basis = split_path(site.path)
+        if isinstance(model, Features):
+            basis = model.bases[site.path].name
         db.execute(
             "INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (number, site.path, site.kind, site.layer, basis, first, site.width),
+            (number, path, site.kind, site.layer, basis, first, site.width),
         )
-        strips, counts = read_results(look, site.path)
+        held, own = model.locate(site.path) if isinstance(model, WithHeads) else (site.path, slice(None))
+        strips, counts = read_results(look, held, own)
         samples[site.path] = counts.pop("sample")
         _examples(db, first, strips, lengths)
         used |= dict.fromkeys(np.unique(strips.stimulus).tolist())
@@ -77,12 +82,14 @@ def write_rows(
             assert name in TOKEN_PANELS
             ids |= set(np.unique(rows[rows >= 0]).tolist())
         insert_panels(db, first, panels)
-        concepts = scored.get(site.path, [[] for _ in range(site.width)])
+        concepts = scored[held][own] if held in scored else [[] for _ in range(site.width)]
         db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
-        tokens = [(first + unit, *one) for unit, one in enumerate(strongest.get(site.path, [])) if one is not None]
+        peaks = strongest[held][own] if held in strongest else []
+        tokens = [(first + unit, *one) for unit, one in enumerate(peaks) if one is not None]
         db.executemany("INSERT INTO strongest VALUES (?, ?, ?, ?)", tokens)
         ids |= {token for _, token, *_ in tokens}
-        insert_units(db, number, first, survey.statistics(site.path), counts, concepts)
+        statistics = {name: values[own] for name, values in survey.statistics(held).items()}
+        insert_units(db, number, first, statistics, counts, concepts)
     for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
         insert_panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])
@@ -94,7 +101,7 @@ def write_rows(
 
 
 def _writes_of(
-    model: LanguageModel | Features, beside: Sequence[Site]
+    model: LanguageModel | Features | WithHeads, beside: Sequence[Site]
 ) -> dict[int, tuple[int | None, Float[Tensor, "unit d_model"]]]:
     """Return what the neurons before write, by the number of their site's first."""
     directions = read_directions(model.model, beside) if isinstance(model, Features) else None
@@ -108,7 +115,7 @@ def _writes_of(
 
 def _about(
     db: sqlite3.Connection,
-    model: LanguageModel | Features,
+    model: LanguageModel | Features | WithHeads,
     batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,

@@ -148,7 +148,7 @@ def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
         remedy="This page is a file without a model. Serve the atlas: patchclamp atlas serve ATLAS --model MODEL",
         source=unit.source,
     )
-    return {**answers, "/api/lab": asdict(no_model)}
+    return {**answers, "/api/lab": asdict(no_model), "/api/notes": asdict(atlas.notes(unit.key))}
 
 
 def _build_parts() -> tuple[str, str, bytes, str]:

@@ -80,6 +80,13 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "fails_on": ("integer", "examples that they get wrong"),
         "layer": ("text", "the layer of the atlas that holds them"),
     },
+    "notes": {
+        "key": ("text", "the unit"),
+        "kind": ("text", "note, star, description or tag"),
+        "text": ("text", "the words; empty for a star"),
+        "author": ("text", "who wrote it"),
+        "time": ("text", "when, ISO 8601"),
+    },
     "graphs": {
         "graph": ("text", "id of the explained answer"),
         "prompt": ("text", "the prompt"),
@@ -134,6 +141,9 @@ def write_parquet(atlas: Atlas, out: Path, progress: Callable[[int, int], None] 
                     tables["descriptions"].add(_description_row(unit.key, said))
                 if progress is not None:
                     progress(number + 1, total)
+            for note in atlas.reading.written.notes:
+                row = {"key": note.unit, **asdict(note)}
+                tables["notes"].add({name: row[name] for name in COLUMNS["notes"]})
             for layer in atlas.reading.layers:
                 if layer.graph is not None:
                     _add_graph(atlas, layer.id, layer.graph, tables)

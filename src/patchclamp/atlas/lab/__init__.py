@@ -18,6 +18,7 @@ from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.job_queue import FairLock, Job, Worker
 from patchclamp.atlas.lab.messages import MOST_CLAMPS, MOST_NEW
 from patchclamp.atlas.read.attached_layers import part_bases
+from patchclamp.atlas.read.attention import AttentionPage
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
 from patchclamp.atlas.read.responses import Source, TokenView
 from patchclamp.core.checks import same_subject
@@ -150,7 +151,7 @@ class Lab:
             NotFound: the atlas has no such unit.
             PatchclampError: empty text, or one that is longer than the model's context.
         """
-        from patchclamp.atlas.lab.clamps import encode_site, unit_values
+        from patchclamp.atlas.lab.clamps import encode_site, shown_values, unit_values
 
         named = atlas.key(atlas.index_of(key))
         stimulus, cut = self.cut(text), self.tokens(text)
@@ -158,12 +159,11 @@ class Lab:
         with self.turns.at_once():
             recording = self.model.run(stimulus, record=[read], logits=False).recording
             values = unit_values(self.model, named.site, named.basis, recording[read])
-        acts = values[:, named.index, 0].tolist()
         return messages.Trial(
             key=str(named),
             tokens=cut.tokens,
             ids=cut.ids,
-            acts=[number_or_none(a) for a in acts],
+            acts=[number_or_none(a) for a in shown_values(values[:, named.index])],
             special=cut.special,
             bytes=cut.bytes,
             source=atlas.source(f".unit({str(named)!r})"),
@@ -197,6 +197,26 @@ class Lab:
         source = Source(atlas.base_run, "", f"pc.load({self.loading}){shown}")
         with self.turns.at_once():
             return rank(self.model, atlas, stimulus, position, spell=self.spell, source=source, **asked)
+
+    def attention(self, atlas: Reading, text: str, layer: int, head: int | None = None) -> AttentionPage:
+        """Return what the heads of a block attend to along a text.
+
+        Returns:
+            AttentionPage: one pattern per head.
+
+        Raises:
+            NotFound: no such block or head.
+            PatchclampError: empty text, one that is too long, or a model without heads.
+        """
+        from patchclamp.atlas.lab.attention import attention_along
+
+        stimulus = self.cut(text)
+        path = f"blocks.{layer}.attn.pattern"
+        python = f"pc.load({self.loading}).run({text!r}, record={path!r}, logits=False).recording[{path!r}]"
+        with self.turns.at_once():
+            return attention_along(
+                self.model, stimulus, layer, head, spell=self.spell, source=Source(atlas.base_run, "", python)
+            )
 
     # -- answered by the worker ---------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from patchclamp.core.estimate import finite
 from patchclamp.core.intervention import Intervention, spans
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import Edit, TokenPositions, upcast
-from patchclamp.subjects.bases import Units, count_units, encode
+from patchclamp.subjects.bases import Units, count_units, encode, unit_activations
 from patchclamp.subjects.language import LanguageModel
 
 
@@ -185,8 +185,7 @@ def encode_site(model: LanguageModel, site: str, basis: str) -> str:
 
 def shown_values(blocks: Float[np.ndarray, "position block"]) -> list[float | None]:
     """Return a unit's values as people read them: a head's is the norm of its z."""
-    along = blocks[:, 0] if blocks.shape[1] == 1 else np.linalg.norm(blocks, axis=1)
-    return [finite(x) for x in along]
+    return [finite(x) for x in unit_activations(blocks)]
 
 
 def movement(

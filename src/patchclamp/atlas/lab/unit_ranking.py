@@ -20,10 +20,13 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.apply import upcast
+from patchclamp.subjects.bases import unit_activations
 from patchclamp.subjects.language import LanguageModel
 
 MOST_BYTES = 2**30
 Spell = Callable[[int], TokenView]
+PLAIN = ("neurons", "heads")
+"""Bases that every model has."""
 Place = tuple[str, str]
 """A site and a basis."""
 
@@ -78,7 +81,7 @@ def rank(
     if not sites:
         raise NotFound(expected="a site of this atlas", got=repr(site[:120]), remedy="The first page lists them.")
     # A dictionary that is too large for its layer is there only where it was attached by hand.
-    sites = {place: where for place, where in sites.items() if place[1] == "neurons" or "/".join(place) in model.bases}
+    sites = {place: where for place, where in sites.items() if place[1] in PLAIN or "/".join(place) in model.bases}
     effects: dict[Place, np.ndarray] = {}
     metric: Metric | None = None
     metric_clean, method = 0.0, ""
@@ -86,13 +89,15 @@ def rank(
         # `final` and `embed` are no levels of nodes.
         sites = {place: where for place, where in sites.items() if "." in place[0]}
         metric = _metric(model, stimulus, target, contrast)
-        neurons, features = ([p for p in sites if (p[1] == "neurons") == plain] for plain in (True, False))
+        plain, features = ([p for p in sites if (p[1] in PLAIN) == own] for own in (True, False))
         values = {}
-        if neurons:
-            attributed = _attribute_units(model, stimulus, metric, [path for path, _ in neurons])
-            metric_clean, method = attributed.metric_clean, attributed.method
-            effects = {place: attributed.matrix(*place)[position] for place in neurons}
-            values = {place: attributed.matrix(*place, "activation")[position] for place in neurons}
+        for basis in PLAIN:
+            own = [place for place in plain if place[1] == basis]
+            if own:
+                attributed = _attribute_units(model, stimulus, metric, ["/".join(place) for place in own])
+                metric_clean, method = attributed.metric_clean, attributed.method
+                effects |= {place: attributed.matrix(*place)[position] for place in own}
+                values |= {place: attributed.matrix(*place, "activation")[position] for place in own}
         if features:
             slopes, metric_clean, method = _slopes(model, stimulus, metric, [path for path, _ in features])
             values |= _values(model, stimulus, features, position)
@@ -142,7 +147,7 @@ def _values(
 
     def see(path: str, x: Tensor) -> None:
         for place in reading[path]:
-            values[place] = unit_values(model, *place, x[position : position + 1].float())[0, :, 0]
+            values[place] = unit_activations(unit_values(model, *place, x[position : position + 1].float()))[0]
 
     model.watch(stimulus, list(reading), see)
     return values

@@ -8,12 +8,13 @@ CREATE TABLE about (            -- subject, sites, plan, versions, corpus, setti
 
 CREATE TABLE sites (
     id INTEGER PRIMARY KEY,
-    path TEXT NOT NULL UNIQUE,
+    path TEXT NOT NULL,
     kind TEXT NOT NULL,
     layer INTEGER,
     basis TEXT NOT NULL,
     first INTEGER NOT NULL,     -- id of its unit 0; the others follow
-    units INTEGER NOT NULL
+    units INTEGER NOT NULL,
+    UNIQUE (path, basis)
 ) STRICT;
 
 CREATE TABLE units (

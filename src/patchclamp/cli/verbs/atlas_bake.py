@@ -30,8 +30,8 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument(
         "--sites",
         metavar="PATTERN",
-        help="site paths or patterns, joined by commas (default: blocks.*.mlp.act; of a model of images its neurons "
-        "and heads, or its channels)",
+        help="site paths or patterns, joined by commas; /heads behind one counts its heads as units "
+        "(default: blocks.*.mlp.act,blocks.*.attn.z/heads; of convolutions their channels)",
     )
     add_cutting(parser)
 
@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
     refuse_baked(options.out, resume=options.resume)
     model, corpus = load_model(options), corpus_of(options)
     check_kind(model, corpus)
-    _, chosen = units_of(model, options.sites)
+    _, chosen, _ = units_of(model, options.sites)
     # Before the cost is stated, what is no image or no text is refused.
     if corpus.kind == "images":
         n_pictures = read_stimuli(model, options).n_stimuli

@@ -50,6 +50,7 @@ class UnitRow:
         author: who wrote it.
         score: its best score; None where it has none.
         concept: the labelled concept that it detects best; None where the text carries no labels.
+        starred: whether somebody gave it a star.
     """
 
     key: str
@@ -65,6 +66,7 @@ class UnitRow:
     author: str | None
     score: EstimateView | None
     concept: ConceptScore | None
+    starred: bool
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Asked:
         maximum: lowest and highest maximum.
         score: lowest and highest score of the best description.
         described: only units with (or without) a description.
+        starred: only units with (or without) a star.
         sort: what to sort by.
         descending: largest first; None for what is usual.
     """
@@ -120,6 +123,7 @@ class Asked:
     maximum: Range = (None, None)
     score: Range = (None, None)
     described: bool | None = None
+    starred: bool | None = None
     sort: Sort = "key"
     descending: bool | None = None
 
@@ -140,6 +144,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
         min_score: Number = None,
         max_score: Number = None,
         described: bool | None = None,
+        starred: bool | None = None,
         sort: Sort | None = None,
         descending: bool | None = None,
         cursor: Words = "",
@@ -159,6 +164,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
             maximum=(min_maximum, max_maximum),
             score=(min_score, max_score),
             described=described,
+            starred=starred,
             sort=sort or ("relevance" if q.strip() else "key"),
             descending=descending,
         )
@@ -248,6 +254,8 @@ def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
         values.append(asked.concept)
     if asked.described is not None:
         clauses.append(f"d.unit IS {'NOT ' if asked.described else ''}NULL")
+    if asked.starred is not None:
+        clauses.append(f"u.id {'' if asked.starred else 'NOT '}IN (SELECT unit FROM temp.starred)")
     ranged = {"u.frequency": asked.frequency, "u.maximum": asked.maximum, "d.score": asked.score}
     for column, ends in ranged.items():
         for sign, end in zip((">=", "<="), ends, strict=True):
@@ -280,6 +288,7 @@ def _row(
         author=best.description.author if best else None,
         score=EstimateView.of(score) if score else None,
         concept=concepts[0] if concepts else None,
+        starred=any(note.kind == "star" for note in atlas.written.of(unit)),
     )
 
 

@@ -11,6 +11,7 @@ from patchclamp.atlas.lab import Lab, messages, without_model
 from patchclamp.atlas.lab.job_queue import Job
 from patchclamp.atlas.lab.messages import LONGEST_KEY, LONGEST_TEXT
 from patchclamp.atlas.lab.sse import EventStream
+from patchclamp.atlas.read.attention import AttentionPage
 from patchclamp.atlas.read.reader import Reading
 from patchclamp.atlas.serve.served import Served
 from patchclamp.atlas.store.sqlite_files import DAMAGED
@@ -75,6 +76,16 @@ def add_routes(app: FastAPI, served: Served) -> None:
         return require_lab(atlas).rank(
             atlas, text, position, by=by, target=target, contrast=contrast, site=site, limit=limit
         )
+
+    @app.get("/api/lab/attention", operation_id="readAttention")
+    def read_attention(
+        text: Text,
+        layer: Annotated[int, Query(ge=0, lt=2**31)],
+        head: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
+    ) -> AttentionPage:
+        """Give the attention patterns of one block along a text, of all its heads or of one."""
+        atlas = served.atlas()
+        return require_lab(atlas).attention(atlas, text, layer, head)
 
     async def stream_events(work: Callable[[Reading, Lab], Callable[[Job], None]]) -> EventStream:
         """Check a question apart from the loop that serves everybody, then put it in the queue."""

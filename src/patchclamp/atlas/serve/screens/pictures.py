@@ -249,12 +249,12 @@ def picture_examples(
 
 def places_at(atlas: Reading, site: str) -> tuple[PicturePlaces, tuple[int, int]]:
     """Return where the places of a baked site lie, and rows and columns of the maps that are kept of it."""
-    kept = dict(atlas.about["places"][site])
-    rows, columns = (int(n) for n in kept.pop("map"))
+    kept = atlas.about["places"][site]
+    rows, columns = (int(n) for n in kept["map"])
     if not 0 <= rows * columns <= LARGEST_SIDE**2:
         raise ValueError("a map of no size")
-    places = PicturePlaces(**{n: tuple(v) if isinstance(v, list) else v for n, v in kept.items()})
-    return places, (rows, columns)
+    pairs: dict[str, Any] = {name: tuple(kept[name]) for name in ("grid", "low", "high", "size")}
+    return PicturePlaces(int(kept["before"]), **pairs), (rows, columns)
 
 
 def _stored(atlas: Reading, unit: int, kind: str) -> list[tuple[Any, ...]]:

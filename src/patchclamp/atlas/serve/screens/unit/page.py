@@ -79,6 +79,7 @@ class DescriptionView:
         scores: how well the words hold.
         fails_on: examples that the words get wrong; see ``Examples``, kind ``counter``.
         run: the run that wrote them.
+        note: of words that were written on the page, the id that withdraws them; empty elsewhere.
     """
 
     text: str
@@ -88,6 +89,7 @@ class DescriptionView:
     scores: list[EstimateView]
     fails_on: int
     run: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -217,15 +219,16 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         descriptions=[_view_description(atlas, said) for said in atlas.descriptions_of(unit)],
         concepts=atlas.concepts(unit),
         **shown,
-        not_known=_not_known(part, named.site),
+        not_known=_not_known(part, named),
         examples=count_examples(atlas, unit),
         graphs=_graphs_with(atlas, named),
         source=atlas.source(f".unit({str(named)!r})", part.id),
     )
 
 
-def _not_known(part: AttachedLayer, site: str) -> dict[str, str]:
-    reasons = dict(part.about["reasons"].get(site, {}))
+def _not_known(part: AttachedLayer, unit: UnitKey) -> dict[str, str]:
+    known = part.about["reasons"]
+    reasons = dict(known.get(f"{unit.site}/{unit.basis}", known.get(unit.site, {})))
     if not part.about["corpus"]["labelled"]:
         reasons["concepts"] = "the text carries no labels"
     return reasons
@@ -254,11 +257,12 @@ def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionVie
     return DescriptionView(
         text=words.text,
         author=words.author,
-        made=run.began,
+        made=said.made or run.began,
         evidence=list(words.evidence),
         scores=[EstimateView.of(score) for score in words.scores],
         fails_on=len(said.counters),
         run=said.layer,
+        note=said.note,
     )
 
 
