@@ -390,6 +390,45 @@ export interface PairsRead {
   most_seconds: number;
 }
 
+export interface PictureExample {
+  kind: "top" | "lowest" | "range" | "random" | "interval";
+  value: number;
+  picture: number;
+  name: string;
+  label: string | null;
+  position: number;
+  place: string;
+  box: number[] | null;
+  cell: number[] | null;
+  heat: (number | null)[];
+}
+
+export interface PictureExamples {
+  key: string;
+  kind: "top" | "lowest" | "range" | "random" | "interval";
+  rows: number;
+  columns: number;
+  pooled: boolean;
+  size: number[];
+  most: number;
+  examples: PictureExample[];
+  total: number;
+  note: string;
+  source: Source;
+}
+
+export interface PictureList {
+  rows: PictureRow[];
+  total: number;
+  source: Source;
+}
+
+export interface PictureRow {
+  picture: number;
+  name: string;
+  label: string | null;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -622,6 +661,7 @@ export interface UnitPage {
   name: string;
   site_name: string;
   line: UnitLine;
+  modality: string;
   subject: string;
   site: string;
   layer: number | null;
