@@ -82,8 +82,9 @@ def test_the_verdict_stands_in_words_with_its_rule(reader, api, answers):
     one = answers["integrated gradients", "the old cat"]
     page = api(f"/graphs/{one}")
     reader.visit(f"/graphs/{one}")
-    assert page["graph"]["verdict"].split(" (")[0] in ("holds", "weak", "no evidence")
-    assert reader.page.get_by_test_id("verdict").inner_text() == f"Verdict: {page['graph']['verdict']}"
+    assert page["graph"]["grade"] in ("holds", "weak", "no evidence")
+    assert reader.page.get_by_test_id("verdict").inner_text() == page["graph"]["sentence"]
+    reader.page.get_by_text("What the grades mean").click()
     assert reader.page.get_by_test_id("rule").inner_text() == page["rule"]
     # A graph that was not measured has none.
     reader.visit(f"/graphs/{answers['planted', 'the old cat']}")

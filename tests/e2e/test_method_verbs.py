@@ -273,7 +273,7 @@ def test_a_kept_direction_is_the_difference_of_means_and_moves_text(capsys, vect
     found = json.loads(run(capsys, *words, *few, "--json")[1])
     assert found["receipt"]["measured"]["value"] > max(found["receipt"]["controls"]["measured"])
     assert found["receipt"]["verdict"] == "weak"  # 19 random directions are too few to hold
-    assert "only 19 random directions of the same norm" in found["receipt"]["summary"]
+    assert "only 19 random directions of the same norm" in found["receipt"]["sentence"]
     assert found["strength"] > 0
     assert found["perplexity_steered"]["value"] > 1
     few += ["--n", "4", "--controls", "1"]

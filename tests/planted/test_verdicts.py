@@ -68,7 +68,7 @@ def told():
 def test_planted_units_hold_wherever_there_are_ninety_nine_random_sets(told):
     for name, (planted, *_) in told.items():
         assert planted.controls.n_different == FEW.get(name, 99)
-        assert planted.verdict == ("weak" if name in FEW else "holds"), (name, planted.summary)
+        assert planted.verdict == ("weak" if name in FEW else "holds"), (name, planted.sentence)
 
 
 def test_random_units_hold_in_two_of_a_hundred_draws_at_most(told):

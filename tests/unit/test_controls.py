@@ -168,12 +168,16 @@ def test_the_verdict_follows_its_rule_and_says_why(changes, verdict):
 def test_a_verdict_says_what_it_rests_on():
     few = RandomControls(tuple((i,) for i in range(87)), "position", 0.0, 0.0, 99, 1, 0, (0.0,) * 87)
     weak = Receipt("it carries m", ("a/neurons/0",), 2.0, Estimate(1.5, None, 1, "m"), few)
-    assert weak.summary == "weak (only 87 different random sets, same kind, any layer and position; p = 0.011)"
+    assert weak.sentence == (
+        "Weak: it carries m, measured +1.50 m; only 87 different random sets exist, and none does as much (p = 0.011)."
+    )
     many = RandomControls.of("random directions of the same norm", np.linspace(-1, 1, 99), seed=3)
     holds = Receipt("text moves", ("a/basis/0",), 2.0, Estimate(1.5, None, 1, "m"), many)
-    assert holds.summary == "holds (p = 0.01 beside 99 random directions of the same norm)"
+    told = "none of 99 random directions of the same norm does as much (p = 0.01)"
+    assert holds.sentence == f"Holds: text moves, measured +1.50 m; {told}."
     none = Receipt("text moves", ("a/basis/0",), 2.0, Estimate(0.5, None, 1, "m"), many)
-    assert none.summary == "no evidence (p = 0.51 beside 99 random directions of the same norm)"
+    told = "chance does as well: 50 of 99 random directions of the same norm do as much (p = 0.51)"
+    assert none.sentence == f"No evidence: text moves, measured +0.50 m; {told}."
     assert many.to_json()["rule"] == "random directions of the same norm"
 
 

@@ -1,6 +1,7 @@
 """What was found, as a folder to keep and pages to look at.
 
-``open`` reads one; ``bake_atlas`` makes one; ``add_basis``, ``write_descriptions`` and ``write_graph`` add to it.
+``open`` reads one; ``bake_atlas`` makes one; ``add_basis``, ``write_descriptions``, ``write_graph`` and
+``write_notes`` add to it.
 ``show`` puts a unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what
 others read.
 """
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "Asked": ("serve.screens.find", "Asked"),
     "Atlas": ("atlas", "Atlas"),
+    "Note": ("store.notes", "Note"),
     "add_basis": ("bake.features", "add_basis"),
     "bake_atlas": ("bake.base", "bake_atlas"),
     "export_atlas": ("export", "export_atlas"),
@@ -20,6 +22,7 @@ _HOME = {
     "to_html": ("export.page", "to_html"),
     "write_descriptions": ("store.layers", "write_descriptions"),
     "write_graph": ("store.layers", "write_graph"),
+    "write_notes": ("written", "write_notes"),
 }
 
 __all__ = sorted(_HOME)
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from patchclamp.atlas.serve.server import serve
     from patchclamp.atlas.store.layers import write_descriptions as write_descriptions
     from patchclamp.atlas.store.layers import write_graph as write_graph
+    from patchclamp.atlas.store.notes import Note as Note
+    from patchclamp.atlas.written import write_notes as write_notes
 
     open = open_atlas
     serve_atlas = serve

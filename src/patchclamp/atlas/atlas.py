@@ -10,10 +10,13 @@ from patchclamp.atlas.read.reader import open_reading
 from patchclamp.atlas.serve.screens.find import Asked, UnitList, find
 from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_list, graph_page
 from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
+from patchclamp.atlas.serve.screens.notes import NoteList, note_list
+from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples, picture_file
 from patchclamp.atlas.serve.screens.runs import RunList, RunPage, run_list, run_page
 from patchclamp.atlas.serve.screens.unit.examples import Examples, Kind, examples
 from patchclamp.atlas.serve.screens.unit.head import example_attention
 from patchclamp.atlas.serve.screens.unit.page import UnitPage, unit_page
+from patchclamp.atlas.store.notes import MOST_NOTES, NoteKind
 from patchclamp.atlas.store.sqlite_files import DAMAGED
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.basis import Basis
@@ -89,6 +92,34 @@ class Atlas:
         """
         return examples(self.reading, key, kind, low, high, limit)
 
+    def pictures(
+        self,
+        key: str,
+        kind: PictureKind = "top",
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        limit: int = 20,
+    ) -> PictureExamples:
+        """Return a unit's examples of one kind in an atlas of images; ``interval`` wants ``low`` and ``high``.
+
+        Returns:
+            PictureExamples: at most ``limit`` places on pictures, with the unit's values all over each picture.
+
+        Raises:
+            NotFound: the atlas has no such unit, or is one of text.
+            PatchclampError: an interval without two ends, or ends with another kind.
+        """
+        return picture_examples(self.reading, key, kind, low, high, limit)
+
+    def picture(self, number: int) -> bytes:
+        """Return a picture of an atlas of images, as the network is shown it, as a PNG file.
+
+        Raises:
+            NotFound: no example stands in a picture of that number.
+        """
+        return picture_file(self.reading, number)
+
     def exemplars(self, key: str) -> Exemplars:
         """Return a unit's stored examples as Exemplars, masked where it is at least half as active as at its mark.
 
@@ -122,6 +153,18 @@ class Atlas:
     def descriptions(self) -> list[Description]:
         """Return every description that its layers hold, with its scores."""
         return self.reading.descriptions
+
+    def notes(self, key: str = "", *, kind: NoteKind | None = None) -> NoteList:
+        """Return what people wrote about a unit, or about all of them; the newest first.
+
+        Args:
+            key: ``[subject/]site/basis/index``; empty for all units.
+            kind: only ``note``, ``star``, ``description`` or ``tag``.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+        """
+        return note_list(self.reading, key, kind, MOST_NOTES)
 
     def graphs(self) -> GraphList:
         """Return the explained answers."""

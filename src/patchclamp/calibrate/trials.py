@@ -15,6 +15,7 @@ from patchclamp import organisms
 from patchclamp.calibrate import truth as known
 from patchclamp.calibrate.corpora import make_corpus, make_exemplars, make_text
 from patchclamp.calibrate.planted_edges import planted_folds, reader_of, writer_of
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
@@ -128,12 +129,8 @@ def find_home(name: str) -> ModuleType:
     Raises:
         PatchclampError: no such organism.
     """
-    for home in organisms.homes():
-        if name in home.names():
-            return home
-    raise PatchclampError(
-        expected=f"an organism among {', '.join(_names())}", got=repr(name), remedy="Choose one of these."
-    )
+    one_of("organism", name, _names())
+    return next(home for home in organisms.homes() if name in home.names())
 
 
 def _names() -> tuple[str, ...]:

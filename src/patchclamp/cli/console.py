@@ -27,14 +27,27 @@ class PlainStream:
     def __init__(self, bare: Any, *, is_error: bool = False) -> None:
         self.bare = bare
         self.is_error = is_error
+        self.quiet = False
 
     def write(self, text: str) -> int:
-        """Write a text, and return how long it was."""
+        """Write a text, and return how long it was; nothing is written while ``quiet`` is set."""
+        if self.quiet:
+            return len(text)
         lead = _BAR.match(text) if self.is_error else None
         moves = lead[0] if lead else ""
         with self._losing():
             self.bare.write(moves + plain(text[len(moves) :]))
         return len(text)
+
+    def write_always(self, text: str) -> None:
+        """Write a text even while ``quiet`` is set, as of errors."""
+        quiet, self.quiet = self.quiet, False
+        self.write(text)
+        self.quiet = quiet
+
+    def isatty(self) -> bool:
+        """Return whether somebody looks on: bars that move are only for them."""
+        return not self.quiet and bool(self.bare.isatty())
 
     def flush(self) -> None:
         """Write what is kept back."""

@@ -1,6 +1,5 @@
 """Load what a command line names: subjects, bases, prompts, texts and images; print what they cost and assume."""
 
-import sys
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -63,9 +62,9 @@ def _takes_images(options: Namespace) -> bool:
 
 
 def state_loading(options: Namespace) -> None:
-    """Print on standard error of a terminal what is loaded, before the libraries are that take seconds themselves."""
+    """Print on standard error what is loaded, before the libraries are that take seconds themselves."""
     name = getattr(options, "model", None)
-    if isinstance(name, str) and sys.stderr.isatty():
+    if isinstance(name, str):
         log(f"loading {name} …")
 
 

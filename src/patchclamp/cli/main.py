@@ -4,8 +4,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from patchclamp.cli.console import plain_streams
+from patchclamp.cli.completion import print_completion
+from patchclamp.cli.console import PlainStream, plain_streams
 from patchclamp.cli.interrupts import INTERRUPTS
+from patchclamp.cli.opening import check_open, open_report
 from patchclamp.cli.output import TRACE, as_error, is_unread, report_error, silence
 from patchclamp.cli.verbs import build_parser, find_verb
 from patchclamp.core.errors import PatchclampError
@@ -65,12 +67,20 @@ def _run(words: list[str]) -> int:
 
         print(__version__)
         return 0
+    if options.completion is not None:
+        print_completion(options.completion)
+        return 0
     if options.verb is None:
         build_parser().print_help()
         return 0
     from patchclamp.cli import loading
 
     options.words = words
+    if options.quiet and isinstance(sys.stderr, PlainStream):
+        sys.stderr.quiet = True
+    check_open(options)
     loading.check_files(options)
     loading.state_loading(options)
-    return int(find_verb(options.verb).run(options))
+    code = int(find_verb(options.verb).run(options))
+    open_report(options)
+    return code

@@ -2,18 +2,23 @@
 
 import argparse
 import math
+import re
 import sys
 from argparse import Namespace
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.nearest import find_nearest
 
 SHOWN = 40
 """Characters of a value that an error repeats."""
 MODEL = "a local folder, a Hugging Face name, or organism:NAME"
 CHAT = "wrap the prompt in the chat template as a message of the user's, up to where the model answers"
 BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
+
+_CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)", re.DOTALL)
+_QUOTED = re.compile(r"[\w-]+")
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,10 +29,13 @@ class Parser(argparse.ArgumentParser):
         self.register("type", int, integer)
         self.register("type", float, number)
         self._typed: dict[str, str] = {}
+        self._words: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and keep in ``typed`` the options that were typed: what each fills, and its flag."""
         self._typed = {}
+        words = list(args or ())
+        self._words = words[: words.index("--")] if "--" in words else words
         found, rest = super().parse_known_args(args, namespace)
         found.typed = {**getattr(found, "typed", {}), **self._typed}
         return found, rest
@@ -67,11 +75,32 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and leaving."""
+        near = self._find_meant(message)
         raise PatchclampError(
             expected=f"`{self.prog}` with the arguments that its help shows",
             got=message,
-            remedy=f"See `{self.prog} --help`.",
+            remedy=f"{near}See `{self.prog} --help`.",
         )
+
+    def _find_meant(self, message: str) -> str:
+        """Return a sentence that names what was probably meant: an option or a choice that there is; else nothing."""
+        # What is unknown to the parser of all verbs is an option of the verb that it passed the words to.
+        options = {flag for parser in self._own_parsers() for flag in parser._option_string_actions}
+        strange = [w for word in self._words if (w := word.partition("=")[0]).startswith("--") and w not in options]
+        choice = _CHOICE.search(message)
+        names, typed = (_QUOTED.findall(choice[2]), choice[1]) if choice else (options, strange[0] if strange else "")
+        near = find_nearest(typed, sorted(names), cutoff=0.7)
+        return f"Did you mean {near[0]}? " if near else ""
+
+    def _own_parsers(self) -> Iterator["Parser"]:
+        """Yield this parser, and those of the verbs in the words that it parsed."""
+        yield self
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for word in self._words:
+                    if word in action.choices:
+                        yield from action.choices[word]._own_parsers()
+                        break
 
 
 def refuse_typed(options: Namespace, names: Collection[str], kind: str) -> None:

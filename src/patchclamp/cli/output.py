@@ -121,7 +121,7 @@ class Outputs:
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError):
                 raise
             self.code = 2
-            print(f"patchclamp: {what} could not be made; what was computed follows", file=sys.stderr)
+            _print_always(f"patchclamp: {what} could not be made; what was computed follows")
             print_error(as_error(problem, (), Parser))
 
 
@@ -178,9 +178,14 @@ def print_error(problem: PatchclampError) -> None:
     parts = (problem.expected, shorten(problem.got), problem.remedy)
     # A path may have a line end in it.
     expected, got, remedy = ("␤".join(part.splitlines()) for part in parts)
-    print(f"patchclamp: expected {expected}", file=sys.stderr)
-    print(f"            got      {got}", file=sys.stderr)
-    print(f"            to do    {remedy}", file=sys.stderr)
+    _print_always(f"patchclamp: expected {expected}")
+    _print_always(f"            got      {got}")
+    _print_always(f"            to do    {remedy}")
+
+
+def _print_always(text: str) -> None:
+    """Print a line on standard error, with --quiet too."""
+    getattr(sys.stderr, "write_always", sys.stderr.write)(f"{text}\n")
 
 
 def is_unread(stream: Any) -> bool:
@@ -281,8 +286,13 @@ def finish(options: Namespace, noun: Any) -> int:
     return outputs.code
 
 
-def show_bundle(bundle: Any, options: Namespace) -> int:
+def show_bundle(bundle: Any, options: Namespace, spell: Callable[[int], str] | None = None) -> int:
     """Show what a folder of pieces holds, and refuse a damaged one.
+
+    Args:
+        bundle: the folder.
+        options: what was typed.
+        spell: token id → its text, where the model is at hand.
 
     Raises:
         Damaged: pieces that are not as they were committed.
@@ -293,15 +303,21 @@ def show_bundle(bundle: Any, options: Namespace) -> int:
     damaged = bundle.find_damaged()
     if not damaged:
         check_shapes(bundle)
+    survey = None
+    if bundle.manifest["kind"] == "survey" and bundle.whole and not damaged:
+        from patchclamp.core.survey import StoredSurvey
+
+        survey = StoredSurvey(bundle.path)
     if options.json and not damaged:
-        emit(terminal.describe_bundle(bundle))
+        units = {} if survey is None else {"units": survey.stand_out()}
+        emit({**terminal.describe_bundle(bundle), **units})
     elif not options.json:
         terminal.show_bundle(bundle)
-        if bundle.manifest["kind"] == "survey" and bundle.whole and not damaged:
-            from patchclamp.core.survey import StoredSurvey
-            from patchclamp.report.terminal.survey import show_statistics
+        if survey is not None:
+            from patchclamp.report.terminal.survey import show_statistics, show_units
 
-            show_statistics(StoredSurvey(bundle.path))
+            show_statistics(survey)
+            show_units(survey.stand_out(), spell)
     if damaged:
         raise Damaged(
             expected=f"the pieces of {bundle.path} as they were committed",

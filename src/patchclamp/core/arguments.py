@@ -1,6 +1,5 @@
 """Check the arguments of public functions by their annotations, and refuse a slip in three parts."""
 
-import difflib
 import functools
 import inspect
 import itertools
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.nearest import find_nearest
 
 Target = TypeVar("Target")
 _NOTHING, _SPECIAL = object(), ("__init__", "__getitem__")
@@ -145,7 +145,7 @@ def _refuse_surplus(
 ) -> None:
     own = [n for n in known if n not in ("self", "cls")]
     strange = [n for n in kwargs if n not in known]
-    near = difflib.get_close_matches(strange[0], own, n=1) if strange else []
+    near = find_nearest(strange[0], own) if strange else []
     raise PatchclampError(
         expected=f"arguments among {', '.join(own) or 'none'} for {label}",
         got=f"{strange[0]!r}" if strange else f"{len(args)} without a name, where at most {len(names)} stand",

@@ -1,6 +1,5 @@
 """A value among choices, a number from a bound on, an artefact of this subject."""
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
@@ -8,6 +7,7 @@ from typing import Any, TypeVar
 
 from patchclamp.core.arguments import shorten
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.nearest import find_nearest
 
 Value = TypeVar("Value")
 _SHOWN = 40
@@ -42,7 +42,7 @@ def one_of(name: str, value: Value, choices: Iterable[Any], *, remedy: str = "")
     if isinstance(value, str | int | float | None) and value in known:
         return value
     names = [str(choice) for choice in known]
-    near = difflib.get_close_matches(value[:200], names, n=1) if isinstance(value, str) else []
+    near = find_nearest(value, names) if isinstance(value, str) else []
     if not names:
         listed = "none: there are no such names here"
     elif len(names) > _SHOWN:

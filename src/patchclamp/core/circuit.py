@@ -180,11 +180,23 @@ def draw_graph(
         "layers": 1 + max(map(_block_of, scores.names())),
         "settings": origin["settings"],
         "bases": origin["bases"],
-        "verdict": (made.extra.get("receipt") or {}).get("summary", ""),
+        **_verdict_of(made.extra.get("receipt") or {}, made.extra.get("answer_notes") or ()),
     }
     subject = {"slug": made.subject, "hash": made.subject_hash}
     metric = {"kind": origin["metric"] or "logit_difference"}
     return Graph(subject, metric, (*nodes, output), tuple(edges), {**ends, **(measures or {})}, about)
+
+
+def _verdict_of(receipt: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    """Return what a circuit's receipt says, as a graph holds it; empty where nothing was measured."""
+    if not receipt.get("sentence"):
+        return {}
+    return {
+        "grade": receipt["verdict"],
+        "sentence": receipt["sentence"],
+        "cautions": [f"{note}." for note in notes],
+        "quantity": receipt.get("quantity", ""),
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +283,7 @@ def _is_receipt(x: Any) -> bool:
     is_receipt = isinstance(x, dict) and all(name in x and fits(x[name]) for name, fits in _RECEIPT.items())
     if not is_receipt or not 0 < len(x["parts"]) == len(x["alone"]) or not _is_count(x.get("asked", 0)):
         return False
-    words = [x.get(name, "") for name in ("verdict", "summary", "rule", "step")]
+    words = [x.get(name, "") for name in ("verdict", "sentence", "rule", "step")]
     if not all(isinstance(word, str) for word in words) or not _is_words(x.get("reasons", [])):
         return False
     agreement = x.get("agreement") or {}

@@ -95,6 +95,11 @@ class Metric:
                 remedy="Name the answer that the model should not give.",
             )
 
+    @property
+    def unit(self) -> str:
+        """What m is measured in; empty where it is a probability."""
+        return {"probability_difference": "", "logit": "logits", "logit_difference": "logits"}.get(self.kind, "nats")
+
     def __call__(self, logits: Any) -> Any:
         """Evaluate on ``(batch, read position, token)`` logits, NumPy or PyTorch; returns ``(batch,)``.
 
@@ -207,6 +212,32 @@ class EachMetric:
 def _log_sum(xp: Any, x: Any) -> Any:
     top = xp.amax(x, -1)
     return top + xp.log(xp.exp(x - top[..., None]).sum(-1))
+
+
+def name_metric(kind: str, target: str, contrast: str = "the contrast") -> str:
+    """Return what a metric reads, in words.
+
+    Args:
+        kind: its kind.
+        target: its targets, in words.
+        contrast: its contrasts, in words.
+
+    Returns:
+        str: the words; m itself for a kind that has none.
+
+    Example:
+        >>> name_metric("logit_difference", "' Mary'", "' John'"), name_metric("logit", "' Mary'")
+        ("the lead of ' Mary' over ' John'", "the logit of ' Mary'")
+    """
+    named = {
+        "logit": f"the logit of {target}",
+        "logit_difference": f"the lead of {target} over {contrast}",
+        "log_probability": f"the log-probability of {target}",
+        "sequence_log_probability": f"the log-probability of {target}",
+        "probability_difference": f"the lead in probability of {target} over {contrast}",
+        "kl": "the KL divergence of the next token",
+    }
+    return named.get(kind, "m")
 
 
 def _log_softmax(xp: Any, x: Any) -> Any:

@@ -9,6 +9,7 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.controls import RandomControls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
+from patchclamp.core.plain_numbers import format_fixed, format_signed
 
 Verdict = Literal["holds", "weak", "no evidence"]
 ENOUGH_SETS = 99
@@ -23,6 +24,12 @@ RULE = (
 """The rule of the verdict in words, for pages that show one."""
 LARGEST_ACTIVATIONS = "largest activations"
 """The rival that a claim must beat: as many other units, chosen by the size of their activation alone."""
+REPLACED: Mapping[str, str] = {
+    "zero": "set to zero",
+    "mean": "set to their means",
+    "corrupted": "given their values on the other prompt",
+}
+"""Kind of a baseline → what becomes of the units that it replaces."""
 
 
 @checked
@@ -38,6 +45,8 @@ class Receipt:
         controls: random sets like them, measured.
         rivals: name → effect of as many units that were chosen in a simpler way; none of them among the
             keys: what shares units with a claim confirms it.
+        finding: what was measured, as a clause with its numbers (see ``describe_effect``); the claim and the measured
+            effect by default.
 
     Raises:
         PatchclampError: no key, or controls that were not measured.
@@ -47,6 +56,8 @@ class Receipt:
         >>> sets = RandomControls(tuple((i,) for i in range(99)), "size", 0.0, 0.0, 99, 1, 0, (0.0,) * 99)
         >>> Receipt("it carries m", ("embed/neurons/0",), 2.0, Estimate(1.5, None, 1, "m"), sets).verdict
         'holds'
+        >>> Receipt("it carries m", ("embed/neurons/0",), 2.0, Estimate(1.5, None, 1, "m"), sets).sentence
+        'Holds: it carries m, measured +1.50 m; none of 99 random sets does as much (p = 0.01).'
     """
 
     claim: str
@@ -55,6 +66,7 @@ class Receipt:
     measured: Estimate
     controls: RandomControls
     rivals: Mapping[str, float] = field(default_factory=dict)
+    finding: str = ""
 
     def __post_init__(self) -> None:
         if not self.keys or len(self.controls.measured) != len(self.controls.sets):
@@ -118,11 +130,50 @@ class Receipt:
         return tuple(doubts)
 
     @property
-    def summary(self) -> str:
-        """The verdict in one sentence: with its reasons where it does not hold, and what it rests on."""
-        few = self.controls.n_different < ENOUGH_SETS  # a reason that names the sets already
-        grounds = "; ".join(self.reasons) or _say_p(self.p)
-        return f"{self.verdict} ({grounds}{'' if few else f' beside {self.controls.count}'})"
+    def sentence(self) -> str:
+        """The verdict in one plain sentence: its grade, what was measured, and how chance compares."""
+        measured = self.finding or (
+            f"{self.claim}, measured {format_signed(self.measured.value, 2)} {self.measured.unit}".rstrip()
+        )
+        doubts = []
+        if math.isfinite(self.measured.value):
+            sign = math.copysign(1.0, self.predicted) if math.isfinite(self.predicted) and self.predicted else 1.0
+            interval = self.measured.interval
+            if not sign * self.measured.value > 0:
+                doubts.append("that is not the predicted direction")
+            elif self.p > SOME:
+                pass  # that chance does as well is ground enough
+            elif interval is not None and interval.low <= 0 <= interval.high:
+                doubts.append("its 95 % interval includes 0")
+            elif not abs(self.measured.value) > abs(self.rivals.get(LARGEST_ACTIVATIONS, 0.0)):
+                doubts.append("as many other units, of largest activation, do as much")
+        return f"{self.verdict.capitalize()}: {'; '.join([measured, *doubts, self._chance()])}."
+
+    def _chance(self) -> str:
+        """Return how random sets compare, as a clause."""
+        n, controls = self.controls.n_different, self.controls
+        sets = f"{n} {controls.stated}" if controls.stated else f"{n} random set{'s' * (n != 1)}"
+        if not n:
+            return "no random sets were compared"
+        if controls.size != len(self.keys):
+            return f"random sets have {controls.size} units, not {len(self.keys)}, so they give no p"
+        if math.isnan(self.p):
+            return "random sets give no p"
+        equals = round(self.p * (n + 1)) - 1
+        told = f"({_say_p(self.p)})"
+        if equals:
+            does = f"{equals} of {sets} do{'es' * (equals == 1)} as much {told}"
+            return f"chance does as well: {does}" if self.p > SOME else does
+        if n >= ENOUGH_SETS:
+            return f"none of {sets} does as much {told}"
+        if controls.stated or n == controls.asked:
+            return f"only {sets} {'were' if n > 1 else 'was'} drawn, and none does as much {told}"
+        exist = f"only {n} different random set{'s' * (n != 1)} exist{'s' * (n == 1)}"
+        return f"{exist}, and {'none does' if n > 1 else 'it does not do'} as much {told}"
+
+    def __repr__(self) -> str:
+        """Return the sentence."""
+        return f"<Receipt: {self.sentence}>"
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON-ready data."""
@@ -137,8 +188,39 @@ class Receipt:
             "p_floor": self.controls.floor,
             "verdict": self.verdict,
             "reasons": list(self.reasons),
-            "summary": self.summary,
+            "sentence": self.sentence,
         }
+
+
+def describe_effect(done: str, quantity: str, before: float | int, effect: float | int, unit: str) -> str:
+    """Return what a replacement did to a quantity, as a clause with both of its values.
+
+    Args:
+        done: to which units it was done, in words.
+        quantity: what was measured, in words.
+        before: its value without the replacement.
+        effect: how much of it the replacement took.
+        unit: of the quantity; may be empty.
+
+    Returns:
+        str: the clause.
+
+    Example:
+        >>> describe_effect("with this unit set to zero", "the lead of ' Mary' over ' John'", 8.08, 8.08, "logits")
+        "with this unit set to zero, the lead of ' Mary' over ' John' falls from 8.08 to 0.00 logits"
+    """
+    old, new = format_fixed(before), format_fixed(before - effect)
+    said = f"{done}, {quantity} "
+    if not math.isfinite(effect):
+        return f"{said}is undefined"
+    if old == new:
+        return f"{said}stays at {old} {unit}".rstrip()
+    return f"{said}{'falls' if effect > 0 else 'rises'} from {old} to {new} {unit}".rstrip()
+
+
+def name_units(n: int, noun: str = "unit") -> str:
+    """Return some chosen units in words: ``these 4 units``."""
+    return f"these {n:,} {noun}s" if n != 1 else f"this {noun}"
 
 
 def _say_p(p: float) -> str:

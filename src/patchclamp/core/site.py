@@ -1,6 +1,5 @@
 """A named place in a subject with one vector per position."""
 
-import difflib
 import fnmatch
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.checks import within
 from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.json_text import read_list
+from patchclamp.core.nearest import find_nearest
 
 AXES = (
     "stimulus",
@@ -183,7 +183,7 @@ def find_sites(patterns: str | Sequence[str], sites: Iterable[Site]) -> list[Sit
     for pattern in (p.strip() for p in asked):
         matches = [pattern] if pattern in paths else [p for p in paths if fnmatch.fnmatchcase(p, pattern)]
         if not matches:
-            near = difflib.get_close_matches(pattern.replace("*", "0"), paths, n=3, cutoff=0.3)
+            near = find_nearest(pattern.replace("*", "0"), paths, 3, cutoff=0.3)
             raise PatchclampError(
                 expected="a site of this subject",
                 got=f"{pattern!r}, which matches none of its {len(paths)} sites",

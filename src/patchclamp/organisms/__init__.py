@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.subjects.language import LanguageModel
@@ -131,12 +132,8 @@ def card(name: str) -> dict[str, Any]:
 
 
 def _home(name: str) -> Any:
-    for home in homes():
-        if hasattr(home, "build") and name in home.names():
-            return home
-    raise PatchclampError(
-        expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
-    )
+    one_of("organism", name, names())
+    return next(home for home in homes() if hasattr(home, "build") and name in home.names())
 
 
 # Loading them makes each an attribute of this module: `organisms.planted`.

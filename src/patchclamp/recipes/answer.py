@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.ablate import Baseline
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
 from patchclamp.attribute.gradients import make_baseline
-from patchclamp.attribute.nodes import level_sites, shape_of, unit_strata
+from patchclamp.attribute.nodes import by_unit, level_sites, shape_of, unit_strata
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.checks import one_of
 from patchclamp.core.controls import count_matched, kind_at
@@ -154,10 +155,11 @@ def explain(
         opposing,
         n_controls=n_controls,
         seed=seed,
+        quantity=case.quantity,
         progress=progress,
     )
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording
-    described = list(_describe_units(model, case, scores, clean, [*chosen, *opposing], receipts.singly))
+    described = list(_describe_units(model, case, scores, clean, replaced_by, [*chosen, *opposing], receipts.singly))
     probability, likeliest = _first_answers(model, case)
     return Explanation(
         case=case,
@@ -275,6 +277,7 @@ def _describe_units(
     case: ReadCase,
     found: Scores,
     clean: Recording,
+    replaced_by: Baseline,
     nodes: Sequence[UnitKey],
     measured: Sequence[float],
 ) -> Iterator[Cause]:
@@ -291,10 +294,20 @@ def _describe_units(
             position=node.position,
             token=model.place_name(case.clean, node),
             activation=activation,
+            baseline=_value_in_place(model, node, clean[node.site], replaced_by),
             predicted=found.score(node),
             measured=effect,
             promotes=promotes,
         )
+
+
+def _value_in_place(model: Model, node: UnitKey, clean: Tensor, replaced_by: Baseline) -> float:
+    """Return what replaces a node's activation, read as activations are: of a head or a channel the norm."""
+    place = node.position or 0
+    if kind_of(node.basis) == "feature":
+        return float(replaced_by.features(model.basis_at(node.site, node.basis), node.site, clean)[place, node.index])
+    values = by_unit(replaced_by.at(node.site, clean), model.site(node.site), node.basis)[place, node.index]
+    return float(values[0] if len(values) == 1 else np.linalg.norm(values))
 
 
 def _alone(model: Model, node: UnitKey, row: Float[Tensor, " width"], activation: float) -> Float[Tensor, " width"]:

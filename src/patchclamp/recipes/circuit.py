@@ -228,6 +228,23 @@ def check_search(
     check_rules(() if rules is None else tuple(rules))
 
 
+def search_cost(model: Any, cases: ReadTask, level: Level) -> Cost:
+    """Count what scoring the parts of a level takes, by the method that the level has; nothing is run.
+
+    Args:
+        model: the subject.
+        cases: pairs.
+        level: what the parts are.
+
+    Raises:
+        PatchclampError: a level that the subject has not.
+    """
+    method = _method(model, cases, level, None, None, by_position=False)
+    if level == "edge":
+        return _edge_cost(model, cases, method, None, 10)
+    return cost_of(model, cases, level=level, method=method)
+
+
 def _method(
     model: Any,
     cases: ReadTask,
@@ -378,7 +395,8 @@ def receipt_data(found: Scores, together: GroupAblation) -> dict[str, Any]:
     return {
         "verdict": r.verdict,
         "reasons": list(r.reasons),
-        "summary": r.summary,
+        "sentence": r.sentence,
+        "quantity": together.quantity,
         "agreement": own,
         "random_predicted": _number(together.random_predicted),
         "parts": list(r.keys),

@@ -9,10 +9,18 @@ import numpy as np
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.plain_names import name_unit
+from patchclamp.core.plain_numbers import format_fixed, format_percent, is_known
+from patchclamp.core.receipt import REPLACED, Verdict
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Picture, Stimulus
 from patchclamp.recipes.receipts import Receipts, normalise
 from patchclamp.subjects.cases import ReadCase
+
+REPR = 5
+"""Causes in a short representation."""
+MOSTLY = 0.99
+"""Share of random units without like ones from which on their control is said to be weak."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Cause:
         position: logical position; None for a channel, which is replaced at all places of its map.
         token: the token there, as text; of an image where it is.
         activation: its value (a head's: the norm of its z).
+        baseline: the value that replaced it, read in the same way.
         predicted: score: how much of the metric it is predicted to carry.
         measured: m(clean) − m(clean with it replaced).
         promotes: tokens that its write promotes most, directly through the unembedding.
@@ -35,6 +44,7 @@ class Cause:
     position: int | None
     token: str
     activation: float
+    baseline: float
     predicted: float
     measured: float
     promotes: tuple[str, ...]
@@ -87,14 +97,82 @@ class Explanation:
     bases: Mapping[str, str] = field(default_factory=dict)
     omitted: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return the verdict with its cautions, and the first causes, a line each."""
+        lines = [self.title, self.sentence, *self.cautions]
+        for cause in self.causes[:REPR]:
+            lines.append(
+                f"  {name_unit(cause.key)} at {cause.token!r}: takes {format_fixed(cause.measured)} from m alone"
+            )
+        if (more := len(self.causes) - REPR) > 0:
+            lines.append(f"  and {more} more causes")
+        return "\n".join(lines)
+
+    @property
+    def title(self) -> str:
+        """What was asked, in words, with the tokens at which answers of several tokens are read."""
+        q = self.case
+        if not q.target:
+            return f"What carries {q.explained}?"
+        target, contrast = (f" (read at {token!r})" if token else "" for token in q.read_at)
+        return f"Why {q.target!r}{target}" + ("?" if q.contrast is None else f" rather than {q.contrast!r}{contrast}?")
+
     @property
     def measured(self) -> float:
         """What m loses when all causes are replaced together: m(clean) − m(replaced)."""
         return self.receipts.together
 
+    @property
+    def verdict(self) -> Verdict:
+        """What the measurement says of the causes: ``holds``, ``weak`` or ``no evidence``."""
+        return self.receipts.receipt.verdict
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one plain sentence."""
+        return self.receipts.receipt.sentence
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a reader should know before believing it, a sentence each; empty where there is nothing."""
+        q, found = self.case, []
+        if q.target and self.likeliest and is_known(self.probability) and self.likeliest[0][1] > self.probability:
+            likely, p = self.likeliest[0]
+            found.append(
+                f"The model itself would rather say {likely!r} ({format_percent(p, 1)}) than {self.first_answer!r} "
+                f"({format_percent(self.probability, 1)})."
+            )
+        found += [f"{note}." for note in q.answer_notes]
+        if not self.prefers:
+            found.append("The model does not prefer this answer, so no percentage is given.")
+        elif self.share(1.0) is None:
+            without = (
+                "on the other prompt" if self.baseline == "corrupted" else f"with every unit {REPLACED[self.baseline]}"
+            )
+            found.append(f"The model favours this answer as much {without}, so no percentage is given.")
+        # A wider match is named by the rule of the sets; here nothing of like size exists at all.
+        if self.receipts.randoms.step == "size" and self.receipts.randoms.outside > MOSTLY:
+            found.append("No comparable units exist here, so this control is weak.")
+        return tuple(found)
+
+    @property
+    def first_answer(self) -> str:
+        """The token, or class, whose probability is given: the target's where the metric reads first."""
+        sequence = self.case.metric.kind == "sequence_log_probability"
+        n_given = len(self.case.metric.target) - 1 if sequence else 0
+        return self.tokens[-n_given][0] if n_given else self.case.target_names[0]
+
+    @property
+    def prefers(self) -> bool:
+        """Whether the model prefers the target to the contrast; true where there is none."""
+        return not self.case.metric.kind.endswith("_difference") or self.metric_clean > 0
+
     def share(self, effect: float) -> float | None:
-        """Return an effect as a share of m(clean) − m(baseline); None where that is below 0.1."""
-        return normalise(effect, self.metric_clean, self.metric_baseline)
+        """Return an effect as a share of m(clean) − m(baseline); None where that is below 0.1, or m is not above 0.
+
+        Of an answer that the model does not prefer there is no share.
+        """
+        return normalise(effect, self.metric_clean, self.metric_baseline) if self.prefers else None
 
     def graph(self) -> Graph:
         """Return the explanation as a Graph: one node per cause and opponent, an edge from each to the output.
@@ -103,7 +181,9 @@ class Explanation:
         """
         q, r = self.case, self.receipts
         nodes = [
-            Node(c.key, c.kind, c.predicted, {"activation": c.activation, "measured": c.measured})
+            Node(
+                c.key, c.kind, c.predicted, {"activation": c.activation, "baseline": c.baseline, "measured": c.measured}
+            )
             for c in (*self.causes, *self.opposing)
         ]
         output = Node("output", "output", self.metric_clean)
@@ -133,7 +213,11 @@ class Explanation:
             "layers": self.n_layers,
             **({"beginning": q.beginning, "text": q.text} if isinstance(q.clean, Stimulus) else {}),
             **({"bases": dict(self.bases)} if self.bases else {}),
-            "verdict": r.receipt.summary,
+            "grade": self.verdict,
+            "sentence": self.sentence,
+            "cautions": list(self.cautions),
+            "quantity": q.quantity,
+            "read": list(q.read_at),
         }
         edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
         return Graph(self.subject, q.metric.to_json(), (*nodes, output), edges, measures, about)
@@ -147,7 +231,7 @@ class Explanation:
         receipt = r.receipt.to_json()
         interval = r.randoms.interval or Interval(math.nan, math.nan, 0.95, "percentile bootstrap")
         receipts = {
-            **{name: receipt[name] for name in ("verdict", "reasons", "summary")},
+            **{name: receipt[name] for name in ("verdict", "reasons", "sentence")},
             "together": r.together,
             "singly": r.singly,
             "randoms": {
@@ -185,6 +269,9 @@ class Explanation:
                     "answers": (*q.target_names, *(q.contrast_names if q.target else ())),
                     "metric": q.metric.to_json(),
                     "explained": q.explained,
+                    "quantity": q.quantity,
+                    "unit": q.metric.unit,
+                    "read": q.read_at,
                     **({"answer_notes": q.answer_notes} if q.answer_notes else {}),
                     **({"image": True} if isinstance(q.clean, Picture) else {}),
                 },
@@ -192,6 +279,7 @@ class Explanation:
                 "tokens": [{"position": i, "text": t, "predicted": s} for i, (t, s) in enumerate(self.tokens)],
                 "causes": [asdict(c) for c in self.causes],
                 "opposing": [asdict(c) for c in self.opposing],
+                "cautions": self.cautions,
                 "predicted": self.predicted,
                 "measured": self.measured,
                 "bases": self.bases,

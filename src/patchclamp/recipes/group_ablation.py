@@ -18,7 +18,7 @@ from patchclamp.core.controls import count_matched as count_in_strata
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.keys import Part
-from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt, describe_effect, name_units
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
@@ -42,6 +42,7 @@ class GroupAblation:
         random_predicted: mean over random sets of the sum of their scores; nan without any.
         clean: m(x).
         corrupted: m(x′).
+        quantity: what m is, in words.
     """
 
     places: tuple[int, ...]
@@ -50,6 +51,7 @@ class GroupAblation:
     random_predicted: float
     clean: float
     corrupted: float
+    quantity: str = "m"
 
     @property
     def measured(self) -> float:
@@ -151,6 +153,14 @@ def ablate_group(
         Estimate(float(means[0]), interval, len(cases), "m"),
         controls.measure(means[1 + n_single + n_rivals :]),
         {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
+        describe_effect(
+            f"with {name_units(len(chosen), 'edge' if circuit.of_edges else 'part')} as in the "
+            f"{'corrupted' if sign > 0 else 'clean'} prompt{'s' * (len(cases) > 1)}",
+            ends.quantity,
+            float(ends.m_clean.mean()),
+            sign * float(means[0]),
+            cases.metrics[0].unit,
+        ),
     )
     sums = [circuit.values[list(one)].sum() for one in controls.sets]
     return GroupAblation(
@@ -160,6 +170,7 @@ def ablate_group(
         random_predicted=float(np.mean(sums)) if sums else math.nan,
         clean=float(cases.m_clean.mean()),
         corrupted=float(cases.m_counterpart.mean()),
+        quantity=cases.quantity,
     )
 
 

@@ -11,7 +11,7 @@ from patchclamp.attribute.nodes import idle_units, unit_strata
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.metric import Metric
-from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, REPLACED, Receipt, describe_effect, name_units
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, bootstrap_interval, slope, spearman
 from patchclamp.core.stimulus import Shown
@@ -137,6 +137,7 @@ def measure_receipts(
     *,
     n_controls: int,
     seed: int,
+    quantity: str = "m",
     progress: Progress | None = None,
 ) -> Receipts:
     """Ablate the chosen units, and everything that they are compared with, in one sweep.
@@ -154,6 +155,7 @@ def measure_receipts(
         opposing: units that should work against it.
         n_controls: random sets.
         seed: of every draw.
+        quantity: what m is, in words.
         progress: called with replacements done and in all.
 
     Returns:
@@ -208,6 +210,13 @@ def measure_receipts(
             Estimate(float(together[0]), None, 1, "m"),
             controls.measure(drawn),
             {LARGEST_ACTIVATIONS: float(other[0])} if rival else {},
+            describe_effect(
+                f"with {name_units(len(chosen))} {REPLACED[baseline.kind]}",
+                quantity,
+                scores.metric_clean,
+                float(together[0]),
+                metric.unit,
+            ),
         ),
         singly=tuple(map(float, singly)),
         rivals=compared,

@@ -13,7 +13,6 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.nnls import nonnegative_least_squares
 
-
 Values = TypeVar("Values", Tensor, np.ndarray)
 
 

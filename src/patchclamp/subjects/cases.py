@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.metric import EachMetric, Metric, MetricKind
+from patchclamp.core.metric import EachMetric, Metric, MetricKind, name_metric
 from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.task import Case, Task
 
@@ -89,14 +89,34 @@ class ReadCase:
         return "" if self.contrast is None else self.beginning
 
     @property
+    def quantity(self) -> str:
+        """What m is, in words: ``the lead of ' Mary' over ' John'``."""
+        whole = self.metric.kind == "sequence_log_probability" and self.target
+        target = repr(self.target) if whole else _join(self.target_names)
+        return name_metric(self.metric.kind, target, _join(self.contrast_names))
+
+    @property
+    def read_at(self) -> tuple[str, str]:
+        """The tokens at which target and contrast are read; empty where an answer is read whole."""
+        if not self.answer_notes or self.metric.kind == "sequence_log_probability":
+            return "", ""
+        sides = ((self.target, self.target_names), (self.contrast or "", self.contrast_names))
+        target, contrast = ("" if len(names) != 1 or answer == names[0] else names[0] for answer, names in sides)
+        return target, contrast
+
+    @property
     def explained(self) -> str:
-        """What m is, in words: ``logit(' Mary') − logit(' John')``."""
+        """What m is, as a formula: ``logit(' Mary') − logit(' John')``."""
         kind, sides = self.metric.kind, [side for side in (self.target_names, self.contrast_names) if side]
         if kind == "sequence_log_probability":
             return f"log P({self.target_names[0]!r})"
         if kind in ("logit", "logit_difference") and self.target and all(len(side) == 1 for side in sides):
             return " − ".join(f"logit({name!r})" for [name] in sides)
         return f"{kind.replace('_', ' ')}({' − '.join('+'.join(map(repr, side)) for side in sides)})"
+
+
+def _join(names: Sequence[str]) -> str:
+    return " or ".join(map(repr, names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +209,14 @@ class ReadTask:
         ends = zip(self.read, self.clean, self.counterpart, strict=True)
         read = tuple(replace(one, clean=other, counterpart=clean) for one, clean, other in ends)
         return ReadTask(self.task, read, self.m_counterpart, self.m_clean)
+
+    @property
+    def quantity(self) -> str:
+        """What m is, in words: of several cases its mean."""
+        if len(self) == 1:
+            return self.read[0].quantity
+        named = name_metric(self.metrics[0].kind, "the target", "the contrast")
+        return f"the mean {named.removeprefix('the ')}"
 
     @property
     def n_reversed(self) -> int:

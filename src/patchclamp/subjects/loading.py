@@ -149,11 +149,9 @@ def _load_checkpoint(checkpoint: Checkpoint, auto: str, device: str, dtype: str 
     """Return what one of transformers' auto classes loads from the files of a checkpoint."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import transformers
-    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    hub_logging.set_verbosity(hub_logging.CRITICAL)  # its retries; the error below says what failed
     if checkpoint.bytes < LARGE:
         logging.disable_progress_bar()  # a bar that is over at once is noise
     read: Any = getattr(transformers, auto).from_pretrained

@@ -220,10 +220,10 @@ def _note_tokens(
         texts = [model.tokenizer.token(i) for i in model.continuation(clean, answer)]
         if len(texts) < 2:
             continue
-        which = f"its first, {texts[0]!r}" if not n_before else f"token {n_before + 1}, {texts[n_before]!r}"
+        which = f"at its first, {texts[0]!r}" if not n_before else f"at token {n_before + 1}, {texts[n_before]!r}"
         if metric.kind == "sequence_log_probability":
-            which = "all of them, as log P"
-        notes.append(f"{answer!r} has {len(texts)} tokens; what is scored is {which}")
+            which = "along all of them, as log P"
+        notes.append(f"{answer!r} has {len(texts)} tokens and is read {which}")
     return tuple(notes)
 
 

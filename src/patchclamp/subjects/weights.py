@@ -12,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.subjects.hub import hub_options
 
 PACKAGE = Path(__file__).absolute().parents[1]
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -331,7 +332,7 @@ def _fetch(name: str) -> tuple[Path, str]:
 
     def has(file: str, commit: str | None = None) -> Path | None:
         try:
-            return Path(hf_hub_download(name, file, revision=commit))
+            return Path(hf_hub_download(name, file, revision=commit, **({"local_files_only": True} if away else reach)))
         except LocalEntryNotFoundError as problem:
             away.append(problem)  # no network: what is not in the cache may be on the hub or not
         except EntryNotFoundError:
@@ -341,6 +342,7 @@ def _fetch(name: str) -> tuple[Path, str]:
         return None
 
     away: list[Exception] = []
+    reach = hub_options()
     config = has(CONFIG) or has(ADAPTER)
     if config is None:
         raise _fetch_error(name, away[0] if away else FileNotFoundError("it has no config.json"))
@@ -355,9 +357,12 @@ def _fetch(name: str) -> tuple[Path, str]:
 
 def _fetch_error(name: str, problem: Exception) -> PatchclampError:
     gated = "gated" in type(problem).__name__.lower()
+    away = type(problem).__name__ == "LocalEntryNotFoundError"
     return PatchclampError(
         expected=f"a model that transformers loads from {name}",
-        got=f"{type(problem).__name__}: {problem}".splitlines()[0][:200],
+        got="no folder of that name, nothing in the hub's cache, and no connection to the hub"
+        if away
+        else f"{type(problem).__name__}: {problem}".splitlines()[0][:200],
         remedy="Accept its terms on the hub, and log in with `hf auth login`."
         if gated
         else "Check the name and the connection, or give a local folder.",

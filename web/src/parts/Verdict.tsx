@@ -1,19 +1,47 @@
-// What a measurement says of a claim: the receipt's own sentence, and what its words mean.
+// What a measurement says of a claim: the receipt's own sentence, what to be careful of, and what the grades mean.
 import type { JSX } from "preact";
 
-/** The verdict; nothing where nothing was measured. */
-export function Verdict({ verdict, rule }: { verdict: string; rule: string }): JSX.Element | null {
-  if (!verdict) return null;
+/** What a receipt says, wherever it comes from. */
+export interface Said {
+  grade: string;
+  sentence: string;
+  cautions?: string[];
+}
+
+/** The verdict first, then the cautions; nothing where nothing was measured. */
+export function Verdict({ of, rule = "" }: { of: Said; rule?: string }): JSX.Element | null {
+  if (!of.grade) return null;
+  const rest = of.sentence.slice(of.sentence.indexOf(":"));
   return (
-    <div class="verdict">
+    <div class="verdict" data-grade={of.grade}>
       <p data-testid="verdict">
-        Verdict: <strong>{verdict}</strong>
+        <Grade of={of.grade} />
+        {rest}
       </p>
+      <Cautions of={of.cautions ?? []} />
       {rule && (
-        <p class="small soft" data-testid="rule">
-          {rule}
-        </p>
+        <details class="small soft">
+          <summary>What the grades mean</summary>
+          <p data-testid="rule">{rule}</p>
+        </details>
       )}
     </div>
+  );
+}
+
+/** The grade alone, for a row of a table. */
+export function Grade({ of }: { of: string }): JSX.Element {
+  return <strong class={of === "holds" ? "grade" : "grade doubt"}>{of.charAt(0).toUpperCase() + of.slice(1)}</strong>;
+}
+
+/** What a reader should know before believing it. */
+function Cautions({ of }: { of: string[] }): JSX.Element | null {
+  if (!of.length) return null;
+  return (
+    <ul class="cautions small" data-testid="cautions">
+      {of.map((one) => (
+        <li key={one}>{one}</li>
+      ))}
+    </ul>
   );
 }

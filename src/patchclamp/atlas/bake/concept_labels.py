@@ -1,6 +1,6 @@
 """The labels of the text that an atlas is baked over, and how well each unit detects its concepts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,18 +52,18 @@ def labels_of(model: LanguageModel, batches: Batches) -> Labelled | None:
 
 def concept_scores(
     model: LanguageModel | Features | WithHeads, labels: Labelled, sites: list[Site], *, batch: int = 32
-) -> Iterator[tuple[str, list[list[tuple[str, Estimate]]]]]:
+) -> Iterator[tuple[str, list[list[tuple[str, str, Estimate]]]]]:
     """Yield each site with, per unit, the concepts that it tells best, each with its AUROC.
 
     Concepts are chosen on even documents and scored on odd ones; the 95 % interval takes documents as clusters.
 
     Yields:
-        tuple[str, list[list[tuple[str, Estimate]]]]: path of the site, and per unit its concepts with AUROC, the best
-            first.
+        tuple[str, list[list[tuple[str, str, Estimate]]]]: path of the site, and per unit its concepts, the best first:
+            ``label``, the name, and AUROC.
 
     Cost: a forward pass over the labelled tokens per group of sites; ranks of every unit twice.
     """
-    for group in _groups(sites):
+    for group in group_sites(sites):
         parts: dict[str, list[np.ndarray]] = {site.path: [] for site in group}
         for start in range(0, len(labels.stimuli), batch):
             shown = labels.stimuli[start : start + batch]
@@ -79,7 +79,8 @@ def concept_scores(
             yield path, _score_units(np.concatenate(found), labels)
 
 
-def _groups(sites: list[Site]) -> list[list[Site]]:
+def group_sites(sites: list[Site]) -> list[list[Site]]:
+    """Return sites in groups of few enough units for the values of one group to be held at once."""
     groups: list[list[Site]] = [[]]
     for site in sites:
         if groups[-1] and sum(s.width for s in groups[-1]) + site.width > GROUP:
@@ -88,7 +89,7 @@ def _groups(sites: list[Site]) -> list[list[Site]]:
     return groups
 
 
-def _score_units(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, Estimate]]]:
+def _score_units(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, str, Estimate]]]:
     choosing = labels.document % 2 == 0
     enough = (np.minimum(labels.true[choosing].sum(0), labels.true[~choosing].sum(0)) >= FEWEST) & (
         np.minimum((~labels.true[choosing]).sum(0), (~labels.true[~choosing]).sum(0)) >= FEWEST
@@ -96,7 +97,7 @@ def _score_units(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, E
     asked = np.flatnonzero(enough)
     truth = labels.true[choosing][:, asked]
     positives, n = truth.sum(0), int(choosing.sum())
-    scored: list[list[tuple[str, Estimate]]] = []
+    scored: list[list[tuple[str, str, Estimate]]] = []
     for unit in values.T:
         if not np.isfinite(unit).all() or not len(asked) or unit.max() == unit.min():
             scored.append([])
@@ -104,7 +105,9 @@ def _score_units(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, E
         areas = (rank(unit[choosing]) @ truth - positives * (positives + 1) / 2) / (positives * (n - positives))
         best = asked[np.argsort(-areas, kind="stable")[:PER_UNIT]]
         scores, documents = unit[~choosing], labels.document[~choosing]
-        scored.append([(labels.names[c], clustered_auroc(scores, labels.true[~choosing, c], documents)) for c in best])
+        scored.append(
+            [("label", labels.names[c], clustered_auroc(scores, labels.true[~choosing, c], documents)) for c in best]
+        )
     return scored
 
 
@@ -147,10 +150,10 @@ def clustered_auroc(
     return Estimate(area, interval, m, "AUROC")
 
 
-def as_rows(first: int, found: list[list[tuple[str, Estimate]]]) -> list[tuple[Any, ...]]:
-    """Return a site's scores as rows of the table ``concepts``."""
+def as_rows(first: int, found: Sequence[Sequence[tuple[str, str, Estimate]]]) -> list[tuple[Any, ...]]:
+    """Return a site's scores, each with its kind before it, as rows of the table ``concepts``."""
     return [
-        (first + unit, r, name, one.value, one.low, one.high, one.n)
+        (first + unit, r, kind, name, one.value, one.low, one.high, one.n)
         for unit, rows in enumerate(found)
-        for r, (name, one) in enumerate(rows)
+        for r, (kind, name, one) in enumerate(rows)
     ]

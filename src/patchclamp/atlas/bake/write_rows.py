@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.atlas.bake.concept_labels import as_rows, concept_scores
+from patchclamp.atlas.bake.concept_labels import as_rows
+from patchclamp.atlas.bake.detected import detected_by
 from patchclamp.atlas.bake.head_rows import write_head_rows
 from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Snippets, read_results
 from patchclamp.atlas.bake.weight_panels import Panels, read_directions, token_panels, unit_panels
@@ -62,7 +63,7 @@ def write_rows(
     samples = {}
     lengths = np.array([len(s) for batch in batches for s in batch], dtype=np.int64)
     read = model.read_as(sites) if isinstance(model, WithHeads) else list(sites)
-    scored = dict(concept_scores(model, labels, read)) if labels is not None else {}
+    scored, strongest = detected_by(model, batches, read, labels)
     for number, site in enumerate(sites, len(beside)):
         first = firsts[site.path]
         path, basis = split_path(site.path)
@@ -81,22 +82,26 @@ def write_rows(
         for name, (rows, _) in panels.items():
             assert name in TOKEN_PANELS
             ids |= set(np.unique(rows[rows >= 0]).tolist())
-        _panels(db, first, panels)
-        concepts = scored[held][own] if scored else [[] for _ in range(site.width)]
-        db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
+        insert_panels(db, first, panels)
+        concepts = scored[held][own] if held in scored else [[] for _ in range(site.width)]
+        db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
+        peaks = strongest[held][own] if held in strongest else []
+        tokens = [(first + unit, *one) for unit, one in enumerate(peaks) if one is not None]
+        db.executemany("INSERT INTO strongest VALUES (?, ?, ?, ?)", tokens)
+        ids |= {token for _, token, *_ in tokens}
         statistics = {name: values[own] for name, values in survey.statistics(held).items()}
-        _units(db, number, first, statistics, counts, concepts)
+        insert_units(db, number, first, statistics, counts, concepts)
     heads = [site for site in sites if is_heads(site)]
     if heads and isinstance(model, WithHeads):
         ids |= write_head_rows(db, model.model, batches, heads, firsts)
     for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
-        _panels(db, firsts[path], panels)
+        insert_panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])
     ids |= _contexts(db, batches, used)
     spelt = [(id, *model.tokenizer.spelling(id)) for id in sorted(ids)]
     db.executemany("INSERT INTO tokens VALUES (?, ?, ?)", [(id, word, int(raw)) for id, word, raw in spelt])
     _fires(db)
-    _words(db)
+    index_words(db)
 
 
 def _writes_of(
@@ -136,14 +141,15 @@ def _about(
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in about.items()])
 
 
-def _units(
+def insert_units(
     db: sqlite3.Connection,
     site: int,
     first: int,
     statistics: dict[str, Any],
     counts: dict[str, Any],
-    concepts: Sequence[Sequence[tuple[str, Estimate]]],
+    concepts: Sequence[Sequence[tuple[str, str, Estimate]]],
 ) -> None:
+    """Insert a site's units: statistics of the survey, ``edges tokens pieces`` of a second pass, scored concepts."""
     deviation = np.sqrt(np.maximum(np.asarray(statistics["variance"]), 0))
     named = [statistics["active"], statistics["mean"], deviation, statistics["minimum"], statistics["maximum"]]
     columns = [[_finite(x) for x in np.asarray(column, dtype=np.float64).tolist()] for column in named]
@@ -153,7 +159,7 @@ def _units(
     for unit, values in enumerate(zip(*columns, strict=True)):
         ranged = bool(np.isfinite(edges[unit]).all()) and edges[unit][-1] > edges[unit][0]
         histogram = [a[unit].astype(t).tobytes() for a, t in ((edges, "<f8"), (tokens, "<i8"), (pieces, "<i8"))]
-        best = (concepts[unit][0][0], concepts[unit][0][1].value) if concepts[unit] else (None, None)
+        best = (concepts[unit][0][1], concepts[unit][0][2].value) if concepts[unit] else (None, None)
         rows.append(
             (
                 first + unit,
@@ -185,7 +191,9 @@ def _examples(db: sqlite3.Connection, first: int, strips: Snippets, lengths: np.
     )
 
 
-def _panels(db: sqlite3.Connection, first: int, panels: Panels) -> None:
+def insert_panels(db: sqlite3.Connection, first: int, panels: Panels) -> None:
+    """Insert a site's panels; ``first`` is the number of its unit 0."""
+
     def rows() -> Iterable[tuple[Any, ...]]:
         for name, (ids, weights) in sorted(panels.items()):
             for unit in range(len(ids)):
@@ -247,7 +255,7 @@ def _fires(db: sqlite3.Connection) -> None:
     db.executemany("UPDATE units SET fires_on = ? WHERE id = ?", best)
 
 
-def _words(db: sqlite3.Connection) -> None:
+def index_words(db: sqlite3.Connection) -> None:
     """Index the tokens that each unit fires on and promotes, and its concepts."""
     word = dict(db.execute("SELECT id, text FROM tokens WHERE bytes = 0"))
     fires = _join_tokens(db.execute("SELECT unit, token FROM fires ORDER BY unit, n DESC, token"), word)

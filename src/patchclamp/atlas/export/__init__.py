@@ -1,7 +1,7 @@
 """An atlas, or one unit of it, for people and programs that have no patchclamp.
 
 ``html`` is one unit's page as a file, ``parquet`` tables of everything, ``neuronpedia`` the layout that Neuronpedia
-imports; a room each.
+imports; a room each. ``notes`` is what people wrote, as lines that ``add_notes`` takes.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from patchclamp.atlas.atlas import Atlas
-from patchclamp.atlas.export.output_path import Exported
+from patchclamp.atlas.export.output_path import Exported, new_file
+from patchclamp.atlas.store.notes import NOTES, read_notes, spell_notes
+from patchclamp.atlas.store.sqlite_files import DAMAGED, read_head
 from patchclamp.core.arguments import checked
 from patchclamp.core.checks import one_of
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError
 
-Format = Literal["html", "parquet", "neuronpedia"]
+Format = Literal["html", "parquet", "neuronpedia", "notes"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -31,8 +33,8 @@ def export_atlas(
 
     Args:
         atlas: the atlas, or its folder.
-        out: the file (``html``, replaced where it exists) or the folder (the others; it must not exist).
-        format: ``html``, ``parquet`` or ``neuronpedia``.
+        out: the file (``html`` and ``notes``, replaced where it exists) or the folder (the others; it must not exist).
+        format: ``html``, ``parquet``, ``neuronpedia`` or ``notes``.
         unit: key of the unit that ``html`` shows; of no other format.
         progress: called with units done and units in all.
 
@@ -64,6 +66,8 @@ def export_atlas(
             got=unit[:120],
             remedy="Leave --unit out, or export --format html.",
         )
+    if format == "notes":
+        return _write_notes(atlas.reading.folder if isinstance(atlas, Atlas) else Path(atlas), Path(out))
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
     if format == "html":
         from patchclamp.atlas.export.page import write_page
@@ -77,3 +81,19 @@ def export_atlas(
     from patchclamp.atlas.export.neuronpedia import write_neuronpedia
 
     return write_neuronpedia(source, Path(out), progress)
+
+
+def _write_notes(folder: Path, out: Path) -> Exported:
+    """Write every line of an atlas's notes to a file, withdrawn ones included.
+
+    Raises:
+        PatchclampError: no atlas there, or a file that cannot be written.
+        Damaged: the journal is not what was written.
+    """
+    read_head(folder)
+    rows, problem = read_notes(folder)
+    if problem:
+        raise Damaged(expected=f"a whole {NOTES}", got=problem, remedy=DAMAGED)
+    data = spell_notes(rows)
+    new_file(out, data)
+    return Exported("notes", str(out), {out.name: len(data)}, len({row.unit for row in rows}))

@@ -41,7 +41,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "quantiles": ("quantiles", "activation at probabilities, from a uniform sample"),
         "histogram_edges": ("numbers", "bin edges, one more than bins; null where there is no histogram"),
         "histogram_tokens": ("integers", "tokens per bin"),
-        "histogram_pieces": ("integers", "pieces of 32 tokens per bin, by their maximum"),
+        "histogram_pieces": ("integers", "windows of 32 tokens per bin, by their maximum"),
         "fires_on": ("tokens", "tokens at its top examples, counted by weight"),
         "promotes": ("tokens", "tokens that its write direction promotes"),
         "suppresses": ("tokens", "tokens that it suppresses"),
@@ -50,12 +50,12 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "driven_by": ("units", "earlier units by read · write"),
         "similar": ("units", "units by the cosine of write directions"),
         "together": ("units", "units by the correlation of activations"),
-        "concepts": ("concepts", "labelled concepts that it detects, by AUROC with a 95 % interval"),
+        "concepts": ("concepts", "concepts or patterns of tokens that it detects, by AUROC with a 95 % interval"),
         "not_known": ("reasons", "why a panel is empty, by the name of its column"),
     },
     "examples": {
         "key": ("text", "the unit"),
-        "kind": ("text", "top, quantile, random, interval or counter"),
+        "kind": ("text", "top, quantile, random, interval, lowest or counter"),
         "rank": ("integer", "order within its kind"),
         "value": ("number", "activation at the marked token"),
         "mark": ("integer", "index of the marked token in tokens"),
@@ -79,6 +79,13 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "scores": ("scores", "how well the words hold, with intervals"),
         "fails_on": ("integer", "examples that they get wrong"),
         "layer": ("text", "the layer of the atlas that holds them"),
+    },
+    "notes": {
+        "key": ("text", "the unit"),
+        "kind": ("text", "note, star, description or tag"),
+        "text": ("text", "the words; empty for a star"),
+        "author": ("text", "who wrote it"),
+        "time": ("text", "when, ISO 8601"),
     },
     "graphs": {
         "graph": ("text", "id of the explained answer"),
@@ -134,6 +141,9 @@ def write_parquet(atlas: Atlas, out: Path, progress: Callable[[int, int], None] 
                     tables["descriptions"].add(_description_row(unit.key, said))
                 if progress is not None:
                     progress(number + 1, total)
+            for note in atlas.reading.written.notes:
+                row = {"key": note.unit, **asdict(note)}
+                tables["notes"].add({name: row[name] for name in COLUMNS["notes"]})
             for layer in atlas.reading.layers:
                 if layer.graph is not None:
                     _add_graph(atlas, layer.id, layer.graph, tables)
@@ -217,7 +227,7 @@ def _kinds(arrow: ModuleType) -> dict[str, Any]:
         "quantiles": rows(probability=number, value=number),
         "tokens": rows(id=integer, text=text, bytes=truth, weight=number),
         "units": rows(key=text, value=number),
-        "concepts": rows(concept=text, auroc=arrow.struct(estimate)),
+        "concepts": rows(concept=text, kind=text, auroc=arrow.struct(estimate)),
         "scores": arrow.list_(arrow.struct(estimate)),
         "reasons": arrow.map_(text, text),
         "measures": arrow.map_(text, number),

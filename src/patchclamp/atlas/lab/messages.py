@@ -193,10 +193,19 @@ class Queued:
 
 @dataclass(frozen=True)
 class Progressed:
-    """How far a long answer is."""
+    """How far a long answer is.
+
+    Args:
+        done: what is done, of a phase where there are several.
+        total: what there is to do.
+        share: of the whole, all phases together; None where there is only one.
+        left: seconds that it will take about; None where that is not known.
+    """
 
     done: int
     total: int
+    share: float | None = None
+    left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -271,8 +280,9 @@ class Control:
         p: (1 + different sets whose size is at least the measured one) / (1 + different sets).
         other_decile: share of units that had to come from another decile.
         seed: of the draw.
-        verdict: what that says of the claim, in one sentence.
-        rule: what the words of the verdict mean.
+        grade: ``holds``, ``weak`` or ``no evidence``.
+        sentence: what was measured, and what that says of the claim.
+        rule: what the grades mean.
     """
 
     target: TokenView
@@ -282,7 +292,8 @@ class Control:
     p: float
     other_decile: float
     seed: int
-    verdict: str
+    grade: str
+    sentence: str
     rule: str
 
 
@@ -303,8 +314,9 @@ class Verified:
             where sets are smaller.
         baseline: what replaced the values: ``zero``, ``corrupted`` or ``mean``.
         seed: of the draw.
-        verdict: what that says of the claim, in one sentence.
-        rule: what the words of the verdict mean.
+        grade: ``holds``, ``weak`` or ``no evidence``.
+        sentence: what was measured, and what that says of the claim.
+        rule: what the grades mean.
     """
 
     nodes: int
@@ -318,7 +330,8 @@ class Verified:
     p: float | None
     baseline: str
     seed: int
-    verdict: str
+    grade: str
+    sentence: str
     rule: str
 
 

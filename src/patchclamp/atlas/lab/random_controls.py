@@ -17,8 +17,8 @@ from patchclamp.core.controls import RandomControls, draw_controls, strata_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.intervention import Intervention
-from patchclamp.core.metric import Metric
-from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
+from patchclamp.core.metric import Metric, name_metric
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt, describe_effect
 from patchclamp.core.stats import rank_of
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
@@ -107,6 +107,13 @@ def compare(
         Estimate(measured, None, 1, "nats"),
         controls,
         {LARGEST_ACTIVATIONS: loudest},
+        describe_effect(
+            f"with {'these clamps' if len(changes) > 1 else 'this clamp'}",
+            name_metric("log_probability", repr(model.answer_name(target))),
+            metric_clean,
+            -measured,
+            metric.unit,
+        ),
     )
     return messages.Control(
         target=spell(target) if spell else TokenView(target, model.answer_name(target), False),
@@ -116,7 +123,8 @@ def compare(
         p=p,
         other_decile=controls.outside,
         seed=seed,
-        verdict=receipt.summary,
+        grade=receipt.verdict,
+        sentence=receipt.sentence,
         rule=RULE,
     )
 

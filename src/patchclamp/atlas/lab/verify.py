@@ -24,7 +24,7 @@ from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.graph import Graph
 from patchclamp.core.keys import UnitList
 from patchclamp.core.metric import Metric
-from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, REPLACED, RULE, Receipt, describe_effect, name_units
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import rank_of
 from patchclamp.core.subject import Progress
@@ -110,6 +110,13 @@ def verify(
         Estimate(together, None, 1, "m"),
         controls,
         {LARGEST_ACTIVATIONS: float(effects[-1])} if rival else {},
+        describe_effect(
+            f"with {name_units(len(chosen))} {REPLACED[baseline.kind]}",
+            case.quantity,
+            activations.metric_clean,
+            together,
+            case.metric.unit,
+        ),
     )
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
     p = p if controls.size == len(chosen) else math.nan  # fewer units do less by their number alone
@@ -125,7 +132,8 @@ def verify(
         p=finite(p),
         baseline=baseline.kind,
         seed=seed,
-        verdict=receipt.summary,
+        grade=receipt.verdict,
+        sentence=receipt.sentence,
         rule=RULE,
     )
 
@@ -236,7 +244,8 @@ def _verify_over_pairs(
         p=finite(receipt.p),
         baseline="corrupted",
         seed=seed,
-        verdict=receipt.summary,
+        grade=receipt.verdict,
+        sentence=receipt.sentence,
         rule=RULE,
     )
 

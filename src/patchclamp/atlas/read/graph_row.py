@@ -1,5 +1,7 @@
 """An explained answer as one row, of a list or of a unit's page."""
 
+from typing import Any
+
 from patchclamp.atlas.read.reader import number_or_none
 from patchclamp.atlas.read.responses import GraphRow
 from patchclamp.core.graph import Graph, Node
@@ -9,7 +11,7 @@ from patchclamp.core.unit import UnitKey
 _TOGETHER = ("predicted", "measured", "control_low", "control_high", "p")
 
 
-def graph_row(id: str, graph: Graph, asking: Node | None = None) -> GraphRow:
+def graph_row(id: str, graph: Graph, asking: Node | None = None, *, kept: bool = True) -> GraphRow:
     """Return an explained answer as a row, from the side of a unit where one asks.
 
     Returns:
@@ -18,9 +20,11 @@ def graph_row(id: str, graph: Graph, asking: Node | None = None) -> GraphRow:
     about = graph.about
     position = UnitKey.parse(asking.key).position if asking else None
     contrast = about.get("contrast")
+    read = _words(about.get("read"))
     whole = {name: number_or_none(graph.measures.get(name)) for name in _TOGETHER}
     return GraphRow(
         id=id,
+        kept=kept,
         prompt=str(about.get("prompt", "")),
         target=str(about.get("target", "")),
         contrast=None if contrast is None else str(contrast),
@@ -35,5 +39,14 @@ def graph_row(id: str, graph: Graph, asking: Node | None = None) -> GraphRow:
         control_low=whole["control_low"],
         control_high=whole["control_high"],
         p=whole["p"],
-        verdict=str(about.get("verdict") or ""),
+        grade=str(about.get("grade") or ""),
+        sentence=str(about.get("sentence") or ""),
+        cautions=_words(about.get("cautions")),
+        quantity=str(about.get("quantity") or ""),
+        target_read=read[0] if len(read) == 2 else "",
+        contrast_read=read[1] if len(read) == 2 else "",
     )
+
+
+def _words(found: Any) -> list[str]:
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list | tuple) else []

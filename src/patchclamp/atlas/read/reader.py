@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import shlex
 import sqlite3
 import threading
 import weakref
@@ -11,10 +12,15 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
+
 from patchclamp.atlas.read import attached_layers as joined
 from patchclamp.atlas.read.attached_layers import AttachedLayer
-from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView
+from patchclamp.atlas.read.notes import WRITTEN, as_description, join_notes, written_counters
+from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView, TokenWeight
+from patchclamp.atlas.read.unit_line import UnitLine, label_line, write_line
 from patchclamp.atlas.store.layers import LAYERS, Counter, Layer, layer_files, read_layer
+from patchclamp.atlas.store.notes import NOTES
 from patchclamp.atlas.store.provenance import RUNS, Run, read_runs
 from patchclamp.atlas.store.sqlite_files import (
     BASE,
@@ -42,11 +48,13 @@ class NotFound(PatchclampError):
 
 @dataclass(frozen=True)
 class ScoredDescription:
-    """A description with the layer that holds it and what it gets wrong."""
+    """A description with the layer that holds it and what it gets wrong; of a written one, its note and its time."""
 
     layer: str
     description: Description
     counters: tuple[Counter, ...]
+    note: str = ""
+    made: str | None = None
 
     @property
     def best(self) -> Estimate | None:
@@ -99,6 +107,8 @@ class Reading:
         self.sites = [row for part in self.parts for row in part.sites]
         self.n_units = sum(part.n for part in self.parts)
         self.tokens = {id: TokenView(id, text, bool(raw)) for id, text, raw in self.rows("SELECT * FROM tokens")}
+        self.written = join_notes(folder, self.index_of)
+        self.notes += self.written.warnings
         self._join_descriptions()
 
     # -- asking -------------------------------------------------------------------------------------------------------
@@ -122,8 +132,9 @@ class Reading:
 
     @cached_property
     def hash(self) -> str:
-        """Content hash of base and layers together."""
-        return hashlib.sha256("\n".join([self.head["base"], *(layer.id for layer in self.layers)]).encode()).hexdigest()
+        """Content hash of base and layers together, and of what people wrote."""
+        parts = [self.head["base"], *(layer.id for layer in self.layers)]
+        return hashlib.sha256("\n".join(parts + [self.written.digest] * bool(self.written.digest)).encode()).hexdigest()
 
     @property
     def base_run(self) -> str:
@@ -138,6 +149,9 @@ class Reading:
         verbs = {"graph": "explain", "basis": "atlas add"}
         parts |= {layer.id: (verbs.get(layer.kind, "describe"), layer.kind) for layer in self.layers}
         known = {id: run for id, run in kept.items() if id in parts}
+        if self.written.digest:
+            command = f"patchclamp atlas serve {shlex.quote(self.folder.name)} --write"
+            known[WRITTEN] = Run("atlas serve", command, "what people wrote about units")
         return known | {id: Run(verb, "", made) for id, (verb, made) in parts.items() if id not in known}
 
     def source(self, python: str, run: str | None = None) -> Source:
@@ -193,16 +207,67 @@ class Reading:
         )
 
     def concepts(self, unit: int) -> list[ConceptScore]:
-        """Return the labelled concepts that a unit detects best."""
+        """Return the labelled concepts or patterns of tokens that a unit detects best."""
         part, own = self.part(unit)
         return [
-            ConceptScore(name, EstimateView.of(Estimate(area, Interval(low, high, 0.95, CLUSTERED), n, "AUROC")))
-            for name, area, low, high, n in self.rows(
-                f"SELECT concept, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
+            ConceptScore(name, kind, EstimateView.of(Estimate(area, Interval(low, high, 0.95, CLUSTERED), n, "AUROC")))
+            for name, kind, area, low, high, n in self.rows(
+                f"SELECT concept, kind, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
                 "WHERE unit = ? ORDER BY rank",
                 [own],
             )
         ]
+
+    def line(self, unit: int | str) -> UnitLine:
+        """Return what is known of a unit in one measured line.
+
+        Args:
+            unit: its number among all, or its key.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+
+        Cost: four look-ups.
+        """
+        number = unit if isinstance(unit, int) else self.index_of(unit)
+        part, own = self.part(number)
+        concepts = self.concepts(number)
+        frequency, minimum, maximum = map(number_or_none, self.row(number, "frequency", "minimum", "maximum"))
+        strongest = self.rows(f"SELECT token, mean FROM {part.schema}.strongest WHERE unit = ?", [own])
+        promoted = self.rows(
+            f"SELECT ids, weights FROM {part.schema}.panels WHERE unit = ? AND name = 'promotes'", [own]
+        )
+        return write_line(
+            concepts[0] if concepts else None,
+            self.weigh(*strongest[0]) if strongest else None,
+            self.token_weights(*promoted[0]) if promoted else [],
+            frequency,
+            minimum,
+            maximum,
+        )
+
+    def label(self, unit: int | str) -> str:
+        """Return a few words for a unit: its best description, else what it detects, else what it promotes.
+
+        Args:
+            unit: its number among all, or its key.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+        """
+        number = unit if isinstance(unit, int) else self.index_of(unit)
+        said = self.descriptions_of(number)
+        return label_line(self.line(number), said[0].description.text if said else None)
+
+    def weigh(self, id: int, weight: float) -> TokenWeight:
+        """Return a token with a number of four digits."""
+        token = self.token(id)
+        return TokenWeight(token.id, token.text, token.bytes, float(f"{weight:.4g}"))
+
+    def token_weights(self, ids: bytes, weights: bytes) -> list[TokenWeight]:
+        """Return a panel of tokens as it is kept."""
+        pairs = zip(np.frombuffer(ids, "<i4").tolist(), np.frombuffer(weights, "<f4").tolist(), strict=True)
+        return [self.weigh(id, weight) for id, weight in pairs]
 
     def descriptions_of(self, unit: int) -> list[ScoredDescription]:
         """Return a unit's descriptions, the best scored first."""
@@ -247,6 +312,10 @@ class Reading:
                     self.notes.append(f"{layer.id} describes {description.unit}, which this atlas does not have.")
                     continue
                 self._said.setdefault(unit, []).append(ScoredDescription(layer.id, description, counters))
+        files = [self.folder / BASE, *(self.folder / LAYERS / f"{part.id}.sqlite" for part in self.parts[1:])]
+        for unit, note in self.written.descriptions():
+            one = ScoredDescription(WRITTEN, as_description(note), written_counters(files, note), note.id, note.time)
+            self._said.setdefault(unit, []).append(one)
         for said in self._said.values():
             said.sort(key=lambda one: (-one.best.value if one.best else math.inf, one.description.text))
         try:
@@ -256,6 +325,8 @@ class Reading:
                     "CREATE VIRTUAL TABLE temp.said USING fts5 (text, content = '', tokenize = 'unicode61')"
                 )
                 self.db.executemany("INSERT INTO described VALUES (?, ?, ?)", self._best())
+                self.db.execute("CREATE TEMP TABLE starred (unit INTEGER PRIMARY KEY) STRICT")
+                self.db.executemany("INSERT INTO starred VALUES (?)", [(unit,) for unit in self.written.starred])
                 self.db.executemany(
                     "INSERT INTO said (rowid, text) VALUES (?, ?)",
                     ((unit, "\n".join(one.description.text for one in said)) for unit, said in self._said.items()),
@@ -302,15 +373,16 @@ def page_of(build: Callable[Concatenate[Reading, P], R]) -> Callable[Concatenate
     return read
 
 
-def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return what changes when a layer or a run is added or the base is replaced; it costs a few system calls."""
+def stamp(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Return what changes when a layer, run or note is added or the base is replaced; it costs a few system calls."""
     times = []
-    for name in (SUBJECT, BASE, LAYERS, RUNS):
+    for name in (SUBJECT, BASE, LAYERS, RUNS, NOTES):
         try:
             stat = (folder / name).stat()
-            times.append((name, stat.st_ino, stat.st_mtime_ns))
+            # Clocks of files tick slowly; a journal that only grows shows by its size that it did.
+            times.append((name, stat.st_ino, stat.st_mtime_ns, stat.st_size))
         except OSError:
-            times.append((name, 0, 0))
+            times.append((name, 0, 0, 0))
     return tuple(times)
 
 

@@ -99,15 +99,18 @@ class EstimateView:
 
 @dataclass(frozen=True)
 class ConceptScore:
-    """How well the unit detects a labelled concept, on documents that the concept was not chosen on.
+    """How well the unit detects a concept or a pattern of tokens, on documents that it was not chosen on.
 
     Args:
-        concept: its name.
+        concept: its name; of tokens, their text without spaces before them, with a space between two.
+        kind: ``label``, a labelled concept; ``token``, one of some tokens; ``after``, what follows one of some tokens;
+            ``class``, a class of tokens.
         auroc: P(activation where it is true > where it is not), ties counted half; the interval takes tokens of one
             document as dependent, and n counts the tokens at which the concept is true.
     """
 
     concept: str
+    kind: str
     auroc: EstimateView
 
 
@@ -117,6 +120,7 @@ class GraphRow:
 
     Args:
         id: the layer that holds it, and its run.
+        kept: whether it is on disk; an answer that was explained from the page is not until somebody keeps it.
         prompt: the prompt.
         target: the answer explained.
         contrast: the answer that it was compared with; None without one.
@@ -131,10 +135,16 @@ class GraphRow:
         control_low: lower end of what random sets of like units took, 95 % interval.
         control_high: its upper end.
         p: (1 + random sets that took as much) / (1 + sets).
-        verdict: what the measurement says of the causes, in one sentence; empty where the graph does not say.
+        grade: ``holds``, ``weak`` or ``no evidence``; empty where the graph does not say.
+        sentence: the verdict in one sentence, with what was measured; empty likewise.
+        cautions: what a reader should know before believing it, a sentence each.
+        quantity: what m is, in words: ``the lead of ' Mary' over ' John'``; empty where the graph does not say.
+        target_read: the token at which a target of several tokens is read; empty where it is read whole.
+        contrast_read: the same of the contrast.
     """
 
     id: str
+    kept: bool
     prompt: str
     target: str
     contrast: str | None
@@ -149,7 +159,12 @@ class GraphRow:
     control_low: float | None
     control_high: float | None
     p: float | None
-    verdict: str
+    grade: str
+    sentence: str
+    cautions: list[str]
+    quantity: str
+    target_read: str
+    contrast_read: str
 
 
 @checked

@@ -1,4 +1,4 @@
-"""Every screen of an atlas as JSON, and the built pages themselves; reads only."""
+"""Every screen of an atlas as JSON, and the built pages themselves."""
 
 import importlib
 import pkgutil
@@ -19,6 +19,7 @@ from patchclamp.atlas.read.reader import NotFound, Reading
 from patchclamp.atlas.read.responses import Refusal
 from patchclamp.atlas.serve import screens
 from patchclamp.atlas.serve.served import LONGEST, Served
+from patchclamp.atlas.serve.writer import NotAllowed, Writer
 from patchclamp.atlas.store.sqlite_files import DAMAGED
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -27,6 +28,7 @@ VERSION = "1"
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The question cannot be understood."},
+    403: {"model": Refusal, "description": "Writing, without permission or without the token."},
     404: {"model": Refusal, "description": "There is no such thing in this atlas."},
     503: {
         "model": Refusal,
@@ -35,12 +37,13 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(atlas: Callable[[], Reading], lab: Lab | None = None) -> FastAPI:
+def make_app(atlas: Callable[[], Reading], lab: Lab | None = None, writer: Writer | None = None) -> FastAPI:
     """Return the application that answers for an atlas.
 
     Args:
         atlas: gives the atlas as it is now; it may be another one after a layer was added.
         lab: the model, where one is attached.
+        writer: writes to the atlas, where that is allowed.
 
     Returns:
         FastAPI: ``/api/…`` answers in JSON, every other path gives the page that asks for it.
@@ -56,14 +59,14 @@ def make_app(atlas: Callable[[], Reading], lab: Lab | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        description="Every page of an atlas as JSON. Reads only.",
+        description="Every page of an atlas as JSON. Only what is under /api/write/ writes, with permission.",
         responses=_REFUSALS,
         separate_input_output_schemas=False,
     )
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     _handle_errors(app)
 
-    served = Served(atlas, lab)
+    served = Served(atlas, lab, writer)
     for screen in sorted(one.name for one in pkgutil.iter_modules(screens.__path__)):
         importlib.import_module(f"{screens.__name__}.{screen}").add_routes(app, served)
     # The first route that matches answers: one that ends with a path takes every longer address too, so it comes last.
@@ -107,8 +110,8 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(PatchclampError)
     def ours(_: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, PatchclampError)
-        status = 404 if isinstance(problem, NotFound) else 503 if isinstance(problem, Damaged | QueueFull) else 400
-        return respond(status, problem)
+        statuses: list[tuple[Any, int]] = [(NotFound, 404), (Damaged | QueueFull, 503), (NotAllowed, 403)]
+        return respond(next((status for kind, status in statuses if isinstance(problem, kind)), 400), problem)
 
     @app.exception_handler(RequestValidationError)
     def unreadable(_: Request, problem: Exception) -> JSONResponse:

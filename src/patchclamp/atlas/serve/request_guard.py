@@ -7,12 +7,15 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from patchclamp.atlas.serve.writer import REMEDY
 from patchclamp.core.errors import PatchclampError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 LONGEST_URL, LARGEST_BODY = 8192, 65536
 COOKIE = "patchclamp-atlas"
-API, LAB = "/api/", "/api/lab/"
+API, LAB, WRITE = "/api/", "/api/lab/", "/api/write/"
+WRITE_TOKEN = "x-patchclamp-token"
+"""The header that brings the token of a write; a page elsewhere cannot send it without asking first."""
 OWN_SITES = ("same-origin", "none")
 """What a browser says of requests that a page of this server, or its user, makes."""
 _HEADERS = {
@@ -31,21 +34,30 @@ class Guard:
 
     A page elsewhere that rebinds its name to this machine shows in its Host header; one that has a browser ask the
     API, which may compute, by Sec-Fetch-Site and Origin. Programs send neither and are answered.
-    Only GET and HEAD are passed on, and POST of JSON to the lab, which computes and keeps nothing on disk.
+    Only GET and HEAD are passed on, and POST of JSON to the lab, which computes and keeps nothing on disk, and with
+    the token of a write to what writes.
 
     Args:
         app: the application.
         hosts: names in Host headers that are answered; None for all, where a token is asked for.
         token: what an asker must bring, in ``?token=`` or the cookie that it sets; None on loopback.
+        write: what a write must bring in ``x-patchclamp-token``; None where nothing may be written.
         etag: gives the atlas's hash as it is now.
     """
 
     def __init__(
-        self, app: Any, *, hosts: Iterable[str] | None, token: str | None = None, etag: Callable[[], str]
+        self,
+        app: Any,
+        *,
+        hosts: Iterable[str] | None,
+        token: str | None = None,
+        write: str | None = None,
+        etag: Callable[[], str],
     ) -> None:
         self.app = app
         self.hosts = None if hosts is None else frozenset(hosts)
         self.token = token
+        self.write = write
         self.etag = etag
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -79,16 +91,18 @@ class Guard:
                 return 403, PatchclampError(
                     expected="a page of this server",
                     got=f"one of {stranger[:80]}",
-                    remedy="Open the address that `patchclamp atlas serve` printed."
-                    if is_read
-                    else "Nothing here can be written.",
+                    remedy="Open the address that `patchclamp atlas serve` printed.",
                 )
         if not is_read:
-            asks_lab = scope["method"] == "POST" and scope["path"].startswith(LAB)
+            writes = scope["method"] == "POST" and scope["path"].startswith(WRITE)
+            if writes and not _same(headers.get(WRITE_TOKEN, ""), self.write):
+                got = "a server that only reads" if self.write is None else "none, or another"
+                return 403, PatchclampError(expected="the token of a server that may write", got=got, remedy=REMEDY)
+            takes_body = writes or (scope["method"] == "POST" and scope["path"].startswith(LAB))
             # A form of another page cannot send JSON without asking first, and nobody here says yes.
-            if asks_lab and headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+            if takes_body and headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
                 return self._too_large(scope, headers)
-            if asks_lab:
+            if takes_body:
                 return 415, PatchclampError(
                     expected="a body of application/json",
                     got=repr(headers["content-type"][:80]) if headers.get("content-type") else "none",
@@ -117,16 +131,13 @@ class Guard:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
             return False
-        return cookie is not None and self._right(cookie.value)
-
-    def _right(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), (self.token or "").encode())
+        return cookie is not None and _same(cookie.value, self.token)
 
     async def _admit(self, scope: Any, send: Any) -> None:
         """Take the token out of the address and keep it in a cookie that only this site is sent."""
         asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         brought = dict(asked).get("token", "")
-        if not self._right(brought):
+        if not _same(brought, self.token):
             problem = PatchclampError(
                 expected="the token of this server",
                 got="none, or another",
@@ -142,7 +153,8 @@ class Guard:
 
     async def _pass_on(self, scope: Any, receive: Any, send: Any, headers: dict[str, str]) -> None:
         tagged: dict[str, str] = {}
-        computed = scope["path"] == LAB.rstrip("/") or scope["path"].startswith(LAB)
+        # What depends on this server, and not on the atlas alone.
+        computed = f"{scope['path']}/".startswith((LAB, WRITE))
         if scope["path"].startswith("/api/") and scope["path"] != "/api/openapi.json" and not computed:
             try:
                 tagged = {"etag": f'"{self.etag()}"', "cache-control": "no-cache"}
@@ -169,6 +181,10 @@ class Guard:
         # HEAD is GET without a body, which the server leaves out by itself.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         await self.app({**scope, "method": method}, receive, with_headers)
+
+
+def _same(brought: str, token: str | None) -> bool:
+    return token is not None and hmac.compare_digest(brought.encode(), token.encode())
 
 
 def _stranger(headers: dict[str, str]) -> str | None:

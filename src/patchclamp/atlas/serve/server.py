@@ -13,6 +13,7 @@ from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.read.reader import Reading, open_reading, stamp
 from patchclamp.atlas.serve.app import STATIC, make_app
 from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
+from patchclamp.atlas.serve.writer import Writer
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
@@ -47,6 +48,7 @@ def guard_atlas(
     *,
     hosts: frozenset[str] | None = LOOPBACK,
     token: str | None = None,
+    write: str | None = None,
     model: str | None = None,
     basis: str | None = None,
     prepend_bos: bool = False,
@@ -57,6 +59,7 @@ def guard_atlas(
         path: the atlas's folder.
         hosts: names in Host headers that are answered; None for all.
         token: what an asker must bring, or None.
+        write: what must be brought to write notes into the atlas; None where nothing may be written.
         model: a model to attach, by name or folder.
         basis: the folder of a dictionary to attach to the model; those that the atlas keeps are attached anyway.
         prepend_bos: begin every text that is shown to the model with the tokenizer's BOS token.
@@ -81,7 +84,10 @@ def guard_atlas(
             from patchclamp.core.dictionary import Dictionary
 
             lab.attach_dictionary(holder(), Dictionary.load(basis))
-    return Guard(make_app(holder, lab), hosts=hosts, token=token, etag=lambda: holder().hash)
+    writer = None if write is None else Writer(holder.path)
+    app = make_app(holder, lab, writer)
+    tag = (lambda: holder().hash) if lab is None else (lambda: lab.asked.tag(holder().hash))
+    return Guard(app, hosts=hosts, token=token, write=write, etag=tag)
 
 
 @checked
@@ -93,9 +99,10 @@ def serve(
     model: str | None = None,
     basis: str | None = None,
     prepend_bos: bool = False,
+    write: bool = False,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve an atlas until the process is ended; nothing is ever written to it.
+    """Serve an atlas until the process is ended; it is only read, unless ``write`` is true.
 
     Args:
         path: the atlas's folder.
@@ -104,6 +111,8 @@ def serve(
         model: a model to attach, by name or folder; units can then be tried on a text.
         basis: the folder of a dictionary to attach to it.
         prepend_bos: begin every text that is shown to it with the tokenizer's BOS token.
+        write: let the page write notes, stars and descriptions, and keep explained answers; the address that is given
+            to ``ready`` then holds the token for it.
         ready: called with the address once connections are taken.
 
     Raises:
@@ -121,13 +130,17 @@ def serve(
         )
     local = _is_loopback(host)
     token = None if local else secrets.token_urlsafe(24)
+    write_token = secrets.token_urlsafe(24) if write else None
+    hosts = LOOPBACK if local else None
     app = guard_atlas(
-        path, hosts=LOOPBACK if local else None, token=token, model=model, basis=basis, prepend_bos=prepend_bos
+        path, hosts=hosts, token=token, write=write_token, model=model, basis=basis, prepend_bos=prepend_bos
     )
     with _bind(host, port) as listening:
         where = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{where}/" + (f"?token={token}" if token else "")
+        # Behind the #, which browsers send to nobody.
+        address += f"#write={write_token}" if write_token else ""
         config = uvicorn.Config(
             app,
             log_level="error",

@@ -1,4 +1,4 @@
--- The base of an atlas, version 1. Written once by `patchclamp atlas bake`, afterwards only read.
+-- The base of an atlas, version 2. Written once by `patchclamp atlas bake`, afterwards only read.
 -- Arrays are little-endian blobs: f2, f4, f8 floats; i4, i8 integers; u1 bytes.
 
 CREATE TABLE about (            -- subject, sites, plan, versions, corpus, settings: JSON by name
@@ -31,7 +31,7 @@ CREATE TABLE units (
     tokens BLOB,                -- i8 per bin
     pieces BLOB,                -- i8 per bin, by the piece's maximum
     fires_on INTEGER,           -- the token that stands most often at its top examples
-    concept TEXT,               -- the labelled concept that it tells best
+    concept TEXT,               -- the concept or pattern that it detects best
     auroc REAL
 ) STRICT;
 
@@ -49,7 +49,7 @@ CREATE TABLE contexts (
 
 CREATE TABLE examples (
     unit INTEGER NOT NULL,
-    kind INTEGER NOT NULL,      -- 0 top, 1 quantile, 2 random, 3 interval
+    kind INTEGER NOT NULL,      -- 0 top, 1 quantile, 2 random, 3 interval, 4 lowest
     rank INTEGER NOT NULL,
     value REAL NOT NULL,        -- activation at the marked token
     stimulus INTEGER NOT NULL,
@@ -104,6 +104,7 @@ CREATE TABLE patterns (         -- of attention heads: the attention along an ex
 CREATE TABLE concepts (
     unit INTEGER NOT NULL,
     rank INTEGER NOT NULL,
+    kind TEXT NOT NULL,         -- label: a labelled concept; token, after, class: a pattern of tokens
     concept TEXT NOT NULL,
     auroc REAL NOT NULL,
     low REAL NOT NULL,
@@ -118,6 +119,13 @@ CREATE TABLE fires (            -- tokens at top examples
     n INTEGER NOT NULL,
     PRIMARY KEY (token, unit)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE strongest (        -- the token at which a unit is strongest on average
+    unit INTEGER PRIMARY KEY,
+    token INTEGER NOT NULL,
+    mean REAL NOT NULL,
+    n INTEGER NOT NULL          -- times that it occurs among those measured
+) STRICT;
 
 CREATE INDEX fires_by_unit ON fires (unit);
 CREATE INDEX units_by_frequency ON units (frequency);

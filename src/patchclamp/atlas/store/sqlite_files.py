@@ -20,7 +20,7 @@ from patchclamp.core.disk import begin_file, plain_file, read_text_file, refuse_
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import check_seal, parse, seal
 
-FORMAT, VERSION, HEAD_VERSION = "patchclamp-atlas", 1, 2
+FORMAT, VERSION, HEAD_VERSION = "patchclamp-atlas", 2, 2
 """Version of the databases, and of ``atlas.json``."""
 SUBJECT = "atlas.json"
 CLUSTERED = "clustered by document"
@@ -28,7 +28,7 @@ CLUSTERED = "clustered by document"
 BASE = "base/base.sqlite"
 HASHED = (
     *("about", "sites", "units", "tokens", "contexts", "examples", "panels", "heads", "pairs", "patterns", "concepts"),
-    "fires",
+    *("fires", "strongest"),
 )
 _WORD = re.compile(r"\w+")
 _MODULE = re.compile(r"\s*CREATE\s+VIRTUAL", re.IGNORECASE)

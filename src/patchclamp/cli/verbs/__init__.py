@@ -19,6 +19,8 @@ QUESTIONS = (
     "look",
 )  # fmt: skip
 """What verbs answer, in the order of the help."""
+SHELLS = ("bash", "zsh", "tcsh")
+SHELL_NAMES = f"{', '.join(SHELLS[:-1])} or {SHELLS[-1]}"
 
 
 def find_verb(name: str) -> ModuleType:
@@ -41,16 +43,22 @@ def build_parser() -> Parser:
         epilog="Example: patchclamp explain organism:cat 'the old cat' --target ' sat' --contrast ' ran'",
     )
     parser.add_argument("--version", action="store_true", help="print the version and leave")
+    parser.add_argument(
+        "--completion", choices=SHELLS, metavar="SHELL", help=f"print a script that completes commands in {SHELL_NAMES}"
+    )
     groups = {"": parser.add_subparsers(dest="verb", metavar="VERB", parser_class=MethodParser)}
     for name, module in list_verbs().items():
         group, _, last = name.rpartition(" ")
         if group not in groups:
-            above = groups[""].add_parser(group)
+            above = groups[""].add_parser(group, help=f"{group} WHAT")
             groups[group] = above.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=MethodParser)
         summary, example = module.SUMMARY, f"Example: {module.EXAMPLE}"
         made = groups[group].add_parser(last, help=summary, description=summary, epilog=example)
         module.add_options(made)
         made.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+        made.add_argument("--quiet", action="store_true", help="print no notes, costs or progress; errors still are")
+        if any(action.dest == "report" for action in made._actions):
+            made.add_argument("--open", action="store_true", help="with --report: open the page in a browser")
         made.set_defaults(verb=name)
     return parser
 

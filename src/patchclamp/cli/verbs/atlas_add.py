@@ -1,4 +1,4 @@
-"""Add the features of a dictionary to an atlas."""
+"""Add the features of a dictionary, or what people wrote, to an atlas."""
 
 import shlex
 from argparse import Namespace
@@ -11,7 +11,7 @@ from patchclamp.cli.output import log, print_atlas
 from patchclamp.cli.progress import Meter
 from patchclamp.core.plain_numbers import human_bytes
 
-SUMMARY = "Add the features of a dictionary to an atlas: each gets what a neuron has."
+SUMMARY = "Add to an atlas: the features of a dictionary, each with what a neuron has, or notes from another copy."
 QUESTION = "look"
 EXAMPLE = "patchclamp atlas add cat.atlas --basis DIR --inputs story.txt"
 FUNCTION = "atlas.add_basis"
@@ -20,7 +20,11 @@ FUNCTION = "atlas.add_basis"
 def add_options(parser: MethodParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
-    parser.add_argument("--basis", required=True, metavar="DIR", help="what decompose wrote")
+    added = parser.add_mutually_exclusive_group(required=True)
+    added.add_argument("--basis", metavar="DIR", help="what decompose wrote")
+    added.add_argument(
+        "--notes", metavar="FILE", help="what atlas export --format notes wrote; the rest is for --basis"
+    )
     parser.add_argument("--model", metavar="MODEL", help=f"the atlas's model: {MODEL} (default: what was baked)")
     parser.add_argument("--inputs", metavar="FILE", help="a text file (default: what was baked, where it still is)")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: as baked)")
@@ -30,7 +34,9 @@ def add_options(parser: MethodParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Add a dictionary's features to an atlas, and show what it holds."""
+    """Add a dictionary's features or somebody's notes to an atlas, and show what it holds."""
+    if options.notes is not None:
+        return _add_notes(options)
     from patchclamp.atlas.atlas import open_atlas
     from patchclamp.atlas.bake.features import add_basis, array_bytes, check_basis, estimate_bytes
     from patchclamp.atlas.lab import usual_model
@@ -59,4 +65,12 @@ def run(options: Namespace) -> int:
             batch_size=options.batch_size, resume=options.resume, folder=str(Path(options.basis).resolve()),
             command=shlex.join(["patchclamp", *options.words]), progress=meter,
         )  # fmt: skip
+    return print_atlas(options.atlas, options.json)
+
+
+def _add_notes(options: Namespace) -> int:
+    from patchclamp.atlas.written import write_notes
+
+    added = len(write_notes(options.atlas, options.notes))
+    log(f"{added:,} line{'' if added == 1 else 's'} added; what was there already is not added twice")
     return print_atlas(options.atlas, options.json)

@@ -22,11 +22,14 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument(
         "--format",
         required=True,
-        choices=("html", "parquet", "neuronpedia"),
-        help="html: one unit's page as one file; parquet: tables of everything; neuronpedia: the layout it imports",
+        choices=("html", "parquet", "neuronpedia", "notes"),
+        help="html: one unit's page as one file; parquet: tables of everything; neuronpedia: the layout it imports; "
+        "notes: what people wrote, as atlas add --notes takes it",
     )
     parser.add_argument("--unit", metavar="KEY", help="html: the unit, site/basis/index")
-    parser.add_argument("--out", required=True, metavar="PATH", help="a file (html), or a folder that is not there yet")
+    parser.add_argument(
+        "--out", required=True, metavar="PATH", help="a file (html, notes), or a folder that is not there yet"
+    )
 
 
 def run(options: Namespace) -> int:

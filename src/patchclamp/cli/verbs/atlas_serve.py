@@ -30,6 +30,11 @@ def add_options(parser: MethodParser) -> None:
         help="where to listen (default: 127.0.0.1); any other than this machine asks for a token",
     )
     add_bos(parser)
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="let the page write notes, stars and descriptions; the printed address holds the token for it",
+    )
     parser.add_argument("--open", action="store_true", help="open the address in a browser")
 
 
@@ -54,7 +59,7 @@ def run(options: Namespace) -> int:
     try:
         serve(
             options.atlas, host=options.host, port=options.port, model=options.model, basis=options.basis,
-            prepend_bos=bool(options.bos), ready=ready,
+            prepend_bos=bool(options.bos), write=options.write, ready=ready,
         )  # fmt: skip
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the way that a server ends

@@ -1,11 +1,13 @@
 """List the methods, or describe one."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.output import emit
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.rooms import FOLDERS
+from patchclamp.core.nearest import find_nearest
+from patchclamp.core.rooms import FOLDERS, ROOMS
 
 SUMMARY = "List the methods, by the question that they answer; describe one with its options."
 QUESTION = "what is here"
@@ -16,6 +18,13 @@ def add_options(parser: MethodParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("name", nargs="?", metavar="ROOM/NAME", help="one method, described whole")
     parser.add_argument("--room", metavar="ROOM", help="only those of one room, such as attribute or compare")
+
+
+def _say_nearest(name: str, known: Sequence[str]) -> str:
+    if room := find_nearest(name, ROOMS, cutoff=0.8):
+        return f"List a room's with `patchclamp methods --room {room[0]}`."
+    near = find_nearest(name, known)
+    return f"Nearest: {near[0]}." if near else "Name its room too: ROOM/NAME; --room ROOM lists those of one."
 
 
 def run(options: Namespace) -> int:
@@ -32,9 +41,7 @@ def run(options: Namespace) -> int:
             raise PatchclampError(
                 expected=f"a method among {', '.join(known)}",
                 got=repr(options.name),
-                remedy=f"List a room's with `patchclamp methods --room {options.name}`."
-                if options.name in {card.room for card in cards}
-                else "Name its room too: ROOM/NAME; --room ROOM lists those of one.",
+                remedy=_say_nearest(options.name, [*known, *(card.name for card in cards)]),
             )
         if options.json:
             emit(describe_card(chosen))

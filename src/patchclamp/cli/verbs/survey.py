@@ -56,7 +56,8 @@ def run(options: Namespace) -> int:
             model, batches, [s.path for s in chosen], options.out, resume=options.resume, seed=options.seed,
             progress=meter,
         )  # fmt: skip
-    return show_bundle(stored.bundle, options)
+    words = getattr(model, "tokenizer", None)
+    return show_bundle(stored.bundle, options, words and (lambda id: str(words.spelling(id)[0])))
 
 
 def _survey_brain(options: Namespace) -> int:

@@ -21,6 +21,7 @@ from patchclamp.decompose.formats import gemma_scope, saelens, sparsify
 from patchclamp.decompose.formats.conditions import ASSUMED, assume, centre, written_conditions
 from patchclamp.decompose.formats.files import Part
 from patchclamp.decompose.formats.site_names import hook_of, hookpoint_of
+from patchclamp.subjects.hub import hub_options
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import CONDITIONS, HOOKS, MODULE, in_stream, resolve_sites
 
@@ -286,7 +287,11 @@ def locate(source: str | Path) -> Path:
     try:
         from huggingface_hub import snapshot_download
 
-        fetched = Path(snapshot_download(f"{owner}/{repository}", revision=revision or None, allow_patterns=wanted))
+        fetched = Path(
+            snapshot_download(
+                f"{owner}/{repository}", revision=revision or None, allow_patterns=wanted, **hub_options()
+            )
+        )
     except Exception as problem:  # the hub's own errors, the network's and the disk's
         raise PatchclampError(
             expected=f"the folder {under or 'at the top'} of {owner}/{repository} on the Hugging Face hub",

@@ -2,18 +2,16 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { GraphPage } from "../../api/types";
-import { labAddress } from "../../clamps";
 import { count, number, plural } from "../../format";
 import { Bars } from "../../parts/Bars";
+import { MOST_CLAMPS, clampAddress, isClamped, shownText } from "../../parts/ClampCauses";
 import { Visible } from "../../parts/Text";
-import { unitAddress } from "../../route";
-import { type Item, type Link, type Merged, first, suggestions } from "./merge";
+import { unitAddress, withQuery } from "../../route";
+import { ENDS, type Item, type Link, type Merged, first, nameOf, suggestions } from "./merge";
 import { Sign } from "./Sign";
-import { LONGEST_NAME, choose, choosing, groups, idOf, makeGroup, rename, ungroup } from "./state";
+import { LONGEST_NAME, choose, choosing, groups, idOf, makeGroup, onlyPinned, pin, pins, rename, ungroup } from "./state";
 
 const RANKED = 12;
-/** As many as the lab takes. */
-const MOST_CLAMPS = 32;
 
 interface Props {
   page: GraphPage;
@@ -39,6 +37,7 @@ export function Panel({ page, merged, chosen, children }: Props): JSX.Element {
         ) : (
           <Several chosen={chosen} />
         )}
+        {chosen.length > 0 && <Pins chosen={chosen} />}
         <ToLab page={page} chosen={chosen} />
       </section>
       {children}
@@ -48,41 +47,43 @@ export function Panel({ page, merged, chosen, children }: Props): JSX.Element {
   );
 }
 
-/** The same prompt in the lab, with the chosen units switched off where they stand. */
+/** The same prompt in the lab, with the chosen units set to zero where they stand. */
 function ToLab({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Element | null {
-  // The whole of a site is no unit that the lab clamps.
-  const units = chosen.flatMap((item) => item.members).filter((node) => node.site !== "" && node.kind !== "site");
+  const units = chosen.flatMap((item) => item.members).filter(isClamped);
   if (!units.length || units.length > MOST_CLAMPS || !page.graph.prompt) return null;
-  const text = shownText(page);
-  if (text === null) return <p class="small soft">no lab: no text has just the tokens that were scored</p>;
-  const clamps = units.map(({ key, position }) => {
-    const unit = key.replace(/@.*$/, "");
-    return { key: unit, mode: "ablate" as const, value: null, at: position === null ? "" : String(position) };
-  });
+  if (shownText(page) === null) return <p class="small soft">no lab: no text has just the tokens that were scored</p>;
+  const known = units.filter((node) => node.baseline !== null && node.kind !== "head");
   return (
     <p class="small">
-      <a href={labAddress(text, clamps, answerOf(page))} data-testid="open-lab">
+      <a href={clampAddress(page, units, "zero")} data-testid="open-lab">
         set {units.length === 1 ? "it" : "them"} to zero in the lab
       </a>
-      {page.about.baseline === "corrupted" && <span class="soft">; verify, below, puts the corrupted prompt's values in place, which can do more</span>}
+      {page.about.baseline === "corrupted" && known.length === units.length && (
+        <>
+          {" · "}
+          <a href={clampAddress(page, known, "baseline")} data-testid="open-lab-other">
+            put the other prompt's value{units.length === 1 ? "" : "s"} in
+          </a>
+        </>
+      )}
     </p>
   );
 }
 
-/** The text whose tokens were scored: the prompt, and what of the answer is shown after it; null where no text has them. */
-function shownText(page: GraphPage): string | null {
-  const { text } = page.about;
-  return text === null || typeof text === "string" ? text : page.graph.prompt;
-}
-
-/** The explained tokens, as the lab's address names them. */
-function answerOf(page: GraphPage): Record<string, string> {
-  const named = (end: string) => {
-    const ids = page.explains[end];
-    return Array.isArray(ids) && ids.length === 1 ? String(ids[0]) : "";
-  };
-  const target = named("target");
-  return target ? { by: "effect", target, contrast: named("contrast") } : {};
+/** Keep what is chosen in the picture, whatever is pruned; or look at nothing else. */
+function Pins({ chosen }: { chosen: Item[] }): JSX.Element | null {
+  const keys = keysOf(chosen.filter((item) => !ENDS.has(item.kind)));
+  const now = new Set(pins.value);
+  const all = keys.length > 0 && keys.every((key) => now.has(key));
+  if (!keys.length) return null;
+  return (
+    <p class="row">
+      <button type="button" data-testid="pin" aria-pressed={all} onClick={() => pinChosen(chosen)}>
+        {all ? "unpin" : "pin"} <kbd aria-hidden="true">p</kbd>
+      </button>
+      {now.size > 0 && <a class="small" data-testid="only-pinned" href={withQuery({ only: onlyPinned.value ? null : "pinned" })}>{onlyPinned.value ? "show all again" : `show only what is pinned (${count(now.size)})`}</a>}
+    </p>
+  );
 }
 
 function Nothing(): JSX.Element {
@@ -90,7 +91,7 @@ function Nothing(): JSX.Element {
     <>
       <h2>Choose a node</h2>
       <p class="small soft">
-        Click one, or go there with the arrow keys and press space. With shift, or space again, several are chosen; then <kbd>g</kbd> groups them.
+        Click one, or go there with the arrow keys and press space. With shift, or space again, several are chosen; then <kbd>g</kbd> groups them. <kbd>p</kbd> pins a node: it stays whatever is pruned.
       </p>
     </>
   );
@@ -104,10 +105,10 @@ function One({ item, page, merged }: { item: Item; page: GraphPage; merged: Merg
     <>
       <h2 class="picked">
         <Sign kind={item.kind} score={item.score} />
-        {!alone ? <bdi>{item.label}</bdi> : node.unit ? <a class="mono" href={unitAddress(node.unit)} data-testid="unit-link">{item.id}</a> : <span class="mono">{item.id}</span>}
+        {!alone ? <bdi>{item.label}</bdi> : node.unit ? <a href={unitAddress(node.unit)} data-testid="unit-link"><bdi>{node.label || node.name}</bdi></a> : <bdi>{node.label || node.name}</bdi>}
       </h2>
       <p class="small soft">
-        {alone ? item.kind : `group of ${plural(item.members.length + item.hidden, "node")}${item.hidden ? `, ${count(item.hidden)} hidden by pruning` : ""}`}
+        {alone ? (node.label && node.name !== node.label ? node.name : item.kind) : `group of ${plural(item.members.length + item.hidden, "node")}${item.hidden ? `, ${count(item.hidden)} hidden by pruning` : ""}`}
         {alone && token !== undefined && (
           <>
             {" "}
@@ -115,6 +116,7 @@ function One({ item, page, merged }: { item: Item; page: GraphPage; merged: Merg
           </>
         )}
         {alone && node.position !== null && <>, position {count(node.position)}</>}
+        {alone && node.site !== "" && <> · <span class="mono">{item.id}</span></>}
       </p>
       <dl class="numbers">
         <Pair name={alone ? "predicted" : "predicted, sum"} value={number(item.score, true)} testid="predicted" raw={item.score} />
@@ -123,7 +125,7 @@ function One({ item, page, merged }: { item: Item; page: GraphPage; merged: Merg
       </dl>
       <Flow title="Inputs" testid="inputs" links={merged.into.get(item.id) ?? []} end="source" merged={merged} />
       <Flow title="Outputs" testid="outputs" links={merged.outOf.get(item.id) ?? []} end="target" merged={merged} />
-      {!alone && <Members item={item} />}
+      {!alone && <Members item={item} page={page} />}
     </>
   );
 }
@@ -156,7 +158,7 @@ function Flow({ title, testid, links, end, merged }: { title: string; testid: st
               const other = merged.byId.get(link[end]) as Item;
               return {
                 label: (
-                  <span class={other.group === null ? "mono small" : "small"}>
+                  <span class="small">
                     <bdi>{other.label}</bdi>
                     {Object.keys(link.slots).length > 0 && <span class="soft"> {slotText(link)}</span>}
                   </span>
@@ -180,14 +182,14 @@ function slotText(link: Link): string {
   return slots.length === 1 ? `as ${slots[0]?.[0]}` : `as ${slots.map(([slot, weight]) => `${slot} ${number(weight, true)}`).join(", ")}`;
 }
 
-function Members({ item }: { item: Item }): JSX.Element {
+function Members({ item, page }: { item: Item; page: GraphPage }): JSX.Element {
   return (
     <>
       <h3>Its nodes</h3>
       <ul class="layers small" data-testid="members">
         {item.members.map((node) => (
           <li key={node.key} data-key={node.key}>
-            {node.unit ? <a class="mono" href={unitAddress(node.unit)}>{node.key.slice(node.key.indexOf("/") + 1)}</a> : <span class="mono">{node.key.slice(node.key.indexOf("/") + 1)}</span>}{" "}
+            <bdi>{node.unit ? <a href={unitAddress(node.unit)}>{nameOf(node, page.tokens)}</a> : nameOf(node, page.tokens)}</bdi>{" "}
             <span class="num nowrap">{number(node.score, true)}</span>
           </li>
         ))}
@@ -207,7 +209,7 @@ function Several({ chosen }: { chosen: Item[] }): JSX.Element {
       <ul class="layers small">
         {chosen.slice(0, RANKED).map((item) => (
           <li key={item.id}>
-            <a class={item.group === null ? "mono" : ""} href={choosing(item.id)}>
+            <a href={choosing(item.id)}>
               <bdi>{item.label}</bdi>
             </a>{" "}
             <span class="num">{number(item.score, true)}</span>
@@ -231,6 +233,12 @@ function Several({ chosen }: { chosen: Item[] }): JSX.Element {
 export function groupChosen(chosen: Item[]): void {
   const keys = keysOf(chosen);
   if (keys.length > 1 && chosen.length > 1) makeGroup(`group ${groups.value.length + 1}`, keys);
+}
+
+/** Pin what is chosen, or let it go. */
+export function pinChosen(chosen: Item[]): void {
+  const keys = keysOf(chosen.filter((item) => !ENDS.has(item.kind)));
+  if (keys.length) pin(keys);
 }
 
 function Groups({ merged }: { merged: Merged }): JSX.Element | null {

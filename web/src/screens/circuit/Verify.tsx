@@ -111,7 +111,7 @@ function Shown({ found }: { found: Verified }): JSX.Element {
         </div>
       </dl>
       <Scale found={found} />
-      <Verdict verdict={found.verdict} rule={found.rule} />
+      <Verdict of={found} rule={found.rule} />
       <p class="small soft">
         What {plural(found.nodes, "node")} {found.nodes === 1 ? "takes" : "take"} from m = {number(found.metric_clean, true)}, with{" "}
         {found.baseline === "zero" ? "zero" : found.baseline === "mean" ? "the mean" : "the corrupted prompt's values"} in place. The filled mark is measured, the

@@ -99,7 +99,7 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
         . {count(asFar)} of {count(n)} moved it at least as far: <strong class="num" data-testid="control-p">p = {p.toFixed(3)}</strong>
         {asFar === 0 && `, the least that ${plural(different, "different set")} can give`}.
       </p>
-      <Verdict verdict={control.verdict} rule={control.rule} />
+      <Verdict of={control} rule={control.rule} />
       {control.other_decile > 0 && (
         <p class={`small ${control.other_decile > UNLIKE ? "warn" : "soft"}`} data-testid="unlike" data-value={control.other_decile}>
           {percent(control.other_decile)} of the random units are changed by less or more than those they replace: too few comparable units exist here

@@ -1,0 +1,34 @@
+"""What every unit detects: labelled concepts where the text carries labels, else patterns of tokens."""
+
+from collections.abc import Sequence
+
+from patchclamp.atlas.bake.concept_labels import concept_scores
+from patchclamp.atlas.bake.token_patterns import Detected, find_patterns, pattern_scores, sample_tokens
+from patchclamp.core.site import Site
+from patchclamp.evaluate.labelled import Labelled
+from patchclamp.record.features import Features
+from patchclamp.record.heads import WithHeads
+from patchclamp.subjects.corpora import Batches
+from patchclamp.subjects.language import LanguageModel
+
+Strongest = tuple[int, float, int] | None
+
+
+def detected_by(
+    model: LanguageModel | Features | WithHeads, batches: Batches, sites: Sequence[Site], labels: Labelled | None
+) -> tuple[dict[str, list[list[Detected]]], dict[str, list[Strongest]]]:
+    """Return by site what each unit detects, and the token at which it is strongest on average.
+
+    Cost: a forward pass over at most some 6,000 tokens, two where there are labels.
+    """
+    sample = sample_tokens(batches)
+    patterns = find_patterns(sample, model.tokenizer.spelling)
+    detected: dict[str, list[list[Detected]]] = {}
+    strongest: dict[str, list[Strongest]] = {}
+    for path, scores in pattern_scores(model, sample, patterns, sites):
+        detected[path], strongest[path] = scores.detected, scores.strongest
+    if labels is not None:
+        # Patterns stand in only where no labelled concept could be scored.
+        for path, scored in concept_scores(model, labels, list(sites)):
+            detected[path] = [concepts or found for concepts, found in zip(scored, detected[path], strict=True)]
+    return detected, strongest
