@@ -80,8 +80,8 @@ def measure_attention(
 ) -> tuple[dict[str, BlockAttention], Counter[int]]:
     """Return what heads attend to over a text, and how often each token stands in it where statistics count it.
 
-    For each target token the source with the largest weight is counted, the text's first token left out, for heads rest
-    there. Every n-th stimulus is measured, n such that at most ``MOST_MEASURED`` tokens are.
+    For each target token the source with the largest weight is counted, the target itself and the text's first token
+    left out: heads rest on these. Every n-th stimulus is measured, n such that at most ``MOST_MEASURED`` tokens are.
 
     Args:
         model: the subject.
@@ -187,6 +187,7 @@ class _BlockState:
         repeated = torch.bmm(own, same[:, :, None].float())[..., 0]
         shares = torch.stack([first, itself, previous, after, repeated], 2)  # (target, head, share)
         self.sums += shares.double().sum(0).numpy()
+        own[torch.arange(n), :, at] = 0.0  # a copy; the token itself is no source of a pair
         weight, source = own[:, :, 1:].max(2)  # (target, head)
         self.codes.append((ids[source + 1] * 2**32 + ids[at, None]).numpy())
         self.weights.append(weight.numpy())
@@ -211,8 +212,8 @@ class _BlockState:
 
 def _strongest(codes: Int[np.ndarray, " target"], weights: Float[np.ndarray, " target"]) -> TokenPairs:
     """Return the pairs with the largest sums of weights."""
+    codes, weights = codes[weights > 0], weights[weights > 0]
     pair, which, n = np.unique(codes, return_inverse=True, return_counts=True)
     sums = np.bincount(which, weights=weights.astype(np.float64), minlength=len(pair))
     best = np.lexsort((pair, -sums))[:MOST_PAIRS]
-    best = best[sums[best] > 0]
     return TokenPairs(pair[best] >> 32, pair[best] & (2**32 - 1), sums[best] / n[best], n[best])

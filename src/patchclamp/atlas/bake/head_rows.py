@@ -67,10 +67,11 @@ def _wanted(db: sqlite3.Connection, first: int, n_heads: int) -> list[WantedPatt
 def _head(
     db: sqlite3.Connection, unit: int, head: int, block: BlockAttention, weights: HeadWeights, n_tokens: int
 ) -> set[int]:
-    shares = dict(zip(SHARES, block.shares[head].tolist(), strict=True))
+    finite = bool(np.isfinite(block.shares[head]).all())
+    shares = block.shares[head].tolist() if finite else [None] * len(SHARES)
     db.execute(
         "INSERT INTO heads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (unit, block.n_targets, *(shares[name] for name in SHARES), n_tokens, weights.copies, weights.erases),
+        (unit, block.n_targets, *shares, n_tokens, weights.copies, weights.erases),
     )
     pairs = block.pairs[head]
     attends = zip(*(a.tolist() for a in (pairs.source, pairs.target, pairs.weight, pairs.n)), strict=True)
@@ -82,4 +83,4 @@ def _head(
             "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?)",
             ((unit, name, rank, *row) for rank, row in enumerate(rows)),
         )
-    return {int(np.int64(id)) for _, rows in named for source, target, *_ in rows for id in (source, target)}
+    return {int(id) for _, rows in named for source, target, *_ in rows for id in (source, target)}

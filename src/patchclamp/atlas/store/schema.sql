@@ -70,11 +70,11 @@ CREATE TABLE panels (           -- what stands beside a unit: tokens or other un
 CREATE TABLE heads (            -- of attention heads: mean attention per target token, over part of the text
     unit INTEGER PRIMARY KEY,
     targets INTEGER NOT NULL,   -- tokens whose attention was measured
-    first REAL NOT NULL,        -- share on the first token of the text; what follows counts each share once
-    itself REAL NOT NULL,
-    previous REAL NOT NULL,     -- on the token before
-    next REAL NOT NULL,         -- on the token after
-    same REAL NOT NULL,         -- on other tokens of the same text
+    first REAL,                 -- share on the first token of the text; NULL where shares are not finite
+    itself REAL,                -- each weight counts in the first share that it belongs to
+    previous REAL,              -- on the token before
+    next REAL,                  -- on the token after
+    same REAL,                  -- on other tokens of the same text
     tokens INTEGER NOT NULL,    -- frequent tokens that the weights were tried on
     copies REAL NOT NULL,       -- share of them that the head promotes most where it attends to them
     erases REAL NOT NULL        -- and that it suppresses most

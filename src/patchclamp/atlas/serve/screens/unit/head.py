@@ -16,6 +16,8 @@ from patchclamp.atlas.serve.screens.unit.examples import STORED, Kind
 class AttentionShares:
     """Mean attention per target token; each weight is counted in the first of these that is true of its source.
 
+    None where they are not finite.
+
     Args:
         targets: tokens whose attention was measured: counted ones, the first of each text left out.
         first: on the first token of the text, where heads rest.
@@ -27,12 +29,12 @@ class AttentionShares:
     """
 
     targets: int
-    first: float
-    itself: float
-    previous: float
-    next: float
-    same: float
-    others: float
+    first: float | None
+    itself: float | None
+    previous: float | None
+    next: float | None
+    same: float | None
+    others: float | None
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class HeadPair:
         source: what is attended to.
         target: what attends.
         weight: of measured pairs the mean attention; of matched ones q · k, by how much it exceeds the target's mean.
-        n: how often the source was the one with the largest weight, the text's first token left out; 0 of matched ones.
+        n: how often the source was the one with the largest weight, the target and the text's first token left
+            out; 0 of matched ones.
     """
 
     source: TokenView
@@ -117,7 +120,7 @@ def head_panels(atlas: Reading, part: AttachedLayer, own: int) -> HeadPanels | N
     ):
         kept.setdefault(STORED[kind], []).append(rank)
     return HeadPanels(
-        shares=AttentionShares(targets, *(round(x, 4) for x in shares), max(round(1 - sum(shares), 4), 0.0)),
+        shares=AttentionShares(targets, *_with_rest(shares)),
         attends=[_pair(atlas, *row[1:]) for row in pairs.get("attends", [])],
         writes=[
             HeadWrite(
@@ -132,6 +135,12 @@ def head_panels(atlas: Reading, part: AttachedLayer, own: int) -> HeadPanels | N
         erases=round(erases, 4),
         patterns=kept,
     )
+
+
+def _with_rest(shares: list[float | None]) -> list[float | None]:
+    known = [x for x in shares if x is not None]
+    rest = max(round(1 - sum(known), 4), 0.0) if len(known) == len(shares) else None
+    return [*(None if x is None else round(x, 4) for x in shares), rest]
 
 
 def _pair(atlas: Reading, source: int, target: int, weight: float, n: int) -> HeadPair:
