@@ -68,15 +68,15 @@ function OnText({ unit, lab }: { unit: UnitPage; lab: LabPage | null }): JSX.Ele
       <Sum unit={unit} />
       <div class="unit">
         <div class="column">
-          <div class="said">
-            <Descriptions unit={unit} />
-            <Write id={unit.key} />
-          </div>
           {head && (
             <div class="patterns-of-head">
               <Patterns unit={head} lab={lab} />
             </div>
           )}
+          <div class="said">
+            <Descriptions unit={unit} />
+            <Write id={unit.key} />
+          </div>
           {lab?.attached && (
             <div class="tried">
               <Later load={trial} id={unit.key} />
