@@ -4,14 +4,14 @@ import type { ExampleLine, LinePart, Match, UnitRow } from "../api/types";
 import { number } from "../format";
 import { Visible } from "./Text";
 
-/** The measured line: what is clear as ink, what says little in grey. */
-export function Line({ parts }: { parts: LinePart[] }): JSX.Element {
+/** The measured line: what is clear as ink, what says little in grey; words that were searched are marked. */
+export function Line({ parts, words = "" }: { parts: LinePart[]; words?: string }): JSX.Element {
   return (
     <span class="line" data-testid="line">
       {parts.map((part, i) => (
         <span key={part.of} class={part.of === "detects" ? "" : "soft"} data-of={part.of}>
           {i > 0 && <span class="soft"> · </span>}
-          {part.text}
+          <Marked text={part.text} words={words} />
         </span>
       ))}
     </span>
@@ -47,12 +47,15 @@ const REASONS: Record<string, string> = {
   weak: "barely detects",
 };
 
-/** Why a unit was found, with what matched marked. */
-export function Reasons({ matched, words }: { matched: Match[]; words: string }): JSX.Element | null {
-  if (!matched.length) return null;
+/** Why else a unit was found, with what matched marked. */
+function Reasons({ row, words }: { row: UnitRow; words: string }): JSX.Element | null {
+  // What the line says already is marked there.
+  const said = (one: Match) => one.of === "description" || row.line.some((part) => part.text.includes(one.text));
+  const rest = row.matched.filter((one) => !said(one));
+  if (!rest.length) return null;
   return (
     <span class="reasons small" data-testid="reasons">
-      {matched.map((one) => (
+      {rest.map((one) => (
         <span key={one.of} data-of={one.of}>
           <span class="soft">{REASONS[one.of]} </span>
           <Marked text={one.text} words={words} />
@@ -88,12 +91,16 @@ function Marked({ text, words }: { text: string; words: string }): JSX.Element {
 export function Known({ row, words = "" }: { row: UnitRow; words?: string }): JSX.Element {
   return (
     <span class="words">
-      {row.description !== null && <q>{row.description}</q>}
+      {row.description !== null && (
+        <q>
+          <Marked text={row.description} words={words} />
+        </q>
+      )}
       <span class={row.description === null ? "" : "small"}>
-        <Line parts={row.line.filter((part) => part.of !== "fires")} />
+        <Line parts={row.line.filter((part) => part.of !== "fires")} words={words} />
       </span>
       {row.example && <Peak example={row.example} />}
-      <Reasons matched={row.matched} words={words} />
+      <Reasons row={row} words={words} />
     </span>
   );
 }

@@ -82,7 +82,7 @@ function Group({ unit, under, title, kind, url, all, whole }: GroupProps): JSX.E
   const { maximum, minimum } = unit.statistics;
   const most = Math.max(Math.abs(maximum ?? 0), Math.abs(minimum ?? 0));
   return (
-    <div class={`group ${kind}`} data-testid={`examples-${kind}`}>
+    <div class={`group ${kind === "counter" ? "counter" : ""}`} data-testid={`examples-${kind}`}>
       <Awaited answer={answer}>
         {(found) => (
           <>

@@ -34,12 +34,12 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
   return (
     <article data-testid="unit-page" data-key={unit.key}>
       <div class="head">
-        <Title question="What does it do, and how sure are we?">
-          {unit.name}
-        </Title>
-        <p class="place mono soft small">
-          {unit.subject}/<a href={`/units?site=${encodeURIComponent(`${unit.site}/${unit.basis}`)}`}>{unit.site}</a>/{unit.basis}/{unit.index}
-        </p>
+        <div class="title">
+          <Title question="What does it do, and how sure are we?">{unit.name}</Title>
+          <span class="place mono soft">
+            {unit.subject}/<a href={`/units?site=${encodeURIComponent(`${unit.site}/${unit.basis}`)}`}>{unit.site}</a>/{unit.basis}/{unit.index}
+          </span>
+        </div>
         <nav class="steps" aria-label="units beside this one">
           <Step to={unit.previous} words="← previous" id="previous" />
           <Step to={unit.next} words="next →" id="next" />
@@ -66,6 +66,9 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
               <Later load={trial} id={unit.key} />
             </div>
           )}
+          <div class="beside">
+            <Together unit={unit} />
+          </div>
           <div class="notes-of">
             <Write id={unit.key} />
           </div>
@@ -78,7 +81,6 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
             <Writes unit={unit} />
             <Reads unit={unit} />
             <Concepts unit={unit} />
-            <Together unit={unit} />
           </div>
         </div>
       </div>
