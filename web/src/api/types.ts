@@ -2,6 +2,7 @@
 
 export interface AtlasPage {
   name: string;
+  title: string;
   hash: string;
   base: string;
   version: number;
@@ -14,6 +15,8 @@ export interface AtlasPage {
   n_scored: number;
   n_silent: number;
   n_examples: number;
+  explained: GraphRow[];
+  begin: Suggestion[];
   layers: LayerRow[];
   bytes: number;
   baked: string;
@@ -110,7 +113,7 @@ export interface EstimateView {
 }
 
 export interface Example {
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   value: number;
   mark: number;
   tokens: string[];
@@ -125,9 +128,17 @@ export interface Example {
   reason: string;
 }
 
+export interface ExampleLine {
+  tokens: string[];
+  acts: (number | null)[];
+  bytes: number[];
+  mark: number;
+  value: number;
+}
+
 export interface Examples {
   key: string;
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   low: number | null;
   high: number | null;
   examples: Example[];
@@ -206,7 +217,7 @@ export interface Histogram {
 }
 
 export interface KindCount {
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   n: number;
 }
 
@@ -239,11 +250,21 @@ export interface LayerRow {
   bytes: number;
 }
 
+export interface LinePart {
+  of: string;
+  text: string;
+}
+
+export interface Match {
+  of: string;
+  text: string;
+}
+
 export interface Neighbour {
   key: string;
+  name: string;
   value: number;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface NextToken {
@@ -259,6 +280,8 @@ export interface NextToken {
 
 export interface NodeRow {
   key: string;
+  name: string;
+  label: string;
   kind: string;
   unit: string | null;
   site: string;
@@ -409,6 +432,7 @@ export interface RunRow {
 
 export interface SiteRow {
   site: string;
+  name: string;
   kind: string;
   layer: number | null;
   basis: string;
@@ -445,6 +469,11 @@ export interface SubjectView {
   hash: string;
   architecture: string;
   dtype: string;
+}
+
+export interface Suggestion {
+  row: UnitRow;
+  why: string;
 }
 
 export interface Table {
@@ -485,6 +514,18 @@ export interface Trial {
   source: Source;
 }
 
+export interface UnitLine {
+  text: string;
+  parts: LinePart[];
+  detects: ConceptScore | null;
+  weak: string;
+  strongest: TokenWeight | null;
+  promotes: TokenWeight[];
+  frequency: number | null;
+  silent: boolean;
+  minimum: number | null;
+}
+
 export interface UnitList {
   rows: UnitRow[];
   first: number;
@@ -499,6 +540,9 @@ export interface UnitList {
 
 export interface UnitPage {
   key: string;
+  name: string;
+  site_name: string;
+  line: UnitLine;
   subject: string;
   site: string;
   layer: number | null;
@@ -527,6 +571,7 @@ export interface UnitPage {
 
 export interface UnitRow {
   key: string;
+  name: string;
   site: string;
   layer: number | null;
   basis: string;
@@ -534,11 +579,15 @@ export interface UnitRow {
   frequency: number | null;
   maximum: number | null;
   mean: number | null;
+  line: LinePart[];
+  example: ExampleLine | null;
+  matched: Match[];
   fires_on: TokenView | null;
   description: string | null;
   author: string | null;
   score: EstimateView | null;
-  concept: ConceptScore | null;
+  concept: string | null;
+  auroc: number | null;
   starred: boolean;
 }
 

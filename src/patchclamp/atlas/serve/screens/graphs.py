@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -15,9 +16,11 @@ from patchclamp.atlas.read.responses import GraphRow, Source
 from patchclamp.atlas.serve.served import Served
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Node
+from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.receipt import RULE
 from patchclamp.core.unit import UnitKey
 
+MOST_PINS = 100
 _AT = re.compile(r"@([0-9]{1,9})$")
 _BLOCK = re.compile(r"(?:^|\.)blocks\.([0-9]{1,6})(?:\.|$)")
 
@@ -28,6 +31,8 @@ class NodeRow:
 
     Args:
         key: its key; ``input@3`` or ``output`` for the ends.
+        name: what it is, in words.
+        label: what it is known for, in a few words; empty where nothing is.
         kind: ``neuron``, ``head``, ``feature``, ``site`` (the whole of one), ``input``, ``output`` or ``error``.
         unit: the atlas's unit, where it has it.
         site: its site; empty for the ends.
@@ -40,6 +45,8 @@ class NodeRow:
     """
 
     key: str
+    name: str
+    label: str
     kind: str
     unit: str | None
     site: str
@@ -130,9 +137,10 @@ def add_routes(app: FastAPI, served: Served) -> None:
         id: str,
         keep: Annotated[float, Query(ge=0, le=1)] = 1.0,
         max_nodes: Annotated[int, Query(ge=1, le=MOST_NODES)] = MOST_NODES,
+        pin: Annotated[list[str] | None, Query(max_length=MOST_PINS)] = None,
     ) -> GraphPage:
         """Read an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes."""
-        return graph_page(served.atlas(), id, keep, max_nodes)
+        return graph_page(served.atlas(), id, keep, max_nodes, pin or ())
 
 
 @page_of
@@ -143,8 +151,10 @@ def graph_list(atlas: Reading) -> GraphList:
 
 
 @page_of
-def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPage:
+def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int, pins: Collection[str] = ()) -> GraphPage:
     """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
+
+    Nodes that are pinned, by key with or without the subject, are shown besides.
 
     Returns:
         GraphPage: nodes, edges and measures, and how many nodes pruning hides.
@@ -155,7 +165,8 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPag
     graph = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
     if graph is None:
         raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
-    pruned = prune(graph, keep, max_nodes=max_nodes)
+    held = {node.key for node in graph.nodes if node.key in pins or node.key.partition("/")[2] in pins}
+    pruned = prune(graph, keep, pinned=held, max_nodes=max_nodes)
     about = _as_json(graph.about)
     tokens, layers = about.get("tokens"), about.get("layers")
     return GraphPage(
@@ -192,6 +203,8 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
             unit = str(atlas.key(atlas.index_of(str(parsed.without_place()))))
     return NodeRow(
         key=node.key,
+        name=_name(node, site),
+        label=atlas.label(unit) if unit else "",
         kind=node.kind,
         unit=unit,
         site=site,
@@ -202,6 +215,12 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
         value=number_or_none(node.measures.get("activation")),
         baseline=number_or_none(node.measures.get("baseline")),
     )
+
+
+def _name(node: Node, site: str) -> str:
+    if node.kind == "error" and site:
+        return f"{name_site(site)}, error"
+    return name_unit(node.key)
 
 
 def _number(x: float) -> float:
