@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 
+from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraph
 from patchclamp.atlas.read.graph_pruning import MOST_NODES, prune
 from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
@@ -130,7 +131,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
     @app.get("/api/graphs", operation_id="listGraphs")
     def list_graphs() -> GraphList:
         """List the explained answers."""
-        return graph_list(served.atlas())
+        return graph_list(served.atlas(), served.asked())
 
     @app.get("/api/graphs/{id}", operation_id="readGraph")
     def read_graph(
@@ -140,18 +141,27 @@ def add_routes(app: FastAPI, served: Served) -> None:
         pin: Annotated[list[str] | None, Query(max_length=MOST_PINS)] = None,
     ) -> GraphPage:
         """Read an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes."""
-        return graph_page(served.atlas(), id, keep, max_nodes, pin or ())
+        asked = served.lab.asked.find(id) if id.startswith(PREFIX) and served.lab is not None else None
+        return graph_page(served.atlas(), id, keep, max_nodes, pin or (), asked)
 
 
 @page_of
-def graph_list(atlas: Reading) -> GraphList:
-    """Return the explained answers."""
-    rows = [graph_row(layer.id, layer.graph) for layer in atlas.layers if layer.graph]
+def graph_list(atlas: Reading, asked: Sequence[AskedGraph] = ()) -> GraphList:
+    """Return the explained answers, first those that were explained from the page and are not kept yet."""
+    rows = [graph_row(one.id, one.graph, kept=False) for one in asked]
+    rows += [graph_row(layer.id, layer.graph) for layer in atlas.layers if layer.graph]
     return GraphList(rows, len(rows), atlas.source(".graphs()"))
 
 
 @page_of
-def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int, pins: Collection[str] = ()) -> GraphPage:
+def graph_page(
+    atlas: Reading,
+    id: str,
+    keep: float,
+    max_nodes: int,
+    pins: Collection[str] = (),
+    asked: AskedGraph | None = None,
+) -> GraphPage:
     """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
 
     Nodes that are pinned, by key with or without the subject, are shown besides.
@@ -162,7 +172,8 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int, pins: Colle
     Raises:
         NotFound: there is no such layer.
     """
-    graph = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+    kept = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+    graph = kept if asked is None else asked.graph
     if graph is None:
         raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
     held = {node.key for node in graph.nodes if node.key in pins or node.key.partition("/")[2] in pins}
@@ -170,7 +181,7 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int, pins: Colle
     about = _as_json(graph.about)
     tokens, layers = about.get("tokens"), about.get("layers")
     return GraphPage(
-        graph=graph_row(id, graph),
+        graph=graph_row(id, graph, kept=asked is None),
         nodes=[_node(atlas, node) for node in pruned.nodes],
         edges=[EdgeRow(e.source, e.target, _number(e.weight), e.slot) for e in pruned.edges],
         total=len(graph.nodes),
@@ -184,7 +195,9 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int, pins: Colle
         explains=_as_json(graph.metric),
         about=about,
         rule=RULE if about.get("grade") else "",
-        source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
+        source=atlas.source(f".graph({id!r}, keep={keep:g})", id)
+        if asked is None
+        else Source("", asked.run.command, asked.python),
     )
 
 
