@@ -30,7 +30,7 @@ export function changed(before: URLSearchParams, changes: Change): URLSearchPara
 
 /** Return parameters as text; a unit's key stays readable. */
 export function spelt(parameters: URLSearchParams): string {
-  const text = parameters.toString().replace(/%2F/g, "/").replace(/%3A/g, ":").replace(/%2C/g, ",");
+  const text = parameters.toString().replace(/%2F/g, "/").replace(/%3A/g, ":").replace(/%2C/g, ",").replace(/%40/g, "@");
   return text && `?${text}`;
 }
 

@@ -5,9 +5,10 @@ import { type Answer, useAnswer } from "../../api/ask";
 import type { GraphList, Tokens } from "../../api/types";
 import { draft, spelt } from "../../draft";
 import { plural } from "../../format";
+import { OtherPrompt } from "../../parts/OtherPrompt";
 import { Failed } from "../../parts/States";
 import { seen, Visible } from "../../parts/Text";
-import { shown } from "./state";
+import { asked, shown } from "./state";
 
 const LONGEST = 4000;
 const TRIED = 3;
@@ -32,6 +33,11 @@ export function Prompt({ cut, chosen }: { cut: Answer<Tokens>; chosen: number })
         />
       </label>
       {!text ? <Tried /> : cut.state === "failed" ? <Failed failure={cut.failure} /> : cut.data && <Row cut={cut.data} chosen={chosen} busy={cut.state === "waiting"} />}
+      {text && cut.state !== "failed" && cut.data && (
+        <OtherPrompt cut={cut.data} value={shown.value.other} settled={asked.value.other} onWrite={(other) => draft({ other, controls: null }, "other")} testid="other-text">
+          A prompt of as many tokens: clamps can take a unit's value from it.
+        </OtherPrompt>
+      )}
     </section>
   );
 }
