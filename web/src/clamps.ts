@@ -1,8 +1,7 @@
 // Clamps as an address writes them, several of one kind together: `KEY@3 KEY@5 ablate`, `KEY set 0`, `KEY@3:,+0: scale 2`,
 // `KEY set neutral`, `KEY patch` (the other prompt's value). Keys leave the subject out: an atlas has one.
 import type { ClampAsked } from "./api/types";
-import { changed, spelt } from "./draft";
-import { local } from "./route";
+import { changed, local, spelt } from "./route";
 
 const MODES = new Set(["ablate", "patch", "set", "add", "scale"]);
 /** Modes that take no number. */

@@ -2,6 +2,7 @@
 
 export interface AtlasPage {
   name: string;
+  title: string;
   hash: string;
   base: string;
   version: number;
@@ -14,6 +15,8 @@ export interface AtlasPage {
   n_scored: number;
   n_silent: number;
   n_examples: number;
+  explained: GraphRow[];
+  begin: Suggestion[];
   layers: LayerRow[];
   bytes: number;
   baked: string;
@@ -135,7 +138,7 @@ export interface EstimateView {
 }
 
 export interface Example {
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   value: number;
   mark: number;
   tokens: string[];
@@ -150,9 +153,17 @@ export interface Example {
   reason: string;
 }
 
+export interface ExampleLine {
+  tokens: string[];
+  acts: (number | null)[];
+  bytes: number[];
+  mark: number;
+  value: number;
+}
+
 export interface Examples {
   key: string;
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   low: number | null;
   high: number | null;
   examples: Example[];
@@ -257,7 +268,7 @@ export interface Histogram {
 }
 
 export interface KindCount {
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   n: number;
 }
 
@@ -295,11 +306,21 @@ export interface Likely {
   probability: number;
 }
 
+export interface LinePart {
+  of: string;
+  text: string;
+}
+
+export interface Match {
+  of: string;
+  text: string;
+}
+
 export interface Neighbour {
   key: string;
+  name: string;
   value: number;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface NextToken {
@@ -321,6 +342,8 @@ export interface NextTokens {
 
 export interface NodeRow {
   key: string;
+  name: string;
+  label: string;
   kind: string;
   unit: string | null;
   site: string;
@@ -370,6 +393,45 @@ export interface PairsRead {
   backward: number;
   seconds: number;
   most_seconds: number;
+}
+
+export interface PictureExample {
+  kind: "top" | "lowest" | "range" | "random" | "interval";
+  value: number;
+  picture: number;
+  name: string;
+  label: string | null;
+  position: number;
+  place: string;
+  box: number[] | null;
+  cell: number[] | null;
+  heat: (number | null)[];
+}
+
+export interface PictureExamples {
+  key: string;
+  kind: "top" | "lowest" | "range" | "random" | "interval";
+  rows: number;
+  columns: number;
+  pooled: boolean;
+  size: number[];
+  most: number;
+  examples: PictureExample[];
+  total: number;
+  note: string;
+  source: Source;
+}
+
+export interface PictureList {
+  rows: PictureRow[];
+  total: number;
+  source: Source;
+}
+
+export interface PictureRow {
+  picture: number;
+  name: string;
+  label: string | null;
 }
 
 export interface Problem {
@@ -434,8 +496,7 @@ export interface Response {
   acts: (number | null)[];
   maximum: number | null;
   frequency: number | null;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface Responses {
@@ -495,6 +556,7 @@ export interface SetAside {
 
 export interface SiteRow {
   site: string;
+  name: string;
   kind: string;
   layer: number | null;
   basis: string;
@@ -531,6 +593,11 @@ export interface SubjectView {
   hash: string;
   architecture: string;
   dtype: string;
+}
+
+export interface Suggestion {
+  row: UnitRow;
+  why: string;
 }
 
 export interface Table {
@@ -571,6 +638,18 @@ export interface Trial {
   source: Source;
 }
 
+export interface UnitLine {
+  text: string;
+  parts: LinePart[];
+  detects: ConceptScore | null;
+  weak: string;
+  strongest: TokenWeight | null;
+  promotes: TokenWeight[];
+  frequency: number | null;
+  silent: boolean;
+  minimum: number | null;
+}
+
 export interface UnitList {
   rows: UnitRow[];
   first: number;
@@ -585,6 +664,10 @@ export interface UnitList {
 
 export interface UnitPage {
   key: string;
+  name: string;
+  site_name: string;
+  line: UnitLine;
+  modality: string;
   subject: string;
   site: string;
   layer: number | null;
@@ -613,6 +696,7 @@ export interface UnitPage {
 
 export interface UnitRow {
   key: string;
+  name: string;
   site: string;
   layer: number | null;
   basis: string;
@@ -620,11 +704,15 @@ export interface UnitRow {
   frequency: number | null;
   maximum: number | null;
   mean: number | null;
+  line: LinePart[];
+  example: ExampleLine | null;
+  matched: Match[];
   fires_on: TokenView | null;
   description: string | null;
   author: string | null;
   score: EstimateView | null;
-  concept: ConceptScore | null;
+  concept: string | null;
+  auroc: number | null;
   starred: boolean;
 }
 

@@ -1,7 +1,7 @@
 // A file of pairs: what is in it, what finding its circuit takes, and the circuit.
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { fetched } from "../../api/ask";
+import { fetched, posting } from "../../api/ask";
 import { useExplaining } from "../../api/explain";
 import type { Failure } from "../../api/failure";
 import type { CircuitAsked, PairsRead } from "../../api/types";
@@ -35,7 +35,7 @@ export function Pairs(): JSX.Element {
     const set = (next: Read) => leave.signal.aborted || setRead(next);
     set({ state: "waiting" });
     const later = setTimeout(() => {
-      fetched<PairsRead>("/api/lab/pairs", leave.signal, question)
+      fetched<PairsRead>("/api/lab/pairs", leave.signal, posting(question))
         .then((found) => set({ state: "here", read: found }))
         .catch((failure: Failure) => set({ state: "failed", failure }));
     }, PAUSE_MS);

@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
 import { useExplaining } from "../../api/explain";
 import type { ExplainCost, GraphList, NextTokens, Tokens } from "../../api/types";
-import { spelt } from "../../draft";
+import { spelt } from "../../route";
 import { count, plural } from "../../format";
 import { chance } from "../../parts/Next";
 import { OtherPrompt } from "../../parts/OtherPrompt";

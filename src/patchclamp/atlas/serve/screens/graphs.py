@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -17,9 +17,11 @@ from patchclamp.atlas.read.responses import GraphRow, Source
 from patchclamp.atlas.serve.served import Served
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Node
+from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.receipt import RULE
 from patchclamp.core.unit import UnitKey
 
+MOST_PINS = 100
 _AT = re.compile(r"@([0-9]{1,9})$")
 _BLOCK = re.compile(r"(?:^|\.)blocks\.([0-9]{1,6})(?:\.|$)")
 
@@ -30,6 +32,8 @@ class NodeRow:
 
     Args:
         key: its key; ``input@3`` or ``output`` for the ends.
+        name: what it is, in words.
+        label: what it is known for, in a few words; empty where nothing is.
         kind: ``neuron``, ``head``, ``feature``, ``site`` (the whole of one), ``input``, ``output`` or ``error``.
         unit: the atlas's unit, where it has it.
         site: its site; empty for the ends.
@@ -42,6 +46,8 @@ class NodeRow:
     """
 
     key: str
+    name: str
+    label: str
     kind: str
     unit: str | None
     site: str
@@ -132,11 +138,11 @@ def add_routes(app: FastAPI, served: Served) -> None:
         id: str,
         keep: Annotated[float, Query(ge=0, le=1)] = 1.0,
         max_nodes: Annotated[int, Query(ge=1, le=MOST_NODES)] = MOST_NODES,
+        pin: Annotated[list[str] | None, Query(max_length=MOST_PINS)] = None,
     ) -> GraphPage:
         """Read an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes."""
-        if id.startswith(PREFIX) and served.lab is not None:
-            return graph_page(served.atlas(), id, keep, max_nodes, served.lab.asked.find(id))
-        return graph_page(served.atlas(), id, keep, max_nodes)
+        asked = served.lab.asked.find(id) if id.startswith(PREFIX) and served.lab is not None else None
+        return graph_page(served.atlas(), id, keep, max_nodes, pin or (), asked)
 
 
 @page_of
@@ -148,8 +154,17 @@ def graph_list(atlas: Reading, asked: Sequence[AskedGraph] = ()) -> GraphList:
 
 
 @page_of
-def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int, asked: AskedGraph | None = None) -> GraphPage:
+def graph_page(
+    atlas: Reading,
+    id: str,
+    keep: float,
+    max_nodes: int,
+    pins: Collection[str] = (),
+    asked: AskedGraph | None = None,
+) -> GraphPage:
     """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
+
+    Nodes that are pinned, by key with or without the subject, are shown besides.
 
     Returns:
         GraphPage: nodes, edges and measures, and how many nodes pruning hides.
@@ -161,7 +176,8 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int, asked: Aske
     graph = kept if asked is None else asked.graph
     if graph is None:
         raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
-    pruned = prune(graph, keep, max_nodes=max_nodes)
+    held = {node.key for node in graph.nodes if node.key in pins or node.key.partition("/")[2] in pins}
+    pruned = prune(graph, keep, pinned=held, max_nodes=max_nodes)
     about = _as_json(graph.about)
     tokens, layers = about.get("tokens"), about.get("layers")
     return GraphPage(
@@ -200,6 +216,8 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
             unit = str(atlas.key(atlas.index_of(str(parsed.without_place()))))
     return NodeRow(
         key=node.key,
+        name=_name(node, site),
+        label=atlas.label(unit) if unit else "",
         kind=node.kind,
         unit=unit,
         site=site,
@@ -210,6 +228,12 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
         value=number_or_none(node.measures.get("activation")),
         baseline=number_or_none(node.measures.get("baseline")),
     )
+
+
+def _name(node: Node, site: str) -> str:
+    if node.kind == "error" and site:
+        return f"{name_site(site)}, error"
+    return name_unit(node.key)
 
 
 def _number(x: float) -> float:
