@@ -14,9 +14,12 @@ import { Activity } from "./Activity";
 import { Descriptions } from "./Descriptions";
 import { Evidence } from "./Evidence";
 import { Answers, Concepts, Reads, Together, Writes } from "./Panels";
+import { Write } from "./Write";
 
 // Only where a model is attached.
 const trial = () => import("./Trial").then((m) => m.Trial);
+// Only of models of images.
+const pictures = () => import("./Pictures").then((m) => m.Pictures);
 
 /** Everything that is known of one unit; `id` is its key. */
 export default function Unit({ id }: { id: string }): JSX.Element {
@@ -50,13 +53,24 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           <Copy text={unit.key} label="copy key" what="the unit's key" />
         </nav>
       </div>
+      {unit.modality === "image" ? <Later load={pictures} id={unit.key} /> : <OnText unit={unit} attached={lab.state === "here" && lab.data.attached} />}
+      <Origin source={unit.source} twin={url} itself />
+    </article>
+  );
+}
+
+/** What is known of a unit of a language model. */
+function OnText({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.Element {
+  return (
+    <>
       <Sum unit={unit} />
       <div class="unit">
         <div class="column">
           <div class="said">
             <Descriptions unit={unit} />
+            <Write id={unit.key} />
           </div>
-          {lab.state === "here" && lab.data.attached && (
+          {attached && (
             <div class="tried">
               <Later load={trial} id={unit.key} />
             </div>
@@ -78,8 +92,7 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           </div>
         </div>
       </div>
-      <Origin source={unit.source} twin={url} itself />
-    </article>
+    </>
   );
 }
 
