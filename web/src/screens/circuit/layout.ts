@@ -25,12 +25,15 @@ const PAD = 8;
 /** Room for the sign on a card. */
 export const SIGN = 17;
 const GAP = 12;
-const LINES = 5;
+const LINES = 6;
 /** Room for a token's first letters. */
 const NARROWEST = 34;
 /** How much wider than its window a picture may be: it is then shown a little smaller. */
 const WIDER = 1.2;
 const WIDEST = 8;
+/** How wide for its height a cell of signs may be: the shape is taken that fills the window best. */
+const SHAPES = [1.6, 0.8, 0.35];
+const TALL = 740;
 const THIN = 7;
 /** How tall a picture of few nodes is. */
 const FILLED = 420;
@@ -212,7 +215,9 @@ function signs(items: Item[], whole: Whole): Layout {
     const words = { lines: [cut(called(item, whole.page).title, 150, TEXT)], grey: "" };
     return { width: SIGN + widthOf(words.lines[0] as string, TEXT) + 2 * PAD, height: pitch, r: 6, words, slots: false };
   };
-  return place(whole, new Map(items.map((item) => [item.id, size(item)])), WIDEST, pitch);
+  const sizes = new Map(items.map((item) => [item.id, size(item)]));
+  const fitted = (one: Layout) => Math.min(whole.available / one.width, TALL / one.height);
+  return SHAPES.map((shape) => place(whole, sizes, WIDEST, pitch, shape)).reduce((best, one) => (fitted(one) > fitted(best) ? one : best));
 }
 
 interface Whole {
@@ -226,13 +231,13 @@ interface Whole {
 }
 
 /** Put sizes to places; `pitch` where nodes are signs, null where they are cards. */
-function place({ cells, tokens, page, available, open, links, tallest }: Whole, sizes: Map<string, Size>, beside: number, pitch: number | null): Layout {
+function place({ cells, tokens, page, available, open, links, tallest }: Whole, sizes: Map<string, Size>, beside: number, pitch: number | null, shape = 0.5): Layout {
   const sized = (item: Item) => sizes.get(item.id) as Size;
   const gap = pitch === null ? GAP : 0;
 
   const packed = new Map<string, { lines: Item[][]; rest: Item[] }>();
   for (const [name, { items }] of cells) {
-    const one = Math.min(beside, pitch === null ? Math.ceil(Math.sqrt(items.length / 2)) : Math.ceil(Math.sqrt(items.length * 1.6)));
+    const one = Math.min(beside, Math.ceil(Math.sqrt(items.length * shape)));
     const across = tokens.length === 1 ? beside : one;
     const lines: Item[][] = [];
     for (let i = 0; i < items.length; i += across) lines.push(items.slice(i, i + across));
