@@ -10,13 +10,17 @@ const PITCHES: [number, number][] = [
   [300, 28],
   [Number.POSITIVE_INFINITY, 24],
 ];
-/** What is tried until the picture is as narrow as its window: the longest line of a card, and cards beside one another. */
-const TRIED: [number, number][] = [
-  [180, 3],
-  [150, 2],
-  [124, 2],
-  [150, 1],
-  [110, 1],
+/**
+ * What is tried until the picture fits its window: the longest line of a card, cards beside one another at most, how
+ * wide a cell is for its height, and how much wider than the window the whole may be: it is then shown a little smaller.
+ */
+const TRIED: [number, number, number, number][] = [
+  [180, 3, 1.3, 1],
+  [180, 3, 0.5, 1.2],
+  [150, 2, 0.5, 1.2],
+  [124, 2, 0.5, 1.2],
+  [150, 1, 0.5, 1.2],
+  [110, 1, 0.5, 1.2],
 ];
 export const TEXT = 12;
 export const GREY = 10.5;
@@ -28,7 +32,7 @@ const GAP = 12;
 const LINES = 6;
 /** Room for a token's first letters. */
 const NARROWEST = 34;
-/** How much wider than its window a picture may be: it is then shown a little smaller. */
+/** How much wider than the window columns are before tokens without nodes give way. */
 const WIDER = 1.2;
 const WIDEST = 8;
 /** How wide for its height a cell of signs may be: the shape is taken that fills the window best. */
@@ -182,11 +186,10 @@ export function arrange(items: Item[], links: Link[], page: GraphPage, available
   if (items.length > MOST_CARDS) return signs(items, whole);
   const reads = new Set(links.filter((link) => Object.keys(link.slots).length > 0).map((link) => link.target));
   let made: Layout | null = null;
-  for (const [longest, beside] of TRIED) {
+  for (const [longest, beside, shape, wider] of TRIED) {
     const sizes = new Map(items.map((item) => [item.id, card(item, page, longest, reads.has(item.id))]));
-    made = place(whole, sizes, located ? beside : Math.max(1, Math.floor((available - 20) / (longest * 0.8 + GAP))), null);
-    // A picture a little too wide is shown a little smaller.
-    if (made.width <= available * WIDER) break;
+    made = place(whole, sizes, located ? beside : Math.max(1, Math.floor((available - 20) / (longest * 0.8 + GAP))), null, shape);
+    if (made.width <= available * wider) break;
   }
   return made as Layout;
 }
@@ -231,7 +234,7 @@ interface Whole {
 }
 
 /** Put sizes to places; `pitch` where nodes are signs, null where they are cards. */
-function place({ cells, tokens, page, available, open, links, tallest }: Whole, sizes: Map<string, Size>, beside: number, pitch: number | null, shape = 0.5): Layout {
+function place({ cells, tokens, page, available, open, links, tallest }: Whole, sizes: Map<string, Size>, beside: number, pitch: number | null, shape: number): Layout {
   const sized = (item: Item) => sizes.get(item.id) as Size;
   const gap = pitch === null ? GAP : 0;
 
