@@ -68,9 +68,14 @@ export interface CircuitAsked {
 
 export interface ClampAsked {
   key: string;
-  mode: "set" | "add" | "scale" | "ablate";
+  mode: "set" | "add" | "scale" | "ablate" | "patch";
   value: number | null;
   at: string;
+}
+
+export interface ClampableUnit {
+  key: string;
+  name: string;
 }
 
 export interface Clamped {
@@ -538,6 +543,7 @@ export interface Responses {
 
 export interface RunAsked {
   text: string;
+  other: string;
   clamps: ClampAsked[];
   top: number;
   new_tokens: number;
