@@ -117,7 +117,8 @@ def label_line(line: UnitLine, description: str | None) -> str:
         return f"detects {name_concept(line.detects)}"
     if line.promotes:
         return f"promotes {', '.join(spell(token) for token in line.promotes)}"
-    return f"strongest at {spell(line.strongest)}" if line.strongest is not None else ""
+    known = line.strongest is not None and line.strongest.weight != 0
+    return f"strongest at {spell(line.strongest)}" if known and line.strongest is not None else ""
 
 
 def weakness_of(detects: ConceptScore | None) -> str:
