@@ -10,6 +10,7 @@ from patchclamp.atlas.serve.screens.find import Asked, UnitList, find
 from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_list, graph_page
 from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
 from patchclamp.atlas.serve.screens.notes import NoteList, note_list
+from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples, picture_file
 from patchclamp.atlas.serve.screens.runs import RunList, RunPage, run_list, run_page
 from patchclamp.atlas.serve.screens.unit.examples import Examples, Kind, examples
 from patchclamp.atlas.serve.screens.unit.page import UnitPage, unit_page
@@ -88,6 +89,34 @@ class Atlas:
             PatchclampError: an interval without two ends, or ends with another kind.
         """
         return examples(self.reading, key, kind, low, high, limit)
+
+    def pictures(
+        self,
+        key: str,
+        kind: PictureKind = "top",
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        limit: int = 20,
+    ) -> PictureExamples:
+        """Return a unit's examples of one kind in an atlas of images; ``interval`` wants ``low`` and ``high``.
+
+        Returns:
+            PictureExamples: at most ``limit`` places on pictures, with the unit's values all over each picture.
+
+        Raises:
+            NotFound: the atlas has no such unit, or is one of text.
+            PatchclampError: an interval without two ends, or ends with another kind.
+        """
+        return picture_examples(self.reading, key, kind, low, high, limit)
+
+    def picture(self, number: int) -> bytes:
+        """Return a picture of an atlas of images, as the network is shown it, as a PNG file.
+
+        Raises:
+            NotFound: no example stands in a picture of that number.
+        """
+        return picture_file(self.reading, number)
 
     def exemplars(self, key: str) -> Exemplars:
         """Return a unit's stored examples as Exemplars, masked where it is at least half as active as at its mark.

@@ -15,6 +15,7 @@ from patchclamp.core.resume import open_or_resume
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
+from patchclamp.record.picture_units import PictureUnits
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
@@ -23,7 +24,7 @@ from patchclamp.subjects.vision import VisionModel
 
 
 def manifest_of(
-    model: LanguageModel | VisionModel | PlainModel | Features | WithHeads,
+    model: LanguageModel | VisionModel | PlainModel | Features | WithHeads | PictureUnits,
     sites: Sequence[Site],
     batches: Batches,
     *,

@@ -19,6 +19,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
+from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.record.stream import MOST_NAMED
 from patchclamp.subjects.corpora import Batches, read_corpus
@@ -33,7 +34,7 @@ CHECKPOINT_S = 60.0
 
 @checked
 def survey_corpus(
-    model: LanguageModel | VisionModel | PlainModel | Features | WithHeads,
+    model: LanguageModel | VisionModel | PlainModel | Features | WithHeads | PictureUnits,
     corpus: Any,
     sites: str | Sequence[str],
     out: str | Path,
@@ -83,7 +84,7 @@ def survey_corpus(
 
 
 def _survey(
-    model: LanguageModel | VisionModel | PlainModel | Features | WithHeads,
+    model: LanguageModel | VisionModel | PlainModel | Features | WithHeads | PictureUnits,
     batches: Batches,
     sites: Sequence[Site],
     seed: int,

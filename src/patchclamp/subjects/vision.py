@@ -264,22 +264,29 @@ class VisionModel(Model):
 
         None where no stream leads there: convolutions mix what was written before.
         """
+        if self.family is None or (written := self.written(site, values)) is None:
+            return None
+        norm = self.module.get_submodule(self.family.final) if self.family.normed else nn.Identity()
+        with torch.no_grad():
+            directions = torch.cat([written, torch.zeros_like(written[:1])])
+            # The same direction at the class token and at every patch: whatever the answers are read from.
+            logits = self.family.answer(self.module, norm(directions)[:, None].expand(-1, 2, -1))
+        return logits[:-1] - logits[-1:]
+
+    def written(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"] | None:
+        """Return what values at ``mlp.act`` or ``attn.z`` write to the residual stream; None where there is none."""
         if self.family is None or not self.direct:
             return None
         place = self._place(site)[1]
         linear = self.module.get_submodule(place.module)
-        norm = self.module.get_submodule(self.family.final) if self.family.normed else nn.Identity()
         kind = self.site(site).kind
         write = self.family.block[kind.split(".")[0] + ".write"].under(
             self.family.block_paths(self.module)[self.site(site).layer or 0]
         )
         scaled = self.module.get_submodule(write.module) if not place.module.startswith(write.module) else nn.Identity()
         with torch.no_grad():
-            written = scaled(linear(torch.cat([values, torch.zeros_like(values[:1])])))
-            directions = torch.cat([written[:-1] - written[-1:], torch.zeros_like(written[:1])])
-            # The same direction at the class token and at every patch: whatever the answers are read from.
-            logits = self.family.answer(self.module, norm(directions)[:, None].expand(-1, 2, -1))
-        return logits[:-1] - logits[-1:]
+            both = scaled(linear(torch.cat([values, torch.zeros_like(values[:1])])))
+        return both[:-1] - both[-1:]
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -405,6 +412,30 @@ class VisionModel(Model):
         values = {path: self._rows(path, x.detach()) for path, x in held.items()}
         gradients = {path: self._rows(path, g) for path, g in gradients_at.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
+
+    def differentiable(
+        self, pixels: Float[Tensor, "image channel y x"], site: str
+    ) -> Float[Tensor, "image place unit"]:
+        """Return a site's values for pixels that the network is shown as they are, joined to them for gradients.
+
+        Args:
+            pixels: prepared, with gradients.
+            site: its path.
+
+        Returns:
+            Float[Tensor, "image place unit"]: from which gradients flow back to the pixels.
+
+        Cost: one forward pass; memory of its activations.
+        """
+        held: dict[str, Tensor] = {}
+
+        def hold(x: Tensor) -> Tensor:
+            held[site] = x
+            return x.clone()  # what is added in place afterwards must not change it
+
+        with torch.enable_grad(), self.engine.attach_visits([(self._place(site)[1], hold)]):
+            self.module(pixels)
+        return held[site]
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

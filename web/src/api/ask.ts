@@ -16,6 +16,13 @@ const KEPT = 60;
 /** How often the atlas was written to from here; what is shown is asked for again with each. */
 export const changed = signal(0);
 
+/** Return how a body of JSON is sent, with further headers. */
+export const posting = (body: unknown, headers: Record<string, string> = {}): RequestInit => ({
+  method: "POST",
+  headers: { accept: "application/json", "content-type": "application/json", ...headers },
+  body: JSON.stringify(body),
+});
+
 /** Return the JSON under an address; throws a Failure. */
 export async function fetched<T>(url: string, stop?: AbortSignal, how: RequestInit = {}): Promise<T> {
   if (exportedFile) return storedAnswer(url) as T;

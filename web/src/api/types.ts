@@ -36,6 +36,26 @@ export interface AttentionPage {
   source: Source;
 }
 
+export interface CauseRow {
+  key: string;
+  name: string;
+  kind: string;
+  unit: string | null;
+  known: string;
+  position: number | null;
+  token: string;
+  value: number | null;
+  predicted: number;
+  measured: number | null;
+}
+
+export interface CircuitAsked {
+  pairs: string;
+  level: "node" | "neuron" | "edge";
+  controls: number;
+  seed: number;
+}
+
 export interface ClampAsked {
   key: string;
   mode: "set" | "add" | "scale" | "ablate";
@@ -147,6 +167,31 @@ export interface Examples {
   source: Source;
 }
 
+export interface ExplainAsked {
+  prompt: string;
+  target: string;
+  contrast: string | null;
+  counterpart: string | null;
+  top: number;
+  controls: number;
+  seed: number;
+}
+
+export interface ExplainCost {
+  units: number;
+  backward: number;
+  forward: number;
+  sets: number;
+  least_p: number;
+}
+
+export interface Explained {
+  graph: GraphRow;
+  causes: CauseRow[];
+  rule: string;
+  seconds: number;
+}
+
 export interface Finished {
   id: string;
   seconds: number;
@@ -180,6 +225,7 @@ export interface GraphPage {
 
 export interface GraphRow {
   id: string;
+  kept: boolean;
   prompt: string;
   target: string;
   contrast: string | null;
@@ -250,6 +296,11 @@ export interface LayerRow {
   bytes: number;
 }
 
+export interface Likely {
+  token: TokenView;
+  probability: number;
+}
+
 export interface LinePart {
   of: string;
   text: string;
@@ -278,8 +329,16 @@ export interface NextToken {
   changed_logit: number | null;
 }
 
+export interface NextTokens {
+  cut: Tokens;
+  rows: Likely[];
+  cost: ExplainCost | null;
+}
+
 export interface NodeRow {
   key: string;
+  name: string;
+  label: string;
   kind: string;
   unit: string | null;
   site: string;
@@ -316,6 +375,60 @@ export interface NoteView {
   time: string;
 }
 
+export interface PairsRead {
+  pairs: number;
+  aside: SetAside[];
+  quantity: string;
+  reversed: number;
+  metric_clean: number | null;
+  metric_corrupted: number | null;
+  parts: number;
+  method: string;
+  forward: number;
+  backward: number;
+  seconds: number;
+  most_seconds: number;
+}
+
+export interface PictureExample {
+  kind: "top" | "lowest" | "range" | "random" | "interval";
+  value: number;
+  picture: number;
+  name: string;
+  label: string | null;
+  position: number;
+  place: string;
+  box: number[] | null;
+  cell: number[] | null;
+  heat: (number | null)[];
+}
+
+export interface PictureExamples {
+  key: string;
+  kind: "top" | "lowest" | "range" | "random" | "interval";
+  rows: number;
+  columns: number;
+  pooled: boolean;
+  size: number[];
+  most: number;
+  examples: PictureExample[];
+  total: number;
+  note: string;
+  source: Source;
+}
+
+export interface PictureList {
+  rows: PictureRow[];
+  total: number;
+  source: Source;
+}
+
+export interface PictureRow {
+  picture: number;
+  name: string;
+  label: string | null;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -325,6 +438,8 @@ export interface Problem {
 export interface Progressed {
   done: number;
   total: number;
+  share: number | null;
+  left: number | null;
 }
 
 export interface Quantile {
@@ -376,8 +491,7 @@ export interface Response {
   acts: (number | null)[];
   maximum: number | null;
   frequency: number | null;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface Responses {
@@ -427,6 +541,11 @@ export interface RunRow {
   began: string | null;
   duration_s: number | null;
   made: string;
+}
+
+export interface SetAside {
+  reason: string;
+  pairs: number;
 }
 
 export interface SiteRow {
@@ -542,6 +661,7 @@ export interface UnitPage {
   name: string;
   site_name: string;
   line: UnitLine;
+  modality: string;
   subject: string;
   site: string;
   layer: number | null;

@@ -1,7 +1,7 @@
 // Writing to the atlas: with the token that came behind the address's #, kept for this tab only.
 import { signal } from "@preact/signals";
 import { exportedFile } from "../exportedFile";
-import { changed, fetched, useAnswer } from "./ask";
+import { changed, fetched, posting, useAnswer } from "./ask";
 import type { NoteAsked, NoteView, WriteState } from "./types";
 
 const KEPT = "patchclamp-write";
@@ -62,11 +62,7 @@ export function useWriting(): { may: boolean; remedy: string } {
 
 /** Write a note; everything that is shown is then asked for again. Throws a Failure. */
 export async function write(note: Partial<NoteAsked> & Pick<NoteAsked, "unit" | "kind">): Promise<NoteView> {
-  const written = await fetched<NoteView>("/api/write/notes", undefined, {
-    method: "POST",
-    headers: { accept: "application/json", "content-type": "application/json", "x-patchclamp-token": token.value },
-    body: JSON.stringify(note),
-  });
+  const written = await fetched<NoteView>("/api/write/notes", undefined, posting(note, { "x-patchclamp-token": token.value }));
   changed.value += 1;
   return written;
 }

@@ -1,4 +1,4 @@
-"""From a model and a text to the base of an atlas, built aside and renamed when it is whole."""
+"""From a model and a text, or images, to the base of an atlas, built aside and renamed when it is whole."""
 
 import json
 import shutil
@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
+from patchclamp.atlas.bake.picture_pass import run_picture_pass
+from patchclamp.atlas.bake.pictures import default_sites, estimate_disk, schema, write_picture_rows
 from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, run_second_pass
 from patchclamp.atlas.bake.write_rows import write_rows
 from patchclamp.atlas.store.provenance import Run, host, now, versions, write_run
 from patchclamp.atlas.store.sqlite_files import (
     BASE,
+    HASHED,
     content_hash,
     open_database,
     read_head,
@@ -30,12 +33,14 @@ from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.record.heads import WithHeads, has_heads, is_heads
+from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.recordable import select_recordable
+from patchclamp.subjects.vision import VisionModel
 
 SITES = ("blocks.*.mlp.act", "blocks.*.attn.z/heads")
 LOOK_BYTES, BASE_BYTES = 11_000, 10_000
@@ -44,7 +49,7 @@ LOOK_BYTES, BASE_BYTES = 11_000, 10_000
 
 @checked
 def bake_atlas(
-    model: LanguageModel,
+    model: LanguageModel | VisionModel,
     corpus: Corpus | str | Path,
     out: str | Path,
     *,
@@ -60,13 +65,15 @@ def bake_atlas(
     """Bake an atlas: every neuron and head, with examples, histogram, what it writes and reads, and neighbours.
 
     Two passes over the text: a survey, and one that knows where each unit ranges. Labelled text (JSON lines of
-    ``text tokens concepts``) also gives every unit the concepts that it tells.
+    ``text tokens concepts``) also gives every unit the concepts that it tells. Of a model of images the units are
+    channels, neurons and heads, their examples places on pictures, and labels of the pictures take the concepts' place.
 
     Args:
         model: the subject.
-        corpus: of text, plain or labelled, or the path of one.
+        corpus: of text, plain or labelled, or of images; or the path of one.
         out: the atlas's folder, which must not exist; it is built in ``OUT.baking`` and renamed.
-        sites: site paths or patterns, ``/heads`` behind those whose heads are meant (default: ``SITES``).
+        sites: site paths or patterns, ``/heads`` behind those whose heads are meant (default: ``SITES``, and of images
+            what ``default_sites`` says).
         resume: go on with an interrupted bake; the result is the same.
         name: what the model was loaded by, where that is not its slug.
         command: what was typed, for the run's record.
@@ -88,18 +95,18 @@ def bake_atlas(
     folder = Path(out)
     aside = staging_path(folder)
     refuse_baked(folder, resume=resume)
-    refuse_images(model)
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
+    images = isinstance(model, VisionModel)
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus, "images" if images else "text")
+    check_kind(model, corpus)
     if folder.exists():
         return _hash_if_finished(folder, aside, model, corpus)
-    chosen = choose_sites(model, sites)
-    units = WithHeads(model, [site for site in chosen if is_heads(site)])
-    read = units.read_as(chosen)
+    subject, chosen, read = units_of(model, sites)
     with hold_folder(aside), _tidy(aside):
-        batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
-        log = [f"{batches.n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
+        batches = read_corpus(model, corpus if images else as_documents(corpus), batch_size=batch_size)
+        shown = "pictures" if images else f"stimuli, {batches.n_tokens:,} tokens"
+        log = [f"{batches.n_stimuli:,} {shown}, {sum(s.width for s in chosen):,} units"]
         survey = survey_corpus(
-            units,
+            subject,
             batches,
             [s.path for s in read],
             aside / "survey",
@@ -110,23 +117,21 @@ def bake_atlas(
         )
         log.append(f"survey done after {time.monotonic() - clock:.1f} s")
         with pin_threads(survey.bundle):  # a resume computes with the threads that the bake was begun with
-            look = run_second_pass(
-                units,
-                batches,
-                read,
-                survey,
-                aside / "look",
-                resume=resume,
-                seed=seed,
-                progress=_half_of(progress, batches.n_tokens),
-                checkpoint_s=checkpoint_s,
-            )
+            how: dict[str, Any] = {"resume": resume, "seed": seed, "checkpoint_s": checkpoint_s}
+            how["progress"] = _half_of(progress, batches.n_tokens)
+            run_pass: Any = run_picture_pass if images else run_second_pass
+            look = run_pass(subject, batches, read, survey, aside / "look", **how)
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
-            labels = labels_of(model, batches)
             whole = aside / "atlas"
             shutil.rmtree(whole, ignore_errors=True)
-            with write_database(whole / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
-                write_rows(db, units, batches, chosen, survey, look, labels)
+            if isinstance(subject, PictureUnits):
+                with write_database(whole / BASE, schema()) as db:
+                    write_picture_rows(db, subject, batches, chosen, survey, look)
+            else:
+                labels = labels_of(subject.model, batches)
+                script = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
+                with write_database(whole / BASE, script) as db:
+                    write_rows(db, subject, batches, chosen, survey, look, labels)
         atlas_hash = _write_head(whole)
         log.append(f"base written after {time.monotonic() - clock:.1f} s")
         _remember(whole, atlas_hash, model, name, survey, corpus, chosen, command, folder, began, clock, log)
@@ -138,29 +143,44 @@ def bake_atlas(
     return atlas_hash
 
 
-def choose_sites(model: LanguageModel, sites: str | Sequence[str] | None = None) -> list[Site]:
-    """Return the sites that a bake reads; by default those of ``SITES`` that the model has.
+def check_kind(model: Any, corpus: Corpus) -> None:
+    """Refuse text for a model of images, images for a language model, and a network of arrays.
 
     Raises:
-        PatchclampError: a pattern names nothing, or what has no one vector per token.
+        PatchclampError: they do not fit.
     """
+    of_images = corpus.kind == "images"
+    if model.stimulus_kind != ("images" if of_images else "text"):
+        takes = {"images": "a model of images", "text": "a language model"}
+        raise PatchclampError(
+            expected=f"{'images' if model.stimulus_kind == 'images' else 'text'} for "
+            f"{takes.get(model.stimulus_kind, 'a language model or a model of images')}",
+            got=f"{'images' if of_images else 'a text'}, {corpus.source}, for {model.name}",
+            remedy="Name what it takes with --inputs.",
+        )
+
+
+def units_of(
+    model: LanguageModel | VisionModel, sites: str | Sequence[str] | None = None
+) -> tuple[WithHeads | PictureUnits, list[Site], list[Site]]:
+    """Return the subject whose units are baked, the sites that patterns name, and these as a pass reads them.
+
+    Args:
+        model: the subject.
+        sites: site paths or patterns; None for those of ``SITES`` that the model has, and of images the usual ones.
+
+    Raises:
+        PatchclampError: a pattern names nothing, or what has no one vector per place.
+    """
+    if isinstance(model, VisionModel):
+        pictures = PictureUnits(model)
+        chosen = select_recordable(pictures, default_sites(model) if sites is None else sites)
+        return pictures, chosen, chosen
     if sites is None:
         sites = SITES if any(map(has_heads, model.sites())) else SITES[:1]
-    return select_recordable(WithHeads(model), sites)
-
-
-def refuse_images(model: Any) -> None:
-    """Refuse a model of images: what an atlas shows of a unit are tokens.
-
-    Raises:
-        PatchclampError: it has no tokens.
-    """
-    if not hasattr(model, "tokenize"):
-        raise PatchclampError(
-            expected="a language model",
-            got=f"{model.name}, a model of images",
-            remedy="`patchclamp survey MODEL --inputs PATH` has its units' statistics and exemplars.",
-        )
+    chosen = select_recordable(WithHeads(model), sites)
+    units = WithHeads(model, [site for site in chosen if is_heads(site)])
+    return units, chosen, units.read_as(chosen)
 
 
 def refuse_baked(out: str | Path, *, resume: bool) -> None:
@@ -182,20 +202,28 @@ def refuse_baked(out: str | Path, *, resume: bool) -> None:
         )
 
 
-def _hash_if_finished(folder: Path, aside: Path, model: LanguageModel, corpus: Corpus) -> str:
+def _hash_if_finished(folder: Path, aside: Path, model: LanguageModel | VisionModel, corpus: Corpus) -> str:
     """Return the hash of an atlas that is whole already: a kill may come after the last step."""
     head = read_head(folder)
     with closing(open_database(folder / BASE)) as db:
         about = {n: json.loads(v) for n, v in db.execute("SELECT * FROM about WHERE name IN ('subject', 'corpus')")}
     kept = (about["subject"]["hash"], about["corpus"]["hash"])
-    if kept != (model.hash, file_hash(corpus.path)):
+    if kept != (model.hash, _content(model, corpus)):
         raise PatchclampError(
-            expected="the model and the text that this atlas was baked of",
+            expected=f"the model and the {'images' if corpus.kind == 'images' else 'text'} of this atlas",
             got=f"{folder}, an atlas of {about['subject']['slug']} over {about['corpus']['name']}",
             remedy="Choose another --out.",
         )
     shutil.rmtree(aside, ignore_errors=True)
     return str(head["base"])
+
+
+def _content(model: LanguageModel | VisionModel, corpus: Corpus) -> str:
+    """Return the hash of what a corpus holds."""
+    if corpus.kind != "images":
+        return file_hash(corpus.path)
+    read = read_corpus(model, corpus).corpus
+    return "" if read is None else read.content
 
 
 @contextmanager
@@ -219,7 +247,8 @@ def _half_of(progress: Progress | None, before: int) -> Progress | None:
 def _write_head(whole: Path) -> str:
     """Hash the base and write what it is."""
     with closing(open_database(whole / BASE)) as db:
-        base_hash = content_hash(db)
+        pictures = "pictures" in {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        base_hash = content_hash(db, (*HASHED, "pictures") if pictures else HASHED)
     write_head(whole, base_hash, file_hash(whole / BASE))
     return base_hash
 
@@ -227,7 +256,7 @@ def _write_head(whole: Path) -> str:
 def _remember(
     whole: Path,
     found: str,
-    model: LanguageModel,
+    model: LanguageModel | VisionModel,
     name: str | None,
     survey: StoredSurvey,
     corpus: Corpus,
@@ -241,9 +270,9 @@ def _remember(
     plan = survey.bundle.manifest["plan"]
     options: dict[str, Any] = {
         "model": name or model.name,
-        "text": corpus.source,
+        ("images" if corpus.kind == "images" else "text"): corpus.source,
         "sites": ", ".join(s.path for s in sites),
-        **{option: plan[option] for option in ("window", "max_tokens", "batch_size", "threads")},
+        **{option: plan.get(option) for option in ("window", "max_tokens", "max_images", "batch_size", "threads")},
         "device": model.device.type,
     }
     typed = command or f"patchclamp atlas bake {name or model.name} --inputs {corpus.source} --out {folder}"
@@ -256,7 +285,7 @@ def _remember(
         host=host(),
         versions=versions("torch", "transformers"),
         seeds={"seed": plan["seed"]},
-        hashes={"model": model.hash, "tokenizer": model.tokenizer_hash, "text": plan["text"], "base": found},
+        hashes={"model": model.hash, **_input_hashes(model, plan), "base": found},
         options={k: str(v) for k, v in options.items() if v is not None},
         log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
@@ -264,7 +293,20 @@ def _remember(
     write_run(whole, f"base-{found[:16]}", run)
 
 
-def cost(sites: Sequence[Site]) -> tuple[int, int]:
-    """Return the bytes that a bake holds in memory at most, and those that its atlas takes on disk, about."""
+def _input_hashes(model: LanguageModel | VisionModel, plan: dict[str, Any]) -> dict[str, str]:
+    if isinstance(model, VisionModel):
+        return {**model.input_hashes, "images": plan["stimuli"]}
+    return {"tokenizer": model.tokenizer_hash, "text": plan["text"]}
+
+
+def cost(sites: Sequence[Site], n_pictures: int = 0, shape: tuple[int, int, int] | None = None) -> tuple[int, int]:
+    """Return the bytes that a bake holds in memory at most, and those that its atlas takes on disk, about.
+
+    Args:
+        sites: what is baked.
+        n_pictures: how many images are shown,
+        shape: and ``(channel, y, x)`` of each; None for a text.
+    """
     n_units = sum(site.width for site in sites)
-    return max(survey_bytes(sites), n_units * LOOK_BYTES), n_units * BASE_BYTES
+    disk = n_units * BASE_BYTES if shape is None else estimate_disk(sites, n_pictures, shape)
+    return max(survey_bytes(sites), n_units * LOOK_BYTES), disk

@@ -127,14 +127,24 @@ def token_panels(model: LanguageModel | Features | WithHeads, found: Directions,
     write, read = found.write[site.path], found.read[site.path]
     with torch.no_grad():
         if write is not None:
-            tables = [_ends(model.read_out(write[rows].to(model.device, model.dtype))) for rows in _blocks(len(write))]
-            panels |= _both("promotes", "suppresses", tables)
+            scores = [model.read_out(write[rows].to(model.device, model.dtype)) for rows in _blocks(len(write))]
+            panels |= ends_panels("promotes", "suppresses", scores)
         if read is not None:
             embedding = model.module.get_input_embeddings().weight.detach().float().cpu()
-            panels |= _both(
-                "excited_by", "inhibited_by", [_ends(read[rows] @ embedding.T) for rows in _blocks(len(read))]
-            )
+            drives = [read[rows] @ embedding.T for rows in _blocks(len(read))]
+            panels |= ends_panels("excited_by", "inhibited_by", drives)
     return panels
+
+
+def ends_panels(up: str, down: str, scores: Sequence[Float[Tensor, "unit answer"]]) -> Panels:
+    """Return the answers with the highest and the lowest scores of each unit, as two panels.
+
+    Args:
+        up: the panel of the highest,
+        down: and of the lowest.
+        scores: blocks of units, one after another.
+    """
+    return _both(up, down, [_ends(rows) for rows in scores])
 
 
 def _ends(scores: Tensor) -> tuple[np.ndarray, ...]:

@@ -81,7 +81,7 @@ def write_rows(
         for name, (rows, _) in panels.items():
             assert name in TOKEN_PANELS
             ids |= set(np.unique(rows[rows >= 0]).tolist())
-        _panels(db, first, panels)
+        insert_panels(db, first, panels)
         concepts = scored[held][own] if held in scored else [[] for _ in range(site.width)]
         db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
         peaks = strongest[held][own] if held in strongest else []
@@ -89,15 +89,15 @@ def write_rows(
         db.executemany("INSERT INTO strongest VALUES (?, ?, ?, ?)", tokens)
         ids |= {token for _, token, *_ in tokens}
         statistics = {name: values[own] for name, values in survey.statistics(held).items()}
-        _units(db, number, first, statistics, counts, concepts)
+        insert_units(db, number, first, statistics, counts, concepts)
     for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
-        _panels(db, firsts[path], panels)
+        insert_panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])
     ids |= _contexts(db, batches, used)
     spelt = [(id, *model.tokenizer.spelling(id)) for id in sorted(ids)]
     db.executemany("INSERT INTO tokens VALUES (?, ?, ?)", [(id, word, int(raw)) for id, word, raw in spelt])
     _fires(db)
-    _words(db)
+    index_words(db)
 
 
 def _writes_of(
@@ -137,7 +137,7 @@ def _about(
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in about.items()])
 
 
-def _units(
+def insert_units(
     db: sqlite3.Connection,
     site: int,
     first: int,
@@ -145,6 +145,7 @@ def _units(
     counts: dict[str, Any],
     concepts: Sequence[Sequence[tuple[str, str, Estimate]]],
 ) -> None:
+    """Insert a site's units: statistics of the survey, ``edges tokens pieces`` of a second pass, scored concepts."""
     deviation = np.sqrt(np.maximum(np.asarray(statistics["variance"]), 0))
     named = [statistics["active"], statistics["mean"], deviation, statistics["minimum"], statistics["maximum"]]
     columns = [[_finite(x) for x in np.asarray(column, dtype=np.float64).tolist()] for column in named]
@@ -186,7 +187,9 @@ def _examples(db: sqlite3.Connection, first: int, strips: Snippets, lengths: np.
     )
 
 
-def _panels(db: sqlite3.Connection, first: int, panels: Panels) -> None:
+def insert_panels(db: sqlite3.Connection, first: int, panels: Panels) -> None:
+    """Insert a site's panels; ``first`` is the number of its unit 0."""
+
     def rows() -> Iterable[tuple[Any, ...]]:
         for name, (ids, weights) in sorted(panels.items()):
             for unit in range(len(ids)):
@@ -248,7 +251,7 @@ def _fires(db: sqlite3.Connection) -> None:
     db.executemany("UPDATE units SET fires_on = ? WHERE id = ?", best)
 
 
-def _words(db: sqlite3.Connection) -> None:
+def index_words(db: sqlite3.Connection) -> None:
     """Index the tokens that each unit fires on and promotes, and its concepts."""
     word = dict(db.execute("SELECT id, text FROM tokens WHERE bytes = 0"))
     fires = _join_tokens(db.execute("SELECT unit, token FROM fires ORDER BY unit, n DESC, token"), word)

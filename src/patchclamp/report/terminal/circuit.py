@@ -16,6 +16,7 @@ from patchclamp.core.plain_numbers import (
     is_known,
     random_sets,
 )
+from patchclamp.report.terminal.receipt import print_sentence
 from patchclamp.report.terminal.table import draw_bar, make_table, open_console, print_table
 
 
@@ -37,7 +38,7 @@ def show_circuit(found: Any, document: dict[str, Any]) -> None:
     )
     out.print(_how(document), style="dim")
     if verdict := (document["receipt"] or {}).get("sentence"):
-        out.print(f"[bold]Verdict[/]: {escape(verdict)}")
+        print_sentence(out, document["receipt"]["verdict"], verdict)
     # Scores of patching are measurements: to replace the first parts once more adds nothing.
     again = [] if is_measured(found) else ["measured"]
     kind = "predicted" if again else "measured"

@@ -7,6 +7,7 @@ from rich.markup import escape
 from patchclamp.core.plain_numbers import format_signed
 from patchclamp.report.terminal.estimate import sentence
 from patchclamp.report.terminal.generation import show_generation
+from patchclamp.report.terminal.receipt import print_verdict
 from patchclamp.report.terminal.table import open_console
 
 
@@ -23,7 +24,7 @@ def show_steered(found: Any, *, auto: bool, nats: float) -> None:
 def show_effect(found: Any) -> None:
     """Print the verdict on a direction, and its side effect."""
     out, receipt = open_console(), found.receipt
-    out.print(f"[bold]Verdict[/]: {escape(receipt.sentence)}")
+    print_verdict(out, receipt)
     out.print(
         f"Sampled text, read without the direction, moves along it by {escape(str(receipt.measured))}; "
         f"{receipt.controls.n_different} {receipt.controls.rule}: {format_signed(receipt.controls.mean)} on average"

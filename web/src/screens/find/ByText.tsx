@@ -105,7 +105,7 @@ function Row({ row, found }: { row: Response; found: Responses }): JSX.Element {
         <a class="cover" href={unitAddress(row.key)} data-row title={row.key}>
           {row.name}
         </a>
-        {row.description !== null && <q class="small soft">{row.description}</q>}
+        {row.label && <span class="small soft">{row.label}</span>}
       </th>
       <td class="known">
         <Strip example={example} most={most} under="peak" />

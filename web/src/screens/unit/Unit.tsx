@@ -18,6 +18,8 @@ import { Write } from "./Write";
 
 // Only where a model is attached.
 const trial = () => import("./Trial").then((m) => m.Trial);
+// Only of models of images.
+const pictures = () => import("./Pictures").then((m) => m.Pictures);
 
 /** Everything that is known of one unit; `id` is its key. */
 export default function Unit({ id }: { id: string }): JSX.Element {
@@ -47,6 +49,16 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           <Copy text={unit.key} label="copy key" what="the unit's key" />
         </nav>
       </div>
+      {unit.modality === "image" ? <Later load={pictures} id={unit.key} /> : <OnText unit={unit} attached={lab.state === "here" && lab.data.attached} />}
+      <Origin source={unit.source} twin={url} itself />
+    </article>
+  );
+}
+
+/** What is known of a unit of a language model. */
+function OnText({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.Element {
+  return (
+    <>
       <Sum unit={unit} />
       <div class="unit">
         <div class="column">
@@ -61,7 +73,7 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           <div class="evidence">
             <Evidence unit={unit} />
           </div>
-          {lab.state === "here" && lab.data.attached && (
+          {attached && (
             <div class="tried">
               <Later load={trial} id={unit.key} />
             </div>
@@ -84,8 +96,7 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           </div>
         </div>
       </div>
-      <Origin source={unit.source} twin={url} itself />
-    </article>
+    </>
   );
 }
 

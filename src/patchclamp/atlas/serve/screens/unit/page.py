@@ -113,6 +113,7 @@ class UnitPage:
         name: the unit in words.
         site_name: its site in words.
         line: what is measured of it, in one line.
+        modality: ``language``, or ``image``: then tokens below are classes, and counts are those of places.
         subject: slug of the model.
         site: its site.
         layer: block number, or None.
@@ -143,6 +144,7 @@ class UnitPage:
     name: str
     site_name: str
     line: UnitLine
+    modality: str
     subject: str
     site: str
     layer: int | None
@@ -199,6 +201,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         name=name_unit(named),
         site_name=name_site(named.site, named.basis),
         line=atlas.line(unit),
+        modality=str(atlas.about["modality"]),
         subject=atlas.slug,
         site=named.site,
         layer=layer,

@@ -1,0 +1,353 @@
+"""What a unit of a model of images does on pictures: where, how much, and the pictures themselves."""
+
+import io
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import FastAPI, Path, Query
+from fastapi.responses import Response
+
+from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
+from patchclamp.atlas.read.responses import Source
+from patchclamp.atlas.serve.served import Number, Served
+from patchclamp.atlas.store.sqlite_files import DAMAGED
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.picture_places import PicturePlaces
+
+PictureKind = Literal["top", "lowest", "range", "random", "interval"]
+"""Why an example was chosen: see ``PictureExamples``."""
+MOST_EXAMPLES, MOST_LISTED = 50, 200
+LARGEST_FILE, LARGEST_SIDE = 4_000_000, 1024
+THUMBNAIL = 96
+PNG = b"\x89PNG\r\n\x1a\n"
+_STORED = {"top": 0, "random": 2, "range": 3, "interval": 3, "lowest": 4}
+_NOTES: dict[str, str] = {
+    "top": "The pictures with the highest value, each with the place of it.",
+    "lowest": "The pictures with the lowest value, where the unit acts below zero.",
+    "range": "One place, drawn at random, out of each tenth between its lowest and its highest value.",
+    "random": "Places drawn at random, whatever the value.",
+    "interval": "Places whose value lies in the interval, drawn at random, at most two for every bar.",
+}
+
+
+@dataclass(frozen=True)
+class PictureExample:
+    """One place on a picture, with the unit's values all over it.
+
+    Args:
+        kind: why it was chosen.
+        value: the unit's value at the place.
+        picture: number of the picture; its file is ``/api/pictures/NUMBER.png``.
+        name: what the picture is called.
+        label: its class; None where the inputs carry no labels.
+        position: number of the place at the site.
+        place: where that is, in words: ``y3 x4``, ``class token``; empty where it is the whole picture.
+        box: left, top, right and bottom of what the place reads, as shares of the picture; None of a class token.
+        cell: the same of its own cell of the map, or its patch.
+        heat: the unit's values, row after row, as many as the map has cells (float16).
+    """
+
+    kind: PictureKind
+    value: float
+    picture: int
+    name: str
+    label: str | None
+    position: int
+    place: str
+    box: list[float] | None
+    cell: list[float] | None
+    heat: list[float | None]
+
+
+@dataclass(frozen=True)
+class PictureExamples:
+    """Examples of one unit on pictures.
+
+    ``top``: the pictures with the highest values. ``lowest``: those with the lowest, where they are below zero.
+    ``range``: one place in each of ten equal intervals from the lowest to the highest value. ``random``: places drawn
+    at random. ``interval``: places whose value lies in an interval.
+
+    Args:
+        key: the unit.
+        kind: which kind.
+        rows: rows of the map; 0 where places lie nowhere.
+        columns: its columns.
+        pooled: whether a cell of the map stands for several places, of which it shows the largest value.
+        size: height and width of the pictures as the network is shown them, in pixels.
+        most: the unit's largest size anywhere, which gets the darkest fill.
+        examples: the examples.
+        total: how many there are; of an interval, how many places qualify.
+        note: a sentence about how they were chosen.
+        source: where this comes from.
+    """
+
+    key: str
+    kind: PictureKind
+    rows: int
+    columns: int
+    pooled: bool
+    size: list[int]
+    most: float
+    examples: list[PictureExample]
+    total: int
+    note: str
+    source: Source
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """One picture of the atlas: its number, its name and its class."""
+
+    picture: int
+    name: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class PictureList:
+    """The pictures in which examples stand.
+
+    Args:
+        rows: this page of them.
+        total: how many there are.
+        source: where this comes from.
+    """
+
+    rows: list[PictureRow]
+    total: int
+    source: Source
+
+
+def add_routes(app: FastAPI, served: Served) -> None:
+    """Add the addresses of pictures."""
+
+    @app.get("/api/pictures", operation_id="listPictures")
+    def list_pictures(
+        first: Annotated[int, Query(ge=0, le=2**53)] = 0, limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 60
+    ) -> PictureList:
+        """List the pictures of an atlas of images, from a number on."""
+        return picture_list(served.atlas(), first, limit)
+
+    @app.get("/api/pictures/{number}.png", operation_id="readPicture", response_class=Response)
+    def read_picture(number: Annotated[int, Path(ge=0, le=2**53)]) -> Response:
+        """Read a picture, as the network is shown it, as a PNG file."""
+        return Response(picture_file(served.atlas(), number), media_type="image/png")
+
+    @app.get("/api/units/{key:path}/pictures", operation_id="readPictureExamples")
+    def read_examples(
+        key: str,
+        kind: PictureKind = "top",
+        low: Number = None,
+        high: Number = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_EXAMPLES)] = 8,
+    ) -> PictureExamples:
+        """Read examples on pictures; ``low`` and ``high`` belong to ``kind=interval``, both ends included."""
+        return picture_examples(served.atlas(), key, kind, low, high, limit)
+
+    @app.get("/api/units/{key:path}/top.png", operation_id="readThumbnail", response_class=Response)
+    def read_thumbnail(key: str) -> Response:
+        """Read a unit's highest example as a small PNG file, dimmed outside of what the place reads."""
+        return Response(thumbnail(served.atlas(), key), media_type="image/png")
+
+
+def require_pictures(atlas: Reading) -> None:
+    """Refuse an atlas of text, which has no pictures.
+
+    Raises:
+        NotFound: it is one.
+    """
+    if atlas.about["modality"] != "image":
+        raise NotFound(expected="an atlas of images", got="one of text", remedy="Read its examples instead.")
+
+
+@page_of
+def picture_list(atlas: Reading, first: int, limit: int) -> PictureList:
+    """Return pictures of an atlas in the order of their numbers.
+
+    Args:
+        atlas: the atlas.
+        first: how many to leave out before them.
+        limit: how many at most.
+    """
+    require_pictures(atlas)
+    [(total,)] = atlas.rows("SELECT count(*) FROM pictures")
+    rows = atlas.rows("SELECT id, name, label FROM pictures ORDER BY id LIMIT ? OFFSET ?", [limit, first])
+    return PictureList([PictureRow(id, name, _label(atlas, k)) for id, name, k in rows], total, atlas.source(".page()"))
+
+
+@page_of
+def picture_file(atlas: Reading, number: int) -> bytes:
+    """Return a picture's PNG file.
+
+    Raises:
+        NotFound: the atlas keeps no picture of that number.
+        Damaged: what it keeps is no PNG file, or too large.
+    """
+    require_pictures(atlas)
+    found = atlas.rows("SELECT png FROM pictures WHERE id = ?", [number])
+    if not found:
+        raise NotFound(
+            expected="a picture in which an example stands", got=f"number {number}", remedy="See /api/pictures."
+        )
+    data = bytes(found[0][0])
+    if not data.startswith(PNG) or len(data) > LARGEST_FILE:
+        raise Damaged(expected="a PNG file", got=f"picture {number}: {len(data):,} other bytes", remedy=DAMAGED)
+    return data
+
+
+@page_of
+def picture_examples(
+    atlas: Reading, key: str, kind: PictureKind, low: float | None, high: float | None, limit: int
+) -> PictureExamples:
+    """Return a unit's examples of one kind on pictures.
+
+    An interval holds its lower end, and its upper end where that is the unit's maximum or above.
+
+    Raises:
+        NotFound: the atlas has no such unit, or is one of text.
+        PatchclampError: an interval without two ends, or ends with another kind.
+    """
+    require_pictures(atlas)
+    unit = atlas.index_of(key)
+    if (kind == "interval") != (low is not None and high is not None) or (low is None) != (high is None):
+        raise PatchclampError(
+            expected="low and high together, and only with kind=interval",
+            got=f"kind={kind}, low={low}, high={high}",
+            remedy="Give both ends, or leave both out.",
+        )
+    named = atlas.key(unit)
+    places, (rows, columns) = places_at(atlas, named.site)
+    minimum, maximum, edges, counts = atlas.row(unit, "minimum", "maximum", "edges", "tokens")
+    found = _stored(atlas, unit, kind)
+    total = len(found)
+    if kind == "range":
+        found = [bin[0] for bin in _tenths(found)][::-1]
+        total = len(found)
+    elif kind == "interval" and low is not None and high is not None:
+        last = maximum is not None and high >= maximum
+        found = [row for row in found if low <= row[1] and (row[1] <= high if last else row[1] < high)]
+        # Both places of a bar before the next bar's would show one corner of a wide interval only.
+        found.sort(key=lambda row: row[0] % 2)
+        total = _count(edges, counts, low, high, last)
+    examples = [_example(atlas, kind, places, *row[1:]) for row in found[:limit]]
+    shown = f", low={low!r}, high={high!r}" if low is not None else ""
+    return PictureExamples(
+        key=str(named),
+        kind=kind,
+        rows=rows,
+        columns=columns,
+        pooled=(rows, columns) != places.grid,
+        size=list(places.size),
+        most=max(abs(minimum or 0.0), abs(maximum or 0.0)),
+        examples=examples,
+        total=total,
+        note=_NOTES[kind],
+        source=atlas.source(f".pictures({str(named)!r}, {kind!r}{shown})", atlas.part(unit)[0].id),
+    )
+
+
+def places_at(atlas: Reading, site: str) -> tuple[PicturePlaces, tuple[int, int]]:
+    """Return where the places of a baked site lie, and rows and columns of the maps that are kept of it."""
+    kept = atlas.about["places"][site]
+    rows, columns = (int(n) for n in kept["map"])
+    if not 0 <= rows * columns <= LARGEST_SIDE**2:
+        raise ValueError("a map of no size")
+    pairs: dict[str, Any] = {name: tuple(kept[name]) for name in ("grid", "low", "high", "size")}
+    return PicturePlaces(int(kept["before"]), **pairs), (rows, columns)
+
+
+def _stored(atlas: Reading, unit: int, kind: str) -> list[tuple[Any, ...]]:
+    part, own = atlas.part(unit)
+    return atlas.rows(
+        "SELECT e.rank, e.value, e.stimulus, e.position, e.acts, p.name, p.label "
+        f"FROM {part.schema}.examples e JOIN {part.schema}.pictures p ON p.id = e.stimulus "
+        "WHERE e.unit = ? AND e.kind = ? ORDER BY e.rank",
+        [own, _STORED[kind]],
+    )
+
+
+def _tenths(found: list[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
+    """Group places by tenth of the range: two places are kept per bar, and two bars are a tenth."""
+    bins: dict[int, list[tuple[Any, ...]]] = {}
+    for row in found:
+        bins.setdefault(row[0] // 4, []).append(row)
+    return [bins[k] for k in sorted(bins)]
+
+
+def _count(edges: bytes | None, counts: bytes | None, low: float, high: float, last: bool) -> int:
+    """Return how many places lie in the bars that an interval covers."""
+    if edges is None or counts is None:
+        return 0
+    cuts = np.frombuffer(edges, "<f8")
+    inside = (cuts[:-1] >= low) & ((cuts[1:] <= high) | last)
+    return int(np.frombuffer(counts, "<i8")[inside].sum())
+
+
+def _example(
+    atlas: Reading,
+    kind: PictureKind,
+    places: PicturePlaces,
+    value: float,
+    picture: int,
+    position: int,
+    acts: bytes,
+    name: str,
+    label: int | None,
+) -> PictureExample:
+    box, cell = places.box(position), places.cell_box(position)
+    return PictureExample(
+        kind=kind,
+        value=float(value),
+        picture=picture,
+        name=name,
+        label=_label(atlas, label),
+        position=position,
+        place=places.name(position),
+        box=None if box is None else list(box),
+        cell=None if cell is None else list(cell),
+        heat=[number_or_none(a, 3) for a in np.frombuffer(acts, "<f2").astype(np.float64).tolist()],
+    )
+
+
+def _label(atlas: Reading, label: int | None) -> str | None:
+    return None if label is None else atlas.token(label).text
+
+
+@page_of
+def thumbnail(atlas: Reading, key: str) -> bytes:
+    """Return a unit's highest example as a PNG file of about 96 pixels, dimmed outside of what the place reads.
+
+    Raises:
+        NotFound: the atlas has no such unit, or the unit no example.
+        Damaged: the picture cannot be read.
+    """
+    from PIL import Image
+
+    require_pictures(atlas)
+    unit = atlas.index_of(key)
+    found = _stored(atlas, unit, "top")
+    if not found:
+        raise NotFound(expected="a unit with an example", got=key[:120], remedy="Its values were never finite.")
+    places, _ = places_at(atlas, atlas.key(unit).site)
+    try:
+        with Image.open(io.BytesIO(picture_file(atlas, found[0][2])), formats=["PNG"]) as opened:
+            if max(opened.size) > LARGEST_SIDE:
+                raise ValueError(f"{opened.size[0]} x {opened.size[1]} pixels")
+            whole = opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as problem:
+        raise Damaged(expected="a PNG file", got=f"picture {found[0][2]}: {problem}"[:200], remedy=DAMAGED) from problem
+    scale = THUMBNAIL / max(whole.size)
+    size = [max(round(side * scale), 1) for side in whole.size]
+    # Few pixels stay squares; many are averaged.
+    small = whole.resize((size[0], size[1]), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+    pixels = np.asarray(small, dtype=np.float64)
+    box = places.box(found[0][3])
+    if box is not None:
+        ends = np.round(np.array(box) * [size[0], size[1], size[0], size[1]]).astype(int)
+        outside = np.ones(pixels.shape[:2], dtype=bool)
+        outside[ends[1] : ends[3], ends[0] : ends[2]] = False
+        pixels[outside] = pixels[outside] * 0.35 + 128 * 0.65
+    held = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(held, format="PNG")
+    return held.getvalue()
