@@ -458,13 +458,14 @@ export interface Queued {
 
 export interface RankedUnit {
   key: string;
+  name: string;
   value: number | null;
   effect: number | null;
   mean: number | null;
   minimum: number | null;
   maximum: number | null;
   fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface Ranking {

@@ -144,23 +144,25 @@ class RankedUnit:
 
     Args:
         key: the unit.
+        name: what it is called, in words.
         value: its activation there.
         effect: what it is predicted to carry of the metric there; None where ranked by activation.
         mean: its mean activation in the atlas.
         minimum: its lowest.
         maximum: its highest.
         fires_on: the token it most often fires on.
-        description: its best description.
+        label: what is known of it, in a few words; empty where nothing is.
     """
 
     key: str
+    name: str
     value: float | None
     effect: float | None
     mean: float | None
     minimum: float | None
     maximum: float | None
     fires_on: TokenView | None
-    description: str | None
+    label: str
 
 
 @dataclass(frozen=True)
