@@ -43,8 +43,6 @@ function Asking({ lab }: { lab: LabPage }): JSX.Element {
         </nav>
       </div>
       {over ? <Pairs /> : <Prompt differentiates={lab.differentiates} />}
-      {/* What a page is made by stands with its result; this mark says that the page is whole. */}
-      <span class="origin" hidden />
     </div>
   );
 }
