@@ -8,7 +8,7 @@ import { theme } from "../../theme";
 import { useCamera } from "./camera";
 import { CROWD, drawEdges, looksOf } from "./edges";
 import { GREY, type Layout, PORTS, type Placed, SIGN, TEXT, arrange } from "./layout";
-import { type Item, type Merged, first } from "./merge";
+import { ENDS, type Item, type Merged, first } from "./merge";
 import { Preview } from "./Preview";
 import { strandsOf } from "./routes";
 import { fill, outline } from "./Sign";
@@ -55,6 +55,7 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
     [layout, strands, pointed, chosen],
   );
 
+  const largestItem = merged.items.find((item) => !ENDS.has(item.kind));
   const drawn = useRef({ looks, camera, later: 0 });
   useLayoutEffect(() => {
     const element = canvas.current;
@@ -83,7 +84,8 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
   }, [layout, looks, camera, available, height, theme.value]);
   useEffect(() => () => clearTimeout(drawn.current.later), []);
 
-  const here = layout?.at.has(at) ? at : (layout?.placed[0]?.item.id ?? "");
+  // One begins at the largest.
+  const here = layout?.at.has(at) ? at : ((layout?.placed.some(({ item }) => item.id === largestItem?.id) ? largestItem?.id : layout?.placed[0]?.item.id) ?? "");
   const go = (next: string | null) => {
     const spot = next === null ? undefined : layout?.at.get(next);
     if (next === null || !spot) return;
@@ -107,8 +109,6 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
   };
 
   const largest = useMemo(() => merged.items.reduce((most, item) => (item.kind === "output" || item.kind === "input" ? most : Math.max(most, Math.abs(item.score))), 1e-12), [merged]);
-  const latest = useRef({ onChoose, dragged: view.dragged });
-  latest.current = { onChoose, dragged: view.dragged };
   const marks = useMemo(
     () =>
       layout?.placed.map((one) => (
@@ -120,9 +120,6 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
           chosen={chosen.has(one.item.id)}
           pinned={pinned.has(one.item.id)}
           here={one.item.id === here}
-          onFocus={() => (setAt(one.item.id), setNear(one.item.id))}
-          onNear={(is) => setNear(is ? one.item.id : "")}
-          onClick={(event) => latest.current.dragged() || latest.current.onChoose(one.item.id, event.shiftKey || event.ctrlKey || event.metaKey)}
         />
       )),
     [layout, largest, page, chosen, pinned, here],
@@ -152,7 +149,25 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
               role="img"
               aria-label={`${count(merged.links.length)} edges`}
             />
-            <svg class="items" width={available} height={height} role="listbox" aria-multiselectable="true" aria-label="nodes: arrows go to the next, space chooses, Enter chooses alone; plus, minus and 0 zoom" onKeyDown={pressed}>
+            <svg
+              class="items"
+              width={available}
+              height={height}
+              role="listbox"
+              aria-multiselectable="true"
+              aria-label="nodes: arrows go to the next, space chooses, Enter chooses alone; plus, minus and 0 zoom"
+              onKeyDown={pressed}
+              onFocusIn={(event) => {
+                const id = under(event);
+                if (id) setAt(id);
+                setNear(id);
+              }}
+              onMouseOver={(event) => setNear(under(event))}
+              onClick={(event) => {
+                const id = under(event);
+                if (id && !view.dragged()) onChoose(id, event.shiftKey || event.ctrlKey || event.metaKey);
+              }}
+            >
               <g transform={`translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.k.toFixed(4)})`}>{marks}</g>
             </svg>
             {layout.more.map((one) => (
@@ -203,6 +218,9 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
   );
 }
 
+/** The node that an event is on; empty where it is on none. */
+const under = (event: Event) => (event.target as Element).closest<SVGElement>(".item")?.dataset.id ?? "";
+
 /** Blocks in turns on two grounds, and a line where a token with nodes stands. */
 function Ground({ layout, camera: { k, x, y }, height }: { layout: Layout; camera: { k: number; x: number; y: number }; height: number }): JSX.Element {
   return (
@@ -225,12 +243,9 @@ interface MarkProps {
   chosen: boolean;
   pinned: boolean;
   here: boolean;
-  onFocus: () => void;
-  onNear: (is: boolean) => void;
-  onClick: (event: MouseEvent) => void;
 }
 
-function Mark({ placed, share, words, chosen, pinned, here, onFocus, onNear, onClick }: MarkProps): JSX.Element {
+function Mark({ placed, share, words, chosen, pinned, here }: MarkProps): JSX.Element {
   const { item, x, y, width, height, r, words: text, slots } = placed;
   const sign = item.score < 0 ? "against" : "carries";
   const [left, top] = [-width / 2, -height / 2];
@@ -248,10 +263,6 @@ function Mark({ placed, share, words, chosen, pinned, here, onFocus, onNear, onC
       data-score={item.score}
       data-layer={first(item).layer ?? ""}
       data-pinned={pinned ? "true" : undefined}
-      onFocus={onFocus}
-      onMouseEnter={() => onNear(true)}
-      onMouseLeave={() => onNear(false)}
-      onClick={onClick}
     >
       {text ? (
         <>
