@@ -36,6 +36,16 @@ export interface AttentionPage {
   source: Source;
 }
 
+export interface AttentionShares {
+  targets: number;
+  first: number | null;
+  itself: number | null;
+  previous: number | null;
+  next: number | null;
+  same: number | null;
+  others: number | null;
+}
+
 export interface CauseRow {
   key: string;
   name: string;
@@ -253,12 +263,35 @@ export interface GraphRow {
   contrast_read: string;
 }
 
+export interface HeadPair {
+  source: TokenView;
+  target: TokenView;
+  weight: number;
+  n: number;
+}
+
+export interface HeadPanels {
+  shares: AttentionShares;
+  attends: HeadPair[];
+  writes: HeadWrite[];
+  matches: HeadPair[];
+  tried: number;
+  copies: number;
+  erases: number;
+  patterns: Record<string, number[]>;
+}
+
 export interface HeadPattern {
   key: string;
   head: number;
   rows: number[][];
   first: number[];
   elsewhere: number[];
+}
+
+export interface HeadWrite {
+  source: TokenView;
+  promoted: TokenWeight[];
 }
 
 export interface Histogram {
@@ -697,6 +730,7 @@ export interface UnitPage {
   similar: Neighbour[];
   together: Neighbour[];
   not_known: Record<string, string>;
+  head: HeadPanels | null;
   examples: KindCount[];
   graphs: GraphRow[];
   source: Source;
