@@ -300,6 +300,14 @@ export interface Histogram {
   pieces: number[];
 }
 
+export interface KeepAsked {
+  id: string;
+}
+
+export interface Kept {
+  id: string;
+}
+
 export interface KindCount {
   kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   n: number;

@@ -29,7 +29,7 @@ KINDS: tuple[Kind, ...] = ("top", "lowest", "counter", "range", "random")
 ALL = 10**9
 _SCRIPT = re.compile(r'<script type="module"[^>]* src="/(assets/[\w.-]+\.js)"')
 _STYLE = re.compile(r'<link rel="stylesheet"[^>]* href="/(assets/[\w.-]+\.css)"')
-_IMPORTS = re.compile(r"""(?:^|[;}])import(?:[\s{*\w][^;()]*?from)?\s*["'`]""")
+_IMPORTS = re.compile(r"""(?:^|[;}\n])import(?:[\s{*\w][^;()]*?from)?\s*["'`]""")
 
 
 @checked
