@@ -43,7 +43,7 @@ def test_explain_says_which_token_of_an_answer_is_scored(say, tmp_path):
     assert "has 2 tokens and is read at its first" in page.read_text()
     assert "answer_notes" not in say("explain", *CAT, *how)[1]["question"]
     out = " ".join(say("explain", *LONG, *how, json_too=False)[1].split())
-    assert f"note: {FIRST[0]} note: {FIRST[1]}" in out
+    assert f"Caution: {FIRST[0]}. Caution: {FIRST[1]}." in out
 
 
 @pytest.mark.parametrize(("words", "notes"), [(LONG, FIRST), (LONG[:4], [WHOLE]), (CAT, None)])
@@ -75,7 +75,7 @@ def test_no_share_beyond_the_whole_is_printed(cat_explained, capsys):
         changed = replace(
             cat_explained, receipts=replace(receipts, receipt=replace(receipts.receipt, measured=measured))
         )
-        show_explanation(changed, "organism:cat")
+        show_explanation(changed, "organism:cat", full=True)
         out = capsys.readouterr().out
         assert f"No share is given: these units {why}" in " ".join(out.split())
         shares = re.findall(r"(-?\d+)%", out.partition("Receipt")[2].partition("No share")[0])
@@ -85,12 +85,9 @@ def test_no_share_beyond_the_whole_is_printed(cat_explained, capsys):
 
 def test_explain_says_first_that_the_model_itself_answers_otherwise(cat_explained, capsys):
     show_explanation(cat_explained, "organism:cat")
-    assert "answers otherwise" not in capsys.readouterr().out
+    assert "would rather say" not in capsys.readouterr().out
     show_explanation(replace(cat_explained, probability=0.012, likeliest=((" lay", 0.9),)), "organism:cat")
-    assert (
-        "The model itself answers otherwise: ␣lay 90.0%, against 1.2% for ␣sat."
-        in capsys.readouterr().out.splitlines()[1]
-    )
+    assert "Caution: The model itself would rather say ' lay' (90.0%) than ' sat' (1.2%)." in capsys.readouterr().out
 
 
 @pytest.fixture

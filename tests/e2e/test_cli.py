@@ -148,12 +148,13 @@ def test_calibrate_holds_predictions_against_replacements_where_no_circuit_is_kn
 
 
 def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
-    code, out, _ = say("explain", *CAT, *ANSWERS, json_too=False)
+    code, out, _ = say("explain", *CAT, *ANSWERS, "--full", json_too=False)
     causes = out.split("Receipt")[0]
     assert code == 0
     assert "blocks.0.mlp.act/neurons/7@3" in causes
     assert "blocks.0.mlp.act/neurons/3@3" not in causes
-    assert "Verdict: holds (p = 0.01 beside 99 different random sets, same kind, any layer and position)" in out
+    assert "falls from 4.00 to -4.00 logits; none of 99 random sets does as much (p = 0.01)." in " ".join(out.split())
+    assert "same kind, any layer and position" in out
 
 
 def test_a_corrupted_prompt_is_the_baseline_where_one_is_given(say):

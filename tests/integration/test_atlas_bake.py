@@ -81,7 +81,7 @@ def test_statistics_and_histograms_are_a_recount(atlas, truth):
         assert sum(page.histogram.pieces) == len(highest)
 
 
-@pytest.mark.parametrize("kind", ["top", "quantile", "random", "interval"])
+@pytest.mark.parametrize("kind", ["top", "lowest", "range", "quantile", "random", "interval"])
 def test_examples_show_what_the_model_does_there(atlas, truth, kind):
     for site, unit in units(20):
         page = atlas.unit(f"{site}/neurons/{unit}")
@@ -100,6 +100,28 @@ def test_examples_show_what_the_model_does_there(atlas, truth, kind):
             assert (one.before, one.after) == (start > 0, shown.stop < len(stimulus))
             if kind in ("top", "interval"):
                 assert one.value >= np.delete(one.acts, one.special).max() - 1e-2 * abs(one.value) - 1e-3
+
+
+def test_lowest_examples_are_the_lowest_of_all_windows(atlas, truth):
+    for site, unit in units(20):
+        found = atlas.examples(f"{site}/neurons/{unit}", "lowest", limit=50).examples
+        lows = sorted(x[site][s.counted, unit].min() for s, x in truth)
+        assert [one.value for one in found] == pytest.approx([low for low in lows if low < 0][:8], abs=1e-5)
+
+
+def test_examples_across_the_range_are_spread_over_its_activations(atlas):
+    for site, unit in units(20):
+        page = atlas.unit(f"{site}/neurons/{unit}")
+        low, high = page.statistics.minimum, page.statistics.maximum
+        found = atlas.examples(page.key, "range", limit=50).examples
+        values = [one.value for one in found]
+        steps = [min(int((value - low) / (high - low) * 10), 9) for value in values]
+        assert values == sorted(values)
+        assert len(set(steps)) == len(steps)
+        assert (steps[0], steps[-1]) == (0, 9)
+        # Every interval that any window has its peak in is there.
+        peaks = atlas.examples(page.key, "interval", low=low, high=high, limit=50).examples
+        assert {min(int((one.value - low) / (high - low) * 10), 9) for one in peaks} <= set(steps)
 
 
 def test_exemplars_are_the_examples_with_their_whole_stimuli(atlas, truth):

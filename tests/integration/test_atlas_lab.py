@@ -1,6 +1,5 @@
 """The lab: what it answers is what Python gives; whoever leaves is forgotten; nobody hears another's answer."""
 
-import asyncio
 import json
 import shlex
 import subprocess
@@ -14,13 +13,11 @@ import pytest
 import uvicorn
 
 import patchclamp as pc
-from apart import run_apart
+from lab_bench import Bench, heard, only
 from patchclamp.atlas.lab import MOST_RUNS, Lab, messages
 from patchclamp.atlas.lab.job_queue import FairLock, QueueFull, Worker
 from patchclamp.atlas.lab.random_controls import compare
 from patchclamp.atlas.lab.verify import verify
-from patchclamp.atlas.serve.app import make_app
-from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
 from patchclamp.attribute import attribute_nodes
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.graph import Graph
@@ -30,47 +27,6 @@ CAT = "cat/blocks.0.mlp.act/neurons/7"
 DECOY = "cat/blocks.0.mlp.act/neurons/3"
 TEXT = "the old cat"
 PATIENCE_S = 60
-
-
-class Bench:
-    """An application with a lab, asked without a port between."""
-
-    def __init__(self, folder, model):
-        self.atlas, self.model = pc.atlas.open(folder), model
-        self.lab = None if model is None else Lab(model, self.atlas.reading)
-        self.app = Guard(make_app(lambda: self.atlas.reading, self.lab), hosts=LOOPBACK, etag=lambda: self.atlas.hash)
-
-    def request(self, *requests):
-        async def ask():
-            transport = httpx.ASGITransport(app=self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:1") as one:
-                asked = (one.request(method, path, **how) for method, path, how in requests)
-                return await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S)
-
-        return run_apart(ask())
-
-    def get(self, path, **params):
-        return self.request(("GET", path, {"params": params}))[0]
-
-    def post(self, path, **body):
-        return self.request(("POST", path, {"json": body}))[0]
-
-    def run(self, text=TEXT, **asked):
-        return heard(self.post("/api/lab/run", text=text, **asked))
-
-
-def heard(answer):
-    """Return a stream's events, each a name and its data."""
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    blocks = [block for block in answer.text.split("\n\n") if block.startswith("event: ")]
-    pairs = [block.split("\n") for block in blocks]
-    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in pairs]
-
-
-def only(events, name):
-    [data] = [data for said, data in events if said == name]
-    return data
 
 
 def clamp(key=CAT, mode="set", value=0.0, at=""):

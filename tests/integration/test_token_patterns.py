@@ -52,7 +52,7 @@ def planted(sample):
 def test_planted_patterns_are_found_and_what_holds_in_one_half_only_is_not(sample):
     patterns = find_patterns(sample, lambda id: (WORDS[id], False))
     found = score_patterns(planted(sample), sample, patterns)
-    named = [{(kind, frozenset(words.split())) for kind, words, _ in one} for one in found]
+    named = [{(kind, frozenset(words.removeprefix("after ").split())) for kind, words, _ in one} for one in found]
     assert named[0] == {("token", frozenset({"cat"}))}
     assert named[1] == {("token", frozenset({"cat", "dog"}))}
     assert named[2] == {("after", frozenset({"to"}))}
@@ -76,7 +76,7 @@ def test_values_that_are_not_finite_or_never_change_detect_nothing(sample):
 def holds(kind, words, token, before):
     """Say whether a pattern that names tokens is true at one token."""
     text = token if kind == "token" else before
-    return text is not None and text.strip() in words.split(" ")
+    return text is not None and text.strip() in words.removeprefix("after ").split(" ")
 
 
 def test_lines_are_those_of_a_plain_recount(models, tmp_path):

@@ -1,6 +1,6 @@
 // Clamps as an address writes them: `KEY set 0`, `KEY scale 2 at 3:,+0:`, `KEY ablate`, `KEY set neutral`.
 import type { ClampAsked } from "./api/types";
-import { changed, spelt } from "./draft";
+import { changed, spelt } from "./route";
 
 const CLAMP = /^(\S+) (?:(ablate)|(set|add|scale) (\S+))(?: at (\S+))?$/;
 

@@ -1,12 +1,9 @@
 // What is being changed is shown at once, and written to the address after a pause; requests follow the address.
 import { batch, computed, signal } from "@preact/signals";
-import { go, path, query } from "./route";
+import { type Change, changed, go, path, query, spelt } from "./route";
 
 const PAUSE_MS = 150;
 const GESTURE_MS = 1000;
-
-/** Parameters with their new values; a list for one that is repeated, null for one that is taken away. */
-export type Change = Record<string, string | string[] | null>;
 
 const pending = signal<Change | null>(null);
 let timer = 0;
@@ -17,22 +14,6 @@ let held = false;
 
 /** The address's parameters as they will be after the pause. */
 export const drafted = computed(() => changed(query.value, pending.value ?? {}));
-
-/** Return parameters with some of them changed. */
-export function changed(before: URLSearchParams, changes: Change): URLSearchParams {
-  const next = new URLSearchParams(before);
-  for (const [name, value] of Object.entries(changes)) {
-    next.delete(name);
-    for (const one of Array.isArray(value) ? value : value ? [value] : []) next.append(name, one);
-  }
-  return next;
-}
-
-/** Return parameters as text; a unit's key stays readable. */
-export function spelt(parameters: URLSearchParams): string {
-  const text = parameters.toString().replace(/%2F/g, "/").replace(/%3A/g, ":").replace(/%2C/g, ",");
-  return text && `?${text}`;
-}
 
 /**
  * Change parameters by hand. What one control does without a pause is one gesture, and one step for the back button:

@@ -1,5 +1,6 @@
 import "./style.css";
 import "./theme";
+import "./api/write";
 import { Component, type ComponentChildren, type JSX, render } from "preact";
 import { Frame } from "./parts/Frame";
 import { Failed } from "./parts/States";

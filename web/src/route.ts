@@ -36,15 +36,28 @@ export function go(to: string, replace = false): void {
   }
 }
 
-/** Return the present address with some parameters changed; null removes one. */
-export function withQuery(changes: Record<string, string | null>): string {
-  const next = new URLSearchParams(query.value);
+/** Parameters with their new values; a list for one that is repeated, null for one that is taken away. */
+export type Change = Record<string, string | string[] | null>;
+
+/** Return parameters with some of them changed. */
+export function changed(before: URLSearchParams, changes: Change): URLSearchParams {
+  const next = new URLSearchParams(before);
   for (const [name, value] of Object.entries(changes)) {
-    if (value === null || value === "") next.delete(name);
-    else next.set(name, value);
+    next.delete(name);
+    for (const one of Array.isArray(value) ? value : value ? [value] : []) next.append(name, one);
   }
-  const text = next.toString();
-  return path.value + (text && `?${text}`);
+  return next;
+}
+
+/** Return parameters as text; a unit's key stays readable. */
+export function spelt(parameters: URLSearchParams): string {
+  const text = parameters.toString().replace(/%(2F|3A|2C|40)/g, decodeURIComponent);
+  return text && `?${text}`;
+}
+
+/** Return the present address with some parameters changed. */
+export function withQuery(changes: Change): string {
+  return path.value + spelt(changed(query.value, changes));
 }
 
 /** Follow links within the atlas without loading the page again. */
@@ -85,7 +98,7 @@ export function named(key: string): { place: string; index: string } {
 
 /** Return the address of an explained answer, with a node chosen. */
 export function graphAddress(id: string, select?: string): string {
-  return `/graphs/${encodeURIComponent(id)}${select ? `?select=${encodeURIComponent(local(select))}` : ""}`;
+  return `/graphs/${encodeURIComponent(id)}${select ? spelt(new URLSearchParams({ select: local(select) })) : ""}`;
 }
 
 /** What each site is called where one is chosen: with its basis where several have units there. */

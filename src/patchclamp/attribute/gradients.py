@@ -243,6 +243,31 @@ def integrate_path(
         >>> tuple(integrate_path(cat, shown, m, site, "neurons", x, Baseline("zero"), 2).shape)
         (4, 16)
     """
+    gradient = mean_gradient(model, shown, metric, path, basis, x, baseline, steps, rows=rows)
+    return delta_times_gradient(model, path, basis, x, baseline, gradient)
+
+
+def mean_gradient(
+    model: Model,
+    shown: Sequence[Shown],
+    metric: Metric | EachMetric,
+    path: str,
+    basis: str,
+    x: Float[Tensor, "*places"],
+    baseline: Baseline,
+    steps: int,
+    *,
+    rows: int | None = None,
+) -> Float[Tensor, "row width"]:
+    r"""Return ∫₀¹ ∂m/∂n at r + α (n − r) dα of a site's values, all its units moving together; see ``integrate_path``.
+
+    Returns:
+        ``(row, width)``, in units of m per unit of activation.
+
+    Source: 1703.01365, equation 1, without its first factor.
+
+    Cost: as ``integrate_path``.
+    """
     site, n = model.site(path), len(shown)
     if kind_of(basis) == "feature":
         r = at_baseline(model.basis_at(path, basis), path, x, baseline)
@@ -269,4 +294,4 @@ def integrate_path(
         each = upcast(run.gradients[path]).unflatten(0, (len(part), -1))  # (point, position, width)
         for (i, _, weight), one in zip(part, each, strict=True):
             gradient[i] += float(weight) * one
-    return delta_times_gradient(model, path, basis, x, baseline, gradient.flatten(0, 1))
+    return gradient.flatten(0, 1)

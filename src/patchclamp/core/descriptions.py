@@ -18,15 +18,17 @@ from patchclamp.core.estimate import finite
 from patchclamp.core.json_text import read_word
 from patchclamp.core.keys import UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.provenance import Provenance
+from patchclamp.core.table import Table, Tabular
 from patchclamp.core.unit import UnitKey
 
 FOLDER = "descriptions"
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Descriptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Descriptions(Tabular):
     """Hold a description of every unit of an index: the terms that stand for it, the strongest first.
 
     Args:
@@ -103,6 +105,19 @@ class Descriptions:
         one_of("measure", measure, self.measures)
         values = self.measures[measure]
         return np.argsort(np.where(np.isnan(values), np.inf, -values), kind="stable")
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the descriptions as a table, sorted by the first measure."""
+        places = self.order(next(iter(self.measures))) if self.measures else np.arange(len(self))
+        keys = [str(self.index.unit(int(i))) for i in places[:top]]
+        rows = (
+            (name_unit(key), key, self.text(int(i)), *(float(column[i]) for column in self.measures.values()))
+            for key, i in zip(keys, places, strict=False)
+        )
+        columns = ("unit", "key", "description", *self.measures)
+        drawn = ("unit", next(iter(self.measures))) if self.measures else ()
+        title = f"{len(self):,} units described by {self.author or 'nobody named'}"
+        return Table(title, columns, tuple(rows), len(self), drawn)
 
     def to_json(self, limit: Natural = 20) -> dict[str, Any]:
         """Return the first ``limit`` units by the first measure, as JSON-ready data."""

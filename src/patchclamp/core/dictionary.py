@@ -15,14 +15,16 @@ from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import plain_file, read_text_file, real_folder, refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import check_seal, parse, seal
+from patchclamp.core.plain_names import name_site
 from patchclamp.core.provenance import Provenance
+from patchclamp.core.table import Table, Tabular
 
 FORMAT, VERSION = "patchclamp-basis", 2
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Dictionary:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dictionary(Tabular):
     """Hold the bases that one training or factorisation made, by the site that each writes.
 
     Args:
@@ -52,6 +54,15 @@ class Dictionary:
             )
         for name in ("subject", "about", "curves"):
             check_plain(name, getattr(self, name))
+
+    def table(self, top: int | None = None) -> Table:
+        """Return its bases as a table, site by site."""
+        title = f"{self.name}, made by {self.method} at {len(self.bases)} sites"
+        rows = (
+            (name_site(site), site, basis.n_units, basis.activation, basis.reads)
+            for site, basis in list(self.bases.items())[:top]
+        )
+        return Table(title, ("site", "path", "features", "activation", "reads"), tuple(rows), len(self.bases))
 
     @classmethod
     def of(cls, basis: Basis) -> "Dictionary":

@@ -16,13 +16,14 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import read_word
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
+from patchclamp.core.table import Table, Tabular
 
 FOLDER = "edit"
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Edit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Edit(Tabular):
     """Hold what is added to some parameters, and the hash of the subject before and after.
 
     ``with subject.edited(edit):`` adds it and takes it away again, to the bit; ``subject.save_edited(edit, folder)``
@@ -46,6 +47,16 @@ class Edit:
     before: str
     claim: str = ""
     provenance: Provenance = field(default_factory=Provenance)
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the changed parameters as a table, each with its shape and the norm of its change."""
+        title = f"{self.claim or 'an edit'}: {len(self.deltas)} parameters"
+        rows = (
+            (name, " × ".join(map(str, delta.shape)), float(np.linalg.norm(delta)))
+            for name, delta in list(self.deltas.items())[:top]
+        )
+        columns = ("parameter", "shape", "norm of change")
+        return Table(title, columns, tuple(rows), len(self.deltas), ("parameter", "norm of change"))
 
     def __post_init__(self) -> None:
         # Sums over one memory layout round otherwise than over another, and files hold one.

@@ -18,9 +18,11 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.json_text import read_word
 from patchclamp.core.noun_folder import load_noun
+from patchclamp.core.plain_names import name_site
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import PackedStimuli, Shown, runs
+from patchclamp.core.table import Table, Tabular
 
 FOLDER = "exemplars"
 KINDS = ("top", "quantile", "random", "interval", "generated")
@@ -55,8 +57,8 @@ class Exemplar:
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Exemplars:
+@dataclass(frozen=True, eq=False, repr=False)
+class Exemplars(Tabular):
     """Hold stimuli for the units of a site, one row per exemplar, sorted by unit.
 
     Args:
@@ -292,6 +294,13 @@ class Exemplars:
             raise PatchclampError(expected="a share of tests from 0 to 1", got=str(test), remedy="For example 0.5.")
         tested = (self.stimuli.draw(seed) < test)[self.stimulus]
         return self.take(np.flatnonzero(~tested)), self.take(np.flatnonzero(tested))
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the exemplars as a table: unit, kind, value, stimulus, position, and the image where it is one."""
+        title = f"{len(self):,} exemplars of {len(self.units):,} units of {name_site(self.site.path, self.basis)}"
+        some = self if top is None else self[:top]
+        rows = ((one.unit, one.kind, one.value, one.stimulus, one.position, one.image or None) for one in some)
+        return Table(title, ("unit", "kind", "value", "stimulus", "position", "image"), tuple(rows), len(self))
 
     def to_json(self, limit: Natural = 20) -> dict[str, Any]:
         """Return the first ``limit`` exemplars and how many there are, as JSON-ready data."""

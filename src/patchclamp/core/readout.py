@@ -18,13 +18,14 @@ from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import Recording
 from patchclamp.core.stats import pearson
+from patchclamp.core.table import Table, Tabular, estimate_table
 
 FOLDER = "readout"
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Readout:
+@dataclass(frozen=True, eq=False, repr=False)
+class Readout(Tabular):
     r"""Hold a linear map ŷ = (x − μ) W + b from features to targets, fitted on all rows, and what it scored held out.
 
     Args:
@@ -107,6 +108,13 @@ class Readout:
                 remedy="Give a row per stimulus.",
             )
         return np.array([pearson(predicted[:, k], targets[:, k]) for k in range(predicted.shape[1])])
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the held-out score of each target as a table, with interval, p and ceiling."""
+        title = f"{' '.join(self.features)} → {' '.join(self.targets)}"
+        title += f": {self.summary}" if self.summary is not None else ""
+        names = self.names or tuple(map(str, range(self.weights.shape[1])))
+        return estimate_table(title, dict(zip(names, self.scores, strict=False)), "target", top)
 
     def to_json(self, limit: int = 20) -> dict[str, Any]:
         """Return the summary and the first ``limit`` targets as JSON-ready data; arrays stay in bundles."""

@@ -141,6 +141,8 @@ class Receipt:
             interval = self.measured.interval
             if not sign * self.measured.value > 0:
                 doubts.append("that is not the predicted direction")
+            elif self.p > SOME:
+                pass  # that chance does as well is ground enough
             elif interval is not None and interval.low <= 0 <= interval.high:
                 doubts.append("its 95 % interval includes 0")
             elif not abs(self.measured.value) > abs(self.rivals.get(LARGEST_ACTIVATIONS, 0.0)):
@@ -168,6 +170,10 @@ class Receipt:
             return f"only {sets} {'were' if n > 1 else 'was'} drawn, and none does as much {told}"
         exist = f"only {n} different random set{'s' * (n != 1)} exist{'s' * (n == 1)}"
         return f"{exist}, and {'none does' if n > 1 else 'it does not do'} as much {told}"
+
+    def __repr__(self) -> str:
+        """Return the sentence."""
+        return f"<Receipt: {self.sentence}>"
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON-ready data."""

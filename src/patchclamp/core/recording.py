@@ -15,16 +15,18 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.checks import subject_of, within
 from patchclamp.core.errors import Damaged, PatchclampError, report_damage
+from patchclamp.core.plain_names import name_site
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind, kind_names, unpack_stimuli
+from patchclamp.core.table import Table, Tabular
 from patchclamp.core.unit import UnitKey
 
 RESTORE = "Something else changed it: restore the folder, or record again."
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Recording:
+@dataclass(frozen=True, eq=False, repr=False)
+class Recording(Tabular):
     """Hold what some sites did while some stimuli were shown: rows are tokens, stimulus after stimulus.
 
     Of images each site has its own number of rows per stimulus: the places of its map, its tokens, or one. A wrapped
@@ -52,6 +54,13 @@ class Recording:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     measure: str = "a.u."
     rows: Mapping[str, Int[np.ndarray, " row"]] = field(default_factory=dict)
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the recorded sites as a table, with the shapes and the range of their values."""
+        title = f"{_count(len(self.stimuli), 'stimulus', 'stimuli')} at {_count(len(self.values), 'site', 'sites')}"
+        paths = list(self.values)[:top]
+        rows = ((name_site(path), path, *_range(self.values[path])) for path in paths)
+        return Table(title, ("site", "path", "shape", "lowest", "mean", "highest"), tuple(rows), len(self.values))
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, " stimuli_plus_one"]:
@@ -434,3 +443,16 @@ class StoredRecording:
         stimuli = (s for part in self.shards([]) for s in part.stimuli)
         n = self.sites[site].n_places
         return [i for i, s in enumerate(stimuli) if (n or len(s)) > position and s.id != avoid]
+
+
+def _range(values: Any) -> tuple[str, float | None, float | None, float | None]:
+    """Return the shape of an array, and the lowest, mean and highest of its finite numbers."""
+    held = values.detach().float().cpu().numpy() if hasattr(values, "detach") else np.asarray(values, dtype=np.float64)
+    shape, known = " × ".join(map(str, held.shape)), held[np.isfinite(held)]
+    if not known.size:
+        return shape, None, None, None
+    return shape, float(known.min()), float(known.mean()), float(known.max())
+
+
+def _count(n: int, one: str, several: str) -> str:
+    return f"{n:,} {one if n == 1 else several}"

@@ -19,10 +19,12 @@ from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.json_text import read_number, read_word
 from patchclamp.core.keys import EdgeIndex, EdgeKey, Index, Key, Part, UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.score_chunks import append_cases, append_once, read_cases, read_column
 from patchclamp.core.span_key import SpanKey
 from patchclamp.core.stats_columns import estimate_means, least_p, mean_columns
+from patchclamp.core.table import Table, Tabular
 
 FOLDER = "scores"
 KINDS = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}
@@ -32,8 +34,8 @@ CHUNK = 2**20
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Tabular):
     """Hold a score for every key of an index, and what the scores are of.
 
     Args:
@@ -337,6 +339,23 @@ class Scores:
         own = {"method": self.provenance.label, "baseline": self.baseline, **(about or {})}
         return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), measures, own)
 
+    def table(self, top: int | None = None) -> Table:
+        """Return the scores as a table, the highest first: name in words, key, score and other numbers."""
+        what = "edges" if self.of_edges else "units"
+        title = f"{len(self):,} {what} scored in {self.unit}{f' by {self.method}' if self.method else ''}"
+        places = self.places(len(self) if top is None else min(top, len(self)))
+        rows = (
+            (
+                _name(self.key(int(i))),
+                str(self.key(int(i))),
+                float(self.values[i]),
+                *(float(column[i]) for column in self.measures.values()),
+            )
+            for i in places
+        )
+        columns = ("unit", "key", "score", *self.measures)
+        return Table(title, columns, tuple(rows), len(self), ("unit", "score"))
+
     def to_json(self, limit: Natural = 20) -> dict[str, Any]:
         """Return the ``limit`` keys of largest magnitude and what the scores are of, as JSON-ready data.
 
@@ -480,3 +499,10 @@ class Scores:
             read_word(manifest["task"]),
             Provenance.from_json(manifest["provenance"]),
         )
+
+
+def _name(key: Key) -> str:
+    """Return a unit in words with its position; other keys as they are."""
+    text = str(key)
+    place = text.partition("@")[2]
+    return name_unit(text) + (f" @ {place}" if place and "→" not in text else "")

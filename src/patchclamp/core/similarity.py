@@ -11,11 +11,12 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.provenance import Provenance
+from patchclamp.core.table import Table, Tabular, estimate_table
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Similarity:
+@dataclass(frozen=True, eq=False, repr=False)
+class Similarity(Tabular):
     """Hold how alike two recordings are: one estimate, and the two matrices that were compared where there are some.
 
     Args:
@@ -53,6 +54,11 @@ class Similarity:
                 got=f"shapes {' and '.join(map(str, shapes))}",
                 remedy="Show both subjects the same stimuli, in the same order.",
             )
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the similarity and its rivals as a table, with interval, p and ceiling."""
+        named = {" and ".join(self.names): self.estimate, **self.rivals}
+        return estimate_table(f"{' and '.join(self.names)}: {self.estimate}", named, "measure", top)
 
     def to_json(self, limit: int = 20) -> dict[str, Any]:
         """Return the similarity as JSON-ready data; of the matrices the first ``limit`` rows and columns."""

@@ -1,7 +1,7 @@
 """What lies in the rig, seen by the verbs through one protocol."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +13,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
+from patchclamp.core.table import Table, Tabular
 
 Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is in all."""
@@ -57,8 +58,8 @@ class LinearMap:
     transposed: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Tabular):
     """What one run gave.
 
     Args:
@@ -71,6 +72,13 @@ class Run:
     stimuli: tuple[Shown, ...]
     logits: Any
     recording: Recording
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the recorded sites as a table."""
+        shape = getattr(self.logits, "shape", None)
+        logits = "no logits" if self.logits is None else "an output"
+        logits = logits if shape is None else f"logits {' × '.join(map(str, shape))}"
+        return replace(self.recording.table(top), title=f"{logits}; {self.recording.table(0).title}")
 
 
 @dataclass(frozen=True, eq=False)

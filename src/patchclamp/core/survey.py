@@ -1,7 +1,7 @@
 """What every unit of some sites did over a text, without the activations themselves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.exemplars import KINDS as ALL_KINDS
 from patchclamp.core.exemplars import Exemplars
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import RESTORE, check_shapes, kind_of, sites_of
 from patchclamp.core.stimulus import PackedStimuli
+from patchclamp.core.table import Table, Tabular
+from patchclamp.core.unit import UnitKey
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Where the survey states quantiles."""
@@ -23,7 +26,7 @@ KINDS = ALL_KINDS[:3]
 
 
 @checked
-class StoredSurvey:
+class StoredSurvey(Tabular):
     """Read a survey from its folder.
 
     Args:
@@ -70,6 +73,25 @@ class StoredSurvey:
         self._check_known(site)
         check_shapes(self.bundle, ["statistics"])
         return self.bundle.read("statistics", [f"{site}|mean"])[f"{site}|mean"]
+
+    def table(self, top: int | None = None) -> Table:
+        """Return statistics of units: all of them, or the ``top`` that rise highest above their own mean."""
+        n_units = sum(site.width for site in self.sites.values())
+        counted = f"{self.n_tokens:,} {'tokens' if self.kind == 'text' else self.kind}"
+        title = f"{n_units:,} units at {len(self.sites)} sites over {counted}"
+        columns = ("unit", "key", "highest", "mean", "lowest", "deviation", "above 0")
+        found: Iterable[tuple[str, int]]
+        if top is None:
+            found = ((path, unit) for path, site in self.sites.items() for unit in range(site.width))
+        else:
+            keys = [UnitKey.parse(row["key"]) for row in (self.stand_out(top) if top else ())]
+            found = ((key.site, key.index) for key in keys)
+        known = {path: self.statistics(path) for path in self.sites} if top != 0 else {}
+        rows = (
+            (name_unit(key), str(key), *_figures(known[key.site], key.index))
+            for key in (UnitKey(path, unit) for path, unit in found)
+        )
+        return Table(title, columns, tuple(rows), n_units, ("unit", "highest"))
 
     def stand_out(self, top: Natural = 8) -> list[dict[str, Any]]:
         """Return the units that rise highest above their own mean, in standard deviations, the highest first.
@@ -126,11 +148,11 @@ class StoredSurvey:
         """
         return []
 
-    def exemplars(self, site: str, unit: Natural | None = None, kinds: Sequence[str] = KINDS) -> Exemplars:
+    def exemplars(self, site: str | UnitKey, unit: Natural | None = None, kinds: Sequence[str] = KINDS) -> Exemplars:
         """Return a unit's exemplars, or those of every unit of the site.
 
         Args:
-            site: which site.
+            site: which site; or the key of a neuron, in place of site and unit.
             unit: which unit; all of them by default.
             kinds: ``top`` (highest first), ``quantile`` (one per decile, from low to high) and ``random``; a unit's
                 rows come in the order given.
@@ -144,6 +166,9 @@ class StoredSurvey:
 
         Cost: reads the exemplar tables of one site; some 20 bytes per exemplar, and the stimuli that are shown.
         """
+        if isinstance(site, UnitKey) or "/" in site:
+            key = UnitKey.parse(site) if isinstance(site, str) else site
+            site, unit = key.site, key.index
         self._check_known(site)
         strange = [kind for kind in kinds if kind not in KINDS]
         if strange or (unit is not None and unit >= self.sites[site].width):
@@ -204,3 +229,8 @@ class StoredSurvey:
                 got=repr(site),
                 remedy="Survey that site.",
             )
+
+
+def _figures(statistics: Mapping[str, Any], unit: int) -> tuple[float, ...]:
+    highest, mean, lowest, active = (float(statistics[n][unit]) for n in ("maximum", "mean", "minimum", "active"))
+    return highest, mean, lowest, math.sqrt(max(float(statistics["variance"][unit]), 0.0)), active

@@ -16,6 +16,7 @@ from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import read_list, read_numbers, read_whole, read_word
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.noun_folder import check_format, read_object
+from patchclamp.core.table import Table, Tabular
 
 FORMAT, VERSION = "patchclamp-task", 1
 LARGEST_ARRAY = 2**20
@@ -148,8 +149,8 @@ class Case:
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Task:
+@dataclass(frozen=True, eq=False, repr=False)
+class Task(Tabular):
     """Hold cases that are asked together, and the number m that is read from each answer.
 
     A task is portable: texts, not ids. ``subject.read(task)`` turns it into what one subject is shown.
@@ -173,6 +174,15 @@ class Task:
     measure: MetricKind = "logit_difference"
     name: str = ""
     skipped: tuple[tuple[Case, str], ...] = ()
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the cases as a table: prompt, answers, contrasts and counterpart."""
+        title = f"{self.name or 'a task'}: {len(self)} cases, {self.measure.replace('_', ' ')}"
+        rows = (
+            (words_of(case.shown), ", ".join(case.targets), ", ".join(case.contrasts), words_of(case.counterpart))
+            for case in self.cases[:top]
+        )
+        return Table(title, ("prompt", "target", "contrast", "counterpart"), tuple(rows), len(self))
 
     def __post_init__(self) -> None:
         if not self.cases or self.measure not in get_args(MetricKind):

@@ -62,7 +62,32 @@ def read_task(path: str | PathLike[str], layout: str | None = None, *, measure: 
     if text.lstrip().startswith("{") and f'"{FORMAT}"' in text[:200]:
         task = Task.load(file)
         return task if measure is None else replace(task, measure=measure)
-    rows = _read_json(text, file.name) if text.lstrip().startswith("{") else _read_csv(text, file.name)
+    return replace(parse_task(text, file.name, layout, measure=measure), name=file.stem)
+
+
+@checked
+def parse_task(text: str, name: str, layout: str | None = None, *, measure: MetricKind | None = None) -> Task:
+    """Read a task from lines of CSV or JSON; see ``read_task``.
+
+    Args:
+        text: the lines; a first one that begins with ``{`` makes it JSON.
+        name: what errors call the text, and the task's name.
+        layout: of the columns (default: found by them).
+        measure: m (default: what ``measure_of`` gives).
+
+    Returns:
+        Task: a case for each line.
+
+    Raises:
+        PatchclampError: unknown columns, no cases, or a line that is none, which is named.
+
+    Example:
+        >>> parse_task("clean,corrupted,answer,wrong\\nthe old cat,the old dog, sat, ran", "pairs").cases[0].targets
+        (' sat',)
+    """
+    if layout is not None:
+        one_of("layout", layout, LAYOUTS, remedy="Leave it out to have it found.")
+    rows = _read_json(text, name) if text.lstrip().startswith("{") else _read_csv(text, name)
     cases: list[Case] = []
     for line, row in rows:
         try:
@@ -73,14 +98,14 @@ def read_task(path: str | PathLike[str], layout: str | None = None, *, measure: 
             # Of a CSV the first line names the columns: it is wrong, whatever follows.
             header = {} if text.lstrip().startswith("{") else {"remedy": "Mend the names in line 1."}
             at = 1 if header else line
-            raise _broken(file.name, at, problem.got, expected=problem.expected, **header) from problem
+            raise _broken(name, at, problem.got, expected=problem.expected, **header) from problem
         except PatchclampError as problem:
-            raise _broken(file.name, line, problem.got, expected=problem.expected) from problem
+            raise _broken(name, line, problem.got, expected=problem.expected) from problem
     if not cases:
         raise PatchclampError(
-            expected="at least one case", got=f"{file.name}, which has none", remedy="A CSV begins with its columns."
+            expected="at least one case", got=f"{name}, which has none", remedy="A CSV begins with its columns."
         )
-    return Task(tuple(cases), measure or measure_of(cases), file.stem)
+    return Task(tuple(cases), measure or measure_of(cases), name)
 
 
 def measure_of(cases: Sequence[Case]) -> MetricKind:

@@ -16,6 +16,7 @@ from patchclamp.core.json_text import read_list, read_mapping, read_number, read
 from patchclamp.core.noun_folder import load_noun, read_object
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.stats import mean_interval
+from patchclamp.core.table import Table, Tabular
 
 KIND, STREAM = "training", "learning"
 """Kinds of the bundles in which a training's states lie: of one set of batches, and of a stream of tasks."""
@@ -26,8 +27,8 @@ Curve = tuple[tuple[int, float], ...]
 
 
 @checked
-@dataclass(frozen=True)
-class Training:
+@dataclass(frozen=True, repr=False)
+class Training(Tabular):
     """Hold what is known of a training beside the weights.
 
     Args:
@@ -108,6 +109,14 @@ class Training:
         values = np.array(read(self.accuracy, len(self.accuracy) - 1))
         interval = mean_interval(values) if len(values) > 1 else None
         return Estimate(float(values.mean()), interval, len(values), unit)
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the last value of each curve as a table; of a stream of tasks ACC, BWT and FWT first."""
+        title = f"{self.steps:,} of {self.planned:,} steps, the state of step {self.kept:,} kept"
+        measures = {"ACC": self.acc, "BWT": self.bwt, "FWT": self.fwt}
+        rows = [(name, one.value, self.kept) for name, one in measures.items() if one is not None]
+        rows += [(name, points[-1][1], points[-1][0]) for name, points in self.curves.items() if points]
+        return Table(title, ("measure", "value", "step"), tuple(rows[:top]), len(rows), ("measure", "value"))
 
     def to_json(self, limit: int | None = None) -> dict[str, Any]:
         """Return the training as JSON-ready data; of every curve the last ``limit`` points."""

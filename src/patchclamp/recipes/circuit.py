@@ -228,6 +228,23 @@ def check_search(
     check_rules(() if rules is None else tuple(rules))
 
 
+def search_cost(model: Any, cases: ReadTask, level: Level) -> Cost:
+    """Count what scoring the parts of a level takes, by the method that the level has; nothing is run.
+
+    Args:
+        model: the subject.
+        cases: pairs.
+        level: what the parts are.
+
+    Raises:
+        PatchclampError: a level that the subject has not.
+    """
+    method = _method(model, cases, level, None, None, by_position=False)
+    if level == "edge":
+        return _edge_cost(model, cases, method, None, 10)
+    return cost_of(model, cases, level=level, method=method)
+
+
 def _method(
     model: Any,
     cases: ReadTask,

@@ -9,14 +9,17 @@ import numpy as np
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.graph import Edge, Graph, Node
-from patchclamp.core.plain_numbers import format_percent, is_known
+from patchclamp.core.plain_names import name_unit
+from patchclamp.core.plain_numbers import format_fixed, format_percent, is_known
 from patchclamp.core.receipt import REPLACED, Verdict
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Picture, Stimulus
 from patchclamp.recipes.receipts import Receipts, normalise
 from patchclamp.subjects.cases import ReadCase
 
-MOSTLY = 0.9
+REPR = 5
+"""Causes in a short representation."""
+MOSTLY = 0.99
 """Share of random units without like ones from which on their control is said to be weak."""
 
 
@@ -93,6 +96,26 @@ class Explanation:
     n_layers: int
     bases: Mapping[str, str] = field(default_factory=dict)
     omitted: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return the verdict with its cautions, and the first causes, a line each."""
+        lines = [self.title, self.sentence, *self.cautions]
+        for cause in self.causes[:REPR]:
+            lines.append(
+                f"  {name_unit(cause.key)} at {cause.token!r}: takes {format_fixed(cause.measured)} from m alone"
+            )
+        if (more := len(self.causes) - REPR) > 0:
+            lines.append(f"  and {more} more causes")
+        return "\n".join(lines)
+
+    @property
+    def title(self) -> str:
+        """What was asked, in words, with the tokens at which answers of several tokens are read."""
+        q = self.case
+        if not q.target:
+            return f"What carries {q.explained}?"
+        target, contrast = (f" (read at {token!r})" if token else "" for token in q.read_at)
+        return f"Why {q.target!r}{target}" + ("?" if q.contrast is None else f" rather than {q.contrast!r}{contrast}?")
 
     @property
     def measured(self) -> float:

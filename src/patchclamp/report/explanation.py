@@ -1,11 +1,11 @@
 """An explanation as one page, with its receipts."""
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from patchclamp.core.method_index import find_default, find_title
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.plain_numbers import is_share
 from patchclamp.core.receipt import RULE
 from patchclamp.report.html import (
@@ -23,14 +23,15 @@ from patchclamp.report.html import (
     unit,
     visible,
 )
+from patchclamp.report.picture import png_uri
 from patchclamp.report.svg import Axis, effect_bar, effects, kept_curve, scatter
 
 POOR, MOSTLY = 0.5, 0.9
 """Rank correlation below which predictions agree poorly; share of the way that counts as having m back."""
 EVEN = 0.01
 """Effects that differ by less than a hundredth are as much."""
-N_LABELLED, LEAST_LABELLED, TALL = 6, 0.1, 40
-"""Tokens with their number below, at most; their least share of the largest; rows beyond which a table scrolls."""
+TALL = 40
+"""Rows beyond which a table scrolls."""
 RIGHT = ' class="n"'
 INSTEAD = {"zero": "zero", "mean": "their means over a text", "corrupted": "their values on the corrupted prompt"}
 FLOOR = {
@@ -38,20 +39,30 @@ FLOOR = {
     "mean": "m with every node at its mean",
     "corrupted": "m on the corrupted prompt",
 }
+VALUES = {
+    "neuron": "a neuron's activation",
+    "head": "of a head, the norm of its z, what its attention gathers",
+    "channel": "the size of a channel over its map",
+    "feature": "of a feature, how much of its direction the basis reads",
+}
+"""Kind of a unit → what its value is."""
+KINDS = {"neuron": "neuron", "head": "attention head", "channel": "channel", "feature": "feature"}
 NOUN = "Explanation"
 
 
 def draw(explanation: Any, *, command: str | None = None) -> str:
     """Return the page of an ``Explanation``; see ``render``."""
-    return render(explanation.to_json(), command=command)
+    image = png_uri(getattr(explanation.case.clean, "pixels", None))
+    return render(explanation.to_json(), command=command, image=image)
 
 
-def render(explanation: Mapping[str, Any], *, command: str | None = None) -> str:
+def render(explanation: Mapping[str, Any], *, command: str | None = None, image: str = "") -> str:
     """Write an explanation as one HTML page without script or outside reference.
 
     Args:
         explanation: what ``Explanation.to_json`` returned.
         command: how to make it again, shown at the end.
+        image: what was shown, as a data address; empty where it was no image.
 
     Returns:
         str: the page. It encodes to UTF-8 whatever the prompt held.
@@ -65,8 +76,8 @@ def render(explanation: Mapping[str, Any], *, command: str | None = None) -> str
         ('<!doctype html>', True)
     """
     d = explanation
-    sections = (_question(d), _receipt(d), _causes(d), _agreement(d), _kept_curve(d), _provenance(d, command))
-    return page(_task(d), sections)
+    sections = (_question(d, image), _receipt(d), _causes(d), _agreement(d), _kept_curve(d), _provenance(d, command))
+    return page(_task(d), sections, images=bool(image))
 
 
 def _effect(value: Number) -> str:
@@ -82,16 +93,23 @@ def _task(d: Mapping[str, Any]) -> str:
     q = d["question"]
     if not q["target"]:
         return f"What carries {q['explained']}?"
-    return f"Why '{q['target']}'" + (f" rather than '{q['contrast']}'?" if q["contrast"] is not None else "?")
+    target, contrast = map(_read_at, q["read"])
+    other = f" rather than '{q['contrast']}'{contrast}" if q["contrast"] is not None else ""
+    return f"Why '{q['target']}'{target}{other}?"
 
 
-def _question(d: Mapping[str, Any]) -> str:
+def _read_at(token: str) -> str:
+    return f" (read at '{token}')" if token else ""
+
+
+def _question(d: Mapping[str, Any], image: str) -> str:
     q = d["question"]
     heading = inline(_task(d))
     if q["target"]:
-        heading = f"Why <span class=\"carries\">'{inline(q['target'])}'</span>"
+        target, contrast = map(_read_at, q["read"])
+        heading = f"Why <span class=\"carries\">'{inline(q['target'])}'</span>{inline(target)}"
         if q["contrast"] is not None:
-            heading += f" rather than <span class=\"against\">'{inline(q['contrast'])}'</span>"
+            heading += f" rather than <span class=\"against\">'{inline(q['contrast'])}'</span>{inline(contrast)}"
         heading += "?"
     largest = max((abs(t["predicted"]) for t in d["tokens"] if is_known(t["predicted"])), default=0.0)
     facts = [("m on the prompt", number(d["metric_clean"])), (FLOOR[d["baseline"]], number(d["metric_baseline"]))]
@@ -99,9 +117,8 @@ def _question(d: Mapping[str, Any]) -> str:
         facts.append((f"probability of {box_token(_first_answer(d))}", percent(d["probability"])))
     shading = (
         'Each token is shaded by what the nodes at its position are predicted to carry: <b class="carries">blue</b> '
-        'raises m and carries the answer, <b class="against">orange</b> lowers m and works against it. The deepest '
-        f"shade stands for {number(largest)}; the strongest tokens have their number below. Units in series carry the "
-        "same effect, so these sums can exceed m."
+        'raises m and carries the answer, <b class="against">orange</b> lowers m and works against it; the deepest '
+        "shade is the strongest token."
         if largest
         else "No node at any position is predicted to carry anything."
     )
@@ -111,11 +128,19 @@ def _question(d: Mapping[str, Any]) -> str:
             shading += (
                 f" So the text that was scored is <code>{inline(d['question']['text'])}</code>: try changes there."
             )
-    notes = "".join(f'<p class="warn">{inline(line)}.</p>\n' for line in q.get("answer_notes", ()))
+    grade, _, rest = d["receipts"]["sentence"].partition(":")
+    side = "carries" if d["receipts"]["verdict"] == "holds" else "against"
+    cautions = "".join(f'<p class="warn">{inline(line)}</p>\n' for line in d["cautions"])
+    unit = f" ({inline(q['unit'])})" if q["unit"] else ""
+    shown = f'<p class="prompt">{_prompt(d, largest)}</p>\n<p class="note">{shading}</p>\n'
+    if q.get("image"):
+        drawn = f'<img src="{image}" alt="the image that was shown">' if image else ""
+        shown = f'<figure class="shown">{drawn}<figcaption>{inline(q["prompt"])}</figcaption></figure>\n'
     return (
         f'<header>\n<p class="soft">patchclamp · {inline(d["subject"]["slug"])}</p>\n<h1>{heading}</h1>\n'
-        f'<p class="lead">What is explained: <i>m</i> = {inline(q["explained"])}</p>\n{notes}'
-        f'<p class="prompt">{_prompt(d, largest)}</p>\n<p class="note">{shading}</p>\n'
+        f'<p class="lead"><b class="{side}">{inline(grade)}</b>:{inline(rest)}</p>\n{cautions}'
+        f"<p><i>m</i> is the {inline(q['quantity'].removeprefix('the '))}{unit}: {number(d['metric_clean'])}.</p>\n"
+        f"{shown}"
         f'<div class="halves"><div>{_facts(facts)}{_reference(d)}</div>\n<div>{_likeliest(d)}</div></div>\n</header>'
     )
 
@@ -147,18 +172,15 @@ def _prompt(d: Mapping[str, Any], largest: float) -> str:
     """Return the tokens as running text, shaded on one symmetric scale."""
     tokens = d["tokens"]
     sizes = [abs(t["predicted"]) if is_known(t["predicted"]) else 0.0 for t in tokens]
-    labelled = {i for i in sorted(range(len(tokens)), key=lambda i: -sizes[i])[:N_LABELLED] if sizes[i]}
     first_given = len(tokens) - _n_given(d)
     parts = []
     for i, token in enumerate(tokens):
         value = token["predicted"]
         side = "" if not sizes[i] else " against" if value < 0 else " carries"
         given = " next" if i >= first_given else ""
-        title = safe(f"position {token['position']}: {_effect(value)}")
+        title = f"position {token['position']:d}"
         shade = f' style="--a:{sizes[i] / largest:.3f}"' if sizes[i] else ""
         text = visible(token["text"]) or "<wbr>"
-        if i in labelled and sizes[i] >= LEAST_LABELLED * largest:
-            text = f'<ruby>{text}<rt dir="ltr">{_effect(value)}</rt></ruby>'
         parts.append(f'<span class="t{side}{given}" title="{title}"{shade}>{text}</span>')
         if "\n" in token["text"]:
             parts.append("<br>")
@@ -167,8 +189,10 @@ def _prompt(d: Mapping[str, Any], largest: float) -> str:
 
 def _reference(d: Mapping[str, Any]) -> str:
     q = d["question"]
-    what = "feature, neuron or attention head" if d.get("bases") else "neuron or attention head"
-    words = f"A node is one {what} at one position. Nodes are replaced by {INSTEAD[d['baseline']]}"
+    kinds = dict.fromkeys(KINDS[c["kind"]] for c in (*d["causes"], *d["opposing"]) if c["kind"] in KINDS)
+    what = f"A node is one {' or '.join(kinds) or 'unit'}"
+    what += ", over its whole map" if list(kinds) == ["channel"] else " at one position"
+    words = f"{what}. Nodes are replaced by {INSTEAD[d['baseline']]}"
     if d.get("bases"):
         words += (
             ", a feature along its own direction: what no feature of its basis explains stays as it is. Where a site "
@@ -180,9 +204,9 @@ def _reference(d: Mapping[str, Any]) -> str:
 
 
 def _likeliest(d: Mapping[str, Any]) -> str:
-    """Return the model's own first answers as small bars, and what became of the one that is asked about."""
+    """Return the model's own first answers as small bars."""
     q = d["question"]
-    own, named = (d["probability"], _first_answer(d)) if q["target"] else (None, None)
+    named = _first_answer(d) if q["target"] else None
     other = q["answers"][1] if q["contrast"] is not None and len(q["answers"]) > 1 else None
     rows = []
     for text, p in d["likeliest"]:
@@ -192,19 +216,12 @@ def _likeliest(d: Mapping[str, Any]) -> str:
             f'<tr class="{side}"><th scope="row">{box_token(text)}</th><td class="share">'
             f'<span class="fill" style="width:{width:.2f}%"></span></td><td class="n">{percent(p)}</td></tr>'
         )
-    note = ""
-    first, most = d["likeliest"][0] if d["likeliest"] else ("", None)
-    if named is not None and is_known(own) and is_known(most) and most > own:
-        note = (
-            f'<p class="warn">The model itself prefers {box_token(first)} ({percent(most)}) to '
-            f"{box_token(named)} ({percent(own)}).</p>"
-        )
     after = f", after {box_token(q['given'])}" if q["given"] else ""
     what, one = ("classes", "class") if q.get("image") else ("next tokens", "token")
     return (
         f'<table class="likeliest"><caption>The model\'s likeliest {what}{after}</caption>\n<thead><tr>'
         f'<th scope="col">{one}</th><th scope="col"></th><th scope="col" class="n">probability</th></tr></thead>\n'
-        f"<tbody>{''.join(rows)}</tbody></table>{note}"
+        f"<tbody>{''.join(rows)}</tbody></table>"
     )
 
 
@@ -214,13 +231,12 @@ def _receipt(d: Mapping[str, Any]) -> str:
     distinct = randoms["different"]
     return (
         '<section aria-labelledby="receipt"><h2 id="receipt">The receipt</h2>\n'
-        f'<p class="lead">Verdict: {safe(d["receipts"]["sentence"])}</p>\n<p class="note">{safe(RULE)}</p>\n'
         f'<p class="lead">{_sentence(d)}</p>\n<p>{_against_chance(d)} {_against_rivals(d)}</p>\n{doubts}'
+        f'<p class="note">{safe(RULE)}</p>\n'
         f"<figure>{effects(d)}<figcaption>What m loses: m on the prompt − m with the nodes replaced. For the random "
         f"sets the bar is their mean, the bracket its {between(randoms['interval'])}, and each circle one set."
         f"</figcaption></figure>\n<p>{_shares(d)}</p>\n"
-        f'<p class="note">Predicted is the sum over {_nodes(len(d["causes"]))}, each scored by itself; effects of '
-        f"nodes that are replaced together need not add up. Each of the {n_sets} random sets has "
+        f'<p class="note">Each of the {n_sets} random sets has '
         f"{_nodes(randoms['size'])} matched by {safe(randoms['rule'])}; {percent(randoms['outside'])} of them came "
         f"from another decile of size, or from a wider match.{_idle(d)} {_p(randoms)} is "
         "the share of sets whose effect is at least as large, whatever its sign, counting the chosen nodes as one; "
@@ -249,11 +265,11 @@ def _sentence(d: Mapping[str, Any]) -> str:
     which = f"th{'is' if n == 1 else 'ese'} {n:,} of {_nodes(d['receipts']['kept']['nodes'])}"
     subject = f"Replacing {which}" + (" together" if n > 1 else "")
     if not is_known(effect):
-        return f"{subject} has an effect that is {UNDEFINED}; predicted {number(d['predicted'])}."
+        return f"{subject} has an effect that is {UNDEFINED}."
     did = "takes {} from" if effect >= 0 else "does not lower m: it adds {} to"
     size = f"<b>{number(abs(effect))}</b>"
     before = f'<span class="tight">m = {number(d["metric_clean"])}</span>'
-    return f"{subject} {did.format(size)} {before}; predicted {number(d['predicted'])}."
+    return f"{subject} {did.format(size)} {before}."
 
 
 def _against_chance(d: Mapping[str, Any]) -> str:
@@ -306,11 +322,13 @@ def _doubts(d: Mapping[str, Any]) -> list[str]:
 
 
 def _shares(d: Mapping[str, Any]) -> str:
-    predicted, measured = d["normalised"]["predicted"], d["normalised"]["measured"]
+    measured = d["normalised"]["measured"]
     scale = f"m on the prompt ({number(d['metric_clean'])}) − {FLOOR[d['baseline']]} ({number(d['metric_baseline'])})"
     if not (is_known(d["metric_clean"]) and is_known(d["metric_baseline"])):
         return "No percentages are given: one of the two ends of m is not known."
     if not is_known(measured):
+        if d["metric_clean"] <= 0 and d["question"]["metric"]["kind"].endswith("_difference"):
+            return "The model does not prefer this answer, so no percentage is given."
         none = f"No percentages are given: {scale} is below 0.1."
         if d["metric_clean"] >= d["metric_baseline"] or d["baseline"] == "corrupted":
             return none
@@ -318,8 +336,7 @@ def _shares(d: Mapping[str, Any]) -> str:
     if not is_share(measured):
         did = "raise m" if measured < 0 else f"take more than {scale}"
         return f"No share is given: these nodes {did}, and nodes that work against the answer are left."
-    foretold = percent(predicted) if is_share(predicted) else f"{_effect(d['predicted'])}, which is no share of it"
-    return f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {foretold}."
+    return f"As a share of {scale}: <b>{percent(min(max(measured, 0.0), 1.0))}</b>."
 
 
 def _causes(d: Mapping[str, Any]) -> str:
@@ -327,47 +344,65 @@ def _causes(d: Mapping[str, Any]) -> str:
     axis = Axis.over([v for c in (*causes, *opposing) for v in (c["predicted"], c["measured"])], margin=0.0)
     slug = d["subject"]["slug"]
     against = (
-        _table(opposing, axis, slug, "Predicted to work against it most: m should rise where they are replaced.")
+        _table(
+            opposing,
+            axis,
+            slug,
+            "Predicted to work against it most: m should rise where they are replaced.",
+            promotes=_promotes(d),
+        )
         if opposing
         else "<p>No node is predicted to work against it.</p>"
     )
+    ranked = "Ranked by what they are predicted to carry; measured one at a time."
     return (
         '<section aria-labelledby="causes"><h2 id="causes">The causes</h2>\n'
-        f"{_table(causes, axis, slug, 'Ranked by what they are predicted to carry; measured one at a time.')}\n"
+        f"{_table(causes, axis, slug, ranked, promotes=_promotes(d))}\n"
         f"<h3>Against the answer</h3>\n{against}\n"
-        '<p class="note">A unit is named by site, basis and index, and after @ its position. Bars show the measured '
-        "effect, the line across them the predicted one, all on one scale. Value: a neuron's activation; of a head, "
-        f"the norm of its z, what its attention gathers{_value(d)}. Promotes: the tokens whose logits its write raises "
-        "most, directly through the unembedding.</p></section>"
+        '<p class="note">A key names a unit by site, basis and index, and after @ its position. Bars show the measured '
+        f"effect, the line across them the predicted one, all on one scale. Value: {_value(d)}."
+        f"{_PROMOTES if _promotes(d) else ''}</p></section>"
     )
 
 
 def _value(d: Mapping[str, Any]) -> str:
-    return "; of a feature, how much of its direction the basis reads" if d.get("bases") else ""
+    kinds = dict.fromkeys(c["kind"] for c in (*d["causes"], *d["opposing"]) if c["kind"] in VALUES)
+    return "; ".join(VALUES[kind] for kind in kinds) or "its activation"
 
 
-def _table(nodes: Sequence[Mapping[str, Any]], axis: Axis, slug: str, caption: str) -> str:
+_PROMOTES = " Promotes: the tokens whose logits its write raises most, directly through the unembedding."
+
+
+def _promotes(d: Mapping[str, Any]) -> bool:
+    return any(c["promotes"] for c in (*d["causes"], *d["opposing"]))
+
+
+def _table(nodes: Sequence[Mapping[str, Any]], axis: Axis, slug: str, caption: str, *, promotes: bool) -> str:
+    def promoted(c: Mapping[str, Any]) -> str:
+        tokens = " ".join(map(box_token, c["promotes"])) or "–"
+        return f'<td class="wide" data-label="promotes">{tokens}</td>' if promotes else ""
+
     rows = "\n".join(
-        f'<tr><td class="n">{rank}</td><th scope="row"><code>{unit(c["key"], slug)}</code></th>'
+        f'<tr><td class="n">{rank}</td><th scope="row">{inline(name_unit(c["key"]))}'
+        f'<code class="key">{unit(c["key"], slug)}</code></th>'
         f'<td class="from wide" data-label="token">{box_token(c["token"])}</td>'
         f'<td class="n from" data-label="value">{_figure(c["activation"])}</td>'
         f'<td class="n" data-label="predicted">{_figure(c["predicted"], signed=True)}</td>'
         f'<td class="n" data-label="measured"><b>{_figure(c["measured"], signed=True)}</b></td>'
-        f'<td class="effect wide">{effect_bar(axis, c["predicted"], c["measured"])}</td>'
-        f'<td class="wide" data-label="promotes">{" ".join(map(box_token, c["promotes"])) or "–"}</td></tr>'
+        f'<td class="effect wide">{effect_bar(axis, c["predicted"], c["measured"])}</td>{promoted(c)}</tr>'
         for rank, c in enumerate(nodes, 1)
     )
     heads = "".join(
         f'<th scope="col" style="width:{width}%"{right}>{name}</th>'
         for name, width, right in (
             ("#", 3, RIGHT),
-            ("unit", 27, ""),
-            ("token", 9, ""),
+            ("unit", 25 if promotes else 32, ""),
+            ("token" if promotes else "where", 11 if promotes else 16, ""),
             ("value", 8, RIGHT),
             ("predicted", 9, RIGHT),
             ("measured", 9, RIGHT),
-            ("effect", 17, ""),
-            ("promotes", 18, ""),
+            ("effect", 17 if promotes else 23, ""),
+            *((("promotes", 18, ""),) if promotes else ()),
         )
     )
     tall = ' class="tall" tabindex="0" role="region" aria-label="Causes"' if len(nodes) > TALL else ""
@@ -444,16 +479,12 @@ def _bases(bases: Mapping[str, str]) -> str:
 
 def _provenance(d: Mapping[str, Any], command: str | None) -> str:
     q, subject, short = d["question"], d["subject"], d["method"]
-    metric = dict(q["metric"])
-    if "reference" in metric:
-        metric["reference"] = f"{len(metric['reference'])} logits"
     gap = number(d["gap"], signed=True) if is_known(d["gap"]) else "not promised by this method"
     facts = [
         ("Method", f"{inline(find_title(short, 'attribute'))} (<code>{inline(short)}</code>)"),
         ("Replaced by", INSTEAD[d["baseline"]]),
-        ("Metric", f"<code>{inline(json.dumps(metric))}</code>"),
+        ("m", inline(q["explained"])),
         ("Model", f"{inline(subject['slug'])}, <code>{inline(subject['hash'])}</code>"),
-        ("Sum over all nodes", f"{_effect(d['total'])} predicted"),
         ("Completeness gap", gap),
         *((("Bases", _bases(d["bases"])),) if d.get("bases") else ()),
         ("Seed", f"{d['seed']:d}"),

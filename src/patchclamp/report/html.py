@@ -161,11 +161,10 @@ pre { background: var(--tint); padding: 1rem 1.2rem; border-radius: 6px; white-s
 .prompt .t.carries { background: rgb(var(--carries) / calc(var(--a) * .5)) }
 .prompt .t.against { background: rgb(var(--against) / calc(var(--a) * .5)) }
 .prompt .t.next { border-bottom: 2px dotted var(--soft) }
-ruby { ruby-position: under }
-rt { font: .58em var(--sans); white-space: nowrap; padding: .35em .3em 0; color: var(--soft);
-  font-variant-numeric: tabular-nums }
 .quoted { border-left: 3px solid var(--line); padding-left: .9rem; font-family: var(--serif) }
 mark { background: rgb(var(--against) / .22); color: inherit; border-radius: 3px }
+.shown { margin: 1.2rem 0 } .shown img { width: min(14rem, 100%); image-rendering: pixelated; border-radius: 3px }
+.key { display: block; color: var(--soft); font-size: .78em }
 .facts { display: flex; flex-wrap: wrap; gap: 1.2rem 3rem; margin: 1.6rem 0 2rem }
 .facts dt { color: var(--soft); font-size: .875rem }
 .facts dd { margin: 0; font-size: 1.5rem; font-variant-numeric: tabular-nums }
@@ -249,13 +248,14 @@ svg .whisker { stroke: var(--ink); stroke-width: 2 }
 """One style sheet for page and pictures: nothing is fetched, and colours change with the reader's scheme."""
 
 
-def page(title: str, sections: Iterable[str], *, style: str = "") -> str:
+def page(title: str, sections: Iterable[str], *, style: str = "", images: bool = False) -> str:
     """Return one HTML page that runs no script and asks nobody for anything.
 
     Args:
         title: as text.
         sections: as HTML.
         style: rules added to ``STYLE``.
+        images: whether the page holds images, each written into it.
 
     Returns:
         str: a whole document.
@@ -266,7 +266,8 @@ def page(title: str, sections: Iterable[str], *, style: str = "") -> str:
     """
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'"
+        f'{"; img-src data:" if images else ""}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{inline(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<main>\n"

@@ -66,12 +66,11 @@ def picture(kind: str, title: str, described: str, body: str, *, height: int | N
 
 
 def effects(document: Mapping[str, Any]) -> str:
-    """Return the bars of the receipt: predicted, measured, random sets and rivals, on one axis."""
+    """Return the bars of the receipt: measured, random sets and rivals, on one axis."""
     receipts = document["receipts"]
     randoms, rivals = receipts["randoms"], receipts["rivals"]
     drawn, low, high = randoms["measured"], randoms["interval"]["low"], randoms["interval"]["high"]
     rows: list[tuple[str, Number, str]] = [
-        ("predicted", document["predicted"], "foretold"),
         ("measured", receipts["together"], "own"),
         (f"{len(drawn)} random sets, mean", randoms["mean"], "control"),
         *((rival["name"], rival["measured"], "control") for rival in rivals),

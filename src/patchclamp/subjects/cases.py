@@ -91,7 +91,9 @@ class ReadCase:
     @property
     def quantity(self) -> str:
         """What m is, in words: ``the lead of ' Mary' over ' John'``."""
-        return name_metric(self.metric.kind, _join(self.target_names), _join(self.contrast_names))
+        whole = self.metric.kind == "sequence_log_probability" and self.target
+        target = repr(self.target) if whole else _join(self.target_names)
+        return name_metric(self.metric.kind, target, _join(self.contrast_names))
 
     @property
     def read_at(self) -> tuple[str, str]:

@@ -32,6 +32,7 @@ from patchclamp.subjects.outputs import measure_output
 from patchclamp.subjects.parameters import apply_edit, linear_map
 from patchclamp.subjects.probing import MODULE, shapes_inside, sites_of_shapes
 from patchclamp.subjects.site_names import resolve_sites
+from patchclamp.subjects.site_table import SiteTable
 from patchclamp.subjects.text import Tokenizer
 from patchclamp.subjects.visits import (
     gradients_of,
@@ -51,7 +52,7 @@ class Lacking(PatchclampError, AttributeError):
 
 
 @checked
-class Network:
+class Network(SiteTable):
     """Lay a module in the rig: record, change and differentiate what passes through its submodules.
 
     Args:

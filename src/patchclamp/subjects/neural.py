@@ -15,6 +15,7 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site, find_sites
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Capabilities, Run
+from patchclamp.core.table import Table, Tabular
 from patchclamp.core.unit import UnitKey, slug
 
 SITE = "recording"
@@ -26,8 +27,8 @@ _PAST = "it is a record of what happened: nothing in it can be changed any more"
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class NeuralRecording:
+@dataclass(frozen=True, eq=False, repr=False)
+class NeuralRecording(Tabular):
     """Lay a recorded brain in the rig: units over time, perhaps in trials, with rate and unit of measure.
 
     Args:
@@ -84,6 +85,15 @@ class NeuralRecording:
                 remedy="Give rate= in Hz, or leave it out where it is unknown.",
             )
         self._check_labels()
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the units as a table, with the range of their samples."""
+        rate = "" if self.rate is None else f" at {self.rate:g} Hz"
+        title = (
+            f"{self.n_units:,} units, {self.n_trials:,} trials of {self.n_samples:,} samples{rate}, in {self.measure}"
+        )
+        rows = tuple((name, *_range(self.values[:, :, unit])) for unit, name in enumerate(self.names[:top]))
+        return Table(title, ("unit", "lowest", "mean", "highest", "missing"), rows, self.n_units, ("unit", "mean"))
 
     def _check_values(self) -> None:
         wild = np.abs(self.values.astype(np.float64)) > LARGEST  # false for NaN, which means missing
@@ -417,3 +427,11 @@ class NeuralRecording:
                 expected=f"trials from 0 to {self.n_trials - 1}", got=repr(which), remedy="Count trials from 0."
             )
         return rows
+
+
+def _range(values: np.ndarray) -> tuple[float | None, float | None, float | None, int]:
+    """Return the lowest, mean and highest of a unit's samples, and how many are missing."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return None, None, None, values.size
+    return float(known.min()), float(known.mean()), float(known.max()), int(values.size - known.size)

@@ -407,10 +407,10 @@ def attention_output(
     return output
 
 
-def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
-    """Return the norm between a block's attention and the stream, where there is one."""
+def exit_norm(model: LanguageModel, layer: int, write: str = "attn.write") -> nn.Module | None:
+    """Return the norm between a block's attention (or its MLP: ``mlp.write``) and the stream, where there is one."""
     family = model.covering_family()
-    place = family.block["attn.write"]
+    place = family.block[write]
     if place.module not in family.exit_norms:
         return None
     norm: nn.Module = model.module.get_submodule(place.under(f"{family.blocks}.{layer}").module)

@@ -1,4 +1,5 @@
 // Asking the server: one answer or one failure in three parts, never an exception that leaves a blank page.
+import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { storedAnswer, exportedFile } from "../exportedFile";
 import type { Failure } from "./failure";
@@ -12,14 +13,24 @@ export type Answer<T> =
 const kept = new Map<string, unknown>();
 const KEPT = 60;
 
+/** How often the atlas was written to from here; what is shown is asked for again with each. */
+export const changed = signal(0);
+
+/** Return how a body of JSON is sent, with further headers. */
+export const posting = (body: unknown, headers: Record<string, string> = {}): RequestInit => ({
+  method: "POST",
+  headers: { accept: "application/json", "content-type": "application/json", ...headers },
+  body: JSON.stringify(body),
+});
+
 /** Return the JSON under an address; throws a Failure. */
-export async function fetched<T>(url: string, signal?: AbortSignal): Promise<T> {
+export async function fetched<T>(url: string, stop?: AbortSignal, how: RequestInit = {}): Promise<T> {
   if (exportedFile) return storedAnswer(url) as T;
   let response: Response;
   try {
-    response = await fetch(url, { headers: { accept: "application/json" }, ...(signal && { signal }) });
+    response = await fetch(url, { headers: { accept: "application/json" }, ...how, ...(stop && { signal: stop }) });
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (stop?.aborted) throw error;
     throw {
       status: 0,
       expected: "an answer of the atlas' server",
@@ -30,6 +41,7 @@ export async function fetched<T>(url: string, signal?: AbortSignal): Promise<T> 
   const text = await response.text();
   const body = parsed(text);
   if (response.ok && body !== undefined) {
+    if (how.method) return body as T;
     if (kept.size >= KEPT) kept.delete(kept.keys().next().value as string);
     kept.set(url, body);
     return body as T;
@@ -54,6 +66,7 @@ function parsed(text: string): unknown {
 /** Ask while a component is shown. The last answer stays until the next is here; `null` asks nothing. */
 export function useAnswer<T>(url: string | null): Answer<T> {
   const [answer, setAnswer] = useState<{ url: string | null; answer: Answer<T> }>({ url: null, answer: { state: "waiting" } });
+  const version = changed.value;
   useEffect(() => {
     if (url === null) return;
     const stop = new AbortController();
@@ -62,7 +75,7 @@ export function useAnswer<T>(url: string | null): Answer<T> {
       .then((data) => set({ state: "here", data }))
       .catch((failure: Failure) => set({ state: "failed", failure }));
     return () => stop.abort();
-  }, [url]);
+  }, [url, version]);
   if (answer.url === url) return answer.answer;
   const before = url === null ? undefined : (kept.get(url) as T | undefined);
   if (before !== undefined) return { state: "here", data: before };

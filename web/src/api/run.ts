@@ -22,7 +22,8 @@ export interface Ran {
 
 const NONE: Ran = { busy: false, stale: false, ahead: null, asked: null, table: null, steps: [], control: null, finished: null, failure: null };
 
-function failureOf(fault: unknown): Failure {
+/** Return what went wrong in the server's three parts. */
+export function failureOf(fault: unknown): Failure {
   if (typeof fault === "object" && fault !== null && "remedy" in fault) return fault as Failure;
   const remedy = "Start it again with `patchclamp atlas serve`, then try again.";
   return { status: 0, expected: "a whole answer of the atlas' server", got: "only a part of one", remedy };

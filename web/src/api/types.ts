@@ -2,6 +2,7 @@
 
 export interface AtlasPage {
   name: string;
+  title: string;
   hash: string;
   base: string;
   version: number;
@@ -14,6 +15,8 @@ export interface AtlasPage {
   n_scored: number;
   n_silent: number;
   n_examples: number;
+  explained: GraphRow[];
+  begin: Suggestion[];
   layers: LayerRow[];
   bytes: number;
   baked: string;
@@ -31,6 +34,26 @@ export interface AttentionPage {
   mark: number | null;
   heads: HeadPattern[];
   source: Source;
+}
+
+export interface CauseRow {
+  key: string;
+  name: string;
+  kind: string;
+  unit: string | null;
+  known: string;
+  position: number | null;
+  token: string;
+  value: number | null;
+  predicted: number;
+  measured: number | null;
+}
+
+export interface CircuitAsked {
+  pairs: string;
+  level: "node" | "neuron" | "edge";
+  controls: number;
+  seed: number;
 }
 
 export interface ClampAsked {
@@ -110,7 +133,7 @@ export interface EstimateView {
 }
 
 export interface Example {
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   value: number;
   mark: number;
   tokens: string[];
@@ -125,15 +148,48 @@ export interface Example {
   reason: string;
 }
 
+export interface ExampleLine {
+  tokens: string[];
+  acts: (number | null)[];
+  bytes: number[];
+  mark: number;
+  value: number;
+}
+
 export interface Examples {
   key: string;
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   low: number | null;
   high: number | null;
   examples: Example[];
   total: number | null;
   note: string;
   source: Source;
+}
+
+export interface ExplainAsked {
+  prompt: string;
+  target: string;
+  contrast: string | null;
+  counterpart: string | null;
+  top: number;
+  controls: number;
+  seed: number;
+}
+
+export interface ExplainCost {
+  units: number;
+  backward: number;
+  forward: number;
+  sets: number;
+  least_p: number;
+}
+
+export interface Explained {
+  graph: GraphRow;
+  causes: CauseRow[];
+  rule: string;
+  seconds: number;
 }
 
 export interface Finished {
@@ -169,6 +225,7 @@ export interface GraphPage {
 
 export interface GraphRow {
   id: string;
+  kept: boolean;
   prompt: string;
   target: string;
   contrast: string | null;
@@ -206,7 +263,7 @@ export interface Histogram {
 }
 
 export interface KindCount {
-  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   n: number;
 }
 
@@ -239,11 +296,26 @@ export interface LayerRow {
   bytes: number;
 }
 
+export interface Likely {
+  token: TokenView;
+  probability: number;
+}
+
+export interface LinePart {
+  of: string;
+  text: string;
+}
+
+export interface Match {
+  of: string;
+  text: string;
+}
+
 export interface Neighbour {
   key: string;
+  name: string;
   value: number;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface NextToken {
@@ -257,8 +329,16 @@ export interface NextToken {
   changed_logit: number | null;
 }
 
+export interface NextTokens {
+  cut: Tokens;
+  rows: Likely[];
+  cost: ExplainCost | null;
+}
+
 export interface NodeRow {
   key: string;
+  name: string;
+  label: string;
   kind: string;
   unit: string | null;
   site: string;
@@ -293,6 +373,21 @@ export interface NoteView {
   text: string;
   author: string;
   time: string;
+}
+
+export interface PairsRead {
+  pairs: number;
+  aside: SetAside[];
+  quantity: string;
+  reversed: number;
+  metric_clean: number | null;
+  metric_corrupted: number | null;
+  parts: number;
+  method: string;
+  forward: number;
+  backward: number;
+  seconds: number;
+  most_seconds: number;
 }
 
 export interface PictureExample {
@@ -343,6 +438,8 @@ export interface Problem {
 export interface Progressed {
   done: number;
   total: number;
+  share: number | null;
+  left: number | null;
 }
 
 export interface Quantile {
@@ -394,8 +491,7 @@ export interface Response {
   acts: (number | null)[];
   maximum: number | null;
   frequency: number | null;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface Responses {
@@ -447,8 +543,14 @@ export interface RunRow {
   made: string;
 }
 
+export interface SetAside {
+  reason: string;
+  pairs: number;
+}
+
 export interface SiteRow {
   site: string;
+  name: string;
   kind: string;
   layer: number | null;
   basis: string;
@@ -485,6 +587,11 @@ export interface SubjectView {
   hash: string;
   architecture: string;
   dtype: string;
+}
+
+export interface Suggestion {
+  row: UnitRow;
+  why: string;
 }
 
 export interface Table {
@@ -525,6 +632,18 @@ export interface Trial {
   source: Source;
 }
 
+export interface UnitLine {
+  text: string;
+  parts: LinePart[];
+  detects: ConceptScore | null;
+  weak: string;
+  strongest: TokenWeight | null;
+  promotes: TokenWeight[];
+  frequency: number | null;
+  silent: boolean;
+  minimum: number | null;
+}
+
 export interface UnitList {
   rows: UnitRow[];
   first: number;
@@ -539,6 +658,9 @@ export interface UnitList {
 
 export interface UnitPage {
   key: string;
+  name: string;
+  site_name: string;
+  line: UnitLine;
   modality: string;
   subject: string;
   site: string;
@@ -568,6 +690,7 @@ export interface UnitPage {
 
 export interface UnitRow {
   key: string;
+  name: string;
   site: string;
   layer: number | null;
   basis: string;
@@ -575,11 +698,15 @@ export interface UnitRow {
   frequency: number | null;
   maximum: number | null;
   mean: number | null;
+  line: LinePart[];
+  example: ExampleLine | null;
+  matched: Match[];
   fires_on: TokenView | null;
   description: string | null;
   author: string | null;
   score: EstimateView | null;
-  concept: ConceptScore | null;
+  concept: string | null;
+  auroc: number | null;
   starred: boolean;
 }
 

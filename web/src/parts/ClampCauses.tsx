@@ -37,20 +37,21 @@ export function clampAddress(page: GraphPage, nodes: NodeRow[], to: "zero" | "ba
   return labAddress(shownText(page) ?? "", clamps, answerOf(page));
 }
 
+const causesOf = (page: GraphPage) => page.nodes.filter((node) => node.score > 0 && isClamped(node));
+
 /** Two links; nothing where no text has the tokens that were scored, or nothing can be clamped. */
 export function ClampCauses({ page }: { page: GraphPage }): JSX.Element | null {
-  // Causes that pruning hides are causes too.
-  const hides = page.nodes.length < page.total;
-  const rest = useAnswer<GraphPage>(hides ? `/api/graphs/${encodeURIComponent(page.graph.id)}?keep=1` : null);
-  const whole = hides && rest.state === "here" ? rest.data : page;
-  const all = whole.nodes.filter((node) => node.score > 0 && isClamped(node));
+  // Causes that pruning hides are causes too; a page has the largest first.
+  const hides = page.nodes.length < page.total && causesOf(page).length < MOST_CLAMPS;
+  const rest = useAnswer<GraphPage>(hides ? `/api/graphs/${encodeURIComponent(page.graph.id)}?keep=1&max_nodes=${8 * MOST_CLAMPS}` : null);
+  const all = causesOf(hides && rest.state === "here" ? rest.data : page);
   if (!all.length || !shownText(page) || (hides && rest.state !== "here")) return null;
   const causes = all.slice(0, MOST_CLAMPS);
   // A head's value is the norm of a vector: no one number puts the other prompt's in its place.
   const known = causes.filter((node) => node.baseline !== null && node.kind !== "head");
   const left = causes.length - known.length;
   return (
-    <p class="row small" data-testid="clamp-causes">
+    <p class="row small" data-testid="clamp-causes" data-causes={all.length}>
       <a href={clampAddress(page, causes, "zero")} data-testid="clamp-zero">
         {all.length === 1 ? "set the cause to zero" : `set ${all.length > causes.length ? `the ${causes.length} largest causes` : `all ${count(causes.length)} causes`} to zero`} in the lab
       </a>

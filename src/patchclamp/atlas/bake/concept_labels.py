@@ -58,8 +58,8 @@ def concept_scores(
     Concepts are chosen on even documents and scored on odd ones; the 95 % interval takes documents as clusters.
 
     Yields:
-        tuple[str, list[list[tuple[str, str, Estimate]]]]: path of the site, and per unit its concepts, each ``label``, its
-            name and AUROC, the best first.
+        tuple[str, list[list[tuple[str, str, Estimate]]]]: path of the site, and per unit its concepts, the best first:
+            ``label``, the name, and AUROC.
 
     Cost: a forward pass over the labelled tokens per group of sites; ranks of every unit twice.
     """

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.atlas.bake.lowest import empty_lowest, keep_lowest, lowest_strips
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
@@ -36,7 +37,7 @@ class Snippets:
 
     Args:
         unit: the unit's number in the site.
-        kind: index into ``top quantile random interval``.
+        kind: index into ``top quantile random interval lowest``.
         rank: order within unit and kind.
         value: activation at the marked token.
         stimulus: number of the stimulus.
@@ -75,6 +76,7 @@ class _SiteAccumulator:
         self.sample = torch.zeros(SAMPLE, width)
         exemplars = survey.bundle.read("exemplars", [f"{site.path}|{k}_{p}" for k in KINDS for p in ("value", "at")])
         tables = [(exemplars[f"{site.path}|{k}_value"], exemplars[f"{site.path}|{k}_at"]) for k in KINDS]
+        self.low, self.low_place, self.low_acts = empty_lowest(width, STRIP)
         self.known, self.known_value = _exemplar_rows(tables)  # (exemplar, 5), by stimulus, and (exemplar,)
         self.starts = torch.zeros(len(self.known), dtype=torch.int64)
         self.strips = torch.full((len(self.known), STRIP), torch.nan, dtype=torch.float16)
@@ -102,6 +104,9 @@ class _SiteAccumulator:
             self.sample[torch.from_numpy(batch.slots)] = x[torch.from_numpy(batch.picks)]
         if len(batch.counted):
             self._count(x, x[torch.from_numpy(batch.counted)], batch)
+            held = self.low, self.low_place, self.low_acts
+            where = batch.counted, batch.stimulus, batch.firsts, batch.lengths
+            self.low, self.low_place, self.low_acts = keep_lowest(held, x, *where, BEFORE)
 
     def _count(self, x: Tensor, counted: Tensor, batch: "_Batch") -> None:
         """Count tokens and pieces per bin: all values ``(token, unit)``, and those that statistics count."""
@@ -153,15 +158,17 @@ class _SiteAccumulator:
         unit, place = held[:, 0], self.place.numpy()[at]
         rank = np.arange(len(unit)) - np.searchsorted(unit, unit)  # counted anew in each unit
         known = self.known
+        low = lowest_strips((self.low, self.low_place, self.low_acts))
+        kinds = [known[:, 1], np.full(len(unit), len(KINDS)), np.full(len(low["unit"]), len(KINDS) + 1)]
         strips = Snippets(
-            unit=np.concatenate([known[:, 0], unit]),
-            kind=np.concatenate([known[:, 1], np.full(len(unit), len(KINDS))]),
-            rank=np.concatenate([known[:, 2], rank]),
-            value=np.concatenate([self.known_value, self.value.numpy()[at]]).astype(np.float64),
-            stimulus=np.concatenate([known[:, 3], place[:, 0]]),
-            position=np.concatenate([known[:, 4], place[:, 1]]),
-            start=np.concatenate([self.starts.numpy(), place[:, 2]]),
-            acts=np.concatenate([self.strips.numpy(), self.acts.numpy()[at]]),
+            unit=np.concatenate([known[:, 0], unit, low["unit"]]),
+            kind=np.concatenate(kinds),
+            rank=np.concatenate([known[:, 2], rank, low["rank"]]),
+            value=np.concatenate([self.known_value, self.value.numpy()[at], low["value"]]).astype(np.float64),
+            stimulus=np.concatenate([known[:, 3], place[:, 0], low["stimulus"]]),
+            position=np.concatenate([known[:, 4], place[:, 1], low["position"]]),
+            start=np.concatenate([self.starts.numpy(), place[:, 2], low["start"]]),
+            acts=np.concatenate([self.strips.numpy(), self.acts.numpy()[at], low["acts"]]),
         )
         by = np.lexsort((strips.rank, strips.kind, strips.unit))
         return Snippets(**{name: array[by] for name, array in strips.__dict__.items()})

@@ -216,7 +216,9 @@ def score_patterns(
             chosen = _choose(row, counts, len(truth), patterns)
             if chosen:
                 estimate = clustered_auroc(values[~choosing, unit], measured[:, chosen].any(1), documents)
-                found[unit].append((patterns.kinds[chosen[0]], " ".join(patterns.names[i] for i in chosen), estimate))
+                kind = patterns.kinds[chosen[0]]
+                words = " ".join(["after"] * (kind == "after") + [patterns.names[i] for i in chosen])
+                found[unit].append((kind, words, estimate))
     return found
 
 

@@ -25,7 +25,7 @@ from patchclamp.core.errors import PatchclampError
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 REBUILD = "In a checkout: npm --prefix web ci && npm --prefix web run build. Else install patchclamp again."
-KINDS: tuple[Kind, ...] = ("top", "counter", "quantile", "random")
+KINDS: tuple[Kind, ...] = ("top", "lowest", "counter", "range", "random")
 ALL = 10**9
 _SCRIPT = re.compile(r'<script type="module"[^>]* src="/(assets/[\w.-]+\.js)"')
 _STYLE = re.compile(r'<link rel="stylesheet"[^>]* href="/(assets/[\w.-]+\.css)"')

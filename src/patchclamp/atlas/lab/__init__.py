@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.atlas.lab import explain_messages as explaining
 from patchclamp.atlas.lab import messages
+from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraphs
 from patchclamp.atlas.lab.job_queue import FairLock, Job, Worker
 from patchclamp.atlas.lab.messages import MOST_CLAMPS, MOST_NEW
 from patchclamp.atlas.read.attached_layers import part_bases
@@ -23,6 +25,7 @@ from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
 from patchclamp.atlas.read.responses import Source, TokenView
 from patchclamp.core.checks import same_subject
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.graph import Graph
 
 MOST_RUNS = 200
 
@@ -48,9 +51,12 @@ class Lab:
         self.name = name or usual_model(atlas)
         self.turns = FairLock()
         self.worker = Worker(self.turns)
+        # A worker of its own: what takes a minute keeps no slider waiting.
+        self.explainer = Worker(self.turns, longest_s=explaining.SLOWEST_S)
+        self.asked = AskedGraphs()
         self.unclamped_runs = UnclampedRuns()
         # Tokenizers of Hugging Face fail where two threads use one at once.
-        self._words = threading.Lock()
+        self.words = FairLock()
         self._spelt: dict[int, TokenView] = {}
         self._runs: OrderedDict[str, messages.LabRun] = OrderedDict()
         self._keeping = threading.Lock()
@@ -118,13 +124,13 @@ class Lab:
         Raises:
             PatchclampError: no token, or more than the context holds.
         """
-        with self._words:
+        with self.words:
             return self.model.tokenize(text, answered=True)
 
     def spell(self, id: int) -> TokenView:
         """Return a token as people read it."""
         if id not in self._spelt:
-            with self._words:
+            with self.words:
                 self._spelt[id] = TokenView(id, *self.model.tokenizer.spelling(id))
         return self._spelt[id]
 
@@ -198,6 +204,26 @@ class Lab:
         with self.turns.at_once():
             return rank(self.model, atlas, stimulus, position, spell=self.spell, source=source, **asked)
 
+    def next_tokens(self, text: str) -> explaining.NextTokens:
+        """Return the likeliest next tokens of a prompt, and what explaining one of them takes.
+
+        Raises:
+            PatchclampError: no token, or more than the context holds.
+        """
+        from patchclamp.atlas.lab.explain_job import next_tokens
+
+        return next_tokens(self, text)
+
+    def pairs_cost(self, asked: explaining.CircuitAsked) -> explaining.PairsRead:
+        """Return what pasted pairs are, and what finding a circuit over them takes.
+
+        Raises:
+            PatchclampError: lines that are no pairs, or none that the model can read.
+        """
+        from patchclamp.atlas.lab.explain_job import pairs_cost
+
+        return pairs_cost(self, asked)
+
     def attention(self, atlas: Reading, text: str, layer: int, head: int | None = None) -> AttentionPage:
         """Return what the heads of a block attend to along a text.
 
@@ -241,20 +267,16 @@ class Lab:
         from patchclamp.atlas.lab.export import verify_as_python
         from patchclamp.atlas.lab.verify import case_of, cases_of, over_pairs, verify
 
-        graph = next((layer.graph for layer in atlas.layers if layer.id == asked.graph and layer.graph), None)
-        if graph is None:
-            raise NotFound(
-                expected="a graph of this atlas", got=repr(asked.graph[:80]), remedy="/api/graphs lists them."
-            )
+        graph = self.find_graph(atlas, asked.graph)
         case: Any = None
         if not over_pairs(graph):
-            with self._words:
+            with self.words:
                 case = case_of(self.model, graph)
 
         def work(job: Job) -> None:
             what = case
             if what is None:  # to read cases is to run them
-                with job.turn(), self._words:
+                with job.turn(), self.words:
                     what = cases_of(self.model, graph)
             job.tell(
                 verify(
@@ -268,13 +290,48 @@ class Lab:
                     progress=lambda done, n: job.tell(messages.Progressed(done, n)),
                 )
             )
-            python = verify_as_python(self.loading, str(atlas.folder), asked)
+            remembered = self.asked.get(asked.graph)
+            made = "" if remembered is None else remembered.python
+            python = verify_as_python(self.loading, str(atlas.folder), asked, made)
             job.tell(messages.Finished("", job.seconds, python, ""))
 
         return work
 
-    def id_of(self, asked: messages.RunAsked) -> str:
-        """Return a run's id: the same for the same question to the same model."""
+    def explain(self, atlas: Reading, asked: explaining.ExplainAsked) -> Callable[[Job], None]:
+        """Return what explains an answer; see ``explain_job``.
+
+        Raises:
+            PatchclampError: what was asked cannot be explained.
+        """
+        from patchclamp.atlas.lab.explain_job import prepare_explanation
+
+        return prepare_explanation(self, atlas, asked)
+
+    def find_circuit(self, atlas: Reading, asked: explaining.CircuitAsked) -> Callable[[Job], None]:
+        """Return what finds a circuit over pasted pairs; see ``explain_job``.
+
+        Raises:
+            PatchclampError: lines that are no pairs.
+        """
+        from patchclamp.atlas.lab.explain_job import prepare_circuit
+
+        return prepare_circuit(self, atlas, asked)
+
+    def find_graph(self, atlas: Reading, id: str) -> Graph:
+        """Return an explained answer: a layer of the atlas, or one that was explained from the page.
+
+        Raises:
+            NotFound: there is none of that id, or it was forgotten.
+        """
+        if id.startswith(PREFIX):
+            return self.asked.find(id).graph
+        graph = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+        if graph is None:
+            raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
+        return graph
+
+    def id_of(self, asked: Any) -> str:
+        """Return a question's id: the same for the same question to the same model."""
         text = json.dumps([self.model.hash, asdict(asked)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -84,12 +84,24 @@ def as_python(
     return "\n".join(lines) + "\n"
 
 
-def verify_as_python(model: str, atlas: str, asked: messages.VerifyAsked) -> str:
-    """Return Python that replaces the same nodes of the same answer; ``model`` is what ``pc.load`` takes, as typed.
+def verify_as_python(model: str, atlas: str, asked: messages.VerifyAsked, made: str = "") -> str:
+    """Return Python that replaces the same nodes of the same answer.
+
+    Args:
+        model: what ``pc.load`` takes, as typed.
+        atlas: its folder.
+        asked: what was replaced.
+        made: what explains the answer again, where the atlas does not keep it.
 
     Returns:
         str: a script.
     """
+    end = f"found = verify(model, graph, {asked.nodes!r}, n_sets={asked.controls}, seed={asked.seed})"
+    if made:
+        whole = "graph_with_receipt(found)" if "find_circuit" in made else "found.graph()"
+        imports = ["from patchclamp.recipes.circuit import graph_with_receipt"] if "find_circuit" in made else []
+        lines = [made, *imports, "from patchclamp.atlas.lab.verify import verify", "", f"graph = {whole}", end]
+        return "\n".join([*lines, "print(found.predicted, found.measured, found.mean, found.p)", ""])
     return "\n".join(
         [
             "import patchclamp as pc",
@@ -97,7 +109,7 @@ def verify_as_python(model: str, atlas: str, asked: messages.VerifyAsked) -> str
             "",
             f"model, atlas = pc.load({model}), pc.atlas.open({atlas!r})",
             f"[graph] = [layer.graph for layer in atlas.reading.layers if layer.id == {asked.graph!r}]",
-            f"found = verify(model, graph, {asked.nodes!r}, n_sets={asked.controls}, seed={asked.seed})",
+            end,
             "print(found.predicted, found.measured, found.mean, found.p)",
             "",
         ]

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from patchclamp.atlas.lab import messages
@@ -118,6 +118,31 @@ class Job:
         with self._turns:
             self._go_on()
             yield
+
+    @contextmanager
+    def long_turn(self, *locks: AbstractContextManager[Any]) -> Iterator[Callable[[], None]]:
+        """Have the model for a long computation, which calls what this gives between two passes: others go first then.
+
+        Args:
+            locks: what is held beside the model, and let go with it.
+
+        Raises:
+            PatchclampError: the time is over.
+        """
+        with ExitStack() as held:
+
+            def take() -> None:
+                self._go_on()
+                for lock in (self._turns, *locks):
+                    held.enter_context(lock)
+                self._go_on()
+
+            def give_way() -> None:
+                held.close()
+                take()
+
+            take()
+            yield give_way
 
     def _go_on(self) -> None:
         if self._left.is_set():

@@ -193,10 +193,19 @@ class Queued:
 
 @dataclass(frozen=True)
 class Progressed:
-    """How far a long answer is."""
+    """How far a long answer is.
+
+    Args:
+        done: what is done, of a phase where there are several.
+        total: what there is to do.
+        share: of the whole, all phases together; None where there is only one.
+        left: seconds that it will take about; None where that is not known.
+    """
 
     done: int
     total: int
+    share: float | None = None
+    left: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from patchclamp.atlas.lab import Lab, messages
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
-from patchclamp.atlas.read.responses import Source, TokenView
+from patchclamp.atlas.read.responses import Source
 from patchclamp.core.plain_names import name_unit
 
 RespondsBy = Literal["share", "value"]
@@ -28,8 +28,7 @@ class Response:
         acts: its activation at every token.
         maximum: its highest activation over the corpus.
         frequency: share of the corpus' counted tokens at which it is above zero.
-        fires_on: the token that stands most often at its top examples.
-        description: its best description.
+        label: a few words for it: its best description, else what it detects or promotes; empty where neither is known.
     """
 
     key: str
@@ -40,8 +39,7 @@ class Response:
     acts: list[float | None]
     maximum: float | None
     frequency: float | None
-    fires_on: TokenView | None
-    description: str | None
+    label: str
 
 
 @dataclass(frozen=True)
@@ -159,9 +157,8 @@ def _shares(highest: Float[np.ndarray, " unit"], maxima: Float[np.ndarray, " uni
 
 
 def _row(atlas: Reading, unit: int, along: Float[np.ndarray, " position"], counted: Any) -> Response:
-    maximum, frequency, fires_on = atlas.row(unit, "maximum", "frequency", "fires_on")
+    maximum, frequency = atlas.row(unit, "maximum", "frequency")
     position = int(np.where(counted, np.nan_to_num(along, nan=-np.inf), -np.inf).argmax())
-    said = atlas.descriptions_of(unit)
     key = str(atlas.key(unit))
     share = along[position] / maximum if maximum is not None and maximum > 0 else None
     return Response(
@@ -173,6 +170,5 @@ def _row(atlas: Reading, unit: int, along: Float[np.ndarray, " position"], count
         acts=[number_or_none(a, 4) for a in along],
         maximum=number_or_none(maximum),
         frequency=number_or_none(frequency),
-        fires_on=None if fires_on is None else atlas.token(fires_on),
-        description=said[0].description.text if said else None,
+        label=atlas.label(unit),
     )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from patchclamp.atlas.read.reader import Reading, page_of
-from patchclamp.core.exemplars import Exemplars
+from patchclamp.core.exemplars import KINDS, Exemplars
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import PackedStimuli
@@ -36,8 +36,8 @@ def exemplars_of(atlas: Reading, key: str) -> Exemplars:
     rows = atlas.rows(
         "SELECT e.kind, e.value, e.stimulus, e.position, e.start, e.acts, c.ids, c.counted "
         f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) "
-        "WHERE e.unit = ? ORDER BY e.kind, e.rank",
-        [own],
+        "WHERE e.unit = ? AND e.kind < ? ORDER BY e.kind, e.rank",
+        [own, KINDS.index("generated")],
     )
     shown = {number: np.frombuffer(ids, "<i4") for _, _, number, *_, ids, _ in rows}
     numbers = sorted(shown)

@@ -1,7 +1,7 @@
 """An explained answer cut down to what a page can show, and what was cut said."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from patchclamp.core.graph import Edge, Graph, Node
@@ -31,16 +31,25 @@ class Pruned:
     notice: str
 
 
-def prune(graph: Graph, keep: float, *, max_nodes: int = MOST_NODES, max_edges: int = MOST_EDGES) -> Pruned:
+def prune(
+    graph: Graph,
+    keep: float,
+    *,
+    pinned: Collection[str] = (),
+    max_nodes: int = MOST_NODES,
+    max_edges: int = MOST_EDGES,
+) -> Pruned:
     r"""Keep the fewest nodes whose sizes sum to a share of the whole, and the edges between them.
 
     The nodes are sorted by size, s₁ ≥ s₂ ≥ …; kept are the first n with Σ_{i ≤ n} |sᵢ| ≥ keep · Σ |s|, so a lower
     share never shows a node that a higher one hides. Inputs, outputs and errors are always shown and count in neither
-    sum; they take up to half of ``max_nodes``, and more where the others leave room.
+    sum; they take up to half of ``max_nodes``, and more where the others leave room. Pinned nodes are shown besides the
+    n, and count in what is kept.
 
     Args:
         graph: the graph.
         keep: the share, 0 to 1; 1 shows what has no size too.
+        pinned: keys of nodes that are shown whatever their scores.
         max_nodes: most nodes.
         max_edges: most edges.
 
@@ -60,15 +69,17 @@ def prune(graph: Graph, keep: float, *, max_nodes: int = MOST_NODES, max_edges: 
     whole = sum(_size(node.score) for node in inner)
     wanted = len(inner) if keep >= 1 else _fewest(inner, keep * whole * _ROUNDING)
     shown_ends = ends[: max((max_nodes + 1) // 2, max_nodes - len(inner))]
-    shown = inner[: min(wanted, max_nodes - len(shown_ends))]
+    room, held = max_nodes - len(shown_ends), set(pinned)
+    beyond = [node for node in inner[wanted:] if node.key in held][:room]
+    shown = [*inner[: min(wanted, room - len(beyond))], *beyond]
     kept = sum(_size(node.score) for node in shown) / whole if whole else None
     nodes = sorted([*shown_ends, *shown], key=lambda node: -_size(node.score))
     keys = {node.key for node in nodes}
     between = [edge for edge in graph.edges if edge.source in keys and edge.target in keys]
     between.sort(key=lambda edge: -_size(edge.weight))
     said = []
-    if len(shown) < wanted:
-        said.append(f"{wanted:,} nodes carry the share asked for: the {len(shown):,} largest are shown.")
+    if (largest := len(shown) - len(beyond)) < wanted:
+        said.append(f"{wanted:,} nodes carry the share asked for: the {largest:,} largest are shown.")
     if len(shown_ends) < len(ends):
         said.append(f"{len(ends):,} are inputs, outputs or errors: the {len(shown_ends):,} largest are shown.")
     if len(between) > max_edges:

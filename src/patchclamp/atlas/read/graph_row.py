@@ -11,7 +11,7 @@ from patchclamp.core.unit import UnitKey
 _TOGETHER = ("predicted", "measured", "control_low", "control_high", "p")
 
 
-def graph_row(id: str, graph: Graph, asking: Node | None = None) -> GraphRow:
+def graph_row(id: str, graph: Graph, asking: Node | None = None, *, kept: bool = True) -> GraphRow:
     """Return an explained answer as a row, from the side of a unit where one asks.
 
     Returns:
@@ -24,6 +24,7 @@ def graph_row(id: str, graph: Graph, asking: Node | None = None) -> GraphRow:
     whole = {name: number_or_none(graph.measures.get(name)) for name in _TOGETHER}
     return GraphRow(
         id=id,
+        kept=kept,
         prompt=str(about.get("prompt", "")),
         target=str(about.get("target", "")),
         contrast=None if contrast is None else str(contrast),

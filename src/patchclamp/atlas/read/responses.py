@@ -120,6 +120,7 @@ class GraphRow:
 
     Args:
         id: the layer that holds it, and its run.
+        kept: whether it is on disk; an answer that was explained from the page is not until somebody keeps it.
         prompt: the prompt.
         target: the answer explained.
         contrast: the answer that it was compared with; None without one.
@@ -143,6 +144,7 @@ class GraphRow:
     """
 
     id: str
+    kept: bool
     prompt: str
     target: str
     contrast: str | None

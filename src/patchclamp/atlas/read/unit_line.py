@@ -8,9 +8,19 @@ from patchclamp.atlas.read.responses import ConceptScore, TokenWeight
 CLEAR = 0.8
 """AUROC from which a unit is said to detect a concept."""
 CHANCE = 0.5
+ALWAYS = 0.9995
+"""Share of tokens from which a unit is above zero everywhere, but for rounding."""
 NAMED = 3
 """Promoted tokens that the line names."""
 _BROKEN = {"\n": "↵", "\t": "⇥", "\r": "␍"}
+
+
+@dataclass(frozen=True)
+class LinePart:
+    """One part of a unit's line: what it is of, and its words."""
+
+    of: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,7 @@ class UnitLine:
 
     Args:
         text: the whole line in words.
+        parts: its parts, each with what it is of: ``detects``, ``strongest``, ``weak``, ``promotes``, ``fires``.
         detects: the concept or pattern of tokens that it detects best; None where none could be measured.
         weak: why that says little (``below .8``, ``the interval touches chance``); empty where it is clear.
         strongest: the token with the highest mean activation, ``weight`` that mean; None where no token occurs often
@@ -30,6 +41,7 @@ class UnitLine:
     """
 
     text: str
+    parts: list[LinePart]
     detects: ConceptScore | None
     weak: str
     strongest: TokenWeight | None
@@ -60,20 +72,25 @@ def write_line(
     silent, weak = maximum is None or maximum <= 0, weakness_of(detects)
     below = minimum if minimum is not None and minimum < 0 else None
     few = _distinct(promoted)
-    parts = []
+    parts: list[LinePart] = []
     if detects is not None and not weak:
-        parts.append(f"detects {name_concept(detects)}, AUROC {_area(detects)}")
+        parts.append(LinePart("detects", f"detects {name_concept(detects)}, AUROC {_area(detects)}"))
     elif strongest is not None and strongest.weight != 0:
-        parts.append(f"strongest on average at {spell(strongest)} (mean {strongest.weight:.2f})")
+        mean = f"strongest on average at {spell(strongest)} (mean {strongest.weight:.2f})"
+        parts.append(LinePart("strongest", mean))
     if detects is not None and weak:
-        parts.append(f"barely detects {name_concept(detects)}, AUROC {_area(detects)}: {weak}")
+        parts.append(LinePart("weak", f"barely detects {name_concept(detects)}, AUROC {_area(detects)}: {weak}"))
     if few:
-        parts.append(f"promotes {', '.join(spell(token) for token in few)}")
+        parts.append(LinePart("promotes", f"promotes {', '.join(spell(token) for token in few)}"))
     if silent:
-        parts.append("only below zero" if below is not None else "never fired")
+        parts.append(LinePart("fires", "only below zero" if below is not None else "never fired"))
+    elif frequency is not None and frequency > ALWAYS:
+        parts.append(LinePart("fires", "above zero everywhere"))
     elif frequency is not None:
-        parts.append(f"fires at {_percent(frequency)}")
-    return UnitLine(" · ".join(parts), detects, weak, strongest, few, frequency, silent, below)
+        parts.append(LinePart("fires", f"fires at {_percent(frequency)}"))
+    return UnitLine(
+        " · ".join(part.text for part in parts), parts, detects, weak, strongest, few, frequency, silent, below
+    )
 
 
 def label_line(line: UnitLine, description: str | None) -> str:
@@ -110,8 +127,9 @@ def name_concept(one: ConceptScore) -> str:
     """Return a concept as the line names it: of tokens, with commas; of what follows a token, so."""
     if one.kind not in ("token", "after"):
         return one.concept.replace("_", " ")
-    words = ", ".join(_quote(word) for word in one.concept.split(" "))
-    return words if one.kind == "token" else f"what follows {words}"
+    words = one.concept.removeprefix("after ") if one.kind == "after" else one.concept
+    named = ", ".join(_quote(word) for word in words.split(" "))
+    return named if one.kind == "token" else f"what follows {named}"
 
 
 def spell(token: TokenWeight) -> str:

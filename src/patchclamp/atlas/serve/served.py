@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Query
 
 from patchclamp.atlas.lab import Lab
+from patchclamp.atlas.lab.asked_graphs import AskedGraph
 from patchclamp.atlas.read.reader import NotFound, Reading
 from patchclamp.atlas.serve.writer import REMEDY, NotAllowed, Writer
 
@@ -29,6 +30,10 @@ class Served:
     atlas: Callable[[], Reading]
     lab: Lab | None = None
     writer: Writer | None = None
+
+    def asked(self) -> list[AskedGraph]:
+        """Return the answers that were explained from the page, the newest first."""
+        return [] if self.lab is None else self.lab.asked.all
 
     def model(self) -> Lab:
         """Return the attached model.

@@ -86,7 +86,8 @@ def guard_atlas(
             lab.attach_dictionary(holder(), Dictionary.load(basis))
     writer = None if write is None else Writer(holder.path)
     app = make_app(holder, lab, writer)
-    return Guard(app, hosts=hosts, token=token, write=write, etag=lambda: holder().hash)
+    tag = (lambda: holder().hash) if lab is None else (lambda: lab.asked.tag(holder().hash))
+    return Guard(app, hosts=hosts, token=token, write=write, etag=tag)
 
 
 @checked

@@ -49,7 +49,7 @@ CREATE TABLE contexts (
 
 CREATE TABLE examples (
     unit INTEGER NOT NULL,
-    kind INTEGER NOT NULL,      -- 0 top, 1 quantile, 2 random, 3 interval
+    kind INTEGER NOT NULL,      -- 0 top, 1 quantile, 2 random, 3 interval, 4 lowest
     rank INTEGER NOT NULL,
     value REAL NOT NULL,        -- activation at the marked token
     stimulus INTEGER NOT NULL,

@@ -62,6 +62,9 @@ def add_options(parser: MethodParser) -> None:
         "--top", type=int, default=20, metavar="K", help="how many causes to name and ablate (default: 20)"
     )
     add_controls(parser, "random sets", least=20)
+    parser.add_argument(
+        "--full", action="store_true", help="print everything that was measured, with the keys of the units"
+    )
     parser.add_argument("--out", metavar="FILE", help="write the graph as JSON")
     parser.add_argument("--report", metavar="FILE", help="write a page to look at, as one HTML file")
     parser.add_argument("--atlas", metavar="DIR", help="add the graph to an atlas of the same model, as a layer")
@@ -105,7 +108,7 @@ def run(options: Namespace) -> int:
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
         )  # fmt: skip
-    if (n := len(found.causes)) < options.top:
+    if options.full and (n := len(found.causes)) < options.top:
         log(
             f"note: --top {options.top}, and {n} cause{'s' * (n != 1)}: no more units push towards the answer, or no "
             "others of their kinds would be left to draw random sets from"
@@ -133,7 +136,7 @@ def run(options: Namespace) -> int:
         emit(found.to_json())
     else:
         chat = options.prompt if options.chat else None
-        show_explanation(found, options.model, options.basis, chat, load_words(options))
+        show_explanation(found, options.model, options.basis, chat, load_words(options), full=options.full)
     return outputs.code
 
 

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from patchclamp.core.method_index import find_default, find_title
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.plain_numbers import (
     ABSENT,
     different_sets,
@@ -21,8 +23,11 @@ from patchclamp.core.plain_numbers import (
     format_token,
     is_known,
     is_share,
+    known_or_least,
     random_sets,
 )
+from patchclamp.core.receipt import REPLACED, name_units
+from patchclamp.report.terminal.receipt import print_verdict
 from patchclamp.report.terminal.table import draw_bar, make_table, open_console, print_table
 
 POOR = 0.5
@@ -31,19 +36,22 @@ POOR = 0.5
 MORE = 0.01
 """A rival takes more where it does so by one hundredth."""
 
-BASELINES = {"zero": "zero", "mean": "their means", "corrupted": "their values on the corrupted prompt"}
+FIRST = 8
+"""Causes that are shown by default."""
 
-REPLACED = {
-    "zero": "set to zero",
-    "mean": "set to their means",
-    "corrupted": "given their values on the corrupted prompt",
-}
+BASELINES = {"zero": "zero", "mean": "their means", "corrupted": "their values on the other prompt"}
 
 
 def show_explanation(
-    e: Any, name: str, bases: Sequence[str] = (), chat: str | None = None, how: Sequence[str] = ()
+    e: Any,
+    name: str,
+    bases: Sequence[str] = (),
+    chat: str | None = None,
+    how: Sequence[str] = (),
+    *,
+    full: bool = False,
 ) -> None:
-    """Print an explanation: the answer, its causes with receipts, and the controls beside them.
+    """Print an explanation: the answer, the verdict and what to be careful of, then the causes beside random sets.
 
     Args:
         e: the explanation.
@@ -51,42 +59,66 @@ def show_explanation(
         bases: folders of features that were given, which the command at the end takes too.
         chat: what was said, where the prompt is a chat.
         how: options under which the model was loaded.
+        full: print everything that was measured, with the keys of the units.
     """
     out, q = open_console(), e.case
     first = ", ".join(f"{escape(format_token(t))} {format_percent(p, 1)}" for t, p in e.likeliest)
     out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
-    if q.target and e.likeliest and is_known(e.probability) and e.likeliest[0][1] > e.probability:
-        likely, p = e.likeliest[0]
-        named = q.target_names[0]
-        token = "the first token of " if q.metric.kind == "sequence_log_probability" else ""
-        out.print(
-            f"[bold dark_orange]The model itself answers otherwise: {escape(format_token(likely))} "
-            f"{format_percent(p, 1)}, against {format_percent(e.probability, 1)} for {token}"
-            f"{escape(format_token(named))}.[/]"
-        )
-    floor = "on the corrupted prompt" if e.baseline == "corrupted" else f"with every unit {REPLACED[e.baseline]}"
-    clean, without = format_signed(e.metric_clean, 2), format_signed(e.metric_baseline, 2)
-    out.print(f"explained: m = {escape(q.explained)} = {clean}; {without} {floor}")
-    for line in q.answer_notes:
-        out.print(f"note: {escape(line)}")
+    print_verdict(out, e.receipts.receipt, e.cautions)
+    unit = f" ({q.metric.unit})" if q.metric.unit else ""
+    out.print(f"m = {escape(q.quantity.removeprefix('the '))}{unit} = {format_signed(e.metric_clean, 2)}", style="dim")
     if q.beginning:
         out.print(
             f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
             f"and m is read {'after it' if q.given else 'along it'}."
         )
-    out.print(
-        f"scored by {find_title(e.method, 'attribute')}, values compared with {BASELINES[e.baseline]}\n", style="dim"
-    )
-    out.print(f"[bold]Verdict[/]: {escape(e.sentence)}\n")
-    _causes(out, e.causes)
-    _receipt(out, e)
-    _agreement(out, e.receipts.agreement, e.method)
-    _print_kept_curve(out, e)
-    if e.opposing:
-        out.print("\n[bold]Against the answer[/]")
-        _causes(out, e.opposing)
+    if full:
+        _print_settings(out, e)
+    out.print()
+    _causes(out, e, e.causes if full else e.causes[:FIRST], full=full)
+    if full:
+        _receipt(out, e)
+        _agreement(out, e.receipts.agreement, e.method)
+        _print_kept_curve(out, e)
+        if e.opposing:
+            out.print("\n[bold]Against the answer[/]")
+            _causes(out, e, e.opposing, full=full)
+    else:
+        _print_controls(out, e)
     if not q.masked:
         _advice(out, e, name, bases, chat, how)
+
+
+def _print_settings(out: Console, e: Any) -> None:
+    """Print how the units were scored, and what m is read from."""
+    q = e.case
+    floor = f"m = {format_signed(e.metric_baseline, 2)} " + (
+        "on the other prompt" if e.baseline == "corrupted" else f"with every unit {REPLACED[e.baseline]}"
+    )
+    out.print(
+        f"m = {escape(q.explained)}; {floor}; scored by {find_title(e.method, 'attribute')}, values compared with "
+        f"{BASELINES[e.baseline]}",
+        style="dim",
+    )
+
+
+def _print_controls(out: Console, e: Any) -> None:
+    """Print what the causes do together, beside random sets and the strongest of the simpler choices."""
+    randoms, n = e.receipts.randoms, len(e.causes)
+    table = make_table("", "takes from m", "", numbers=("takes from m",))
+    table.add_row(f"{name_units(n)} together" if n > 1 else name_units(n), format_signed(e.measured), "")
+    largest = format_signed(max(filter(is_known, randoms.measured), key=abs, default=math.nan))
+    rule = f"mean; the largest {largest}; {randoms.rule}"
+    table.add_row(random_sets(randoms.n_different), format_signed(randoms.mean), rule)
+    # A choice that has all of our units is no rival.
+    others = [rival for rival in e.receipts.rivals if rival.shared < n]
+    for rival in sorted(others, key=lambda one: known_or_least(one.measured))[-1:]:
+        keys = f"{len(rival.keys)} by {rival.name}"
+        table.add_row(keys, format_signed(rival.measured), _say_rival(e, rival))
+    out.print()
+    print_table(out, table)
+    if n > FIRST:
+        out.print(f"{n - FIRST} more causes, and everything that was measured: --full", style="dim")
 
 
 def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | None, how: Sequence[str]) -> None:
@@ -109,19 +141,29 @@ def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | N
     words += "".join(f" {shlex.quote(word)}" for word in (*(["--chat"] if said else []), *how))
     if best.kind == "feature":
         words += "".join(f" --basis {shlex.quote(folder)}" for folder in bases)
-    out.print(f"\nTry the opposite value of the first unit: {words}", markup=False, soft_wrap=True)
+    what = "the opposite value of the first unit" if best.kind in ("neuron", "head") else "the first unit at zero"
+    out.print(f"\nTry {what}: {words}", markup=False, soft_wrap=True)
 
 
-def _causes(out: Console, causes: Sequence[Any]) -> None:
+def _causes(out: Console, e: Any, causes: Sequence[Any], *, full: bool) -> None:
     wide = out.width >= 100
-    names = ("", "unit", "token", "value", "predicted", "measured", *(["effect"] if wide else []), "promotes")
-    table = make_table(*names, numbers=("", "value", "predicted", "measured"))
+    promotes = any(c.promotes for c in causes)
+    repeated = [token for token, times in Counter(token for token, _ in e.tokens).items() if times > 1]
+    shown = {
+        "": lambda i, c: str(i),
+        "unit": lambda _, c: escape(name_unit(c.key)),
+        **({"key": lambda _, c: escape(_local(c.key))} if full else {}),
+        "token": lambda _, c: escape(format_token(c.token)) + (f" ({c.position})" if c.token in repeated else ""),
+        **({"value": lambda _, c: format_fixed(c.activation)} if full else {}),
+        "predicted": lambda _, c: format_signed(c.predicted),
+        "measured": lambda _, c: format_signed(c.measured),
+        **({"effect": lambda _, c: draw_bar(c.measured, scale)} if wide else {}),
+        **({"promotes": lambda _, c: " ".join(escape(format_token(t)) for t in c.promotes)} if promotes else {}),
+    }
+    table = make_table(*shown, numbers=("", "value", "predicted", "measured"))
     scale = find_largest(c.measured for c in causes) or 1.0
     for i, c in enumerate(causes, 1):
-        bar = [draw_bar(c.measured, scale)] if wide else []
-        figures = (format_fixed(c.activation), format_signed(c.predicted), format_signed(c.measured))
-        words = " ".join(escape(format_token(t)) for t in c.promotes)
-        table.add_row(str(i), escape(_local(c.key)), escape(format_token(c.token)), *figures, *bar, words)
+        table.add_row(*(cell(i, c) for cell in shown.values()))
     print_table(out, table)
 
 
@@ -133,22 +175,17 @@ def _local(key: str) -> str:
 def _receipt(out: Console, e: Any) -> None:
     randoms, n = e.receipts.randoms, len(e.causes)
     out.print(f"\n[bold]Receipt[/]: what m loses when units are {REPLACED[e.baseline]}")
-    table = make_table("", "predicted", "measured", "share", "", numbers=("predicted", "measured", "share"))
+    table = make_table("", "measured", "share", "", numbers=("measured", "share"))
 
-    def row(what: str, effect: float, note: str = "", predicted: str = "") -> None:
-        table.add_row(what, predicted, format_signed(effect), format_share(e.share(effect)), note)
+    def row(what: str, effect: float, note: str = "") -> None:
+        table.add_row(what, format_signed(effect), format_share(e.share(effect)), note)
 
-    row(f"these {n} together", e.measured, _p(e.receipts.receipt), format_signed(e.predicted))
+    row(f"{name_units(n)} together" if n > 1 else name_units(n), e.measured, _p(e.receipts.receipt))
     between = ABSENT if randoms.interval is None else format_range(randoms.interval.low, randoms.interval.high)
     row(random_sets(randoms.n_different), randoms.mean, f"mean; 95 % interval {between}")
     row("  largest in magnitude", max(filter(is_known, randoms.measured), key=abs, default=math.nan))
     for rival in e.receipts.rivals:
-        more = (
-            ", [bold dark_orange]takes more than these[/]"
-            if rival.measured - e.measured > MORE * abs(e.measured)
-            else ""
-        )
-        row(f"{len(rival.keys)} by {rival.name}", rival.measured, f"{_count_shared(rival.shared)}{more}")
+        row(f"{len(rival.keys)} by {rival.name}", rival.measured, _say_rival(e, rival))
     print_table(out, table)
     for rival, why in e.omitted.items():
         out.print(f"not compared: {rival} ({escape(why)})", style="dim")
@@ -181,9 +218,8 @@ def _receipt(out: Console, e: Any) -> None:
             style="bold",
         )
     out.print(
-        "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
-        f"in number: {randoms.rule} ({format_percent(randoms.outside)} of their units came from another decile of "
-        "size, or from a wider match). p: the share of sets at least as strong.",
+        f"Random sets match these in number: {randoms.rule} ({format_percent(randoms.outside)} of their units came "
+        "from another decile of size, or from a wider match). p: the share of sets at least as strong.",
         style="dim",
     )
     if e.bases:
@@ -216,6 +252,12 @@ def _between(value: float, interval: Any) -> str:
         return "undefined"
     between = format_range(interval.low, interval.high, format_fixed)
     return f"{format_fixed(value)} (95 % interval {'undefined, too few differ' if between == ABSENT else between})"
+
+
+def _say_rival(e: Any, rival: Any) -> str:
+    """Return how many of a rival's units are ours, and whether it takes more than ours."""
+    more = rival.measured - e.measured > MORE * abs(e.measured)
+    return _count_shared(rival.shared) + (", [bold dark_orange]takes more than these[/]" if more else "")
 
 
 def _count_shared(n: int) -> str:

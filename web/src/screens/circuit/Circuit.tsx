@@ -5,7 +5,8 @@ import { useAnswer } from "../../api/ask";
 import type { GraphPage } from "../../api/types";
 import { count, number, percent, plural } from "../../format";
 import { useKeys } from "../../keys";
-import { Asked, Together } from "../../parts/Answer";
+import { Asked } from "../../parts/Answer";
+import { ClampCauses } from "../../parts/ClampCauses";
 import { Awaited, Nothing } from "../../parts/States";
 import { Visible } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
@@ -15,24 +16,23 @@ import { Compare } from "./Compare";
 import { exported, save } from "./exported";
 import { Grid } from "./Grid";
 import { List } from "./List";
-import { type Item, merge } from "./merge";
-import { Panel, groupChosen } from "./Panel";
+import { type Item, type Merged, merge } from "./merge";
+import { Panel, groupChosen, pinChosen } from "./Panel";
+import { pictureOf } from "./picture";
 import { Hatch, Sign } from "./Sign";
-import { KEEP, choose, groups, keep, selected, view } from "./state";
+import { KEEP, choose, groups, keep, onlyPinned, pins, selected, view } from "./state";
 import { Verify } from "./Verify";
-
 
 const KINDS = ["neuron", "head", "feature", "channel", "site", "input", "output", "error"];
 /** What a kind is called, where that is not its name. */
-const CALLED: Record<string, string> = { site: "embedding or MLP" };
+const CALLED: Record<string, string> = { site: "embedding or MLP", error: "error: what no unit explains" };
 const SMALL = "(max-width: 44rem)";
 
-/** Methods as people call them. */
 /** Where m has lost everything, by what values were replaced with. */
 const FLOORS: Record<string, string> = {
   zero: "With every unit set to zero",
   mean: "With every unit at its mean",
-  corrupted: "On the corrupted prompt",
+  corrupted: "On the other prompt",
 };
 
 /** Whether every edge leads straight to the output. */
@@ -43,14 +43,16 @@ const pairsOf = (page: GraphPage) => (typeof page.about.n_pairs === "number" ? p
 
 /** One explained answer as a graph. */
 export default function Circuit({ id }: { id: string }): JSX.Element {
-  const url = `/api/graphs/${encodeURIComponent(id)}?keep=${keep.value}`;
+  const pinned = pins.value.map((key) => `&pin=${encodeURIComponent(key)}`).join("");
+  const url = `/api/graphs/${encodeURIComponent(id)}?keep=${keep.value}${pinned}`;
   const answer = useAnswer<GraphPage>(url);
   useTitle(answer.state === "here" ? `${answer.data.graph.prompt} →${answer.data.graph.target}` : "Circuit");
   return <Awaited answer={answer}>{(page) => <Whole page={page} url={url} />}</Awaited>;
 }
 
 function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
-  const merged = useMemo(() => merge(page, groups.value), [page, groups.value]);
+  const pinned = useMemo(() => new Set(pins.value), [pins.value.join("\n")]);
+  const merged = useMemo(() => merge(page, groups.value, onlyPinned.value ? pinned : null), [page, groups.value, onlyPinned.value, pinned]);
   const small = useSmall();
   const shown = (view.value ?? (small ? "list" : "grid")) === "list" ? "list" : "grid";
   const latest = useRef(merged);
@@ -65,13 +67,19 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
     const now = idsNow();
     choose(!join ? [id] : now.includes(id) ? now.filter((one) => one !== id) : [...now, id]);
   };
-  useKeys({ g: () => groupChosen(itemsNow()), Escape: () => choose([]) });
+  useKeys({
+    g: () => groupChosen(itemsNow()),
+    p: () => pinChosen(itemsNow()),
+    Escape: () => choose([]),
+  });
   return (
     <article data-testid="circuit" data-id={page.graph.id} class="circuit">
       <Hatch />
       <Title question="How did it get from prompt to answer?">
         <Asked row={page.graph} />
       </Title>
+      <Verdict of={page.graph} rule={page.rule} />
+      <Lead page={page} />
       {pairsOf(page) > 0 && (
         <p class="small" data-testid="over-pairs">
           {pairsOf(page) > 1 ? <>Over {count(pairsOf(page))} pairs of prompts; above stands the first. Every figure is a mean over them. </> : <>Found on one pair of prompts. </>}
@@ -84,22 +92,9 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
           The answer's beginning <b><Visible text={page.about.beginning} /></b> is shown after the prompt: positions count it too.
         </p>
       )}
-      <p class="lead">
-        m = <strong class="num">{number(page.graph.metric, true)}</strong>
-        <span class="soft">
-          {page.graph.contrast !== null && <>, by how much the answer's logit leads</>}; scored by {page.graph.method || "a method that is not named"};{" "}
-          {page.graph.measured_together === null ? "no unit was replaced, and these are predictions" : <>{pairsOf(page) ? "the first parts" : "all causes"} replaced together take away{" "}</>}
-        </span>
-        {page.graph.measured_together !== null && <Together row={page.graph} />}
-      </p>
-      <Verdict of={page.graph} rule={page.rule} />
-      <p class="small soft" data-testid="reading">
-        {page.measures.metric_baseline !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.metric_baseline, true)}. </> : null}</>}
-        {!pairsOf(page) && <Left page={page} />}
-        {(page.measures.predicted ?? 0) > 1.2 * (page.measures.measured ?? Number.POSITIVE_INFINITY) && <>Predictions are summed, and units in series count the same effect more than once. </>}
-        {star(page) && <>Each unit is scored by itself, for its effect on the answer: no effects between units were computed. Lines only go to the output; that one crosses a node means nothing.</>}
-      </p>
-      <Controls page={page} shown={shown} />
+      <ClampCauses page={page} />
+      <Details page={page} />
+      <Controls page={page} merged={merged} shown={shown} />
       {page.notice && (
         <p class="warn small" role="status" data-testid="notice">
           {page.notice}
@@ -110,11 +105,12 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
           {page.nodes.length === 0 ? (
             <Nothing>This graph has no nodes.</Nothing>
           ) : shown === "grid" ? (
-            <Grid page={page} merged={merged} chosen={chosenIds} onChoose={onChoose} />
+            <Grid page={page} merged={merged} chosen={chosenIds} pinned={pinned} onChoose={onChoose} />
           ) : (
             <List page={page} merged={merged} chosen={chosenIds} onChoose={onChoose} />
           )}
           <Legend page={page} />
+          {star(page) && <p class="small soft" data-testid="star">Each unit is scored by itself. Lines only go to the output; crossing a node means nothing.</p>}
           <Compare graph={page.graph} />
         </div>
         <div class="aside">
@@ -128,16 +124,76 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
   );
 }
 
-/** What is left of m: with the causes replaced together, and at the end to which shares are taken. */
-function Left({ page }: { page: GraphPage }): JSX.Element {
-  const { metric, measured_together: taken } = page.graph;
-  const { metric_baseline: floor } = page.measures;
+/** What m is, and what is left of it with the causes replaced. */
+function Lead({ page }: { page: GraphPage }): JSX.Element {
+  const { metric, measured_together: taken, quantity } = page.graph;
+  const pairs = pairsOf(page) > 0;
   return (
-    <>
-      {metric !== null && taken !== null && <>With all causes replaced together m is {number(metric - taken, true)}. </>}
-      {floor !== undefined && <>{FLOORS[String(page.about.baseline)] ?? "With every unit replaced"} m is {number(floor, true)}. </>}
-      {metric !== null && taken !== null && taken > metric && metric > 0 && <>Removing all of them can even reverse the answer. </>}
-    </>
+    <p data-testid="lead">
+      m, {quantity || (page.graph.contrast === null ? "the answer's logit" : "by how much the answer's logit leads")}: <b class="num">{number(metric, true)}</b>
+      {metric !== null && taken !== null && (
+        <>
+          ; with {pairs ? "the first parts" : "all causes"} replaced: <b class="num" data-testid="left">{number(metric - taken, true)}</b>
+        </>
+      )}
+    </p>
+  );
+}
+
+/** Every other number of the whole, for those who ask. */
+function Details({ page }: { page: GraphPage }): JSX.Element {
+  const { metric, measured_together: taken, predicted_together: predicted, control_low: low, control_high: high, p, method } = page.graph;
+  const { metric_baseline: floor } = page.measures;
+  const corrupted = pairsOf(page) > 0;
+  return (
+    <details class="small" data-testid="details">
+      <summary>Details</summary>
+      <dl class="pairs" data-testid="reading">
+        <dt>scored by</dt>
+        <dd>{method || "a method that is not named"}</dd>
+        {floor !== undefined && (
+          <>
+            <dt>{corrupted ? "on the corrupted prompts" : (FLOORS[String(page.about.baseline)] ?? "With every unit replaced").toLowerCase()}</dt>
+            <dd class="num" data-testid="floor">m is {number(floor, true)}</dd>
+          </>
+        )}
+        {taken === null ? (
+          <>
+            <dt>measured</dt>
+            <dd>no unit was replaced: these are predictions</dd>
+          </>
+        ) : (
+          <>
+            <dt>taken from m, measured</dt>
+            <dd class="num">{number(taken, true)}</dd>
+          </>
+        )}
+        {predicted !== null && (
+          <>
+            <dt>predicted</dt>
+            <dd class="num">
+              {number(predicted, true)}
+              {predicted > 1.2 * (taken ?? Number.POSITIVE_INFINITY) && <span class="soft">: predictions are summed, and units in series count the same effect more than once</span>}
+            </dd>
+          </>
+        )}
+        {low !== null && high !== null && (
+          <>
+            <dt>random sets' mean, 95&nbsp;%</dt>
+            <dd class="num">
+              {number(low, true)} to {number(high, true)}
+            </dd>
+          </>
+        )}
+        {p !== null && (
+          <>
+            <dt>p</dt>
+            <dd class="num">{number(p)}</dd>
+          </>
+        )}
+      </dl>
+      {metric !== null && taken !== null && taken > metric && metric > 0 && <p class="soft">Removing all of them can even reverse the answer.</p>}
+    </details>
   );
 }
 
@@ -153,7 +209,7 @@ function useSmall(): boolean {
   return small;
 }
 
-function Controls({ page, shown }: { page: GraphPage; shown: string }): JSX.Element {
+function Controls({ page, merged, shown }: { page: GraphPage; merged: Merged; shown: string }): JSX.Element {
   const [draft, setDraft] = useState<number | null>(null);
   const later = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const slide = (value: number) => {
@@ -202,8 +258,11 @@ function Controls({ page, shown }: { page: GraphPage; shown: string }): JSX.Elem
             </a>
           ))}
         </nav>
-        <button type="button" class="small" data-testid="export" onClick={() => save(`${page.graph.id}.json`, exported(page, keep.value, groups.value))}>
-          export JSON
+        <button type="button" class="small" data-testid="export" onClick={() => save(`${page.graph.id}.json`, `${JSON.stringify(exported(page, keep.value, groups.value), null, 1)}\n`, "application/json")}>
+          JSON
+        </button>
+        <button type="button" class="small" data-testid="export-svg" onClick={() => save(`${page.graph.id}.svg`, pictureOf(page, merged), "image/svg+xml")}>
+          SVG
         </button>
       </div>
     </div>
@@ -223,7 +282,7 @@ function Legend({ page }: { page: GraphPage }): JSX.Element {
       <span>
         <Sign kind="neuron" score={-1} /> hatched, dashed: against the answer
       </span>
-      <span>larger: more of m</span>
+      <span>larger or deeper: more of m</span>
     </p>
   );
 }

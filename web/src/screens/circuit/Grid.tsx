@@ -1,41 +1,39 @@
 // The circuit as a picture: nodes in SVG, which can have the focus; edges on one canvas, which can be many.
 import type { JSX } from "preact";
-import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { GraphPage } from "../../api/types";
 import { count, number } from "../../format";
 import { Visible, seen } from "../../parts/Text";
 import { theme } from "../../theme";
-import { type Layout, type Placed, arrange } from "./layout";
-import { type Item, type Merged, first } from "./merge";
+import { useCamera } from "./camera";
+import { CROWD, drawEdges, looksOf } from "./edges";
+import { GREY, type Layout, PORTS, type Placed, SIGN, TEXT, arrange } from "./layout";
+import { ENDS, type Item, type Merged, first } from "./merge";
+import { Preview } from "./Preview";
+import { strandsOf } from "./routes";
 import { fill, outline } from "./Sign";
+import { said } from "./words";
 
 interface Props {
   page: GraphPage;
   merged: Merged;
   chosen: ReadonlySet<string>;
+  pinned: ReadonlySet<string>;
   /** Choose one item alone, or let it join or leave those that are chosen. */
   onChoose: (id: string, join: boolean) => void;
 }
 
-const LEVELS = 4;
-const DASHED = 1500;
+const SETTLED_MS = 140;
+const ARROW_PX = 60;
 let painted = false;
 
-/** What an item is, for those who listen and for those who point at it. */
-export function said(item: Item, tokens: string[]): string {
-  const { position } = first(item);
-  const token = position === null ? undefined : tokens[position];
-  const where = token === undefined ? "" : `, at ${seen(token)}`;
-  const what = item.group === null ? item.kind : `group of ${count(item.members.length)}`;
-  return `${item.label}, ${what}${where}, predicted ${number(item.score, true)}`;
-}
-
-export function Grid({ page, merged, chosen, onChoose }: Props): JSX.Element {
+export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const [available, setAvailable] = useState(0);
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
   const [at, setAt] = useState("");
+  const [near, setNear] = useState("");
   useLayoutEffect(() => {
     const element = box.current as HTMLDivElement;
     const measure = () => setAvailable(element.clientWidth);
@@ -44,18 +42,37 @@ export function Grid({ page, merged, chosen, onChoose }: Props): JSX.Element {
     watch.observe(element);
     return () => watch.disconnect();
   }, []);
-  const layout = useMemo(() => (available ? arrange(merged.items, page, available, open) : null), [merged, page, available, open]);
+  const layout = useMemo(() => (available ? arrange(merged.items, merged.links, page, available, open) : null), [merged, page, available, open]);
+  const view = useCamera(box, layout, available, page.graph.id);
+  const { camera, height } = view;
 
-  // What is too wide begins where the answer comes out.
-  const wide = layout !== null && layout.width > available;
-  useLayoutEffect(() => {
-    if (wide && box.current) box.current.scrollLeft = box.current.scrollWidth;
-  }, [wide, page.graph.id]);
+  const strands = useMemo(() => strandsOf(merged.links), [merged]);
+  // Among thousands a pointer that passes redraws nothing.
+  const pointed = strands.length > CROWD ? "" : near;
+  const stands = pointed !== "" || chosen.size > 0;
+  const looks = useMemo(
+    () => layout && looksOf(layout, strands, ({ link }) => (pointed ? link.source === pointed || link.target === pointed : chosen.has(link.source) || chosen.has(link.target))),
+    [layout, strands, pointed, chosen],
+  );
 
+  const largestItem = merged.items.find((item) => !ENDS.has(item.kind));
+  const drawn = useRef({ looks, camera, later: 0 });
   useLayoutEffect(() => {
-    if (!layout || !canvas.current) return;
-    const redraw = () => drawEdges(canvas.current as HTMLCanvasElement, layout, merged, chosen);
-    redraw();
+    const element = canvas.current;
+    if (!layout || !looks || !element) return;
+    const redraw = () => {
+      drawEdges(element, looks, strands.length, camera, available, height, stands);
+      element.style.transform = "";
+      drawn.current = { looks, camera, later: 0 };
+    };
+    clearTimeout(drawn.current.later);
+    const before = drawn.current.camera;
+    if (strands.length > CROWD && drawn.current.looks === looks && before !== camera && element.width) {
+      // While thousands move, what was drawn moves with them, and is drawn again when it rests.
+      const k = camera.k / before.k;
+      element.style.transform = `matrix(${k}, 0, 0, ${k}, ${camera.x - before.x * k}, ${camera.y - before.y * k})`;
+      drawn.current.later = window.setTimeout(redraw, SETTLED_MS);
+    } else redraw();
     if (!painted) {
       painted = true;
       // After the next frame it is on the screen; a benchmark reads the mark.
@@ -64,53 +81,94 @@ export function Grid({ page, merged, chosen, onChoose }: Props): JSX.Element {
     const dark = matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", redraw);
     return () => dark.removeEventListener("change", redraw);
-  }, [layout, merged, chosen, theme.value]);
+  }, [layout, looks, camera, available, height, theme.value]);
+  useEffect(() => () => clearTimeout(drawn.current.later), []);
 
-  const here = layout?.at.has(at) ? at : (layout?.placed[0]?.item.id ?? "");
+  // One begins at the largest.
+  const here = layout?.at.has(at) ? at : ((layout?.placed.some(({ item }) => item.id === largestItem?.id) ? largestItem?.id : layout?.placed[0]?.item.id) ?? "");
+  const go = (next: string | null) => {
+    const spot = next === null ? undefined : layout?.at.get(next);
+    if (next === null || !spot) return;
+    setAt(next);
+    view.show(spot);
+    box.current?.querySelector<SVGGElement>(`[data-id="${CSS.escape(next)}"]`)?.focus({ preventScroll: true });
+  };
   const pressed = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey || !layout || !here) return;
+    const arrow = /^Arrow(Left|Right|Up|Down)$/.exec(event.key)?.[1];
     if (event.key === " ") onChoose(here, true);
     else if (event.key === "Enter") onChoose(here, false);
-    else if (event.key.startsWith("Arrow")) {
-      const next = nearest(layout, here, event.key);
-      if (next) {
-        setAt(next);
-        const node = box.current?.querySelector<SVGGElement>(`[data-id="${CSS.escape(next)}"]`);
-        node?.focus();
-      }
-    } else return;
+    else if (event.key === "+" || event.key === "=") view.zoom(1);
+    else if (event.key === "-") view.zoom(-1);
+    else if (event.key === "0") view.fit();
+    else if (arrow && event.shiftKey) view.move(arrow === "Left" ? ARROW_PX : arrow === "Right" ? -ARROW_PX : 0, arrow === "Up" ? ARROW_PX : arrow === "Down" ? -ARROW_PX : 0);
+    else if (arrow) go(nearest(layout, here, event.key));
+    else return;
     event.preventDefault();
+    event.stopPropagation();
   };
+
+  const largest = useMemo(() => merged.items.reduce((most, item) => (item.kind === "output" || item.kind === "input" ? most : Math.max(most, Math.abs(item.score))), 1e-12), [merged]);
+  const marks = useMemo(
+    () =>
+      layout?.placed.map((one) => (
+        <Mark
+          key={one.item.id}
+          placed={one}
+          share={Math.min(Math.abs(one.item.score) / largest, 1)}
+          words={said(one.item, page, number(one.item.score, true))}
+          chosen={chosen.has(one.item.id)}
+          pinned={pinned.has(one.item.id)}
+          here={one.item.id === here}
+        />
+      )),
+    [layout, largest, page, chosen, pinned, here],
+  );
+  // Tokens that have no room beside one another are written aslant.
+  const slanted = layout?.columns.some((column) => column.word - 8 > column.width * camera.k) ?? false;
   const sum = merged.links.reduce((total, link) => total + link.weight, 0);
+  const nearItem = merged.byId.get(near);
+  const nearSpot = layout?.at.get(near);
+  const x = (value: number) => `${value * camera.k + camera.x}px`;
+  const y = (value: number) => `${value * camera.k + camera.y}px`;
+  const size = (value: number) => `${value * camera.k}px`;
   return (
-    <div class="grid" ref={box} data-testid="grid">
-      {layout && (
-        <div class="plane" style={{ width: `${layout.width}px` }}>
-          <div class="field" style={{ height: `${layout.height}px` }}>
-            <Ground layout={layout} />
-            <canvas ref={canvas} data-testid="edges" data-edges={`${merged.links.length} ${Number(sum.toPrecision(9))}`} role="img" aria-label={`${count(merged.links.length)} edges`} />
+    <div class="grid" data-testid="grid" onMouseLeave={() => setNear("")}>
+      <div class="names" aria-hidden="true">
+        {layout?.rows.map((row) => row.name && <span style={{ top: y(row.y), height: size(row.height) }}>{row.name}</span>)}
+      </div>
+      <div class="view" ref={box} style={{ height: `${height}px` }} data-k={camera.k.toFixed(3)} onFocusOut={() => setNear("")}>
+        {layout && (
+          <>
+            <Ground layout={layout} camera={camera} height={height} />
+            <canvas
+              ref={canvas}
+              style={{ width: `${available}px`, height: `${height}px` }}
+              data-testid="edges"
+              data-edges={`${merged.links.length} ${Number(sum.toPrecision(9))}`}
+              role="img"
+              aria-label={`${count(merged.links.length)} edges`}
+            />
             <svg
               class="items"
-              width={layout.width}
-              height={layout.height}
+              width={available}
+              height={height}
               role="listbox"
               aria-multiselectable="true"
-              aria-label="nodes: arrows go to the next, space chooses, Enter chooses alone"
+              aria-label="nodes: arrows go to the next, space chooses, Enter chooses alone; plus, minus and 0 zoom"
               onKeyDown={pressed}
+              onFocusIn={(event) => {
+                const id = under(event);
+                if (id) setAt(id);
+                setNear(id);
+              }}
+              onMouseOver={(event) => setNear(under(event))}
+              onClick={(event) => {
+                const id = under(event);
+                if (id && !view.dragged()) onChoose(id, event.shiftKey || event.ctrlKey || event.metaKey);
+              }}
             >
-              {layout.placed.map((one) => (
-                <Mark
-                  key={one.item.id}
-                  placed={one}
-                  reach={layout.pitch * 0.48}
-                  name={layout.roomy ? short(named(one.item), 7) : ""}
-                  words={said(one.item, page.tokens)}
-                  chosen={chosen.has(one.item.id)}
-                  here={one.item.id === here}
-                  onFocus={() => setAt(one.item.id)}
-                  onClick={(event) => onChoose(one.item.id, event.shiftKey || event.ctrlKey || event.metaKey)}
-                />
-              ))}
+              <g transform={`translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.k.toFixed(4)})`}>{marks}</g>
             </svg>
             {layout.more.map((one) => (
               <button
@@ -118,39 +176,60 @@ export function Grid({ page, merged, chosen, onChoose }: Props): JSX.Element {
                 type="button"
                 class="more"
                 data-testid="more"
-                style={{ left: `${one.x}px`, top: `${one.y}px` }}
+                style={{ left: x(one.x), top: y(one.y) }}
                 aria-label={`show ${count(one.n)} more nodes here`}
                 onClick={() => setOpen(new Set([...open, one.cell]))}
               >
                 +{count(one.n)}
               </button>
             ))}
-            <div class="names" aria-hidden="true">
-              {layout.rows.map((row) => row.name && <span style={{ top: `${row.y}px`, height: `${row.height}px` }}>{row.name}</span>)}
-            </div>
-          </div>
-          <div class="tokens" data-testid="tokens">
-            {layout.columns.map(({ position, x, width }) => (
-              <span key={position} style={{ left: `${x}px`, width: `${width}px` }} title={position === null ? "at no token" : `${seen(page.tokens[position] ?? "")} at ${position}`}>
-                {position === null ? <i class="soft">{layout.columns.length > 1 ? "anywhere" : "at all positions"}</i> : page.tokens[position] === undefined ? <span class="soft">@{position}</span> : <Visible text={page.tokens[position]} />}
-              </span>
-            ))}
-          </div>
+            {nearItem && nearSpot && <Preview item={nearItem} spot={nearSpot} page={page} camera={camera} width={available} height={height} />}
+          </>
+        )}
+      </div>
+      <div class={slanted ? "tokens slanted" : "tokens"} data-testid="tokens">
+        <div>
+          {layout?.columns.map(({ position, x: left, width }) => (
+            <span key={position} style={slanted ? { left: x(left + width / 2) } : { left: x(left), width: size(width) }} title={position === null ? "at no token" : `${seen(page.tokens[position] ?? "")} at ${position}`}>
+              {position === null ? (
+                <i class="soft">{layout.columns.length > 1 ? "anywhere" : "at all positions"}</i>
+              ) : page.tokens[position] === undefined ? (
+                <span class="soft">@{position}</span>
+              ) : (
+                <Visible text={page.tokens[position]} />
+              )}
+            </span>
+          ))}
         </div>
-      )}
+      </div>
+      <div class="zoom small soft">
+        <span>drag moves the picture; a wheel zooms once it has the focus, or with Ctrl</span>
+        <button type="button" data-testid="zoom-in" aria-label="larger" title="larger: + or wheel" onClick={() => view.zoom(1)}>
+          +
+        </button>
+        <button type="button" data-testid="zoom-out" aria-label="smaller" title="smaller: − or wheel" onClick={() => view.zoom(-1)}>
+          −
+        </button>
+        <button type="button" data-testid="fit" title="the whole picture: 0" onClick={() => view.fit()}>
+          fit
+        </button>
+      </div>
     </div>
   );
 }
 
+/** The node that an event is on; empty where it is on none. */
+const under = (event: Event) => (event.target as Element).closest<SVGElement>(".item")?.dataset.id ?? "";
+
 /** Blocks in turns on two grounds, and a line where a token with nodes stands. */
-function Ground({ layout }: { layout: Layout }): JSX.Element {
+function Ground({ layout, camera: { k, x, y }, height }: { layout: Layout; camera: { k: number; x: number; y: number }; height: number }): JSX.Element {
   return (
-    <svg class="ground" width={layout.width} height={layout.height} aria-hidden="true">
+    <svg class="ground" width="100%" height={height} aria-hidden="true">
       {layout.rows.map((row) => (
-        <rect class={row.block === null ? "end" : row.block % 2 ? "odd" : "even"} x="0" y={row.y} width={layout.width} height={row.height} />
+        <rect class={row.block === null ? "end" : row.block % 2 ? "odd" : "even"} x="0" y={row.y * k + y} width="100%" height={row.height * k} />
       ))}
-      {layout.columns.map((column) => (
-        <line x1={column.x} x2={column.x} y1="0" y2={layout.height} />
+      {layout.columns.slice(1).map((column) => (
+        <line x1={column.x * k + x} x2={column.x * k + x} y1={y} y2={layout.height * k + y} />
       ))}
     </svg>
   );
@@ -158,67 +237,66 @@ function Ground({ layout }: { layout: Layout }): JSX.Element {
 
 interface MarkProps {
   placed: Placed;
-  /** How far around it a pointer finds it. */
-  reach: number;
-  /** What is written below it. */
-  name: string;
+  /** Its size beside the largest, from 0 to 1. */
+  share: number;
   words: string;
   chosen: boolean;
+  pinned: boolean;
   here: boolean;
-  onFocus: () => void;
-  onClick: (event: MouseEvent) => void;
 }
 
-function Mark({ placed: { item, x, y, r, pill }, reach, name, words, chosen, here, onFocus, onClick }: MarkProps): JSX.Element {
+function Mark({ placed, share, words, chosen, pinned, here }: MarkProps): JSX.Element {
+  const { item, x, y, width, height, r, words: text, slots } = placed;
   const sign = item.score < 0 ? "against" : "carries";
+  const [left, top] = [-width / 2, -height / 2];
   return (
     <g
       transform={`translate(${x.toFixed(1)} ${y.toFixed(1)})`}
       role="option"
+      aria-label={words}
       aria-selected={chosen}
       tabIndex={here ? 0 : -1}
-      class={`item ${chosen ? "chosen" : ""}`}
+      class={`item ${text ? "card" : ""} ${item.group === null ? "" : "group"} ${chosen ? "chosen" : ""}`}
       data-testid="item"
       data-id={item.id}
       data-kind={item.kind}
       data-score={item.score}
-      onFocus={onFocus}
-      onClick={onClick}
+      data-layer={first(item).layer ?? ""}
+      data-pinned={pinned ? "true" : undefined}
     >
-      <title>{words}</title>
-      {item.group === null ? (
+      {text ? (
         <>
-          <circle class="reach" r={Math.min(reach, r + 6)} />
-          <path class={`shape ${item.kind} ${sign}`} d={outline(item.kind, r)} style={fill(item.score)} />
-          {name && (
-            <text text-anchor="middle" y={r + 13}>
-              {name}
+          <rect class="under" x={left} y={top} width={width} height={height} rx="6" />
+          <rect class={`face ${sign} ${item.kind}`} x={left} y={top} width={width} height={height} rx={item.group === null ? 6 : height / 2} style={{ fillOpacity: (0.05 + 0.22 * share).toFixed(3) }} />
+          <path class={`shape ${item.kind} ${sign}`} d={outline(item.kind, r)} transform={`translate(${(left + 8 + r).toFixed(1)} ${(top + 13).toFixed(1)})`} style={fill(item.score)} />
+          <text class="said" style={{ fontSize: `${TEXT}px` }}>
+            {text.lines.map((line, i) => (
+              <tspan x={left + 7 + SIGN} y={top + 17 + i * 15}>
+                {line}
+              </tspan>
+            ))}
+          </text>
+          {text.grey && (
+            <text class="grey" style={{ fontSize: `${GREY}px` }} x={left + 7 + SIGN} y={top + 15 + text.lines.length * 15}>
+              {text.grey}
             </text>
           )}
+          {slots &&
+            Object.entries(PORTS).map(([slot, at]) => (
+              <text class="port" x={left + at * width} y={-top - 3} text-anchor="middle">
+                {slot}
+              </text>
+            ))}
         </>
       ) : (
         <>
-          <rect class={`shape group ${sign}`} x={-pill / 2} y="-8.5" width={pill} height="17" rx="8.5" />
-          <text text-anchor="middle" y="3.8">
-            {short(`${item.score < 0 ? "▼" : "▲"} ${seen(item.label).replaceAll("␣", " ")}`, Math.floor((pill - 14) / 6.2))}
-          </text>
+          <circle class="reach" r={Math.min(width * 0.48, r + 6)} />
+          <path class={`shape ${item.kind} ${sign}`} d={outline(item.kind, r)} style={fill(item.score)} />
         </>
       )}
+      {pinned && <path class="pin" d="M0 -5L1.5 -1.6L5 -1.5L2.3 .8L3.2 4.4L0 2.4L-3.2 4.4L-2.3 .8L-5 -1.5L-1.5 -1.6Z" transform={`translate(${(text ? -left - 2 : r).toFixed(1)} ${(text ? top + 2 : -r).toFixed(1)})`} />}
     </g>
   );
-}
-
-/** A unit's number, which its row's name goes with. */
-function named(item: Item): string {
-  const index = /\/(\d+)(?:@|$)/.exec(item.id)?.[1];
-  if (item.kind === "error" || index === undefined) return "";
-  if (item.kind === "site") return item.id.startsWith("embed") ? "embed" : "MLP";
-  return item.kind === "head" ? `head ${index}` : index;
-}
-
-function short(text: string, most: number): string {
-  const all = [...text];
-  return all.length <= most ? text : `${all.slice(0, Math.max(most - 1, 1)).join("")}…`;
 }
 
 /** Return what lies next in the direction of an arrow: the nearest, what is off to the side counting more. */
@@ -226,7 +304,7 @@ function nearest(layout: Layout, from: string, key: string): string | null {
   const { x, y } = layout.at.get(from) as { x: number; y: number };
   const along = key === "ArrowLeft" || key === "ArrowRight";
   const sign = key === "ArrowLeft" || key === "ArrowUp" ? -1 : 1;
-  let best: string | null = null;
+  let best: Item["id"] | null = null;
   let least = Number.POSITIVE_INFINITY;
   for (const one of layout.placed) {
     const ahead = sign * (along ? one.x - x : one.y - y);
@@ -237,55 +315,3 @@ function nearest(layout: Layout, from: string, key: string): string | null {
   }
   return best;
 }
-
-/** Draw the edges, thick where they weigh; dashed below zero. Those of what is chosen stand out. */
-function drawEdges(canvas: HTMLCanvasElement, layout: Layout, merged: Merged, chosen: ReadonlySet<string>): void {
-  const scale = Math.min(devicePixelRatio || 1, 2, Math.sqrt(16e6 / (layout.width * layout.height)));
-  canvas.width = Math.round(layout.width * scale);
-  canvas.height = Math.round(layout.height * scale);
-  canvas.style.width = `${layout.width}px`;
-  canvas.style.height = `${layout.height}px`;
-  const pen = canvas.getContext("2d");
-  if (!pen) return;
-  pen.scale(scale, scale);
-  const style = getComputedStyle(canvas);
-  const colours = { carries: style.getPropertyValue("--blue"), against: style.getPropertyValue("--orange") };
-  const largest = Math.max(...merged.links.slice(0, 1).map((link) => Math.abs(link.weight)), 1e-12);
-  // A path per look, not per edge: thousands of strokes would take seconds.
-  const crowd = merged.links.length > DASHED;
-  const looks = new Map<string, { path: Path2D; level: number; sign: "carries" | "against"; near: boolean }>();
-  for (const link of merged.links) {
-    const a = layout.at.get(link.source);
-    const b = layout.at.get(link.target);
-    if (!a || !b) continue;
-    const sign = link.weight < 0 ? "against" : "carries";
-    const level = Math.min(Math.floor(Math.sqrt(Math.abs(link.weight) / largest) * LEVELS), LEVELS - 1);
-    const near = chosen.has(link.source) || chosen.has(link.target);
-    const name = `${sign} ${level} ${near}`;
-    let look = looks.get(name);
-    if (!look) looks.set(name, (look = { path: new Path2D(), level, sign, near }));
-    look.path.moveTo(a.x, a.y);
-    const rise = b.y - a.y;
-    // Faint ones among thousands are texture: straight and thin, they are drawn in a third of the time.
-    if (crowd && level < 2 && !near) look.path.lineTo(b.x, b.y);
-    else if (Math.abs(rise) < 4) look.path.bezierCurveTo(a.x, a.y - 26, b.x, b.y - 26, b.x, b.y);
-    else {
-      // Straight up a column it would run through what stands between.
-      const bow = Math.abs(b.x - a.x) < 4 && Math.abs(rise) > 1.5 * layout.pitch ? Math.min(Math.abs(rise) * 0.16, 46) : 0;
-      look.path.bezierCurveTo(a.x + bow, a.y + rise / 2, b.x + bow, b.y - rise / 2, b.x, b.y);
-    }
-  }
-  const many = Math.min(1, 14 / Math.sqrt(merged.links.length + 1));
-  const ordered = [...looks.values()].sort((a, b) => Number(a.near) - Number(b.near) || a.level - b.level);
-  for (const { path, level, sign, near } of ordered) {
-    const strength = (level + 1) / LEVELS;
-    const alpha = near ? 0.45 + 0.5 * strength : (0.22 + 0.5 * strength) * many * (chosen.size ? 0.35 : 1);
-    pen.strokeStyle = `rgb(${colours[sign]} / ${alpha.toFixed(3)})`;
-    pen.lineWidth = crowd && level < 2 && !near ? 0.8 : (0.6 + 3 * strength * strength) * (near ? 1.15 : 1);
-    // Among thousands a faint edge is texture; dashes, which double the time to draw, are left to those one can follow.
-    const dashed = sign === "against" && (near || level >= 2 || merged.links.length <= DASHED);
-    pen.setLineDash(dashed ? [5, 3] : []);
-    pen.stroke(path);
-  }
-}
-

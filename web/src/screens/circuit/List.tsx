@@ -4,9 +4,9 @@ import type { GraphPage } from "../../api/types";
 import { count, number } from "../../format";
 import { Visible } from "../../parts/Text";
 import { unitAddress } from "../../route";
-import { said } from "./Grid";
 import { type Item, type Merged, first } from "./merge";
 import { Sign } from "./Sign";
+import { said } from "./words";
 
 interface Props {
   page: GraphPage;
@@ -61,11 +61,11 @@ function Line({ item, page, merged, chosen, onChoose }: LineProps): JSX.Element 
   return (
     <tr class={chosen ? "chosen" : ""} data-testid="item" data-id={item.id} data-kind={item.kind} data-score={item.score}>
       <th scope="row">
-        <button type="button" class="box" role="checkbox" aria-checked={chosen} aria-label={`choose ${said(item, page.tokens)}`} onClick={() => onChoose(item.id, true)}>
+        <button type="button" class="box" role="checkbox" aria-checked={chosen} aria-label={`choose ${said(item, page, number(item.score, true))}`} onClick={() => onChoose(item.id, true)}>
           <Sign kind={item.kind} score={item.score} />
         </button>{" "}
-        <span class={alone ? "mono" : ""}>{alone && node.unit ? <a href={unitAddress(node.unit)}>{item.id}</a> : <bdi>{item.label}</bdi>}</span>{" "}
-        <span class="soft small">{alone ? item.kind : `group of ${count(item.members.length)}`}</span>
+        <bdi>{!alone ? item.label : node.unit ? <a href={unitAddress(node.unit)}>{node.label || node.name}</a> : node.label || node.name}</bdi>{" "}
+        <span class="soft small">{!alone ? `group of ${count(item.members.length)}` : node.label ? node.name : ""}</span>
       </th>
       <td data-label="token">{!alone || node.position === null ? "—" : token === undefined ? `@${node.position}` : <Visible text={token} />}</td>
       <td class="n" data-label="value">

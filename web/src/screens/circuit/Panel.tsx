@@ -6,10 +6,10 @@ import { count, number, plural } from "../../format";
 import { Bars } from "../../parts/Bars";
 import { MOST_CLAMPS, clampAddress, isClamped, shownText } from "../../parts/ClampCauses";
 import { Visible } from "../../parts/Text";
-import { unitAddress } from "../../route";
-import { type Item, type Link, type Merged, first, suggestions } from "./merge";
+import { unitAddress, withQuery } from "../../route";
+import { ENDS, type Item, type Link, type Merged, first, nameOf, suggestions } from "./merge";
 import { Sign } from "./Sign";
-import { LONGEST_NAME, choose, choosing, groups, idOf, makeGroup, rename, ungroup } from "./state";
+import { LONGEST_NAME, choose, choosing, groups, idOf, makeGroup, onlyPinned, pin, pins, rename, ungroup } from "./state";
 
 const RANKED = 12;
 
@@ -37,6 +37,7 @@ export function Panel({ page, merged, chosen, children }: Props): JSX.Element {
         ) : (
           <Several chosen={chosen} />
         )}
+        {chosen.length > 0 && <Pins chosen={chosen} />}
         <ToLab page={page} chosen={chosen} />
       </section>
       {children}
@@ -69,12 +70,28 @@ function ToLab({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Eleme
   );
 }
 
+/** Keep what is chosen in the picture, whatever is pruned; or look at nothing else. */
+function Pins({ chosen }: { chosen: Item[] }): JSX.Element | null {
+  const keys = keysOf(chosen.filter((item) => !ENDS.has(item.kind)));
+  const now = new Set(pins.value);
+  const all = keys.length > 0 && keys.every((key) => now.has(key));
+  if (!keys.length) return null;
+  return (
+    <p class="row">
+      <button type="button" data-testid="pin" aria-pressed={all} onClick={() => pinChosen(chosen)}>
+        {all ? "unpin" : "pin"} <kbd aria-hidden="true">p</kbd>
+      </button>
+      {now.size > 0 && <a class="small" data-testid="only-pinned" href={withQuery({ only: onlyPinned.value ? null : "pinned" })}>{onlyPinned.value ? "show all again" : `show only what is pinned (${count(now.size)})`}</a>}
+    </p>
+  );
+}
+
 function Nothing(): JSX.Element {
   return (
     <>
       <h2>Choose a node</h2>
       <p class="small soft">
-        Click one, or go there with the arrow keys and press space. With shift, or space again, several are chosen; then <kbd>g</kbd> groups them.
+        Click one, or go there with the arrow keys and press space. With shift, or space again, several are chosen; then <kbd>g</kbd> groups them. <kbd>p</kbd> pins a node: it stays whatever is pruned.
       </p>
     </>
   );
@@ -88,10 +105,10 @@ function One({ item, page, merged }: { item: Item; page: GraphPage; merged: Merg
     <>
       <h2 class="picked">
         <Sign kind={item.kind} score={item.score} />
-        {!alone ? <bdi>{item.label}</bdi> : node.unit ? <a class="mono" href={unitAddress(node.unit)} data-testid="unit-link">{item.id}</a> : <span class="mono">{item.id}</span>}
+        {!alone ? <bdi>{item.label}</bdi> : node.unit ? <a href={unitAddress(node.unit)} data-testid="unit-link"><bdi>{node.label || node.name}</bdi></a> : <bdi>{node.label || node.name}</bdi>}
       </h2>
       <p class="small soft">
-        {alone ? item.kind : `group of ${plural(item.members.length + item.hidden, "node")}${item.hidden ? `, ${count(item.hidden)} hidden by pruning` : ""}`}
+        {alone ? (node.label && node.name !== node.label ? node.name : item.kind) : `group of ${plural(item.members.length + item.hidden, "node")}${item.hidden ? `, ${count(item.hidden)} hidden by pruning` : ""}`}
         {alone && token !== undefined && (
           <>
             {" "}
@@ -99,6 +116,7 @@ function One({ item, page, merged }: { item: Item; page: GraphPage; merged: Merg
           </>
         )}
         {alone && node.position !== null && <>, position {count(node.position)}</>}
+        {alone && node.site !== "" && <> · <span class="mono">{item.id}</span></>}
       </p>
       <dl class="numbers">
         <Pair name={alone ? "predicted" : "predicted, sum"} value={number(item.score, true)} testid="predicted" raw={item.score} />
@@ -107,7 +125,7 @@ function One({ item, page, merged }: { item: Item; page: GraphPage; merged: Merg
       </dl>
       <Flow title="Inputs" testid="inputs" links={merged.into.get(item.id) ?? []} end="source" merged={merged} />
       <Flow title="Outputs" testid="outputs" links={merged.outOf.get(item.id) ?? []} end="target" merged={merged} />
-      {!alone && <Members item={item} />}
+      {!alone && <Members item={item} page={page} />}
     </>
   );
 }
@@ -140,7 +158,7 @@ function Flow({ title, testid, links, end, merged }: { title: string; testid: st
               const other = merged.byId.get(link[end]) as Item;
               return {
                 label: (
-                  <span class={other.group === null ? "mono small" : "small"}>
+                  <span class="small">
                     <bdi>{other.label}</bdi>
                     {Object.keys(link.slots).length > 0 && <span class="soft"> {slotText(link)}</span>}
                   </span>
@@ -164,14 +182,14 @@ function slotText(link: Link): string {
   return slots.length === 1 ? `as ${slots[0]?.[0]}` : `as ${slots.map(([slot, weight]) => `${slot} ${number(weight, true)}`).join(", ")}`;
 }
 
-function Members({ item }: { item: Item }): JSX.Element {
+function Members({ item, page }: { item: Item; page: GraphPage }): JSX.Element {
   return (
     <>
       <h3>Its nodes</h3>
       <ul class="layers small" data-testid="members">
         {item.members.map((node) => (
           <li key={node.key} data-key={node.key}>
-            {node.unit ? <a class="mono" href={unitAddress(node.unit)}>{node.key.slice(node.key.indexOf("/") + 1)}</a> : <span class="mono">{node.key.slice(node.key.indexOf("/") + 1)}</span>}{" "}
+            <bdi>{node.unit ? <a href={unitAddress(node.unit)}>{nameOf(node, page.tokens)}</a> : nameOf(node, page.tokens)}</bdi>{" "}
             <span class="num nowrap">{number(node.score, true)}</span>
           </li>
         ))}
@@ -191,7 +209,7 @@ function Several({ chosen }: { chosen: Item[] }): JSX.Element {
       <ul class="layers small">
         {chosen.slice(0, RANKED).map((item) => (
           <li key={item.id}>
-            <a class={item.group === null ? "mono" : ""} href={choosing(item.id)}>
+            <a href={choosing(item.id)}>
               <bdi>{item.label}</bdi>
             </a>{" "}
             <span class="num">{number(item.score, true)}</span>
@@ -215,6 +233,12 @@ function Several({ chosen }: { chosen: Item[] }): JSX.Element {
 export function groupChosen(chosen: Item[]): void {
   const keys = keysOf(chosen);
   if (keys.length > 1 && chosen.length > 1) makeGroup(`group ${groups.value.length + 1}`, keys);
+}
+
+/** Pin what is chosen, or let it go. */
+export function pinChosen(chosen: Item[]): void {
+  const keys = keysOf(chosen.filter((item) => !ENDS.has(item.kind)));
+  if (keys.length) pin(keys);
 }
 
 function Groups({ merged }: { merged: Merged }): JSX.Element | null {

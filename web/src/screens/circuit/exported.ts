@@ -35,8 +35,8 @@ export function exported(page: GraphPage, keep: number, groups: Group[]): unknow
 }
 
 /** Give a file to the reader. */
-export function save(name: string, data: unknown): void {
-  const url = URL.createObjectURL(new Blob([`${JSON.stringify(data, null, 1)}\n`], { type: "application/json" }));
+export function save(name: string, text: string, type: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");
   link.href = url;
   link.download = name;

@@ -1,22 +1,44 @@
 // Where everything stands: tokens from left to right, the network from below to above, several nodes of a cell in lines.
 import type { GraphPage, NodeRow } from "../../api/types";
-import { type Item, first } from "./merge";
+import { seen } from "../../parts/Text";
+import { type Item, type Link, first } from "./merge";
+import { type Words, broken, called, cut, widthOf } from "./words";
 
-// Distance of neighbours in a cell, by how many nodes there are at most; the first has room for names too.
+/** Up to so many nodes stand as cards with words; more as signs, so close to one another. */
+const MOST_CARDS = 80;
 const PITCHES: [number, number][] = [
-  [60, 44],
   [300, 28],
   [Number.POSITIVE_INFINITY, 24],
 ];
-const PILL = 24;
+/** What is tried until the picture is as narrow as its window: the longest line of a card, and cards beside one another. */
+const TRIED: [number, number][] = [
+  [180, 3],
+  [150, 2],
+  [124, 2],
+  [150, 1],
+  [110, 1],
+];
+export const TEXT = 12;
+export const GREY = 10.5;
+const LINE = 15;
+const PAD = 8;
+/** Room for the sign on a card. */
+export const SIGN = 17;
+const GAP = 12;
 const LINES = 5;
 /** Room for a token's first letters. */
-const NARROWEST = 22;
+const NARROWEST = 34;
+/** How much wider than its window a picture may be: it is then shown a little smaller. */
+const WIDER = 1.2;
 const WIDEST = 8;
 const THIN = 7;
+/** How tall a picture of few nodes is. */
+const FILLED = 420;
 const MOST_COLUMNS = 400;
 const MOST_BLOCKS = 512;
-export const GUTTER = 84;
+/** Where a head reads its queries, keys and values: shares of a card's width. */
+export const PORTS: Record<string, number> = { q: 0.2, k: 0.5, v: 0.8 };
+export const PORT = 10;
 
 export interface Row {
   name: string;
@@ -31,15 +53,23 @@ export interface Column {
   position: number | null;
   x: number;
   width: number;
+  /** How wide its token is when it is written. */
+  word: number;
 }
 
+/** An item around its middle. */
 export interface Placed {
   item: Item;
   x: number;
   y: number;
+  width: number;
+  height: number;
+  /** Half the size of its sign. */
   r: number;
-  /** Width of a group's sign. */
-  pill: number;
+  /** What is written on it; null where there is room for a sign alone. */
+  words: Words | null;
+  /** Whether it has places of their own for queries, keys and values. */
+  slots: boolean;
 }
 
 /** Items of a cell for which there was no room. */
@@ -50,6 +80,26 @@ export interface More {
   n: number;
 }
 
+/** A line of nodes across the picture: edges pass between them. */
+export interface Band {
+  top: number;
+  bottom: number;
+  /** From left to right, what is in the way. */
+  taken: [number, number][];
+}
+
+export interface Spot {
+  x: number;
+  y: number;
+  /** Where edges leave above, and where they come in below. */
+  top: number;
+  bottom: number;
+  width: number;
+  slots: boolean;
+  /** Which band it stands in, counted from above. */
+  band: number;
+}
+
 export interface Layout {
   width: number;
   height: number;
@@ -57,12 +107,13 @@ export interface Layout {
   columns: Column[];
   placed: Placed[];
   more: More[];
-  /** Distance of neighbours. */
+  bands: Band[];
+  /** Whether nodes are cards with words. */
+  cards: boolean;
+  /** Distance of neighbours that are signs. */
   pitch: number;
-  /** Whether there is room for names. */
-  roomy: boolean;
   /** Where each item is; those without room are where the cell says how many there are. */
-  at: Map<string, { x: number; y: number }>;
+  at: Map<string, Spot>;
 }
 
 /** Lanes within a block, from below: what attention reads comes before what the MLP reads. */
@@ -93,14 +144,21 @@ function nameOf(row: number): string {
   if (block === EMBED) return "embedding";
   if (block === ELSEWHERE) return "elsewhere";
   if (block === ABOVE) return "output";
-  return `${block} ${LANES[row - block * 10]}`;
+  return `Block ${block} ${LANES[row - block * 10]}`;
 }
 
-export function arrange(items: Item[], page: GraphPage, available: number, open: ReadonlySet<string>): Layout {
-  const [, pitch] = PITCHES.find(([most]) => items.length <= most) as [number, number];
-  const cells = new Map<string, Item[]>();
+interface Cell {
+  row: number;
+  position: number | null;
+  items: Item[];
+}
+
+/** How large an item is drawn. */
+type Size = Pick<Placed, "width" | "height" | "r" | "words" | "slots">;
+
+export function arrange(items: Item[], links: Link[], page: GraphPage, available: number, open: ReadonlySet<string>): Layout {
+  const cells = new Map<string, Cell>();
   const positions = new Set<number | null>();
-  const used = new Set<number>();
   // Over many pairs nothing stands at a token: then the output does not either.
   const located = page.tokens.length > 0 || page.nodes.some((node) => node.position !== null);
   const last = Math.max(page.tokens.length - 1, ...page.nodes.map((node) => node.position ?? 0), 0);
@@ -109,118 +167,206 @@ export function arrange(items: Item[], page: GraphPage, available: number, open:
     const position = node.position ?? (node.kind === "output" && located ? last : null);
     const row = rowOf(node);
     positions.add(position);
-    used.add(row);
-    const cell = `${row} ${position}`;
-    (cells.get(cell) ?? cells.set(cell, []).get(cell)!).push(item);
+    const name = `${row} ${position}`;
+    (cells.get(name) ?? cells.set(name, { row, position, items: [] }).get(name)!).items.push(item);
   }
   const everywhere = !located ? [] : last < MOST_COLUMNS ? Array.from({ length: last + 1 }, (_, i) => i) : [...positions].filter((p): p is number => p !== null);
   const tokens: (number | null)[] = everywhere.sort((a, b) => a - b);
   if (positions.has(null)) tokens.unshift(null);
+  if (!located) untangle([...cells.values()], links);
 
-  const columns = columnsOf(tokens, cells, page.tokens, available, pitch);
-  const perLine = columns.map((column) => Math.max(1, Math.floor((column.width - 12) / pitch)));
-  const byPosition = new Map(columns.map((column, i) => [column.position, i]));
-
-  const linesOf = (cell: string, one: Item[], column: number) => {
-    const pills = one.filter((item) => item.group !== null).length;
-    const lines = Math.ceil((one.length - pills) / (perLine[column] as number));
-    return { pills, lines: open.has(cell) ? lines : Math.min(lines, LINES) };
-  };
-  const heights = new Map<number, number>();
-  for (const [cell, one] of cells) {
-    const [row, position] = cell.split(" ") as [string, string];
-    const column = byPosition.get(position === "null" ? null : Number(position)) as number;
-    const { pills, lines } = linesOf(cell, one, column);
-    const height = pills * PILL + lines * pitch + 16;
-    heights.set(Number(row), Math.max(heights.get(Number(row)) ?? 0, height));
+  const whole = { cells, tokens, page, available, open, links, tallest: Math.max(page.layers ?? 0, ...page.nodes.map((node) => (node.layer ?? -1) + 1)) };
+  if (items.length > MOST_CARDS) return signs(items, whole);
+  const reads = new Set(links.filter((link) => Object.keys(link.slots).length > 0).map((link) => link.target));
+  let made: Layout | null = null;
+  for (const [longest, beside] of TRIED) {
+    const sizes = new Map(items.map((item) => [item.id, card(item, page, longest, reads.has(item.id))]));
+    made = place(whole, sizes, located ? beside : Math.max(1, Math.floor((available - 20) / (longest * 0.8 + GAP))), null);
+    // A picture a little too wide is shown a little smaller.
+    if (made.width <= available * WIDER) break;
   }
+  return made as Layout;
+}
 
-  const blocks = Math.min(Math.max(page.layers ?? 0, ...page.nodes.map((node) => (node.layer ?? -1) + 1)), MOST_BLOCKS);
-  const order: number[] = [...used];
-  for (let block = 0; block < blocks; block++) {
+function card(item: Item, page: GraphPage, longest: number, slots: boolean): Size {
+  const { title, grey } = called(item, page);
+  const lines = broken(title, longest, TEXT, 2);
+  const words = { lines, grey: cut(grey, longest, GREY) };
+  const text = Math.max(...lines.map((line) => widthOf(line, TEXT)), widthOf(words.grey, GREY));
+  return {
+    width: Math.ceil(Math.max(SIGN + text + 2 * PAD, slots ? 66 : 40)),
+    height: 2 * 5 + lines.length * LINE + (words.grey ? 13 : 0) + (slots ? PORT : 0),
+    r: 6,
+    words,
+    slots,
+  };
+}
+
+/** Signs of many nodes, without words. */
+function signs(items: Item[], whole: Whole): Layout {
+  const [, pitch] = PITCHES.find(([most]) => items.length <= most) as [number, number];
+  const largest = Math.max(...items.map((item) => (item.kind === "output" || item.kind === "input" ? 0 : Math.abs(item.score))), 1e-12);
+  const size = (item: Item): Size => {
+    const r = (pitch / 24) ** 0.6 * (4 + 6 * Math.sqrt(Math.min(Math.abs(item.score) / largest, 1)));
+    if (item.group === null) return { width: pitch, height: pitch, r, words: null, slots: false };
+    const words = { lines: [cut(called(item, whole.page).title, 150, TEXT)], grey: "" };
+    return { width: SIGN + widthOf(words.lines[0] as string, TEXT) + 2 * PAD, height: pitch, r: 6, words, slots: false };
+  };
+  return place(whole, new Map(items.map((item) => [item.id, size(item)])), WIDEST, pitch);
+}
+
+interface Whole {
+  cells: Map<string, Cell>;
+  tokens: (number | null)[];
+  page: GraphPage;
+  available: number;
+  open: ReadonlySet<string>;
+  links: Link[];
+  tallest: number;
+}
+
+/** Put sizes to places; `pitch` where nodes are signs, null where they are cards. */
+function place({ cells, tokens, page, available, open, links, tallest }: Whole, sizes: Map<string, Size>, beside: number, pitch: number | null): Layout {
+  const sized = (item: Item) => sizes.get(item.id) as Size;
+  const gap = pitch === null ? GAP : 0;
+
+  const packed = new Map<string, { lines: Item[][]; rest: Item[] }>();
+  for (const [name, { items }] of cells) {
+    const one = Math.min(beside, pitch === null ? Math.ceil(Math.sqrt(items.length / 2)) : Math.ceil(Math.sqrt(items.length * 1.6)));
+    const across = tokens.length === 1 ? beside : one;
+    const lines: Item[][] = [];
+    for (let i = 0; i < items.length; i += across) lines.push(items.slice(i, i + across));
+    const most = open.has(name) ? lines.length : LINES;
+    const rest = lines.length > most ? items.slice(most * across - 1) : [];
+    const shown = rest.length ? [...lines.slice(0, most - 1), items.slice((most - 1) * across, most * across - 1)] : lines;
+    packed.set(name, { lines: shown, rest });
+  }
+  const wide = (line: Item[]) => line.reduce((sum, item) => sum + sized(item).width + gap, -gap);
+  const MORE = 40;
+
+  const content = new Map<number | null, number>();
+  for (const [name, { position }] of cells) {
+    const { lines, rest } = packed.get(name) as { lines: Item[][]; rest: Item[] };
+    const most = Math.max(...lines.map((line, i) => Math.max(wide(line), 0) + (rest.length && i === lines.length - 1 ? MORE : 0)));
+    content.set(position, Math.max(content.get(position) ?? 0, most));
+  }
+  const columns = columnsOf(tokens, content, page.tokens, available, gap);
+  const columnOf = new Map(columns.map((column) => [column.position, column]));
+
+  // Rows from above, each of as many lines as its fullest cell has.
+  const rowsUsed = new Map<number, number>();
+  for (const [name, { row }] of cells) rowsUsed.set(row, Math.max(rowsUsed.get(row) ?? 0, (packed.get(name) as { lines: Item[][] }).lines.length));
+  const order = [...rowsUsed.keys()];
+  for (let block = 0; block < Math.min(tallest, MOST_BLOCKS); block++) {
     // A block in which nothing is shown is a thin line: the distance to the next is seen.
     if (!order.some((row) => Math.floor(row / 10) === block)) order.push(block * 10);
   }
   order.sort((a, b) => b - a);
+  const inRow = new Map<number, [string, Cell][]>();
+  for (const [name, cell] of cells) (inRow.get(cell.row) ?? inRow.set(cell.row, []).get(cell.row)!).push([name, cell]);
+
+  // Between lines edges turn: the more there are, the more room they are given; few lines fill the picture too.
+  const nLines = [...rowsUsed.values()].reduce((sum, n) => sum + n, 0);
+  const turn = pitch === null ? Math.min(Math.max(24 + links.length / 4, FILLED / nLines - 44), 64) : 0;
   const rows: Row[] = [];
-  const yOf = new Map<number, number>();
+  const bands: Band[] = [];
+  const placed: Placed[] = [];
+  const more: More[] = [];
+  const at = new Map<string, Spot>();
   let y = 0;
   for (const row of order) {
     const block = Math.floor(row / 10);
-    const height = heights.get(row) ?? THIN;
-    rows.push({ name: used.has(row) ? nameOf(row) : "", block: block >= 0 && block < ELSEWHERE ? block : null, y, height });
-    yOf.set(row, y);
-    y += height;
-  }
-
-  const largest = Math.max(...items.map((item) => (item.kind === "output" || item.kind === "input" ? 0 : Math.abs(item.score))), 1e-12);
-  const radius = (item: Item) => (pitch / 24) ** 0.6 * (4 + 6 * Math.sqrt(Math.min(Math.abs(item.score) / largest, 1)));
-  const placed: Placed[] = [];
-  const more: More[] = [];
-  const at = new Map<string, { x: number; y: number }>();
-  for (const [cell, one] of cells) {
-    const [row, position] = cell.split(" ") as [string, string];
-    const index = byPosition.get(position === "null" ? null : Number(position)) as number;
-    const column = columns[index] as Column;
-    const line = perLine[index] as number;
-    const { pills, lines } = linesOf(cell, one, index);
-    const middle = column.x + column.width / 2;
-    const slack = ((heights.get(Number(row)) as number) - 16 - pills * PILL - lines * pitch) / 2;
-    let top = (yOf.get(Number(row)) as number) + 8 + slack;
-    const put = (item: Item, x: number, y: number, pill = 0) => {
-      placed.push({ item, x, y, r: radius(item), pill });
-      at.set(item.id, { x, y });
-    };
-    for (const item of one) {
-      if (item.group === null) continue;
-      put(item, middle, top + PILL / 2, Math.min(column.width - 8, 180));
-      top += PILL;
+    const n = rowsUsed.get(row) ?? 0;
+    const start = y;
+    const here = inRow.get(row) ?? [];
+    if (!n) y += THIN;
+    else y += pitch === null ? turn / 2 : 8;
+    for (let i = 0; i < n; i++) {
+      const entries = here.map(([name, cell]) => {
+        const { lines, rest } = packed.get(name) as { lines: Item[][]; rest: Item[] };
+        const own = i - Math.floor((n - lines.length) / 2);
+        return { name, cell, line: lines[own] ?? [], rest: own === lines.length - 1 ? rest : [] };
+      });
+      const height = Math.max(...entries.flatMap(({ line }) => line.map((item) => sized(item).height)), 20);
+      const middle = y + height / 2;
+      const band: Band = { top: y, bottom: y + height, taken: [] };
+      for (const { name, cell, line, rest } of entries) {
+        const column = columnOf.get(cell.position) as Column;
+        let x = column.x + column.width / 2 - (Math.max(wide(line), 0) + (rest.length ? MORE : 0)) / 2;
+        for (const item of line) {
+          const size = sized(item);
+          placed.push({ item, x: x + size.width / 2, y: middle, ...size });
+          at.set(item.id, { x: x + size.width / 2, y: middle, top: middle - size.height / 2, bottom: middle + size.height / 2, width: size.width, slots: size.slots, band: bands.length });
+          band.taken.push([x, x + size.width]);
+          x += size.width + gap;
+        }
+        if (rest.length) {
+          const spot = { x: x + MORE / 2 - gap / 2, y: middle };
+          more.push({ cell: name, ...spot, n: rest.length });
+          band.taken.push([x, x + MORE]);
+          for (const item of rest) at.set(item.id, { ...spot, top: middle - 10, bottom: middle + 10, width: MORE, slots: false, band: bands.length });
+        }
+      }
+      band.taken.sort((a, b) => a[0] - b[0]);
+      bands.push(band);
+      y += height + (i < n - 1 ? turn : 0);
     }
-    const nodes = one.filter((item) => item.group === null);
-    const room = line * lines;
-    const shown = nodes.length > room ? nodes.slice(0, room - 1) : nodes;
-    const slots = shown.length + (shown.length < nodes.length ? 1 : 0);
-    const spot = (i: number) => {
-      const inLine = Math.min(line, slots - Math.floor(i / line) * line);
-      return { x: middle + ((i % line) - (inLine - 1) / 2) * pitch, y: top + Math.floor(i / line) * pitch + pitch / 2 };
-    };
-    shown.forEach((item, i) => put(item, spot(i).x, spot(i).y));
-    if (shown.length < nodes.length) {
-      const rest = spot(shown.length);
-      more.push({ cell, ...rest, n: nodes.length - shown.length });
-      for (const item of nodes.slice(shown.length)) at.set(item.id, rest);
-    }
+    if (n) y += pitch === null ? turn / 2 : 8;
+    rows.push({ name: n ? nameOf(row) : "", block: block >= 0 && block < ELSEWHERE ? block : null, y: start, height: y - start });
   }
   const end = columns.at(-1);
-  return { width: end ? end.x + end.width : available, height: y, rows, columns, placed, more, pitch, roomy: pitch === PITCHES[0]?.[1], at };
+  return { width: end ? end.x + end.width : available, height: y, rows, columns, placed, more, bands, cards: pitch === null, pitch: pitch ?? 60, at };
 }
 
-/** Give each column the room that its fullest cell and its token need, and share out what is left over. */
-function columnsOf(positions: (number | null)[], cells: Map<string, Item[]>, tokens: string[], available: number, pitch: number): Column[] {
-  const fullest = new Map<string, number>();
-  const grouped = new Set<string>();
-  for (const [cell, one] of cells) {
-    const position = cell.split(" ")[1] as string;
-    fullest.set(position, Math.max(fullest.get(position) ?? 0, one.length));
-    if (one.some((item) => item.group !== null)) grouped.add(position);
-  }
-  const widths = positions.map((position) => {
-    const most = fullest.get(String(position)) ?? 0;
-    const line = Math.min(WIDEST, Math.ceil(Math.sqrt(most * 1.6)));
-    const word = Math.min((position === null ? 6 : (tokens[position]?.length ?? 3)) * 8 + 18, 100);
-    return Math.max(most ? line * pitch + 14 : 0, grouped.has(String(position)) ? 112 : 0, most ? word : Math.min(word, 60), 34);
+/** Give each column the room that its widest cell and its token need, and share out what is left over. */
+function columnsOf(positions: (number | null)[], content: Map<number | null, number>, tokens: string[], available: number, gap: number): Column[] {
+  const words = positions.map((position) => (position === null ? 90 : widthOf(seen(tokens[position] ?? `@${position}`).replaceAll("␣", " "), 13) + 12));
+  const widths = positions.map((position, i) => {
+    const inside = content.get(position);
+    const word = Math.min(words[i] as number, 110);
+    return Math.max(inside ? inside + gap + 14 : 0, word, 22);
   });
   const total = widths.reduce((sum, width) => sum + width, 0);
-  const spare = Math.max(available - GUTTER - total, 0) / Math.max(positions.length, 1);
-  // Tokens without nodes give way before the picture has to be scrolled.
-  const bare = positions.map((position) => !fullest.get(String(position)));
-  const given = widths.reduce((sum, width, i) => sum + (bare[i] ? width - NARROWEST : 0), 0);
-  const share = given > 0 ? Math.min(Math.max(GUTTER + total - available, 0) / given, 1) : 0;
-  let x = GUTTER;
+  const spare = Math.max(available - total, 0) / Math.max(positions.length, 1);
+  // Tokens without nodes give way before the picture is made smaller.
+  const bare = positions.map((position) => !content.has(position));
+  const given = widths.reduce((sum, width, i) => sum + (bare[i] ? Math.max(width - NARROWEST, 0) : 0), 0);
+  const share = given > 0 ? Math.min(Math.max(total - available * WIDER, 0) / given, 1) : 0;
+  let x = 0;
   return positions.map((position, i) => {
     const width = widths[i] as number;
-    const column = { position, x, width: width + spare - (bare[i] ? (width - NARROWEST) * share : 0) };
+    const column = { position, x, word: words[i] as number, width: width + spare - (bare[i] ? Math.max(width - NARROWEST, 0) * share : 0) };
     x += column.width;
     return column;
   });
+}
+
+const SWEEPS = 4;
+
+/** Order the nodes of each row by where the nodes stand with which they share edges, so that fewer edges cross. */
+function untangle(cells: Cell[], links: Link[]): void {
+  const beside = new Map<string, [string, number][]>();
+  for (const { source, target, weight } of links) {
+    const size = Math.abs(weight);
+    (beside.get(source) ?? beside.set(source, []).get(source)!).push([target, size]);
+    (beside.get(target) ?? beside.set(target, []).get(target)!).push([source, size]);
+  }
+  const rows = [...cells].sort((a, b) => a.row - b.row);
+  for (const { items } of rows) items.sort((a, b) => a.id.localeCompare(b.id, "en", { numeric: true }));
+  const at = new Map<string, number>();
+  const number = ({ items }: Cell) => items.forEach((item, i) => at.set(item.id, (i + 0.5) / items.length));
+  rows.forEach(number);
+  for (let sweep = 0; sweep < SWEEPS; sweep++) {
+    for (const cell of sweep % 2 ? [...rows].reverse() : rows) {
+      const wanted = new Map(
+        cell.items.map((item) => {
+          const all = beside.get(item.id) ?? [];
+          const total = all.reduce((sum, [, size]) => sum + size, 0);
+          return [item.id, total ? all.reduce((sum, [id, size]) => sum + size * (at.get(id) ?? 0.5), 0) / total : (at.get(item.id) as number)];
+        }),
+      );
+      cell.items.sort((a, b) => (wanted.get(a.id) as number) - (wanted.get(b.id) as number));
+      number(cell);
+    }
+  }
 }

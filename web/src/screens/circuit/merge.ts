@@ -37,16 +37,27 @@ export interface Merged {
 
 export const ENDS = new Set(["input", "output", "error"]);
 
+/** What a node is called where it stands alone: what it is known for and its name, with its token. */
+export function nameOf(node: NodeRow, tokens: string[]): string {
+  if (node.kind === "output") return "output";
+  const token = node.position === null ? undefined : tokens[node.position];
+  const at = node.position === null ? "" : token === undefined ? ` @${node.position}` : ` at ${seen(token)}`;
+  if (node.kind === "input") return `input${at}`;
+  return `${node.label ? `${node.label} (${node.name})` : node.name}${at}`;
+}
+
 /** Return the first member, which says where an item stands. */
 export const first = (item: Item) => item.members[0] as NodeRow;
 
-export function merge(page: GraphPage, groups: Group[]): Merged {
+/** Nodes and groups; `only` leaves nothing but those keys, and the ends. */
+export function merge(page: GraphPage, groups: Group[], only: ReadonlySet<string> | null = null): Merged {
   const groupOf = new Map<string, number>();
   groups.forEach((group, i) => group.keys.forEach((key) => groupOf.set(key, i)));
   const byId = new Map<string, Item>();
   const idByKey = new Map<string, string>();
   for (const node of page.nodes) {
     const key = local(node.key);
+    if (only && !only.has(key) && !ENDS.has(node.kind)) continue;
     const group = groupOf.get(key) ?? null;
     const id = group === null ? key : idOf(group);
     idByKey.set(node.key, id);
@@ -55,7 +66,7 @@ export function merge(page: GraphPage, groups: Group[]): Merged {
       item.members.push(node);
       item.score += node.score;
     } else {
-      const label = group === null ? key : (groups[group] as Group).name;
+      const label = group === null ? nameOf(node, page.tokens) : (groups[group] as Group).name;
       byId.set(id, { id, label, kind: group === null ? node.kind : "group", group, members: [node], hidden: 0, score: node.score });
     }
   }
@@ -110,11 +121,11 @@ export function suggestions(merged: Merged, tokens: string[]): Suggestion[] {
     if (item.group !== null || ENDS.has(node.kind)) continue;
     const size = Math.abs(node.score);
     if (node.position !== null) {
-      add("one unit at several tokens", item.id.replace(/@\+?\d+$/, ""), item.id, size);
+      add("one unit at several tokens", node.label || node.name, item.id, size);
       const token = tokens[node.position];
       add("one token", token === undefined ? `at ${node.position}` : `at ${seen(token)} (${node.position})`, item.id, size);
     }
-    if (node.layer !== null) add("one layer and kind", `${node.kind}s of block ${node.layer}`, item.id, size);
+    if (node.layer !== null) add("one layer and kind", `${node.kind}s of Block ${node.layer}`, item.id, size);
   }
   const enough = [...found.values()].filter((one) => one.keys.length > 1);
   // One unit at several tokens is the same thing twice; the other two are only near each other.

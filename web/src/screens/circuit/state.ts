@@ -1,9 +1,11 @@
-// What the address says of a circuit: pruning, view, what is chosen, groups with their names, what it is compared with.
+// What the address says of a circuit: pruning, view, what is chosen, pins, groups with their names, what it is compared with.
 import { computed } from "@preact/signals";
 import { go, query, withQuery } from "../../route";
 
 export const KEEP = { least: 0.1, most: 1, usual: 0.8, step: 0.01 };
 export const LONGEST_NAME = 80;
+/** Most pins that an address holds. */
+export const MOST_PINS = 100;
 
 /** A group: its name, and its nodes by their keys without subject. */
 export interface Group {
@@ -11,8 +13,9 @@ export interface Group {
   keys: string[];
 }
 
-// Space, comma, semicolon and colon part names and keys from one another; inside of one they are escaped.
-const safe = (text: string) => text.replace(/[%\s,;:]/g, encodeURIComponent);
+// Keys stand beside one another with spaces between; a unit's key has none of these, and stays as it is.
+const safe = (text: string) => text.replace(/[%\s]/g, encodeURIComponent);
+const NAMED = " : ";
 
 function plain(text: string): string {
   try {
@@ -23,6 +26,7 @@ function plain(text: string): string {
 }
 
 const words = (text: string | null) => (text ?? "").split(" ").filter(Boolean).map(plain);
+const spaced = (keys: string[]) => keys.map(safe).join(" ") || null;
 
 export const keep = computed(() => {
   const asked = Number(query.value.get("keep") ?? KEEP.usual);
@@ -33,31 +37,45 @@ export const view = computed(() => query.value.get("view"));
 
 export const selected = computed(() => words(query.value.get("select")));
 
+/** Nodes that pruning leaves, whatever their scores. */
+export const pins = computed(() => words(query.value.get("pin")).slice(0, MOST_PINS));
+
+/** Whether nothing but what is pinned is shown, and the ends. */
+export const onlyPinned = computed(() => query.value.get("only") === "pinned" && pins.value.length > 0);
+
 export const groups = computed(() => {
   const found: Group[] = [];
   const seen = new Set<string>();
-  for (const part of (query.value.get("groups") ?? "").split(";").filter(Boolean)) {
-    const colon = part.indexOf(":");
+  for (const part of query.value.getAll("group")) {
+    const end = part.indexOf(NAMED);
     // A node is in one group; a link that was tampered with may say otherwise.
-    const keys = words(part.slice(colon + 1)).filter((key) => !seen.has(key) && seen.add(key));
-    if (colon >= 0 && keys.length) found.push({ name: plain(part.slice(0, colon)).slice(0, LONGEST_NAME), keys });
+    const keys = words(part.slice(0, Math.max(end, 0))).filter((key) => !seen.has(key) && seen.add(key));
+    const name = part.slice(end + NAMED.length).slice(0, LONGEST_NAME);
+    if (keys.length && name) found.push({ name, keys });
   }
   return found;
 });
 
 export const comparedWith = computed(() => query.value.get("with"));
 
-const packed = (all: Group[]) => all.map((one) => `${safe(one.name)}:${one.keys.map(safe).join(" ")}`).join(";") || null;
-const chosen = (ids: string[]) => ids.map(safe).join(" ") || null;
+const packed = (all: Group[]) => all.map((one) => `${spaced(one.keys)}${NAMED}${one.name}`);
 
 /** Choose items; no step for the back button. */
 export function choose(ids: string[]): void {
-  go(withQuery({ select: chosen(ids) }), true);
+  go(withQuery({ select: spaced(ids) }), true);
 }
 
 /** The address at which one item is chosen. */
 export function choosing(id: string): string {
   return withQuery({ select: safe(id) });
+}
+
+/** Pin nodes; let all of them go where all are pinned already. */
+export function pin(keys: string[]): void {
+  const now = new Set(pins.value);
+  const all = keys.every((key) => now.has(key));
+  for (const key of keys) all ? now.delete(key) : now.add(key);
+  go(withQuery({ pin: spaced([...now].slice(0, MOST_PINS)), ...(now.size ? {} : { only: null }) }), true);
 }
 
 /** The name by which a group is chosen. */
@@ -67,16 +85,16 @@ export const idOf = (group: number) => `group:${group + 1}`;
 export function makeGroup(name: string, keys: string[]): void {
   const taken = new Set(keys);
   const rest = groups.value.map((one) => ({ ...one, keys: one.keys.filter((key) => !taken.has(key)) })).filter((one) => one.keys.length);
-  go(withQuery({ groups: packed([...rest, { name: name.slice(0, LONGEST_NAME), keys }]), select: safe(idOf(rest.length)) }));
+  go(withQuery({ group: packed([...rest, { name: name.slice(0, LONGEST_NAME), keys }]), select: idOf(rest.length) }));
 }
 
 /** Give a group another name. */
 export function rename(at: number, name: string): void {
-  go(withQuery({ groups: packed(groups.value.map((one, i) => (i === at ? { ...one, name: name.slice(0, LONGEST_NAME) } : one))) }), true);
+  go(withQuery({ group: packed(groups.value.map((one, i) => (i === at ? { ...one, name: name.slice(0, LONGEST_NAME) } : one))) }), true);
 }
 
 /** Let a group's nodes go; they stay chosen. */
 export function ungroup(at: number): void {
   const keys = groups.value[at]?.keys ?? [];
-  go(withQuery({ groups: packed(groups.value.filter((_, i) => i !== at)), select: chosen(keys) }));
+  go(withQuery({ group: packed(groups.value.filter((_, i) => i !== at)), select: spaced(keys) }));
 }

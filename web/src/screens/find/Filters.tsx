@@ -10,7 +10,7 @@ const RANGES: [name: string, words: string, unit: string, step: number][] = [
   ["maximum", "max", "", 0.01],
   ["score", "score", "", 0.01],
 ];
-const OTHERS = ["fires_on", "site", "concept", "described", ...RANGES.flatMap(([name]) => [`min_${name}`, `max_${name}`])];
+const OTHERS = ["fires_on", "site", "concept", "described", "starred", ...RANGES.flatMap(([name]) => [`min_${name}`, `max_${name}`])];
 
 /** Change the question; a new question begins at its first page. */
 function ask(changes: Record<string, string | null>, replace = false): void {
@@ -31,6 +31,7 @@ export function Filters({ atlas }: { atlas: AtlasPage | undefined }): JSX.Elemen
           <Text name="fires_on" words="fires on the token" placeholder="cat" />
           <Choice name="site" words="site" options={placesOf(atlas?.sites ?? []).map((place) => [place, place])} all="all sites" />
           <Choice name="described" words="described" all="or not" options={[["true", "yes"], ["false", "no"]]} />
+          <Choice name="starred" words="starred" all="or not" options={[["true", "yes"], ["false", "no"]]} />
           {atlas && atlas.corpus.labelled > 0 && <Text name="concept" words="detects the concept" placeholder="its name" />}
           {RANGES.map(([name, words, unit, step]) => (
             <fieldset key={name}>
@@ -128,14 +129,15 @@ function Text({ name, words, placeholder }: { name: string; words: string; place
   );
 }
 
-interface Options {
+export interface Options {
   name: string;
   words: string;
   all: string;
   options: [value: string, words: string][];
 }
 
-function Choice({ name, words, all, options }: Options): JSX.Element {
+/** A choice that the address holds; without one, all. */
+export function Choice({ name, words, all, options }: Options): JSX.Element {
   const now = query.value.get(name) ?? "";
   // A value from the address may not be among the options, or not yet.
   const listed = now && !options.some(([value]) => value === now) ? [...options, [now, now] as [string, string]] : options;

@@ -11,7 +11,9 @@ import { Awaited, Nothing } from "../../parts/States";
 import { Chip } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { go, query, unitAddress, withQuery } from "../../route";
+import { ByText } from "./ByText";
 import { Filters } from "./Filters";
+import { Switch, byText } from "./Switch";
 
 /** The columns that can be sorted by; frequencies and the like are first wanted from the largest. */
 const COLUMNS: [name: string, sort: string, kind: string][] = [
@@ -33,9 +35,14 @@ const SORTS: [sort: UnitList["sort"], words: string][] = [
   ["concept", "AUROC of its best concept"],
 ];
 
-/** Search, filter, sort, walk through with the arrow keys. */
+/** By words, or by a text that units respond to. */
 export default function Find(): JSX.Element {
   useTitle("Find");
+  return byText() ? <ByText /> : <ByWords />;
+}
+
+/** Search, filter, sort, walk through with the arrow keys. */
+function ByWords(): JSX.Element {
   const asked = query.value.toString();
   const url = `/api/units${asked && `?${asked}`}`;
   const answer = useAnswer<UnitList>(url);
@@ -44,6 +51,7 @@ export default function Find(): JSX.Element {
   return (
     <>
       <Title question="Which units match this?" />
+      <Switch />
       <Filters atlas={atlas.state === "failed" ? undefined : atlas.data} />
       <Awaited answer={answer}>{(list) => <Found list={list} url={url} />}</Awaited>
     </>
@@ -165,6 +173,12 @@ function Row({ row }: { row: UnitRow }): JSX.Element {
             {row.site} {row.basis !== "neurons" && <span class="soft">{row.basis} </span>}
             <b>{row.index}</b>
           </span>
+          {row.starred && (
+            <span class="star" role="img" aria-label="starred" title="starred">
+              {" "}
+              ★
+            </span>
+          )}
         </a>
       </th>
       <td class="known">

@@ -8,6 +8,7 @@ import { Known } from "../../parts/Known";
 import { Awaited, Nothing } from "../../parts/States";
 import { Chip } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
+import { WrittenHere } from "../../parts/WrittenHere";
 import { placesOf, unitAddress } from "../../route";
 
 const FIRST = 6;
@@ -50,6 +51,7 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
         <h2>Sites</h2>
         <Sites sites={page.sites} />
       </section>
+      <WrittenHere />
       <Begin page={page} />
       <section class="halves">
         <div>

@@ -6,7 +6,7 @@ import { useRun } from "../../api/run";
 import type { LabPage, Tokens } from "../../api/types";
 import { forget } from "../../draft";
 import { useKeys } from "../../keys";
-import { Copy } from "../../parts/Command";
+import { Detached } from "../../parts/Detached";
 import { Awaited } from "../../parts/States";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { Clamps } from "./Clamps";
@@ -25,31 +25,12 @@ export default function Lab(): JSX.Element {
       <Awaited answer={answer}>
         {(lab) => (
           <>
-            {lab.attached ? <Bench lab={lab} /> : <Detached remedy={lab.remedy} />}
+            {lab.attached ? <Bench lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and clamp units</Detached>}
             <Origin source={lab.source} twin="/api/lab" />
           </>
         )}
       </Awaited>
     </>
-  );
-}
-
-/** Without a model nothing can be tried: how to have one. */
-function Detached({ remedy }: { remedy: string }): JSX.Element {
-  // A sentence may hold the command between backticks.
-  const command = /`([^`]+)`/.exec(remedy)?.[1] ?? remedy;
-  return (
-    <section data-testid="detached">
-      <h2>No model is attached</h2>
-      <p>
-        This atlas is served by itself: what was measured when it was baked can be read, and nothing new can be tried. Serve it with its model
-        to write prompts and clamp units:
-      </p>
-      <div class="command">
-        <pre data-testid="attach">{command}</pre>
-        <Copy text={command} label="copy" what="the command" />
-      </div>
-    </section>
   );
 }
 

@@ -2,11 +2,11 @@
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
 import type { AtlasPage, LabPage, NextToken, RankedUnit, Ranking, Tokens } from "../../api/types";
-import { changed, draft, drafted, spelt } from "../../draft";
+import { draft, drafted } from "../../draft";
 import { count, number } from "../../format";
 import { Awaited, Nothing } from "../../parts/States";
 import { Chip, seen, Visible } from "../../parts/Text";
-import { named, path, placesOf, unitAddress } from "../../route";
+import { changed, named, path, placesOf, spelt, unitAddress } from "../../route";
 import { asked, clampTo, focusNext, MOST_RANKED, shown } from "./state";
 
 interface Props {

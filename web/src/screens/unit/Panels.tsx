@@ -85,7 +85,7 @@ function units(list: Neighbour[]): Bar[] {
       ),
       value: one.value,
       href: unitAddress(one.key),
-      note: one.description ?? (one.fires_on && <Visible text={one.fires_on.text} bytes={one.fires_on.bytes} />),
+      note: one.label,
     };
   });
 }

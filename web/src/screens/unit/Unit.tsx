@@ -14,6 +14,7 @@ import { Activity } from "./Activity";
 import { Descriptions } from "./Descriptions";
 import { Evidence } from "./Evidence";
 import { Answers, Concepts, Reads, Together, Writes } from "./Panels";
+import { Write } from "./Write";
 
 // Only where a model is attached.
 const trial = () => import("./Trial").then((m) => m.Trial);
@@ -67,6 +68,7 @@ function OnText({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.
         <div class="column">
           <div class="said">
             <Descriptions unit={unit} />
+            <Write id={unit.key} />
           </div>
           {attached && (
             <div class="tried">

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query
 
-from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
-from patchclamp.atlas.read.responses import ConceptScore, EstimateView, Source, TokenView
+from patchclamp.atlas.read.reader import Reading, page_of
+from patchclamp.atlas.read.responses import Source
+from patchclamp.atlas.read.search import hits_of
+from patchclamp.atlas.read.unit_row import UnitRow, unit_row
 from patchclamp.atlas.serve.served import LONGEST, Number, Served
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
@@ -17,9 +19,8 @@ Sort = Literal["relevance", "key", "frequency", "maximum", "mean", "score", "con
 """What Find can be sorted by."""
 Words = Annotated[str, Query(max_length=LONGEST)]
 Range = tuple[float | None, float | None]
-_WORD = re.compile(r"\w+")
 _CURSOR = re.compile(rb"after ([0-9]{1,15})")
-MOST_WORDS, MOST_ROWS = 12, 200
+MOST_ROWS = 200
 _SORTED_BY = {
     "relevance": "h.rank",
     "key": "u.id",
@@ -30,43 +31,6 @@ _SORTED_BY = {
     "concept": "u.auroc",
 }
 _RISING = ("relevance", "key")
-
-
-@dataclass(frozen=True)
-class UnitRow:
-    """One row of Find.
-
-    Args:
-        key: the unit's key, ``subject/site/basis/index``; its page is ``/units/{key}``.
-        site: its site.
-        layer: block number, or None.
-        basis: its basis.
-        index: its number in the basis.
-        frequency: share of counted tokens above zero.
-        maximum: highest activation.
-        mean: mean activation.
-        fires_on: the token that stands most often at its top examples; None where it never rose above zero.
-        description: the best description, by score; None where there is none.
-        author: who wrote it.
-        score: its best score; None where it has none.
-        concept: the labelled concept that it detects best; None where the text carries no labels.
-        starred: whether somebody gave it a star.
-    """
-
-    key: str
-    site: str
-    layer: int | None
-    basis: str
-    index: int
-    frequency: float | None
-    maximum: float | None
-    mean: float | None
-    fires_on: TokenView | None
-    description: str | None
-    author: str | None
-    score: EstimateView | None
-    concept: ConceptScore | None
-    starred: bool
 
 
 @dataclass(frozen=True)
@@ -105,7 +69,7 @@ class Asked:
         words: searched in descriptions, promoted tokens, tokens at top examples and concepts; or a unit's key.
         fires_on: a token at a top example, its leading space included or not.
         site: only units of this site, or, as ``site/basis``, of one basis at it.
-        concept: only units whose best concept is this.
+        concept: only units whose best concept is this, or has it among its tokens.
         frequency: lowest and highest share of tokens above zero.
         maximum: lowest and highest maximum.
         score: lowest and highest score of the best description.
@@ -184,7 +148,7 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     first = _read_cursor(cursor)
     sort: Sort = asked.sort if asked.sort != "relevance" or asked.words.strip() else "key"
     falling = asked.descending if asked.descending is not None else sort not in _RISING
-    hits, values = _hits(atlas, asked.words.strip())
+    hits, values = hits_of(atlas, asked.words.strip())
     where, more = _where(atlas, asked)
     body = f"FROM units u LEFT JOIN temp.described d ON d.unit = u.id {hits} WHERE {where}"
     order = (
@@ -193,12 +157,11 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     # With words their number comes in the same query, so that they are searched once; without, an index gives the order
     # and a count beside it is quicker. Past the last row there is none to tell the number.
     matches = atlas.rows(
-        f"SELECT {'count(*) OVER ()' if hits else '-1'}, u.id, u.frequency, u.mean, u.maximum, u.fires_on "
-        f"{body} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT {'count(*) OVER ()' if hits else '-1'}, u.id {body} ORDER BY {order} LIMIT ? OFFSET ?",
         [*values, *more, limit, first],
     )
     [(total,)] = [matches[0][:1]] if hits and matches else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
-    rows = [_row(atlas, *row[1:]) for row in matches]
+    rows = [unit_row(atlas, row[1], asked.words.strip()) for row in matches]
     return UnitList(
         rows=rows,
         first=first + 1 if rows else 0,
@@ -210,31 +173,6 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
         descending=falling,
         source=atlas.source(_python(asked, sort, falling)),
     )
-
-
-def _hits(atlas: Reading, words: str) -> tuple[str, list[Any]]:
-    """Return the join that keeps units whose words match, and its values."""
-    if not words:
-        return "", []
-    if "/" in words:
-        try:
-            unit = atlas.index_of(words)
-            return "JOIN (SELECT ? AS unit, 0.0 AS rank) h ON h.unit = u.id", [unit]
-        except NotFound:
-            pass  # words with a stroke between them
-    terms = _WORD.findall(words)[:MOST_WORDS]
-    if not terms:
-        return "JOIN (SELECT -1 AS unit, 0.0 AS rank) h ON h.unit = u.id", []
-    # In quotation marks nothing is an operator; the star asks for words that begin so.
-    match = " ".join(f'"{term}"*' for term in terms)
-    # What people say of a unit weighs most, then what it fires on, then what it promotes.
-    union = "SELECT rowid AS unit, 10 * bm25(said) - 100 AS rank FROM temp.said WHERE said MATCH ?" + "".join(
-        f" UNION ALL SELECT rowid + {part.first - part.own}, bm25(words, 5.0, 1.0, 3.0) FROM {part.schema}.words "
-        "WHERE words MATCH ?"
-        for part in atlas.parts
-    )
-    join = f"JOIN (SELECT unit, sum(rank) AS rank FROM ({union}) GROUP BY unit) h ON h.unit = u.id"
-    return join, [match] * (1 + len(atlas.parts))
 
 
 def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
@@ -250,7 +188,7 @@ def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
         clauses.append(f"u.site IN ({', '.join('?' * len(named))})")
         values += named
     if asked.concept:
-        clauses.append("u.concept = ?")
+        clauses.append("instr(' ' || u.concept || ' ', ' ' || ? || ' ') > 0")
         values.append(asked.concept)
     if asked.described is not None:
         clauses.append(f"d.unit IS {'NOT ' if asked.described else ''}NULL")
@@ -263,33 +201,6 @@ def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
                 clauses.append(f"{column} {sign} ?")
                 values.append(end)
     return " AND ".join(clauses), values
-
-
-def _row(
-    atlas: Reading, unit: int, frequency: float | None, mean: float | None, maximum: float | None, fires_on: int | None
-) -> UnitRow:
-    key = atlas.key(unit)
-    said = atlas.descriptions_of(unit)
-    best = said[0] if said else None
-    score = best.best if best else None
-    concepts = atlas.concepts(unit)
-    layer = next(row[3] for row in atlas.sites if row[1] == key.site)
-    return UnitRow(
-        key=str(key),
-        site=key.site,
-        layer=layer,
-        basis=key.basis,
-        index=key.index,
-        frequency=number_or_none(frequency),
-        maximum=number_or_none(maximum),
-        mean=number_or_none(mean),
-        fires_on=None if fires_on is None else atlas.token(fires_on),
-        description=best.description.text if best else None,
-        author=best.description.author if best else None,
-        score=EstimateView.of(score) if score else None,
-        concept=concepts[0] if concepts else None,
-        starred=any(note.kind == "star" for note in atlas.written.of(unit)),
-    )
 
 
 def _cursor(first: int) -> str:

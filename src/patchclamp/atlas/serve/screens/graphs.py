@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 
+from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraph
 from patchclamp.atlas.read.graph_pruning import MOST_NODES, prune
 from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
@@ -15,9 +17,11 @@ from patchclamp.atlas.read.responses import GraphRow, Source
 from patchclamp.atlas.serve.served import Served
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Node
+from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.receipt import RULE
 from patchclamp.core.unit import UnitKey
 
+MOST_PINS = 100
 _AT = re.compile(r"@([0-9]{1,9})$")
 _BLOCK = re.compile(r"(?:^|\.)blocks\.([0-9]{1,6})(?:\.|$)")
 
@@ -28,6 +32,8 @@ class NodeRow:
 
     Args:
         key: its key; ``input@3`` or ``output`` for the ends.
+        name: what it is, in words.
+        label: what it is known for, in a few words; empty where nothing is.
         kind: ``neuron``, ``head``, ``feature``, ``site`` (the whole of one), ``input``, ``output`` or ``error``.
         unit: the atlas's unit, where it has it.
         site: its site; empty for the ends.
@@ -40,6 +46,8 @@ class NodeRow:
     """
 
     key: str
+    name: str
+    label: str
     kind: str
     unit: str | None
     site: str
@@ -123,28 +131,40 @@ def add_routes(app: FastAPI, served: Served) -> None:
     @app.get("/api/graphs", operation_id="listGraphs")
     def list_graphs() -> GraphList:
         """List the explained answers."""
-        return graph_list(served.atlas())
+        return graph_list(served.atlas(), served.asked())
 
     @app.get("/api/graphs/{id}", operation_id="readGraph")
     def read_graph(
         id: str,
         keep: Annotated[float, Query(ge=0, le=1)] = 1.0,
         max_nodes: Annotated[int, Query(ge=1, le=MOST_NODES)] = MOST_NODES,
+        pin: Annotated[list[str] | None, Query(max_length=MOST_PINS)] = None,
     ) -> GraphPage:
         """Read an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes."""
-        return graph_page(served.atlas(), id, keep, max_nodes)
+        asked = served.lab.asked.find(id) if id.startswith(PREFIX) and served.lab is not None else None
+        return graph_page(served.atlas(), id, keep, max_nodes, pin or (), asked)
 
 
 @page_of
-def graph_list(atlas: Reading) -> GraphList:
-    """Return the explained answers."""
-    rows = [graph_row(layer.id, layer.graph) for layer in atlas.layers if layer.graph]
+def graph_list(atlas: Reading, asked: Sequence[AskedGraph] = ()) -> GraphList:
+    """Return the explained answers, first those that were explained from the page and are not kept yet."""
+    rows = [graph_row(one.id, one.graph, kept=False) for one in asked]
+    rows += [graph_row(layer.id, layer.graph) for layer in atlas.layers if layer.graph]
     return GraphList(rows, len(rows), atlas.source(".graphs()"))
 
 
 @page_of
-def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPage:
+def graph_page(
+    atlas: Reading,
+    id: str,
+    keep: float,
+    max_nodes: int,
+    pins: Collection[str] = (),
+    asked: AskedGraph | None = None,
+) -> GraphPage:
     """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
+
+    Nodes that are pinned, by key with or without the subject, are shown besides.
 
     Returns:
         GraphPage: nodes, edges and measures, and how many nodes pruning hides.
@@ -152,14 +172,16 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPag
     Raises:
         NotFound: there is no such layer.
     """
-    graph = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+    kept = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+    graph = kept if asked is None else asked.graph
     if graph is None:
         raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
-    pruned = prune(graph, keep, max_nodes=max_nodes)
+    held = {node.key for node in graph.nodes if node.key in pins or node.key.partition("/")[2] in pins}
+    pruned = prune(graph, keep, pinned=held, max_nodes=max_nodes)
     about = _as_json(graph.about)
     tokens, layers = about.get("tokens"), about.get("layers")
     return GraphPage(
-        graph=graph_row(id, graph),
+        graph=graph_row(id, graph, kept=asked is None),
         nodes=[_node(atlas, node) for node in pruned.nodes],
         edges=[EdgeRow(e.source, e.target, _number(e.weight), e.slot) for e in pruned.edges],
         total=len(graph.nodes),
@@ -173,7 +195,9 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPag
         explains=_as_json(graph.metric),
         about=about,
         rule=RULE if about.get("grade") else "",
-        source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
+        source=atlas.source(f".graph({id!r}, keep={keep:g})", id)
+        if asked is None
+        else Source("", asked.run.command, asked.python),
     )
 
 
@@ -192,6 +216,8 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
             unit = str(atlas.key(atlas.index_of(str(parsed.without_place()))))
     return NodeRow(
         key=node.key,
+        name=_name(node, site),
+        label=atlas.label(unit) if unit else "",
         kind=node.kind,
         unit=unit,
         site=site,
@@ -202,6 +228,12 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
         value=number_or_none(node.measures.get("activation")),
         baseline=number_or_none(node.measures.get("baseline")),
     )
+
+
+def _name(node: Node, site: str) -> str:
+    if node.kind == "error" and site:
+        return f"{name_site(site)}, error"
+    return name_unit(node.key)
 
 
 def _number(x: float) -> float:

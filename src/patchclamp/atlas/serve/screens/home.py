@@ -1,13 +1,17 @@
 """What is in the atlas."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import FastAPI
 
+from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import Reading, page_of
-from patchclamp.atlas.read.responses import CorpusView, Source
+from patchclamp.atlas.read.responses import CorpusView, GraphRow, Source
+from patchclamp.atlas.read.suggestions import Suggestion, suggest_units
 from patchclamp.atlas.serve.served import Served
 from patchclamp.atlas.store.sqlite_files import VERSION
+from patchclamp.core.plain_names import name_site
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,21 @@ class SubjectView:
 
 @dataclass(frozen=True)
 class SiteRow:
-    """One site of the atlas, with how many of its units there are, are described, and never rose above zero."""
+    """One site of the atlas, with how many of its units there are, are described, and never rose above zero.
+
+    Args:
+        site: its path.
+        name: the site in words.
+        kind: what it is of a block, such as ``mlp.act``.
+        layer: block number, or None.
+        basis: its basis.
+        units: number of units.
+        described: of them, with a description.
+        silent: of them, never above zero.
+    """
 
     site: str
+    name: str
     kind: str
     layer: int | None
     basis: str
@@ -59,6 +75,7 @@ class AtlasPage:
 
     Args:
         name: name of the folder.
+        title: the model's name, without the folders that it lies in.
         hash: content hash of base and layers together; the ETag.
         base: content hash of the base.
         version: version of the format.
@@ -71,6 +88,8 @@ class AtlasPage:
         n_scored: units with a scored description.
         n_silent: units that never rose above zero.
         n_examples: examples in the base.
+        explained: explained answers, the latest last.
+        begin: a few units to begin with, each with the reason.
         layers: what was added.
         bytes: size on disk, all files together.
         baked: the command that baked it.
@@ -79,6 +98,7 @@ class AtlasPage:
     """
 
     name: str
+    title: str
     hash: str
     base: str
     version: int
@@ -91,6 +111,8 @@ class AtlasPage:
     n_scored: int
     n_silent: int
     n_examples: int
+    explained: list[GraphRow]
+    begin: list[Suggestion]
     layers: list[LayerRow]
     bytes: int
     baked: str
@@ -115,7 +137,16 @@ def atlas_page(atlas: Reading) -> AtlasPage:
         atlas.rows("SELECT site, count(*) FROM units WHERE coalesce(maximum, 0) <= 0 GROUP BY site ORDER BY site")
     )
     sites = [
-        SiteRow(path, kind, layer, basis, units, atlas.n_described_in(first, units), silent.get(id, 0))
+        SiteRow(
+            path,
+            name_site(path, basis),
+            kind,
+            layer,
+            basis,
+            units,
+            atlas.n_described_in(first, units),
+            silent.get(id, 0),
+        )
         for id, path, kind, layer, basis, first, units in atlas.sites
     ]
     [(scored,)] = atlas.rows("SELECT count(*) FROM temp.described WHERE score IS NOT NULL")
@@ -127,6 +158,7 @@ def atlas_page(atlas: Reading) -> AtlasPage:
         layers.append(LayerRow(layer.id, layer.kind, rows, layer.title, layer.bytes))
     return AtlasPage(
         name=atlas.folder.name,
+        title=_title(str(run.options.get("model", atlas.slug))),
         hash=atlas.hash,
         base=str(atlas.head["base"]),
         version=VERSION,
@@ -145,9 +177,16 @@ def atlas_page(atlas: Reading) -> AtlasPage:
         n_scored=scored,
         n_silent=sum(silent.values()),
         n_examples=n_examples,
+        explained=[graph_row(layer.id, layer.graph) for layer in atlas.layers if layer.graph],
+        begin=suggest_units(atlas),
         layers=layers,
         bytes=atlas.bytes,
         baked=run.command,
         notes=list(atlas.notes),
         source=atlas.source(".page()"),
     )
+
+
+def _title(model: str) -> str:
+    """Return a model's name; of a path, its last part."""
+    return Path(model).name or model if model.startswith((".", "/", "~")) else model

@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from patchclamp.atlas.lab import Lab, messages, without_model
+from patchclamp.atlas.lab import explain_messages as explaining
 from patchclamp.atlas.lab.job_queue import Job
 from patchclamp.atlas.lab.messages import LONGEST_KEY, LONGEST_TEXT
 from patchclamp.atlas.lab.sse import EventStream
@@ -25,6 +26,7 @@ _EVENTS = (
     | messages.Step
     | messages.Control
     | messages.Verified
+    | explaining.Explained
     | messages.Finished
     | messages.Refused
 )
@@ -87,7 +89,9 @@ def add_routes(app: FastAPI, served: Served) -> None:
         atlas = served.atlas()
         return require_lab(atlas).attention(atlas, text, layer, head)
 
-    async def stream_events(work: Callable[[Reading, Lab], Callable[[Job], None]]) -> EventStream:
+    async def stream_events(
+        work: Callable[[Reading, Lab], Callable[[Job], None]], *, slow: bool = False
+    ) -> EventStream:
         """Check a question apart from the loop that serves everybody, then put it in the queue."""
 
         def prepare_work() -> tuple[Lab, Callable[[Job], None]]:
@@ -96,7 +100,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
             return own, work(now, own)
 
         own, answer = await run_in_threadpool(prepare_work)
-        return EventStream(own.worker, answer)
+        return EventStream(own.explainer if slow else own.worker, answer)
 
     @app.post("/api/lab/run", operation_id="runClamps", responses=_STREAMED, response_class=StreamingResponse)
     async def run_clamps(asked: messages.RunAsked) -> StreamingResponse:
@@ -107,6 +111,26 @@ def add_routes(app: FastAPI, served: Served) -> None:
     async def verify_nodes(asked: messages.VerifyAsked) -> StreamingResponse:
         """Replace nodes of an explained answer: ``queued``, ``progressed`` …, ``verified``, ``finished``."""
         return await stream_events(lambda now, own: own.verify(now, asked))
+
+    @app.get("/api/lab/next", operation_id="readNext")
+    def read_next(text: Text) -> explaining.NextTokens:
+        """Give the likeliest next tokens of a prompt, and what explaining one of them takes."""
+        return require_lab(served.atlas()).next_tokens(text)
+
+    @app.post("/api/lab/explain", operation_id="explainAnswer", responses=_STREAMED, response_class=StreamingResponse)
+    async def explain_answer(asked: explaining.ExplainAsked) -> StreamingResponse:
+        """Explain an answer: ``queued``, ``progressed`` …, ``explained``, ``finished``."""
+        return await stream_events(lambda now, own: own.explain(now, asked), slow=True)
+
+    @app.post("/api/lab/pairs", operation_id="readPairs")
+    def read_pairs(asked: explaining.CircuitAsked) -> explaining.PairsRead:
+        """Read pasted pairs, and say what finding a circuit over them takes."""
+        return require_lab(served.atlas()).pairs_cost(asked)
+
+    @app.post("/api/lab/circuit", operation_id="findCircuit", responses=_STREAMED, response_class=StreamingResponse)
+    async def find_circuit(asked: explaining.CircuitAsked) -> StreamingResponse:
+        """Find a circuit over pasted pairs: ``queued``, ``progressed`` …, ``explained``, ``finished``."""
+        return await stream_events(lambda now, own: own.find_circuit(now, asked), slow=True)
 
     @app.get("/api/lab/runs/{id}", operation_id="readLabRun")
     def read_lab_run(id: str) -> messages.LabRun:

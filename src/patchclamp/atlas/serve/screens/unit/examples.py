@@ -1,4 +1,4 @@
-"""Pieces of text, chosen in five ways."""
+"""Windows of text, chosen in several ways."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -9,15 +9,20 @@ from patchclamp.atlas.read.reader import Reading, number_or_none, page_of
 from patchclamp.atlas.read.responses import Source
 from patchclamp.core.errors import PatchclampError
 
-Kind = Literal["top", "quantile", "random", "counter", "interval"]
+Kind = Literal["top", "lowest", "range", "quantile", "random", "counter", "interval"]
 """Why an example was chosen: see ``Examples``."""
-STORED: tuple[Kind, ...] = ("top", "quantile", "random", "interval")
-"""Kinds by the number that an atlas keeps: the first of ``core.exemplars.KINDS``."""
+STORED: tuple[Kind, ...] = ("top", "quantile", "random", "interval", "lowest")
+"""Kinds by the number that an atlas keeps; all but the last are the first of ``core.exemplars.KINDS``."""
+STEPS = 10
+"""Equal intervals of activation from which ``range`` takes an example each."""
 _NOTES: dict[str, str] = {
-    "top": "The stimuli with the highest activation, marked at its token.",
+    "top": "The windows with the highest activation, marked at their peak.",
+    "lowest": "The windows in which it goes furthest below zero, marked there.",
+    "range": f"One place for each of {STEPS} equal intervals of activation from its lowest to its highest, where the "
+    "text has one.",
     "quantile": "One token per decile of a uniform sample of tokens, from the lowest to the highest activation.",
     "random": "Tokens of a uniform sample, whatever the activation.",
-    "interval": "Pieces of 32 tokens whose maximum lies in the interval, drawn at random, at most two for every bin.",
+    "interval": "Windows of 32 tokens whose maximum lies in the interval, drawn at random, at most two for every bin.",
     "counter": "Where a description that names tokens is wrong, among the examples of this atlas: named yet below a "
     "tenth of the maximum, or above half of it yet not named.",
 }
@@ -62,10 +67,11 @@ class Example:
 class Examples:
     """Examples of one unit.
 
-    ``top``: the stimuli with the highest activation, marked there. ``quantile``: one token per decile of a uniform
-    sample, from low to high. ``random``: tokens of the same sample, whatever their activation. ``interval``: pieces of
-    32 tokens whose maximum lies in the interval, marked there. ``counter``: where a description says that the unit
-    fires and it does not, or the other way round.
+    ``top``: the windows with the highest activation, marked there. ``lowest``: those in which it goes furthest below
+    zero. ``range``: a place for each of ten equal intervals of activation, from low to high. ``quantile``: one token
+    per decile of a uniform sample, from low to high. ``random``: tokens of the same sample, whatever their activation.
+    ``interval``: windows of 32 tokens whose maximum lies in the interval, marked there. ``counter``: where a
+    description says that the unit fires and it does not, or the other way round.
 
     Args:
         key: the unit.
@@ -101,6 +107,7 @@ def count_examples(atlas: Reading, unit: int) -> list[KindCount]:
     part, own = atlas.part(unit)
     stored = dict(atlas.rows(f"SELECT kind, count(*) FROM {part.schema}.examples WHERE unit = ? GROUP BY kind", [own]))
     counts = {kind: stored.get(number, 0) for number, kind in enumerate(STORED)}
+    counts["range"] = len(_across(atlas, unit)) if sum(stored.values()) else 0
     counts["counter"] = sum(len(said.counters) for said in atlas.descriptions_of(unit))
     return [KindCount(kind, counts[kind]) for kind in get_args(Kind)]
 
@@ -130,6 +137,8 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
     if kind == "counter":
         chosen = _counters(atlas, unit)
         total = len(chosen)
+    elif kind == "range":
+        chosen = _across(atlas, unit)
     elif low is not None and high is not None:
         maximum, edges, pieces = atlas.row(unit, "maximum", "edges", "pieces")
         upper = "<=" if maximum is not None and high >= maximum else "<"
@@ -164,6 +173,32 @@ def _stored_examples(
         f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) "
         f"WHERE e.unit = ? AND e.kind = ? {clause} ORDER BY e.rank",
         [own, STORED.index(kind), *(values or [])],
+    )
+
+
+def _across(atlas: Reading, unit: int) -> list[tuple[Any, ...]]:
+    """Return an example for each equal interval of activation, from the lowest up.
+
+    Windows with their peak in the interval first; places below every peak are among the lowest, or in the sample.
+    """
+    part, own = atlas.part(unit)
+    minimum, maximum = atlas.row(unit, "minimum", "maximum")
+    places = atlas.rows(f"SELECT kind, rank, value FROM {part.schema}.examples WHERE unit = ?", [own])
+    if minimum is None or maximum is None or not maximum > minimum:
+        return []
+    order = [STORED.index(kind) for kind in ("interval", "lowest", "top", "quantile", "random")]
+    best: dict[int, tuple[int, int, int]] = {}
+    for kind, rank, value in places:
+        step = min(max(int((value - minimum) / (maximum - minimum) * STEPS), 0), STEPS - 1)
+        best[step] = min(best.get(step, (len(order), 0, 0)), (order.index(kind), rank, kind))
+    wanted = [(kind, rank) for _, (_, rank, kind) in sorted(best.items())]
+    clause = " OR ".join("(e.kind = ? AND e.rank = ?)" for _ in wanted)
+    values = [own, *(x for pair in wanted for x in pair)]
+    return atlas.rows(
+        "SELECT e.kind, e.rank, e.value, e.stimulus, e.position, e.start, e.acts, c.ids, c.counted, '' "
+        f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) "
+        f"WHERE e.unit = ? AND ({clause}) ORDER BY e.value",
+        values,
     )
 
 

@@ -8,9 +8,11 @@ import numpy as np
 from patchclamp.atlas.read.attached_layers import AttachedLayer
 from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import Reading, ScoredDescription, number_or_none, page_of
-from patchclamp.atlas.read.responses import ConceptScore, EstimateView, GraphRow, Source, TokenView, TokenWeight
+from patchclamp.atlas.read.responses import ConceptScore, EstimateView, GraphRow, Source, TokenWeight
+from patchclamp.atlas.read.unit_line import UnitLine
 from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.survey import PROBABILITIES
 from patchclamp.core.unit import UnitKey
 
@@ -94,12 +96,12 @@ class DescriptionView:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another unit, how near it is, and what is known of it."""
+    """Another unit, how near it is, and what is known of it in a few words; empty where nothing is."""
 
     key: str
+    name: str
     value: float
-    fires_on: TokenView | None
-    description: str | None
+    label: str
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ class UnitPage:
 
     Args:
         key: its key.
+        name: the unit in words.
+        site_name: its site in words.
+        line: what is measured of it, in one line.
         modality: ``language``, or ``image``: then tokens below are classes, and counts are those of places.
         subject: slug of the model.
         site: its site.
@@ -121,7 +126,7 @@ class UnitPage:
         silent: it never rose above zero; the page then says "never fired in N tokens".
         fires_on: tokens at its top examples, the most frequent first; ``weight`` counts them.
         descriptions: the best scored first.
-        concepts: labelled concepts that it tells best.
+        concepts: concepts or patterns of tokens that it detects best.
         promotes: tokens that its write direction promotes most, through the unembedding alone.
         suppresses: tokens that it suppresses most.
         excited_by: tokens whose embedding drives it most, straight through its read direction.
@@ -136,6 +141,9 @@ class UnitPage:
     """
 
     key: str
+    name: str
+    site_name: str
+    line: UnitLine
     modality: str
     subject: str
     site: str
@@ -190,6 +198,9 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     values = zip(PROBABILITIES, np.frombuffer(quantiles, "<f8").tolist(), strict=True)
     return UnitPage(
         key=str(named),
+        name=name_unit(named),
+        site_name=name_site(named.site, named.basis),
+        line=atlas.line(unit),
         modality=str(atlas.about["modality"]),
         subject=atlas.slug,
         site=named.site,
@@ -229,27 +240,16 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
 def _not_known(part: AttachedLayer, unit: UnitKey) -> dict[str, str]:
     known = part.about["reasons"]
     reasons = dict(known.get(f"{unit.site}/{unit.basis}", known.get(unit.site, {})))
-    if not part.about["corpus"]["labelled"]:
-        reasons["concepts"] = "the text carries no labels"
+    reasons["concepts"] = "too little text was read to measure one, or the unit never changed"
     return reasons
 
 
 def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes) -> list[Neighbour]:
     numbers = [part.global_index(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
-    marks = ", ".join("?" * len(numbers))
-    fires = dict(atlas.rows(f"SELECT id, fires_on FROM units WHERE id IN ({marks})", numbers))
-    neighbours = []
-    for unit, weight in zip(numbers, np.frombuffer(weights, "<f4").tolist(), strict=True):
-        said, token = atlas.descriptions_of(unit), fires.get(unit)
-        neighbours.append(
-            Neighbour(
-                key=str(atlas.key(unit)),
-                value=float(f"{weight:.4g}"),
-                fires_on=None if token is None else atlas.token(token),
-                description=said[0].description.text if said else None,
-            )
-        )
-    return neighbours
+    return [
+        Neighbour(str(atlas.key(unit)), name_unit(atlas.key(unit)), float(f"{weight:.4g}"), atlas.label(unit))
+        for unit, weight in zip(numbers, np.frombuffer(weights, "<f4").tolist(), strict=True)
+    ]
 
 
 def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionView:

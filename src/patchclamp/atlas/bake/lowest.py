@@ -1,0 +1,85 @@
+"""The stimuli in which each unit goes furthest below zero, kept during the second pass."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LOWEST = 8
+"""Stimuli kept per unit."""
+
+Held = tuple[Tensor, Tensor, Tensor]
+"""Per unit and place: the value, ``(stimulus, position, start of the strip)``, and the activations along the strip."""
+
+
+def empty_lowest(width: int, strip: int) -> Held:
+    """Return the state before anything was read."""
+    return (
+        torch.full((width, LOWEST), torch.inf),
+        torch.zeros(width, LOWEST, 3, dtype=torch.int64),
+        torch.full((width, LOWEST, strip), torch.nan, dtype=torch.float16),
+    )
+
+
+def keep_lowest(
+    held: Held,
+    x: Tensor,
+    counted: np.ndarray,
+    first_stimulus: int,
+    firsts: np.ndarray,
+    lengths: np.ndarray,
+    before: int,
+) -> Held:
+    """Take in one batch's ``(token, unit)`` values and return the lowest so far; only what is below zero is kept.
+
+    Args:
+        held: the lowest of earlier batches.
+        x: values of all tokens, special ones included.
+        counted: rows that statistics count.
+        first_stimulus: number of the batch's first stimulus.
+        firsts: row of each stimulus' first token.
+        lengths: tokens of each stimulus.
+        before: tokens of a strip before its mark.
+    """
+    value, place, acts = held
+    rows = torch.full(x.shape, torch.inf)
+    rows[torch.from_numpy(counted)] = x[torch.from_numpy(counted)].nan_to_num(nan=torch.inf, neginf=torch.inf)
+    lows = [rows[a : a + n].min(0) for a, n in zip(firsts.tolist(), lengths.tolist(), strict=True)]
+    low = torch.stack([one.values for one in lows], 1)  # (unit, stimulus)
+    at = torch.stack([one.indices for one in lows], 1)
+    units = (low < value[:, -1:].clamp(max=0)).any(1).nonzero().flatten()
+    if not len(units):
+        return held
+    low, at = low[units].masked_fill(low[units] >= 0, torch.inf), at[units]
+    length, strip = torch.from_numpy(lengths), acts.shape[2]
+    # A strip near the end of its stimulus begins earlier, so that it is full where the stimulus is long enough.
+    start = torch.minimum((at - before).clamp(min=0), (length - strip).clamp(min=0))
+    along = start[..., None] + torch.arange(strip)  # (unit, stimulus, strip)
+    inside = torch.minimum(along, length[:, None] - 1) + torch.from_numpy(firsts)[:, None]
+    found = x[inside, units[:, None, None]].clamp(-65504, 65504).half()
+    found = found.masked_fill(along >= length[:, None], torch.nan)
+    number = first_stimulus + torch.arange(len(lengths)).expand_as(at)
+    # Stable: of equal values the earlier stimulus stays, whatever the batches were.
+    low, order = torch.cat([value[units], low], 1).sort(dim=1, stable=True)
+    order = order[:, :LOWEST]
+    here = torch.arange(len(units))[:, None]
+    value, place, acts = value.clone(), place.clone(), acts.clone()
+    value[units] = low[:, :LOWEST]
+    place[units] = torch.cat([place[units], torch.stack([number, at, start], 2)], 1)[here, order]
+    acts[units] = torch.cat([acts[units], found], 1)[here, order]
+    return value, place, acts
+
+
+def lowest_strips(held: Held) -> dict[str, np.ndarray]:
+    """Return what was kept as columns, sorted by unit and from the lowest up."""
+    value, place, acts = (t.numpy() for t in held)
+    unit, rank = np.nonzero(value < 0)
+    stimulus, position, start = place[unit, rank].T
+    return {
+        "unit": unit,
+        "rank": rank,
+        "value": value[unit, rank].astype(np.float64),
+        "stimulus": stimulus,
+        "position": position,
+        "start": start,
+        "acts": acts[unit, rank],
+    }

@@ -1,0 +1,103 @@
+"""Nouns as people see them where a cell of a notebook ends: one line, a table, a DataFrame, a plot."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+import patchclamp as pc
+from patchclamp.core.basis import Basis
+from patchclamp.core.keys import Block, UnitIndex
+from patchclamp.core.table import Table
+
+matplotlib.use("Agg")
+SITE = "blocks.0.mlp.act"
+HOSTILE = "<script>alert(1)</script>\x1b[31m"
+
+
+@pytest.fixture(scope="module")
+def cat():
+    return pc.load("organism:cat")
+
+
+def make_scores():
+    return pc.Scores(UnitIndex([Block(SITE, "neurons", 4)]), np.array([0.5, -2.0, 3.0, 0.0]))
+
+
+def make_nouns(cat):
+    run = cat.run("the old cat", record=SITE)
+    basis = Basis("pair", "directions", np.eye(2, 4), activation="identity")
+    score = pc.Estimate(0.4, pc.Interval(0.3, 0.5, 0.95, "percentile bootstrap"), 20, "Pearson r")
+    return {
+        "model": cat,
+        "run": run,
+        "recording": run.recording,
+        "scores": make_scores(),
+        "task": pc.Task.of("the old cat", " sat", contrast=" ran"),
+        "dictionary": pc.Dictionary({SITE: basis}, {"slug": "cat", "hash": ""}, "by hand"),
+        "edit": pc.Edit({"w": np.ones((2, 2))}, "a", "Paris is in Italy"),
+        "similarity": pc.Similarity(("a", "b"), score),
+        "readout": pc.Readout(
+            np.ones((2, 1)), np.zeros(2), np.zeros(1), ("a", "s"), ("b", "t"), names=("x",), scores=(score,)
+        ),
+        "training": pc.Training(3, 3, 3, {"loss": ((1, 2.0), (3, 0.5))}),
+        "brain": pc.NeuralRecording(np.arange(12.0).reshape(1, 6, 2), rate=10.0),
+    }
+
+
+def test_every_noun_is_one_line_and_a_table(cat):
+    for name, noun in make_nouns(cat).items():
+        line, table = repr(noun), noun.table(3)
+        assert "\n" not in line, name
+        assert len(line) < 200, name
+        assert line.startswith(type(noun).__name__), name
+        assert 0 < len(table.rows) <= 3, name
+        assert {len(row) for row in table.rows} == {len(table.columns)}, name
+        assert "<table>" in noun._repr_html_(), name
+        assert len(noun._repr_html_()) < 8000, name
+        assert len(noun.to_pandas()) == max(noun.table().total, len(noun.table().rows)), name
+
+
+def test_a_data_frame_holds_the_numbers():
+    frame = make_scores().to_pandas()
+    assert frame["score"].tolist() == [3.0, 0.5, 0.0, -2.0]
+    assert frame["key"].tolist()[0] == f"{SITE}/neurons/2"
+    assert frame["unit"].tolist()[0] == "Block 0 · MLP neuron 2"
+
+
+def test_a_plot_has_a_bar_for_each_score_and_hatching_below_zero():
+    bars = make_scores().plot().patches
+    assert [bar.get_width() for bar in bars] == [3.0, 0.5, 0.0, -2.0]
+    assert [bool(bar.get_hatch()) for bar in bars] == [False, False, False, True]
+
+
+def test_a_plot_draws_the_interval(cat):
+    axes = make_nouns(cat)["similarity"].plot()
+    [[low, high]] = [segment[:, 0] for segment in axes.collections[0].get_segments()]
+    assert (low, high) == pytest.approx((0.3, 0.5))
+
+
+def test_what_has_no_numbers_says_so(cat):
+    with pytest.raises(pc.PatchclampError, match="numbers to draw"):
+        cat.plot()
+
+
+def test_hostile_text_stays_text():
+    html = Table(HOSTILE, (HOSTILE,), ((HOSTILE,),)).to_html()
+    assert "<script" not in html
+    assert "\x1b" not in html
+    assert html.count("&lt;script&gt;") == 3
+
+
+def test_a_table_says_how_many_rows_are_left():
+    assert "and 1 more" in make_scores().table(3).to_html()
+
+
+def test_a_key_stands_for_site_basis_unit_and_place(cat):
+    prompt = "the old cat"
+    written = pc.change("set", "cat/blocks.0.mlp.act/neurons/7@3", value=0)
+    apart = pc.change("set", SITE, 7, value=0, at=3)
+    one, other = (cat.run(prompt, interventions=[change]).logits for change in (written, apart))
+    assert (one == other).all()
+    assert written.subject == "cat"
+    with pytest.raises(pc.PatchclampError, match="a key alone"):
+        pc.change("set", f"{SITE}/neurons/7", 7, value=0)

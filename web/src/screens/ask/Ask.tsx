@@ -1,0 +1,50 @@
+// Ask: why did the model give this answer?
+import "./ask.css";
+import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
+import { useAnswer } from "../../api/ask";
+import type { LabPage } from "../../api/types";
+import { forget } from "../../draft";
+import { Detached } from "../../parts/Detached";
+import { Awaited } from "../../parts/States";
+import { Title, useTitle } from "../../parts/Title";
+import { Pairs } from "./Pairs";
+import { Prompt } from "./Prompt";
+import { overPairs } from "./state";
+
+/** One prompt, or a file of pairs. */
+export default function Ask(): JSX.Element {
+  useTitle("Ask");
+  useEffect(() => forget, []);
+  const answer = useAnswer<LabPage>("/api/lab");
+  return (
+    <>
+      <Title question="Why this answer?" />
+      <Awaited answer={answer}>
+        {(lab) => (lab.attached ? <Asking lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and have answers explained</Detached>)}
+      </Awaited>
+    </>
+  );
+}
+
+function Asking({ lab }: { lab: LabPage }): JSX.Element {
+  const over = overPairs.value;
+  return (
+    <div class="ask" data-testid="ask">
+      <p class="row between">
+        <span class="soft">Write a prompt, choose the answer, and see which units carry it, beside random ones.</span>
+        <nav class="row switch small" aria-label="what is asked">
+          <a href="/ask" aria-current={over ? undefined : "true"} data-testid="over-prompt">
+            one prompt
+          </a>
+          <a href="/ask?over=pairs" aria-current={over ? "true" : undefined} data-testid="over-pairs">
+            a file of pairs
+          </a>
+        </nav>
+      </p>
+      {over ? <Pairs /> : <Prompt differentiates={lab.differentiates} />}
+      {/* What a page is made by stands with its result; this mark says that the page is whole. */}
+      <span class="origin" hidden />
+    </div>
+  );
+}

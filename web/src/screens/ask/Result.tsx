@@ -1,0 +1,116 @@
+// What came out: how far it is, the verdict in a sentence, the causes, the circuit, and how to keep it.
+import type { JSX } from "preact";
+import type { Explaining } from "../../api/explain";
+import type { CauseRow, Explained, Progressed } from "../../api/types";
+import { duration, number, plural } from "../../format";
+import { Bars } from "../../parts/Bars";
+import { Copy } from "../../parts/Command";
+import { Failed, Nothing } from "../../parts/States";
+import { seen, Visible } from "../../parts/Text";
+import { Verdict } from "../../parts/Verdict";
+import { graphAddress, local, unitAddress } from "../../route";
+
+/** The right column. */
+export function Result({ now, stale }: { now: Explaining; stale: boolean }): JSX.Element {
+  return (
+    <section aria-labelledby="because" data-testid="result" aria-live="polite">
+      <h2 id="because">Because</h2>
+      {now.failure && <Failed failure={now.failure} />}
+      {now.busy && <Meter progress={now.progress} ahead={now.ahead} />}
+      {now.explained ? (
+        <Found explained={now.explained} now={now} stale={stale} />
+      ) : (
+        !now.busy && !now.failure && <Nothing>The units that carry the answer, replaced in the model itself beside random ones, appear here.</Nothing>
+      )}
+    </section>
+  );
+}
+
+/** How far it is, and how long it takes. */
+function Meter({ progress, ahead }: { progress: Progressed | null; ahead: number | null }): JSX.Element {
+  const share = progress?.share ?? 0;
+  const left = progress?.left;
+  const words = ahead ? `${plural(ahead, "explanation")} before this one` : progress === null ? "beginning …" : `${Math.round(share * 100)} %${left == null ? "" : `, about ${duration(left)} left`}`;
+  return (
+    <div class="meter" data-testid="meter" data-share={share}>
+      <progress max={1} value={share} aria-label="how far the explanation is" />
+      <p class="small soft num" role="status">
+        {words}
+      </p>
+    </div>
+  );
+}
+
+function Found({ explained, now, stale }: { explained: Explained; now: Explaining; stale: boolean }): JSX.Element {
+  const { graph, causes } = explained;
+  return (
+    <div class={stale ? "old" : ""} data-testid="explained" data-id={graph.id} data-grade={graph.grade} data-measured={graph.measured_together ?? ""} data-p={graph.p ?? ""}>
+      {stale && <p class="small soft">This answers the question before; press Why? again.</p>}
+      <Verdict of={graph} rule={explained.rule} />
+      <Causes causes={causes} quantity={graph.quantity || "m"} />
+      <p class="row">
+        <a class="button" href={graphAddress(graph.id)} data-testid="open-circuit">
+          open the circuit
+        </a>
+      </p>
+      {now.finished && <Kept finished={now.finished} kept={graph.kept} seconds={explained.seconds} />}
+    </div>
+  );
+}
+
+/** The units that were replaced together, with what each carries. */
+function Causes({ causes, quantity }: { causes: CauseRow[]; quantity: string }): JSX.Element {
+  const measured = causes.some((cause) => cause.measured !== null);
+  return (
+    <div class="causes" data-testid="causes">
+      <Bars
+        testid="cause-bars"
+        caption={measured ? `${plural(causes.length, "cause")}: what replacing each alone takes from ${quantity}` : `${plural(causes.length, "cause")}, what each is predicted to carry of ${quantity}`}
+        bars={causes.map((cause) => ({
+          label: (
+            <span data-testid="cause" data-key={local(cause.key)} data-predicted={cause.predicted} data-measured={cause.measured ?? ""}>
+              {cause.name}
+              {cause.token && (
+                <>
+                  {" "}
+                  at <span class="chip"><Visible text={cause.token} /></span>
+                </>
+              )}
+            </span>
+          ),
+          note: (
+            <>
+              {cause.known && <q>{seen(cause.known)}</q>} {measured && <>predicted {number(cause.predicted, true)}</>}
+            </>
+          ),
+          value: measured ? cause.measured : cause.predicted,
+          ...(cause.unit && { href: unitAddress(cause.unit) }),
+        }))}
+      />
+    </div>
+  );
+}
+
+/** How long it is remembered, and what keeps it. */
+function Kept({ finished, kept, seconds }: { finished: { command: string; python: string }; kept: boolean; seconds: number }): JSX.Element {
+  const ways = [
+    ["command", kept ? "made by" : "this command keeps it in the atlas", finished.command],
+    ["python", "the same in Python", finished.python],
+  ].filter(([, , text]) => text) as [string, string, string][];
+  return (
+    <details class="keeping" data-testid="keeping">
+      <summary class="small">
+        {kept ? "Kept in the atlas" : "Not kept on disk: the server remembers it, and this page's address asks again"} · {duration(seconds)}
+      </summary>
+      {ways.map(([name, words, text]) => (
+        <div key={name}>
+          <p class="small soft">{words}</p>
+          <div class="command">
+            <pre data-testid={`export-${name}`}>{text}</pre>
+            <Copy text={text} label="copy" what={words} />
+          </div>
+        </div>
+      ))}
+    </details>
+  );
+}

@@ -1,0 +1,9 @@
+import type { Screen } from "../../screen";
+
+export const screen: Screen = {
+  path: "/ask",
+  title: "Ask",
+  key: "w",
+  order: -1,
+  load: () => import("./Ask").then((m) => m.default),
+};
