@@ -62,8 +62,8 @@ class _SiteAccumulator:
         self.pieces.scatter_add_(0, bins.gather(0, where[None]), torch.ones_like(where)[None])
         if slot >= 0:
             self.sample[slot] = high
-        # Drawn from the picture's number alone, so that neither batches nor interruptions change it; the place stands in
-        # the lowest digits, so that the smallest draw of a bin says where it was drawn.
+        # Drawn from the picture's number alone, so that neither batches nor interruptions change it. The place stands
+        # in the lowest digits, so that the smallest draw of a bin says where it was drawn.
         draws = np.random.default_rng([seed, picture]).integers(2**42, size=len(x))
         keys = torch.from_numpy((draws << PLACE_BITS) | np.arange(len(x)))
         first = torch.full(self.tokens.shape, LATEST).scatter_reduce_(0, bins, keys[:, None].expand_as(bins), "amin")

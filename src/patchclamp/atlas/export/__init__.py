@@ -42,8 +42,8 @@ def export_atlas(
         Exported: what was written.
 
     Raises:
-        PatchclampError: no such unit or format, a unit too many or missing, an atlas of images, ``out`` in the way or not writable, a full
-            disk, a damaged atlas, or pyarrow missing for ``parquet``. Nothing is left behind.
+        PatchclampError: no such unit or format, a unit too many or missing, an atlas of images, ``out`` in the way or
+            not writable, a full disk, a damaged atlas, or pyarrow missing for ``parquet``. Nothing is left behind.
 
     Cost: some milliseconds per unit; memory for one batch of units, not for the atlas.
 
