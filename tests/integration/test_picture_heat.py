@@ -10,6 +10,7 @@ import patchclamp as pc
 from oracles.hooks import hooked
 from patchclamp.attribute.prompt import attribute_nodes
 from patchclamp.core.picture_heat import sum_maps
+from patchclamp.core.unit import UnitKey
 from patchclamp.report.picture import heat_figure
 from patchclamp.subjects.images import digits
 
@@ -59,7 +60,7 @@ def test_patches_are_the_scores_summed_by_place(explained, organism):
     scores = attribute_nodes(organism("digits-vit"), "digits:17", metric, method="relp")
     sums = np.zeros(17)
     for key, value in zip(scores.parts, scores.values, strict=True):
-        sums[key.position] += value
+        sums[UnitKey.parse(key).position] += value
     np.testing.assert_allclose(one.heat.together().ravel(), sums[1:], atol=1e-6)
     assert one.heat.apart == pytest.approx(sums[0], abs=1e-6)
     said = one.to_json()["heat"]

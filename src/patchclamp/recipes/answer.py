@@ -27,6 +27,7 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
+from patchclamp.recipes.explained_edges import N_MEASURED, find_edges
 from patchclamp.recipes.explanation import Cause, Explanation
 from patchclamp.recipes.picture_heat import heat_of
 from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, measure_receipts
@@ -62,6 +63,7 @@ def explain(
     levels: Sequence[str] | None = None,
     top: int = 20,
     n_controls: int = N_CONTROLS,
+    edges: Natural = N_MEASURED,
     seed: Natural = 0,
     progress: Progress | None = None,
 ) -> Explanation:
@@ -91,6 +93,7 @@ def explain(
             site paths; the default is neurons and heads, or channels.
         top: how many causes to name and replace, at most: fewer where no others would be left at their sites.
         n_controls: random sets, 20 to 1,000: with fewer than 99 no claim can hold.
+        edges: how many of the strongest edges among the causes are measured by themselves; 0 seeks no edges.
         seed: of every draw.
         progress: called with replacements done and replacements in all.
 
@@ -122,7 +125,10 @@ def explain(
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
     why = model.indirect
     direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **common)
-    scores = attribute_nodes(model, shown, metric, method=method, **common, seed=seed, progress=progress)
+    gradients: dict[str, Tensor] = {}
+    scores = attribute_nodes(
+        model, shown, metric, method=method, **common, seed=seed, progress=progress, gradients=gradients
+    )
     _check_moved(model, case, scores)
     least = NOTHING * np.abs(scores.values).max()
     order = scores.order()
@@ -182,6 +188,7 @@ def explain(
         gap=scores.provenance.extra.get("gap"),
         seed=seed,
         n_layers=model.n_layers,
+        edges=find_edges(model, case, scores, [*chosen, *opposing], replaced_by, edges, gradients),
         bases={
             f"{one.site}/{one.basis}": model.basis_at(one.site, one.basis).hash
             for one in scores.units.blocks

@@ -58,9 +58,14 @@ export interface CircuitAsked {
 
 export interface ClampAsked {
   key: string;
-  mode: "set" | "add" | "scale" | "ablate";
+  mode: "set" | "add" | "scale" | "ablate" | "patch";
   value: number | null;
   at: string;
+}
+
+export interface ClampableUnit {
+  key: string;
+  name: string;
 }
 
 export interface Clamped {
@@ -505,6 +510,7 @@ export interface Responses {
 
 export interface RunAsked {
   text: string;
+  other: string;
   clamps: ClampAsked[];
   top: number;
   new_tokens: number;

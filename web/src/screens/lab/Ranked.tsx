@@ -6,7 +6,7 @@ import { draft, drafted } from "../../draft";
 import { count, number } from "../../format";
 import { Awaited, Nothing } from "../../parts/States";
 import { Chip, seen, Visible } from "../../parts/Text";
-import { changed, named, path, placesOf, spelt, unitAddress } from "../../route";
+import { changed, local, named, path, placesOf, spelt, unitAddress } from "../../route";
 import { asked, clampTo, focusNext, MOST_RANKED, shown } from "./state";
 
 interface Props {
@@ -124,7 +124,7 @@ function List({ ranking }: { ranking: Ranking }): JSX.Element {
 function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Element {
   const { clamps } = shown.value;
   const { place, index } = named(unit.key);
-  const there = clamps.findIndex((one) => one.key === unit.key);
+  const there = clamps.findIndex((one) => local(one.key) === local(unit.key));
   const clamp = () => {
     focusNext.value = there >= 0 ? there : clamps.length;
     if (there < 0) clampTo([...clamps, { key: unit.key, mode: "set", value: null, at: "" }], "clamps");
