@@ -139,6 +139,7 @@ class PictureLab(Lab):
         """Return what the model takes."""
         return messages.LabPage(
             attached=True,
+            shows="pictures",
             model=self.name,
             remedy="",
             context=None,
