@@ -99,6 +99,7 @@ class LabPage:
 
     Args:
         attached: whether one is; nothing else under ``/api/lab`` answers without.
+        shows: ``texts``, or ``pictures`` where the atlas is one of images.
         model: its name; empty without one.
         remedy: without one, what to type to have one.
         context: most tokens of prompt and continuation; None where the model has no such limit.
@@ -110,6 +111,7 @@ class LabPage:
     """
 
     attached: bool
+    shows: Literal["texts", "pictures"]
     model: str
     remedy: str
     context: int | None
