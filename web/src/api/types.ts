@@ -85,6 +85,13 @@ export interface Clamped {
   outside: boolean;
 }
 
+export interface ClassRow {
+  index: number;
+  name: string;
+  before: number | null;
+  after: number | null;
+}
+
 export interface ConceptScore {
   concept: string;
   kind: string;
@@ -315,6 +322,7 @@ export interface KindCount {
 
 export interface LabPage {
   attached: boolean;
+  shows: "texts" | "pictures";
   model: string;
   remedy: string;
   context: number | null;
@@ -436,6 +444,14 @@ export interface PairsRead {
   most_seconds: number;
 }
 
+export interface PictureAsked {
+  picture: number;
+  clamps: ClampAsked[];
+  unit: string;
+  controls: number;
+  seed: number;
+}
+
 export interface PictureExample {
   kind: "top" | "lowest" | "range" | "random" | "interval";
   value: number;
@@ -475,6 +491,17 @@ export interface PictureRow {
   label: string | null;
 }
 
+export interface PictureRun {
+  picture: number;
+  name: string;
+  label: string | null;
+  size: number[];
+  classes: ClassRow[];
+  unit: UnitOnPicture | null;
+  control: Control | null;
+  source: Source;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -499,13 +526,13 @@ export interface Queued {
 
 export interface RankedUnit {
   key: string;
+  name: string;
   value: number | null;
   effect: number | null;
   mean: number | null;
   minimum: number | null;
   maximum: number | null;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface Ranking {
@@ -701,6 +728,17 @@ export interface UnitList {
   sort: "relevance" | "key" | "frequency" | "maximum" | "mean" | "score" | "concept";
   descending: boolean;
   source: Source;
+}
+
+export interface UnitOnPicture {
+  key: string;
+  value: number | null;
+  place: string;
+  box: number[] | null;
+  cell: number[] | null;
+  rows: number;
+  columns: number;
+  heat: (number | null)[];
 }
 
 export interface UnitPage {

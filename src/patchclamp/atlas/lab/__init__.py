@@ -181,6 +181,7 @@ class Lab:
         can = self.model.capabilities
         return messages.LabPage(
             attached=True,
+            shows="texts",
             model=self.name,
             remedy="",
             context=self.model.context,
@@ -378,6 +379,7 @@ def without_model(atlas: Reading) -> messages.LabPage:
     command = ["patchclamp", "atlas", "serve", str(atlas.folder), "--model", usual_model(atlas)]
     return messages.LabPage(
         attached=False,
+        shows="pictures" if atlas.about["modality"] == "image" else "texts",
         model="",
         remedy=shlex.join(command),
         context=None,

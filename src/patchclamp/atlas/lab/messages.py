@@ -99,6 +99,7 @@ class LabPage:
 
     Args:
         attached: whether one is; nothing else under ``/api/lab`` answers without.
+        shows: ``texts``, or ``pictures`` where the atlas is one of images.
         model: its name; empty without one.
         remedy: without one, what to type to have one.
         context: most tokens of prompt and continuation; None where the model has no such limit.
@@ -110,6 +111,7 @@ class LabPage:
     """
 
     attached: bool
+    shows: Literal["texts", "pictures"]
     model: str
     remedy: str
     context: int | None
@@ -144,23 +146,23 @@ class RankedUnit:
 
     Args:
         key: the unit.
+        name: the unit in words.
         value: its activation there.
         effect: what it is predicted to carry of the metric there; None where ranked by activation.
         mean: its mean activation in the atlas.
         minimum: its lowest.
         maximum: its highest.
-        fires_on: the token it most often fires on.
-        description: its best description.
+        label: what is known of it in a few words; empty where nothing is.
     """
 
     key: str
+    name: str
     value: float | None
     effect: float | None
     mean: float | None
     minimum: float | None
     maximum: float | None
-    fires_on: TokenView | None
-    description: str | None
+    label: str
 
 
 @dataclass(frozen=True)
