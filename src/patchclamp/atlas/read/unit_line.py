@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from patchclamp.atlas.read.responses import ConceptScore, TokenWeight
+from patchclamp.atlas.read.responses import ConceptScore, TokenView, TokenWeight
 
 CLEAR = 0.8
 """AUROC from which a unit is said to detect a concept."""
@@ -31,7 +31,8 @@ class UnitLine:
 
     Args:
         text: the whole line in words.
-        parts: its parts, each with what it is of: ``detects``, ``strongest``, ``weak``, ``promotes``, ``fires``.
+        parts: its parts, each with what it is of: ``attends``, ``detects``, ``strongest``, ``weak``, ``promotes``,
+            ``fires``.
         detects: the concept or pattern of tokens that it detects best; None where none could be measured.
         weak: why that says little (``below .8``, ``the interval touches chance``); empty where it is clear.
         strongest: the token with the highest mean activation, ``weight`` that mean; None where no token occurs often
@@ -40,6 +41,7 @@ class UnitLine:
         frequency: share of counted tokens at which it is above zero.
         silent: it never rose above zero.
         minimum: its lowest activation, where that is below zero; None elsewhere.
+        attends: of an attention head where it attends, and whether it copies; empty elsewhere.
     """
 
     text: str
@@ -51,6 +53,7 @@ class UnitLine:
     frequency: float | None
     silent: bool
     minimum: float | None
+    attends: str
 
 
 def write_line(
@@ -60,6 +63,7 @@ def write_line(
     frequency: float | None,
     minimum: float | None,
     maximum: float | None,
+    attends: str = "",
 ) -> UnitLine:
     """Return a unit's line from what is known of it.
 
@@ -70,11 +74,12 @@ def write_line(
         frequency: share of tokens above zero.
         minimum: its lowest activation.
         maximum: its highest.
+        attends: of an attention head where it attends.
     """
     silent, weak = maximum is None or maximum <= 0, weakness_of(detects)
     below = minimum if minimum is not None and minimum < 0 else None
     few = _distinct(promoted)
-    parts: list[LinePart] = []
+    parts = [LinePart("attends", attends)] if attends else []
     if detects is not None and not weak:
         parts.append(LinePart("detects", f"detects {name_concept(detects)}, AUROC {_area(detects)}"))
     elif strongest is not None and strongest.weight != 0:
@@ -87,12 +92,12 @@ def write_line(
         parts.append(LinePart("promotes", f"promotes {', '.join(spell(token) for token in few)}"))
     if silent:
         parts.append(LinePart("fires", "only below zero" if below is not None else "never fired"))
-    elif frequency is not None and frequency > ALWAYS:
+    elif frequency is not None and frequency > ALWAYS and not attends:
         parts.append(LinePart("fires", "above zero everywhere"))
-    elif frequency is not None:
+    elif frequency is not None and not attends:
         parts.append(LinePart("fires", f"fires at {_percent(frequency)}"))
     return UnitLine(
-        " · ".join(part.text for part in parts), parts, detects, weak, strongest, few, frequency, silent, below
+        " · ".join(part.text for part in parts), parts, detects, weak, strongest, few, frequency, silent, below, attends
     )
 
 
@@ -104,16 +109,19 @@ def label_line(line: UnitLine, description: str | None) -> str:
         description: its best description, where it has one.
 
     Returns:
-        str: the description, else what it detects, else what it promotes, else where it is strongest; empty where
+        str: the description, else where it attends, else what it detects, else what it promotes, else where it is strongest; empty where
             nothing is known.
     """
     if description:
         return description
+    if line.attends:
+        return line.attends
     if line.detects is not None and not line.weak:
         return f"detects {name_concept(line.detects)}"
     if line.promotes:
         return f"promotes {', '.join(spell(token) for token in line.promotes)}"
-    return f"strongest at {spell(line.strongest)}" if line.strongest is not None else ""
+    known = line.strongest is not None and line.strongest.weight != 0
+    return f"strongest at {spell(line.strongest)}" if known and line.strongest is not None else ""
 
 
 def weakness_of(detects: ConceptScore | None) -> str:
@@ -135,7 +143,7 @@ def name_concept(one: ConceptScore) -> str:
     return named if one.kind == "token" else f"what follows {named}"
 
 
-def spell(token: TokenWeight) -> str:
+def spell(token: TokenWeight | TokenView) -> str:
     """Return a token's text without the space before it, white space alone as a sign."""
     return _quote(token.text.strip()) if token.text.strip() else "".join(_BROKEN.get(c, "␣") for c in token.text)
 
