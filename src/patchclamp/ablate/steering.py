@@ -13,6 +13,7 @@ from patchclamp.core.controls import RandomControls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.intervention import At, Intervention, change
+from patchclamp.core.plain_numbers import format_signed
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.receipt import Receipt
 from patchclamp.core.recording import as_numpy
@@ -155,6 +156,7 @@ def measure_steered(
         strength / distance,
         measured,
         RandomControls.of("random directions of the same norm", effects[1:], seed=seed),
+        finding=f"with the direction, sampled text moves along it by {format_signed(effects[0], 2)} {measured.unit}",
     )
     before, after = measure_perplexity(subject, bare), measure_perplexity(subject, made[0])
     return SteeringEffect(basis.site, strength, receipt, before, after, basis.provenance)

@@ -13,6 +13,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.controls import RandomControls
 from patchclamp.core.edit import Edit
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.plain_numbers import format_fixed
 from patchclamp.core.receipt import Receipt
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.stats import Interval, mean_interval, wilson_interval
@@ -123,7 +124,12 @@ def _receipt(edit: Edit, gains: Sequence[np.ndarray], seed: int) -> Receipt:
     measured = Estimate(float(own.mean()), interval, len(own), "nats")
     effects = [float(gain.mean()) for gain in others]
     controls = RandomControls.of(RANDOM, effects, seed=seed, size=len(edit.deltas))
-    return Receipt(f"with the edit: {edit.claim}", tuple(edit.deltas), math.nan, measured, controls)
+    finding = (
+        f"with the edit, the log-probability of the new answer {'rises' if measured.value > 0 else 'falls'} by "
+        f"{format_fixed(abs(measured.value))} nats"
+    )
+    claim = f"with the edit: {edit.claim}"
+    return Receipt(claim, tuple(edit.deltas), math.nan, measured, controls, finding=finding)
 
 
 def _answer(

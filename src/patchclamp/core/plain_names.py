@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import UnitKey
 
+_SLOT = re.compile(r"\.attn\.([qkv])/heads/")
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 _SITES: Mapping[str, tuple[str, str]] = {
     "embed": ("embedding", "embedding coordinate"),
@@ -102,6 +103,26 @@ def name_unit(key: str | UnitKey) -> str:
     else:
         words = f"feature {unit.index} of {unit.basis}"
     return _join(block, words, words)
+
+
+def name_part(part: str) -> str:
+    """Return a unit or an edge of a circuit in words; of an edge into a head also which of q, k and v it is.
+
+    Args:
+        part: its key.
+
+    Returns:
+        str: ``Block 0 · head 1 → Block 2 · head 3 (k)``.
+
+    Example:
+        >>> name_part("blocks.0.attn.z/heads/1->blocks.2.attn.k/heads/3")
+        'Block 0 · head 1 → Block 2 · head 3 (k)'
+    """
+    source, arrow, target = part.replace(" → ", "->").partition("->")
+    if not arrow:
+        return name_unit(part)
+    slot = _SLOT.search(target)
+    return f"{name_unit(source)} → {name_unit(target)}" + (f" ({slot[1]})" if slot else "")
 
 
 def _split(path: str) -> tuple[str, str]:

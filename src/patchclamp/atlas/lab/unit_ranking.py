@@ -91,7 +91,7 @@ def rank(
         sites = {place: where for place, where in sites.items() if "." in place[0]}
         metric = _metric(model, stimulus, target, contrast)
         plain, features = ([p for p in sites if (p[1] in PLAIN) == own] for own in (True, False))
-        values = {}
+        values: dict[Place, np.ndarray] = {}
         for basis in PLAIN:
             own = [place for place in plain if place[1] == basis]
             if own:

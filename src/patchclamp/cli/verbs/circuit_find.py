@@ -59,6 +59,7 @@ def add_options(parser: MethodParser) -> None:
     add_controls(parser, "random sets", least=20)
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="pairs per forward pass (default: 16)")
     parser.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--full", action="store_true", help="print everything that was measured, with keys")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--atlas", metavar="ATLAS", help="add the circuit to an atlas of the same model, as a layer")
 
@@ -116,7 +117,7 @@ def run(options: Namespace) -> int:
     if options.json:
         emit(document)
     else:
-        show_circuit(found, document)
+        show_circuit(found, document, full=options.full)
     return outputs.code
 
 

@@ -7,6 +7,7 @@ from rich.markup import escape
 from patchclamp.core.edit import Edit
 from patchclamp.core.plain_numbers import ABSENT, format_fixed, format_range, format_signed
 from patchclamp.report.terminal.generation import show_generation
+from patchclamp.report.terminal.receipt import print_sentence
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 NOUN = "Edit"
@@ -53,16 +54,17 @@ def show_effects(
             f"[bold dark_orange]The new answer {escape(repr(target))} is not the likeliest with the edit: the model "
             f"writes {escape(repr(texts[1].text))}.[/]"
         )
+    grade, _, rest = receipt.sentence.partition(":")
+    only = " (of the gain alone)" if missed else ""
+    print_sentence(out, receipt.verdict, f"{grade}{only}:{rest}")
     show_generation(prompt, texts[0].text, texts[1].text, [f"{made.size:,} weights changed"], None, word="edited")
     for entry in made.to_json()["parameters"]:
         shape = "×".join(map(str, entry["shape"]))
         out.print(
             f"         {escape(entry['name'])} {shape}, norm of the change {format_fixed(entry['norm'])}", style="dim"
         )
-    verdict = "Verdict on the gain alone" if missed else "Verdict"
-    out.print(f"\n[bold]{verdict}[/]: {escape(receipt.sentence)}")
     out.print(
-        f"log P({escape(repr(target))}) gains {escape(str(receipt.measured))}; {receipt.controls.n_different} "
+        f"\nlog P({escape(repr(target))}) gains {escape(str(receipt.measured))}; {receipt.controls.n_different} "
         f"{receipt.controls.rule}: {format_signed(receipt.controls.mean)} on average"
     )
     rows = {

@@ -123,7 +123,7 @@ function List({ ranking }: { ranking: Ranking }): JSX.Element {
 
 function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Element {
   const { clamps } = shown.value;
-  const there = clamps.findIndex((one) => one.key === unit.key);
+  const there = clamps.findIndex((one) => local(one.key) === local(unit.key));
   const clamp = () => {
     focusNext.value = there >= 0 ? there : clamps.length;
     if (there < 0) clampTo([...clamps, { key: unit.key, mode: "set", value: null, at: "" }], "clamps");

@@ -13,6 +13,7 @@ import { go, unitAddress, withQuery } from "../../route";
 import { Activity } from "./Activity";
 import { Descriptions } from "./Descriptions";
 import { Evidence } from "./Evidence";
+import { HeadReads, HeadWrites, Patterns, Shares } from "./Head";
 import { Answers, Concepts, Reads, Together, Writes } from "./Panels";
 import { Write } from "./Write";
 
@@ -49,14 +50,15 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           <Copy text={unit.key} label="copy key" what="the unit's key" />
         </nav>
       </div>
-      {unit.modality === "image" ? <Later load={pictures} id={unit.key} /> : <OnText unit={unit} attached={lab.state === "here" && lab.data.attached} />}
+      {unit.modality === "image" ? <Later load={pictures} id={unit.key} /> : <OnText unit={unit} lab={lab.state === "here" ? lab.data : null} />}
       <Origin source={unit.source} twin={url} itself />
     </article>
   );
 }
 
 /** What is known of a unit of a language model. */
-function OnText({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.Element {
+function OnText({ unit, lab }: { unit: UnitPage; lab: LabPage | null }): JSX.Element {
+  const head = unit.head && { ...unit, head: unit.head };
   return (
     <>
       <Sum unit={unit} />
@@ -73,7 +75,12 @@ function OnText({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.
           <div class="evidence">
             <Evidence unit={unit} />
           </div>
-          {attached && (
+          {head && (
+            <div class="patterns-of-head">
+              <Patterns unit={head} lab={lab} />
+            </div>
+          )}
+          {lab?.attached && (
             <div class="tried">
               <Later load={trial} id={unit.key} />
             </div>
@@ -90,8 +97,18 @@ function OnText({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.
             <Activity unit={unit} />
           </div>
           <div class="rail">
-            <Writes unit={unit} />
-            <Reads unit={unit} />
+            {head ? (
+              <>
+                <Shares unit={head} />
+                <HeadWrites unit={head} />
+                <HeadReads unit={head} />
+              </>
+            ) : (
+              <>
+                <Writes unit={unit} />
+                <Reads unit={unit} />
+              </>
+            )}
             <Concepts unit={unit} />
           </div>
         </div>
