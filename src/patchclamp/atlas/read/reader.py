@@ -176,6 +176,14 @@ class Reading:
         id = run or self.base_run
         return Source(id, self.runs[id].command, f"pc.atlas.open({self.folder.name!r}){python}")
 
+    @cached_property
+    def spelt(self) -> dict[str, list[int]]:
+        """Tokens by their text without the space before it."""
+        found: dict[str, list[int]] = {}
+        for id, token in self.tokens.items():
+            found.setdefault(token.text.strip(), []).append(id)
+        return found
+
     def token(self, id: int) -> TokenView:
         """Return a token as people read it."""
         return self.tokens.get(id) or TokenView(id, f"token {id}", False)

@@ -145,7 +145,8 @@ def name_concept(one: ConceptScore) -> str:
 
 def spell(token: TokenWeight | TokenView) -> str:
     """Return a token's text without the space before it, white space alone as a sign."""
-    return _quote(token.text.strip()) if token.text.strip() else "".join(_BROKEN.get(c, "␣") for c in token.text)
+    text = "".join(c if c.isprintable() or c.isspace() else f"\\u{ord(c):04x}" for c in token.text)
+    return _quote(text.strip()) if text.strip() else "".join(_BROKEN.get(c, "␣") for c in text)
 
 
 def _quote(word: str) -> str:
