@@ -23,7 +23,7 @@ FLAGS = [
     *("--disable-component-update", "--disable-sync"),
 ]
 CHECKS = Path(__file__).with_name("checks.js").read_text(encoding="utf-8")
-SETTLED = ".origin, [data-testid=failure]"
+SETTLED = ".origin, [data-testid=failure], [data-testid=ask], [data-testid=detached]"
 CAT = 7
 
 

@@ -10,6 +10,8 @@ CLEAR = 0.8
 CHANCE = 0.5
 ALWAYS = 0.9995
 """Share of tokens from which a unit is above zero everywhere, but for rounding."""
+LABEL = "label"
+"""Kind of the concepts that a text was labelled with."""
 NAMED = 3
 """Promoted tokens that the line names."""
 _BROKEN = {"\n": "↵", "\t": "⇥", "\r": "␍"}
@@ -83,7 +85,8 @@ def write_line(
     elif strongest is not None and strongest.weight != 0:
         mean = f"strongest on average at {spell(strongest)} (mean {strongest.weight:.2f})"
         parts.append(LinePart("strongest", mean))
-    if detects is not None and weak:
+    # A pattern of tokens that it does not detect well says less than the token at which it is strongest.
+    if detects is not None and weak and (detects.kind == LABEL or strongest is None):
         parts.append(LinePart("weak", f"barely detects {name_concept(detects)}, AUROC {_area(detects)}: {weak}"))
     if few:
         parts.append(LinePart("promotes", f"promotes {', '.join(spell(token) for token in few)}"))
@@ -142,7 +145,8 @@ def name_concept(one: ConceptScore) -> str:
 
 def spell(token: TokenWeight | TokenView) -> str:
     """Return a token's text without the space before it, white space alone as a sign."""
-    return _quote(token.text.strip()) if token.text.strip() else "".join(_BROKEN.get(c, "␣") for c in token.text)
+    text = "".join(c if c.isprintable() or c.isspace() else f"\\u{ord(c):04x}" for c in token.text)
+    return _quote(text.strip()) if text.strip() else "".join(_BROKEN.get(c, "␣") for c in text)
 
 
 def _quote(word: str) -> str:

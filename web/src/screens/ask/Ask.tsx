@@ -21,9 +21,19 @@ export default function Ask(): JSX.Element {
     <>
       <Title question="Why this answer?" />
       <Awaited answer={answer}>
-        {(lab) => (lab.attached ? <Asking lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and have answers explained</Detached>)}
+        {(lab) => (lab.shows === "pictures" ? <OfPictures /> : lab.attached ? <Asking lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and have answers explained</Detached>)}
       </Awaited>
     </>
+  );
+}
+
+/** Answers about pictures are explained by a command. */
+function OfPictures(): JSX.Element {
+  return (
+    <p class="nothing" data-testid="nothing">
+      This is an atlas of images, and the page writes prompts only. <code>patchclamp explain MODEL IMAGE --target CLASS --atlas ATLAS</code> explains an answer about an image, and puts it among{" "}
+      <a href="/graphs">Answers</a>; the lab and the pages of units clamp units on pictures.
+    </p>
   );
 }
 
@@ -31,7 +41,7 @@ function Asking({ lab }: { lab: LabPage }): JSX.Element {
   const over = overPairs.value;
   return (
     <div class="ask" data-testid="ask">
-      <p class="row between">
+      <div class="row between">
         <span class="soft">Write a prompt, choose the answer, and see which units carry it, beside random ones.</span>
         <nav class="row switch small" aria-label="what is asked">
           <a href="/ask" aria-current={over ? undefined : "true"} data-testid="over-prompt">
@@ -41,10 +51,8 @@ function Asking({ lab }: { lab: LabPage }): JSX.Element {
             a file of pairs
           </a>
         </nav>
-      </p>
+      </div>
       {over ? <Pairs /> : <Prompt differentiates={lab.differentiates} />}
-      {/* What a page is made by stands with its result; this mark says that the page is whole. */}
-      <span class="origin" hidden />
     </div>
   );
 }

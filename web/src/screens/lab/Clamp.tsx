@@ -7,8 +7,8 @@ import { BARE, neutral, usualMode } from "../../clamps";
 import { number } from "../../format";
 import { Slider } from "../../parts/Slider";
 import { Failed } from "../../parts/States";
-import { Chip, seen } from "../../parts/Text";
-import { named, unitAddress } from "../../route";
+import { seen } from "../../parts/Text";
+import { local, named, unitAddress } from "../../route";
 import { Along } from "./Along";
 import { asked, focusNext } from "./state";
 
@@ -26,13 +26,15 @@ interface Props {
   tokens: Tokens | undefined;
   token: number;
   generates: boolean;
+  /** Whether it is one of many, and drawn shorter. */
+  many: boolean;
   clamped: Clamped | undefined;
   onChange: (part: Partial<ClampAsked>, by: string) => void;
   onRemove: () => void;
 }
 
 /** Draw one clamp. */
-export function Clamp({ clamp, place, tokens, token, generates, clamped, onChange, onRemove }: Props): JSX.Element {
+export function Clamp({ clamp, place, tokens, token, generates, many, clamped, onChange, onRemove }: Props): JSX.Element {
   const unit = useAnswer<UnitPage>(`/api${unitAddress(clamp.key)}`);
   const { text } = asked.value;
   const alone = useAnswer<Trial>(text && unit.state === "here" ? `/api${unitAddress(clamp.key)}/trial?text=${encodeURIComponent(text)}` : null);
@@ -45,7 +47,7 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
     (at("input[type=range]") ?? at("select"))?.focus();
   }, [wanted, unit.state]);
   const { place: where, index } = named(clamp.key);
-  const name = `${where} ${index}`.trim();
+  const name = unit.state === "here" ? unit.data.name : `${where} ${index}`.trim();
   const { other } = asked.value;
   const usual = usualMode(clamp.key);
   const modes = MODES.filter(([mode]) => mode === clamp.mode || ((mode !== "patch" || other) && (usual === "set" || (mode !== "set" && mode !== "add"))));
@@ -55,9 +57,8 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
     <li ref={card} class={`clamp ${neutral(clamp) ? "idle" : ""}`} data-testid="clamp" data-key={clamp.key} data-mode={clamp.mode} data-value={clamp.value ?? ""} data-at={clamp.at}>
       <div class="row between">
         <h3>
-          <a href={unitAddress(clamp.key)} class="mono">
-            {where} <b>{index}</b>
-          </a>
+          <a href={unitAddress(clamp.key)}>{name}</a>
+          <span class="small soft mono path">{local(clamp.key)}</span>
         </h3>
         <span class="row tight">
           <button type="button" class="quiet" disabled={neutral(clamp)} onClick={() => onChange({ value: null, ...(BARE.has(clamp.mode) && { mode: usual }) }, "neutral")} aria-label={`neutral: ${name}`}>
@@ -76,7 +77,7 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
         ) : (
           <Failed failure={unit.failure} />
         ))}
-      {unit.state === "here" && <Known unit={unit.data} />}
+      {unit.state === "here" && !many && <Known unit={unit.data} />}
       <div class="asks">
         <label>
           <span>change</span>
@@ -91,17 +92,30 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
         <Where clamp={clamp} tokens={tokens} token={token} generates={generates} onChange={onChange} />
       </div>
       {!BARE.has(clamp.mode) && unit.state !== "waiting" && <Value clamp={clamp} unit={unit.state === "here" ? unit.data : null} rest={rest} name={name} onChange={onChange} />}
-      {clamp.mode === "ablate" && <p class="small soft">set to 0 wherever it acts</p>}
-      {clamp.mode === "patch" && (
+      {clamp.mode === "ablate" && !many && <p class="small soft">set to 0 wherever it acts</p>}
+      {clamp.mode === "patch" && !many && (
         <p class="small soft">
           its value on <q>{other}</q>
         </p>
       )}
       <Outside clamp={clamp} unit={unit.state === "here" ? unit.data : undefined} clamped={clamped} />
       {tokens && before && before.length === tokens.tokens.length && (
-        <Along tokens={tokens} before={before} after={clamped?.after ?? null} most={unit.state === "here" ? unit.data.statistics.maximum : null} />
+        <Folded when={many}>
+          <Along tokens={tokens} before={before} after={clamped?.after ?? null} most={unit.state === "here" ? unit.data.statistics.maximum : null} />
+        </Folded>
       )}
     </li>
+  );
+}
+
+/** Where there are many clamps, what each did along the prompt is one click away. */
+function Folded({ when, children }: { when: boolean; children: JSX.Element }): JSX.Element {
+  if (!when) return children;
+  return (
+    <details class="small more">
+      <summary>along the prompt</summary>
+      {children}
+    </details>
   );
 }
 
@@ -114,11 +128,7 @@ function first(at: string, token: number, length: number): number {
 
 function Known({ unit }: { unit: UnitPage }): JSX.Element {
   const words = unit.descriptions[0]?.text;
-  return (
-    <p class="small soft known">
-      {words !== undefined ? <q>{words}</q> : unit.silent ? "never fired in the atlas" : <>fires on {unit.fires_on[0] && <Chip token={unit.fires_on[0]} />}</>}
-    </p>
-  );
+  return <p class="small soft known">{words !== undefined ? <q>{words}</q> : unit.line.text}</p>;
 }
 
 interface ValueProps {

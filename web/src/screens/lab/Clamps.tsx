@@ -10,6 +10,9 @@ import { Add } from "./Add";
 import { Clamp } from "./Clamp";
 import { canRedo, canUndo, clampTo, redo, shown, undo } from "./state";
 
+/** Up to so many clamps are drawn whole. */
+const FEW = 3;
+
 interface Props {
   lab: LabPage;
   tokens: Tokens | undefined;
@@ -60,6 +63,7 @@ export function Clamps({ lab, tokens, token, ran }: Props): JSX.Element {
               tokens={tokens}
               token={token}
               generates={lab.generates}
+              many={clamps.length > FEW}
               clamped={clamped(one, i)}
               onChange={(part, by) => change(i, part, by)}
               onRemove={() => clampTo(clamps.filter((_, j) => j !== i), "clamps")}
