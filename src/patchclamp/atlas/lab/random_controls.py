@@ -1,6 +1,8 @@
 """The same clamps on random units of like size."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -9,11 +11,11 @@ import numpy as np
 
 from patchclamp.ablate import Turn, measure_changes
 from patchclamp.atlas.lab import messages
-from patchclamp.atlas.lab.clamps import movement, on_prompt, unit_values
+from patchclamp.atlas.lab.clamps import basis_at, movement, on_prompt, unit_values
 from patchclamp.atlas.lab.next_token import read_at, unit_of
 from patchclamp.atlas.read.responses import EstimateView, TokenView
 from patchclamp.attribute.features import kind_of
-from patchclamp.core.controls import RandomControls, draw_controls, strata_of
+from patchclamp.core.controls import RandomControls, draw_controls, kind_at, strata_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.intervention import Intervention
@@ -24,6 +26,7 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import upcast
+from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.language import LanguageModel
 
 ROWS, TOKENS = 32, 2048
@@ -46,7 +49,8 @@ def compare(
     r"""Clamp random units instead, and measure log P(target) with them − without.
 
     For each clamped unit another of its site, drawn from its decile of ‖f′ − f‖ over the clamped positions: of how far
-    the very same change moves it. No clamped unit is drawn, and none twice in a set.
+    the very same change moves it. No clamped unit is drawn, and none twice in a set. Where a site has too few units
+    for as many different sets, as one of heads has, further sets take units of the same kind in other layers.
 
     Args:
         model: the subject.
@@ -85,10 +89,11 @@ def compare(
         raise PatchclampError(expected="clamps that act on the prompt", got="none", remedy="Clamp a unit there.")
     metric = Metric("log_probability", (target,), positions=(read_at(model, stimulus),))
     sites = list(dict.fromkeys(change.site for change in now))
+    wider = list(siblings(model, now)) if count_sets(model, now, n_sets, wide=False) < n_sets else []
     with turn():
-        run = model.run(stimulus, record=sites, logits=metric.positions)
+        run = model.run(stimulus, record=[*sites, *(site for site, _ in wider)], logits=metric.positions)
     metric_clean = float(metric(upcast(run.logits).double())[0])
-    sets, rival, controls = _draw_clamps(model, run.recording, now, n_sets, seed)
+    sets, rival, controls = _draw_clamps(model, run.recording, now, n_sets, seed, wider)
     cells = [*sets, rival] if measured is not None else [now, *sets, rival]
     rows = rows_of_turn(stimulus)
     values = measure_changes(model, stimulus, metric, cells, batch_size=rows, turn=turn, progress=progress)
@@ -122,11 +127,45 @@ def compare(
         mean=EstimateView.of(controls.estimate("nats")),
         p=p,
         other_decile=controls.outside,
+        drawn=controls.rule,
         seed=seed,
         grade=receipt.verdict,
         sentence=receipt.sentence,
         rule=RULE,
     )
+
+
+def siblings(model: LanguageModel, now: Sequence[Intervention]) -> Iterator[tuple[str, str]]:
+    """Yield the other sites of the clamped units' kinds, with the basis: the same part of other layers."""
+    own = list(dict.fromkeys((site, basis) for site, basis, _ in map(unit_of, now)))
+    kinds = {(model.site(site).kind, basis) for site, basis in own}
+    for site in model.sites():
+        for basis in dict.fromkeys(basis for kind, basis in kinds if kind == site.kind):
+            if (site.path, basis) not in own and basis_at(model, site.path, basis) is not None:
+                yield site.path, basis
+
+
+def count_sets(model: LanguageModel, now: Sequence[Intervention], most: int, *, wide: bool = True) -> int:
+    """Return how many different random sets there are for some clamps, at most ``most``.
+
+    Args:
+        model: the subject.
+        now: the clamps, each of one unit.
+        most: as many as are wanted.
+        wide: whether units of the same kind in other layers stand in too, as ``compare`` has it.
+
+    Returns:
+        int: 0 where nothing is left to draw.
+    """
+    units = dict.fromkeys(map(unit_of, now))
+    chosen = Counter((model.site(site).kind if wide else site, basis) for site, basis, _ in units)
+    sites = dict.fromkeys((site, basis) for site, basis, _ in units)
+    left: Counter[tuple[str, str]] = Counter()
+    for site, basis in [*sites, *(siblings(model, now) if wide else [])]:
+        found = basis_at(model, site, basis)
+        assert found is not None
+        left[model.site(site).kind if wide else site, basis] += count_units(found, model.site(site))
+    return min(most, math.prod(math.comb(left[kind] - n, n) for kind, n in chosen.items()))
 
 
 def rows_of_turn(stimulus: Shown) -> int:
@@ -141,22 +180,29 @@ def _place_of(change: Intervention) -> tuple[str, int, str]:
 
 
 def _draw_clamps(
-    model: LanguageModel, recording: Any, now: Sequence[Intervention], n_sets: int, seed: int
+    model: LanguageModel,
+    recording: Any,
+    now: Sequence[Intervention],
+    n_sets: int,
+    seed: int,
+    wider: Sequence[tuple[str, str]] = (),
 ) -> tuple[list[list[Intervention]], list[Intervention], RandomControls]:
     """Return the clamps of every random set, those of other units of largest activation, and how sets were matched."""
     own: dict[UnitKey, list[Intervention]] = {}
     for change in now:
         site, basis, index = unit_of(change)
         own.setdefault(UnitKey(site, index, basis), []).append(change)
-    sites = dict.fromkeys((key.site, key.basis) for key in own)
-    values = {at: unit_values(model, *at, recording[at[0]]) for at in sites}
+    sites = list(dict.fromkeys((key.site, key.basis) for key in own))
+    values = {at: unit_values(model, *at, recording[at[0]]) for at in [*sites, *wider]}
+    kinds = {at: kind_at(*at) for at in values}
     # Sets come in the order of sites among the chosen: that of the clamps follows it.
     chosen = [key for at in sites for key in own if (key.site, key.basis) == at]
     for at in sites:
-        n_chosen, n_units = sum((key.site, key.basis) == at for key in chosen), values[at].shape[1]
+        n_chosen = sum(kinds[key.site, key.basis] == kinds[at] for key in chosen)
+        n_units = sum(values[one].shape[1] for one in values if kinds[one] == kinds[at])
         if 2 * n_chosen > n_units:
             raise PatchclampError(
-                expected=f"as many other units as clamped ones at {at[0]}",
+                expected=f"as many other units as clamped ones, of the kind of {at[0]}",
                 got=f"{n_units - n_chosen} beside {n_chosen}",
                 remedy="Clamp fewer units there, or ask for no random sets.",
             )
@@ -167,21 +213,24 @@ def _draw_clamps(
     }
     # One stratum a site. What is like a unit depends on how it was clamped, so that each has sizes of its own.
     farthest = [np.max([moved[key] for key in chosen if (key.site, key.basis) == at], axis=0) for at in sites]
-    blocks = [(*at, None, values[at].shape[1]) for at in sites]
-    units = [(*at, i) for at in sites for i in range(values[at].shape[1])]
+    # In other layers only what is at rest is told from the rest: those are drawn last.
+    farthest += [np.abs(np.nan_to_num(values[at], nan=np.inf)).max(axis=(0, 2)) for at in wider]
+    blocks = [(*at, None, x.shape[1]) for at, x in values.items()]
+    units = [(*at, i) for at, x in values.items() for i in range(x.shape[1])]
     sizes = {units.index((key.site, key.basis, key.index)): x for key, x in moved.items()}
-    strata = strata_of(blocks, np.concatenate(farthest), {basis: kind_of(basis) == "feature" for _, basis in sites})
+    strata = strata_of(blocks, np.concatenate(farthest), {basis: kind_of(basis) == "feature" for _, basis in values})
     controls = draw_controls(strata, list(sizes), n_sets, seed=seed, sizes=sizes)
     taken = [units.index((key.site, key.basis, key.index)) for key in chosen]
     # Of a head its norm; (position, unit, block) → (unit,)
     largest = np.concatenate(
-        [np.linalg.norm(np.nan_to_num(values[at], nan=np.inf), axis=-1).max(axis=0) for at in sites]
+        [np.linalg.norm(np.nan_to_num(x, nan=np.inf), axis=-1).max(axis=0) for x in values.values()]
     )
     largest[taken] = -1.0
     loudest = []
     for place in taken:
-        same = [i for i, unit in enumerate(units) if unit[:2] == units[place][:2]]
-        loudest.append(max(same, key=lambda i: largest[i]))
+        left = [i for i, unit in enumerate(units) if kinds[unit[:2]] == kinds[units[place][:2]] and largest[i] >= 0]
+        same = [i for i in left if units[i][:2] == units[place][:2]]
+        loudest.append(max(same or left, key=lambda i: largest[i]))
         largest[loudest[-1]] = -1.0
 
     def clamp(places: Sequence[int]) -> list[Intervention]:

@@ -112,6 +112,12 @@ def add_routes(app: FastAPI, served: Served) -> None:
         """Replace nodes of an explained answer: ``queued``, ``progressed`` …, ``verified``, ``finished``."""
         return await stream_events(lambda now, own: own.verify(now, asked))
 
+    @app.post("/api/lab/sets", operation_id="countSets")
+    def count_sets(asked: messages.SetsAsked) -> messages.Sets:
+        """Count the random sets that clamps, or nodes of an answer, can be compared with, before any is measured."""
+        atlas = served.atlas()
+        return require_lab(atlas).sets(atlas, asked)
+
     @app.get("/api/lab/next", operation_id="readNext")
     def read_next(text: Text) -> explaining.NextTokens:
         """Give the likeliest next tokens of a prompt, and what explaining one of them takes."""
