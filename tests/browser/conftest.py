@@ -23,7 +23,7 @@ FLAGS = [
     *("--disable-component-update", "--disable-sync"),
 ]
 CHECKS = Path(__file__).with_name("checks.js").read_text(encoding="utf-8")
-SETTLED = ".origin, [data-testid=failure]"
+SETTLED = ".origin, [data-testid=failure], [data-testid=ask], [data-testid=detached]"
 CAT = 7
 
 
@@ -144,6 +144,30 @@ def lab_opened(chromium: Any, lab_server: str) -> Iterator[Callable[..., Reader]
     """Open windows on the seeded atlas with its model attached."""
     with windows(chromium, lab_server) as open_one:
         yield open_one
+
+
+@pytest.fixture(scope="package")
+def write_server(seeded_atlas: Path, tmp_path_factory: Any) -> Iterator[tuple[str, str]]:
+    """The address of a server of a copy that may be written, its model attached, and the token."""
+    place = tmp_path_factory.mktemp("written") / "seeded.atlas"
+    shutil.copytree(seeded_atlas, place)
+    with served(str(place), "--write", "--model", "organism:cat") as address:
+        base, _, token = address.partition("/#write=")
+        yield base, token
+
+
+@pytest.fixture
+def tabs(chromium: Any, write_server: tuple[str, str]) -> Iterator[Callable[..., Reader]]:
+    """Open tabs on addresses of the copy that may be written, with or without the token."""
+    base, secret = write_server
+    with windows(chromium, base) as open_one:
+
+        def open_tab(address: str, *, token: bool = True, **options: Any) -> Reader:
+            reader = open_one(**options)
+            reader.visit(f"{address}#write={secret}" if token else address)
+            return reader
+
+        yield open_tab
 
 
 @pytest.fixture(scope="package")

@@ -1,5 +1,6 @@
 """Find searches, filters, sorts and pages as the API does, and keeps all of it in the address."""
 
+import math
 import re
 from urllib.parse import parse_qs, urlsplit
 
@@ -55,13 +56,15 @@ def test_reload_keeps_every_filter(reader):
     assert reader.page.get_by_test_id("sort").input_value() == "maximum"
 
 
-def test_bars_of_how_often_units_fire_are_in_proportion(reader, api):
+def test_bars_of_how_often_units_fire_are_logarithmic_and_say_so(reader, api):
     reader.visit("/units?sort=frequency&descending=true")
     shares = {row["key"]: row["frequency"] for row in api("/units?sort=frequency&descending=true")["rows"]}
-    for row in reader.page.get_by_test_id("unit").all():
+    for row in reader.page.locator("[data-testid=unit]:has(.rare)").all():
         filled = row.locator(".rare i i").evaluate("bar => bar.offsetWidth / bar.parentElement.offsetWidth")
-        assert filled == pytest.approx(shares[row.get_attribute("data-key")], abs=0.02)
+        share = shares[row.get_attribute("data-key")]
+        assert filled == pytest.approx(1 + math.log10(max(share, 1e-4)) / 4, abs=0.03)
     assert max(shares.values()) > 0.1
+    assert "log, 0.01" in reader.page.get_by_role("columnheader", name="fires at").inner_text()
 
 
 def test_a_percentage_is_asked_for_as_a_share(reader):

@@ -116,7 +116,9 @@ def test_a_random_unit_is_no_evidence(bench, cat):
     drawn = next(key for key in others if key not in planted)
     events = bench.run(ASKED["prompt"], clamps=[{"key": drawn, "mode": "ablate"}], controls=99)
     assert only(events, "control")["grade"] == "no evidence"
-    planted_events = bench.run(ASKED["prompt"], clamps=[{"key": min(planted - {drawn}), "mode": "ablate"}], controls=99)
+    planted_events = bench.run(
+        ASKED["prompt"], clamps=[{"key": "cat/blocks.0.mlp.act/neurons/7", "mode": "ablate"}], controls=99
+    )
     assert only(planted_events, "control")["grade"] != "no evidence"
 
 

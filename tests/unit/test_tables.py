@@ -90,3 +90,14 @@ def test_hostile_text_stays_text():
 
 def test_a_table_says_how_many_rows_are_left():
     assert "and 1 more" in make_scores().table(3).to_html()
+
+
+def test_a_key_stands_for_site_basis_unit_and_place(cat):
+    prompt = "the old cat"
+    written = pc.change("set", "cat/blocks.0.mlp.act/neurons/7@3", value=0)
+    apart = pc.change("set", SITE, 7, value=0, at=3)
+    one, other = (cat.run(prompt, interventions=[change]).logits for change in (written, apart))
+    assert (one == other).all()
+    assert written.subject == "cat"
+    with pytest.raises(pc.PatchclampError, match="a key alone"):
+        pc.change("set", f"{SITE}/neurons/7", 7, value=0)

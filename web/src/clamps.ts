@@ -1,31 +1,49 @@
-// Clamps as an address writes them: `KEY set 0`, `KEY scale 2 at 3:,+0:`, `KEY ablate`, `KEY set neutral`.
+// Clamps as an address writes them, several of one kind together: `KEY@3 KEY@5 ablate`, `KEY set 0`, `KEY@3:,+0: scale 2`,
+// `KEY set neutral`, `KEY patch` (the other prompt's value). Keys leave the subject out: an atlas has one.
 import type { ClampAsked } from "./api/types";
-import { changed, spelt } from "./route";
+import { changed, local, spelt } from "./route";
 
-const CLAMP = /^(\S+) (?:(ablate)|(set|add|scale) (\S+))(?: at (\S+))?$/;
+const MODES = new Set(["ablate", "patch", "set", "add", "scale"]);
+/** Modes that take no number. */
+export const BARE = new Set(["ablate", "patch"]);
 
-/** Return a clamp as text. */
-export function written({ key, mode, value, at }: ClampAsked): string {
-  const change = mode === "ablate" ? "ablate" : `${mode} ${value === null ? "neutral" : value}`;
-  return `${key} ${change}${at && ` at ${at}`}`;
+function change({ mode, value }: ClampAsked): string {
+  return BARE.has(mode) ? mode : `${mode} ${value === null ? "neutral" : value}`;
 }
 
-/** Read a clamp; null where the text is none. */
-export function readClamp(text: string): ClampAsked | null {
-  const [, key, ablate, mode, said, at = ""] = CLAMP.exec(text) ?? [];
-  if (key === undefined) return null;
-  if (ablate) return { key, mode: "ablate", value: null, at };
-  const value = said === "neutral" ? null : Number(said);
-  if (value !== null && !Number.isFinite(value)) return null;
-  return { key, mode: mode as ClampAsked["mode"], value, at };
+/** Return clamps as texts; neighbours that are changed alike stand in one. */
+export function written(clamps: ClampAsked[]): string[] {
+  const texts: { keys: string[]; change: string }[] = [];
+  for (const one of clamps) {
+    const key = local(one.key) + (one.at && `@${one.at}`);
+    const last = texts.at(-1);
+    if (last?.change === change(one)) last.keys.push(key);
+    else texts.push({ keys: [key], change: change(one) });
+  }
+  return texts.map((one) => [...one.keys, one.change].join(" "));
+}
+
+/** Read one text; null where it is none. */
+export function readClamps(text: string): ClampAsked[] | null {
+  const words = text.split(" ");
+  const at = words.findIndex((word) => MODES.has(word));
+  const mode = words[at] as ClampAsked["mode"];
+  const rest = words.slice(at + 1);
+  if (at < 1 || rest.length !== (BARE.has(mode) ? 0 : 1)) return null;
+  const value = BARE.has(mode) || rest[0] === "neutral" ? null : Number(rest[0]);
+  if (value !== null && (!Number.isFinite(value) || rest[0] === "")) return null;
+  return words.slice(0, at).map((word) => {
+    const cut = word.indexOf("@");
+    return { key: local(cut < 0 ? word : word.slice(0, cut)), mode, value, at: cut < 0 ? "" : word.slice(cut + 1) };
+  });
 }
 
 /** Whether a clamp changes nothing. */
 export function neutral({ mode, value }: ClampAsked): boolean {
-  return mode !== "ablate" && (value === null || (mode === "add" && value === 0) || (mode === "scale" && value === 1));
+  return !BARE.has(mode) && (value === null || (mode === "add" && value === 0) || (mode === "scale" && value === 1));
 }
 
 /** Return the address of the lab with a text, clamps, and what else its address can hold. */
 export function labAddress(text: string, clamps: ClampAsked[], more: Record<string, string> = {}): string {
-  return `/lab${spelt(changed(new URLSearchParams(), { text, clamp: clamps.map(written), ...more }))}`;
+  return `/lab${spelt(changed(new URLSearchParams(), { text, clamp: written(clamps), ...more }))}`;
 }

@@ -37,9 +37,10 @@ export function storedAnswer(url: string): unknown {
   const [path = "", query = ""] = url.split("?");
   const asked = new URLSearchParams(query);
   const kind = asked.get("kind");
-  const known = answers[decoded(path) + (kind ? `?kind=${kind}` : "")];
+  const rank = asked.get("rank");
+  const known = answers[decoded(path) + (kind ? `?kind=${kind}${rank === null ? "" : `&rank=${rank}`}` : "")];
   if (known === undefined) throw { status: 0, expected: "something that came with this page", got: path, remedy: absent } satisfies Failure;
-  if (kind === null) return known;
+  if (kind === null || rank !== null) return known;
   const most = Number(asked.get("limit") ?? 20);
   const whole = Array.isArray(known) ? together(known as Examples[], asked) : (known as Examples);
   return { ...whole, examples: whole.examples.slice(0, most) };

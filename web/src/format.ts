@@ -5,7 +5,8 @@ export function number(value: number | null | undefined, signed = false): string
   if (value === null || value === undefined || !Number.isFinite(value)) return "not defined";
   const size = Math.abs(value);
   const digits = size === 0 ? "0.00" : size >= 1e5 ? size.toExponential(2) : size < 1 ? size.toFixed(3) : size.toFixed(2);
-  if (Number(digits) === 0) return size === 0 ? "0.00" : `${value < 0 ? "−" : signed ? "+" : ""}${size.toExponential(0).replace("-", "−")}`;
+  // What three decimals do not show is nothing to a reader, and has no sign.
+  if (Number(digits) === 0) return size === 0 ? "0.00" : "0";
   return `${value < 0 ? "−" : signed ? "+" : ""}${digits.replace("e+", "e").replace("e-", "e−")}`;
 }
 

@@ -3,20 +3,23 @@
 from pathlib import Path
 
 from patchclamp.atlas.read.attached_layers import part_bases
+from patchclamp.atlas.read.attention import AttentionPage
 from patchclamp.atlas.read.exemplars import exemplars_of
 from patchclamp.atlas.read.graph_pruning import MOST_NODES
+from patchclamp.atlas.read.pictures import read_picture
 from patchclamp.atlas.read.reader import open_reading
 from patchclamp.atlas.serve.screens.find import Asked, UnitList, find
 from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_list, graph_page
 from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
 from patchclamp.atlas.serve.screens.notes import NoteList, note_list
-from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples, picture_file
+from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples
 from patchclamp.atlas.serve.screens.runs import RunList, RunPage, run_list, run_page
 from patchclamp.atlas.serve.screens.unit.examples import Examples, Kind, examples
+from patchclamp.atlas.serve.screens.unit.head import example_attention
 from patchclamp.atlas.serve.screens.unit.page import UnitPage, unit_page
 from patchclamp.atlas.store.notes import MOST_NOTES, NoteKind
 from patchclamp.atlas.store.sqlite_files import DAMAGED
-from patchclamp.core.arguments import checked
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.description import Description
 from patchclamp.core.errors import report_damage
@@ -116,7 +119,7 @@ class Atlas:
         Raises:
             NotFound: no example stands in a picture of that number.
         """
-        return picture_file(self.reading, number)
+        return read_picture(self.reading, number).png
 
     def exemplars(self, key: str) -> Exemplars:
         """Return a unit's stored examples as Exemplars, masked where it is at least half as active as at its mark.
@@ -128,6 +131,17 @@ class Atlas:
             NotFound: the atlas has no such unit.
         """
         return exemplars_of(self.reading, key)
+
+    def attention(self, key: str, kind: Kind = "top", rank: Natural = 0) -> AttentionPage:
+        """Return an attention head's pattern along one of its examples, as the bake measured it.
+
+        Returns:
+            AttentionPage: tokens, and the weights of every target among them.
+
+        Raises:
+            NotFound: no such head, or no pattern of that example.
+        """
+        return example_attention(self.reading, key, kind, rank)
 
     def bases(self) -> list[tuple[str, Basis]]:
         """Return the bases that layers of features keep, each with the site that it writes, for ``model.add_basis``.

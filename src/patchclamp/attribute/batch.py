@@ -13,7 +13,7 @@ from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import (
     corrupted_baseline,
     delta_times_gradient,
-    integrate_path,
+    mean_gradient,
     record,
     run_metric,
 )
@@ -61,6 +61,7 @@ def score_batch(
     plain: Baseline = ZERO,
     rows: int | None = None,
     progress: Progress | None = None,
+    gradients: dict[str, Tensor] | None = None,
 ) -> BatchScores:
     r"""Score every unit of some blocks on cases of one length: (n − r) times a gradient, a measured effect, or a size.
 
@@ -81,6 +82,7 @@ def score_batch(
         plain: r where there are no counterparts.
         rows: rows of one pass of a path (default 16) or of replacements (default 64).
         progress: called with sites done and in all of a path, with rows of replacements.
+        gradients: takes the mean gradient of every site along its path, ``(row, width)``.
 
     Returns:
         BatchScores: in units of m, of Magnitude in units of the activation.
@@ -116,9 +118,11 @@ def score_batch(
         baseline = plain if counterparts is None else corrupted_baseline(record(model, counterparts, paths))
         if isinstance(rule, PathIntegral):
             for done, (path, block) in enumerate(zip(paths, blocks, strict=True), start=1):
-                per_row = integrate_path(
-                    model, shown, metric, path, row_basis(block.basis), values[path], baseline, rule.steps, rows=rows
-                )
+                basis, x = row_basis(block.basis), values[path]
+                gradient = mean_gradient(model, shown, metric, path, basis, x, baseline, rule.steps, rows=rows)
+                if gradients is not None:
+                    gradients[path] = gradient
+                per_row = delta_times_gradient(model, path, basis, x, baseline, gradient)
                 scores[path] = _by_case(per_row, n_cases, block)
                 effects = metric_clean - _replace_sites(model, shown, metric, block, baseline)  # (case,)
                 gaps[path] = float(np.abs(scores[path].sum(1) - effects).sum())

@@ -202,51 +202,6 @@ def delta_times_gradient(
     return products.unflatten(-1, (n_units, -1)).sum(-1)  # (row, unit, width of a unit) → (row, unit)
 
 
-def integrate_path(
-    model: Model,
-    shown: Sequence[Shown],
-    metric: Metric | EachMetric,
-    path: str,
-    basis: str,
-    x: Float[Tensor, "*places"],
-    baseline: Baseline,
-    steps: int,
-    *,
-    rows: int | None = None,
-) -> Float[Tensor, "row unit"]:
-    r"""Return (n − r) · ∫₀¹ ∂m/∂n at r + α (n − r) dα of every unit at a site, all units moving together.
-
-    Args:
-        model: the subject.
-        shown: ``(prompt,)`` prompts of one length.
-        metric: m.
-        path: the site.
-        basis: whose units are scored.
-        x: ``(row, width)`` activations n.
-        baseline: r.
-        steps: Gauss-Legendre points of the path.
-        rows: points of the path, of all prompts, in one batch; the default is 16.
-
-    Returns:
-        ``(row, unit)``, in units of m.
-
-    Source: 1703.01365, equation 1. Departs from it in hidden units for inputs and in Gauss-Legendre points.
-
-    Cost: prompts · steps rows forward and backward, restarted at the site's block.
-
-    Example:
-        >>> from patchclamp.loaders import load
-        >>> cat = load("organism:cat")
-        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
-        >>> shown, site = cat.stimuli("the old cat"), "blocks.0.mlp.act"
-        >>> x = record(cat, shown, [site])[site]
-        >>> tuple(integrate_path(cat, shown, m, site, "neurons", x, Baseline("zero"), 2).shape)
-        (4, 16)
-    """
-    gradient = mean_gradient(model, shown, metric, path, basis, x, baseline, steps, rows=rows)
-    return delta_times_gradient(model, path, basis, x, baseline, gradient)
-
-
 def mean_gradient(
     model: Model,
     shown: Sequence[Shown],
@@ -259,14 +214,36 @@ def mean_gradient(
     *,
     rows: int | None = None,
 ) -> Float[Tensor, "row width"]:
-    r"""Return ∫₀¹ ∂m/∂n at r + α (n − r) dα of a site's values, all its units moving together; see ``integrate_path``.
+    r"""Return ∫₀¹ ∂m/∂n at r + α (n − r) dα of a site's values, all its units moving together.
+
+    Times n − r it is the integrated gradient: see ``delta_times_gradient``.
+
+    Args:
+        model: the subject.
+        shown: ``(prompt,)`` prompts of one length.
+        metric: m.
+        path: the site.
+        basis: whose units move.
+        x: ``(row, width)`` activations n.
+        baseline: r.
+        steps: Gauss-Legendre points of the path.
+        rows: points of the path, of all prompts, in one batch; the default is 16.
 
     Returns:
         ``(row, width)``, in units of m per unit of activation.
 
-    Source: 1703.01365, equation 1, without its first factor.
+    Source: 1703.01365, equation 1. Departs from it in hidden units for inputs and in Gauss-Legendre points.
 
-    Cost: as ``integrate_path``.
+    Cost: prompts · steps rows forward and backward, restarted at the site's block.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> shown, site = cat.stimuli("the old cat"), "blocks.0.mlp.act"
+        >>> x = record(cat, shown, [site])[site]
+        >>> tuple(mean_gradient(cat, shown, m, site, "neurons", x, Baseline("zero"), 2).shape)
+        (4, 16)
     """
     site, n = model.site(path), len(shown)
     if kind_of(basis) == "feature":

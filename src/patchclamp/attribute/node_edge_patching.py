@@ -24,7 +24,7 @@ ROWS = 32
 
 @checked
 def patch_node_edges(writes: Writes, edges: Sequence[Edge], metric: Metric) -> Float[np.ndarray, " edge"]:
-    """Measure m(x) − m(x with each edge alone at its baseline): its target reads the stream without its source's change.
+    """Measure what each edge carries: m(x) − m(x with the target reading the stream without the source’s change).
 
     The target's own value becomes what it makes of that; everything after the target is computed anew, and every other
     reader of the source reads it as it was.

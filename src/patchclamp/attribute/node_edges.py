@@ -23,6 +23,8 @@ STEPS = 10
 """Gauss-Legendre points of the path, as many as nodes are scored with."""
 SMALLEST = 0.01
 """An edge below this share of the strongest is near zero: it is not shown by itself, but counts into the error."""
+ROUNDING = 1e-4
+"""An error below this share of the strongest edge is rounding."""
 MEMORY = 64 * 2**20
 """Bytes that changed streams which run together may take."""
 _NONE = Change("", -1, 0.0, torch.zeros(0))
@@ -46,7 +48,13 @@ class NodeEdges:
 
 @checked
 def attribute_node_edges(
-    writes: Writes, nodes: Sequence[UnitKey], metric: Metric, *, steps: int = STEPS, smallest: float = SMALLEST
+    writes: Writes,
+    nodes: Sequence[UnitKey],
+    metric: Metric,
+    *,
+    steps: int = STEPS,
+    smallest: float = SMALLEST,
+    gradients: Mapping[str, Tensor] | None = None,
 ) -> NodeEdges:
     r"""Score every direct edge u@p → v@q among nodes, from every input, and to the output.
 
@@ -58,7 +66,8 @@ def attribute_node_edges(
     counts for each head by that head's response. An input's baseline is the corrupted prompt's, else the mean word's.
 
     error@q → v is what is left: of every target and slot the weights, the error's included, sum to the weight of
-    everything that is read there together: every unit of ``writes.sites``, and every input.
+    everything that is read there together: every unit of ``writes.sites``, and every input. It holds what no node
+    explains, and what sources do only together: where v needs both of two, each edge carries all of v.
 
     Args:
         writes: the prompt, its baseline and everything that was scored.
@@ -66,6 +75,7 @@ def attribute_node_edges(
         metric: m.
         steps: Gauss-Legendre points of the path.
         smallest: edges below this share of the strongest count into the error.
+        gradients: mean gradients of sites that are known already, as ``attribute_nodes`` gives them.
 
     Returns:
         NodeEdges: edges, and what the edges into each target sum to.
@@ -99,13 +109,16 @@ def attribute_node_edges(
     sources += [Change(f"input@{i}", i, -1.0, delta) for i, delta in enumerate(inputs)]
     rest = writes.changes_of_sites()
     found: list[_Weight] = []
+    known = gradients or {}
     where = {str(node): int(node.position or 0) for node in nodes}
     by_site = sorted(nodes, key=lambda node: (node.site, node.basis))
     for (path, basis), group in groupby(by_site, key=lambda node: (node.site, node.basis)):
         own = list(group)
         place = writes.place(own[0])
         x = writes.clean[path]
-        g = mean_gradient(writes.model, [writes.shown], metric, path, basis, x, writes.baseline, steps)
+        g = known.get(path)
+        if g is None:
+            g = mean_gradient(writes.model, [writes.shown], metric, path, basis, x, writes.baseline, steps)
         rows = list(_rows(writes, path, place, own, sources, _all_read(place, inputs, rest)))
         for node in own:
             found += _weights(writes, node, rows, g)
@@ -190,7 +203,7 @@ def _pack(sources: Sequence[Change]) -> list[Sequence[Change]]:
         if row == len(rows):
             rows.append([])
         rows[row].append(source)
-    return rows
+    return [tuple(row) for row in rows]
 
 
 def _weights(
@@ -227,10 +240,15 @@ def _to_output(
 def _edges(found: Sequence[_Weight], where: Mapping[str, int], smallest: float) -> NodeEdges:
     """Return the edges that are large enough, strongest first, and the errors."""
     totals = {(w.target, w.slot): w.weight for w in found if not w.source}
-    least = smallest * max((abs(w.weight) for w in found if w.source), default=0.0)
+    strongest = max((abs(w.weight) for w in found if w.source), default=0.0)
+    least = smallest * strongest
     shown = [Edge(w.source, w.target, w.weight, w.slot) for w in found if w.source and abs(w.weight) > least]
     left = dict(totals)
     for edge in shown:
         left[edge.target, edge.slot] -= edge.weight
-    errors = [Edge(f"error@{where[target]}", target, weight, slot) for (target, slot), weight in left.items()]
+    errors = [
+        Edge(f"error@{where[target]}", target, weight, slot)
+        for (target, slot), weight in left.items()
+        if abs(weight) > ROUNDING * strongest
+    ]
     return NodeEdges((*sorted(shown, key=lambda edge: -abs(edge.weight)), *errors), totals)

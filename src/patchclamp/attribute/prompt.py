@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from patchclamp.ablate import Baseline, check_means
 from patchclamp.attribute.batch import score_batch
@@ -42,6 +43,7 @@ def attribute_nodes(
     direction: str = "noise",
     seed: int = 0,
     progress: Progress | None = None,
+    gradients: dict[str, Tensor] | None = None,
 ) -> Scores:
     r"""Score every unit at every position of one prompt: what each contributes to a metric.
 
@@ -80,6 +82,7 @@ def attribute_nodes(
         direction: ``noise``, or ``denoise`` with a corrupted prompt.
         seed: of a method's draws, such as the noise of smoothgrad.
         progress: called as ``progress(done, total)`` by integrated_gradients and activation_patching.
+        gradients: takes the mean gradient of every site along its path; only of integrated_gradients.
 
     Returns:
         Scores: of every unit at every position, with ``size`` ‖n − r‖ and ``activation``. Of integrated_gradients
@@ -130,7 +133,9 @@ def attribute_nodes(
         into, counterparts, sign = (shown, [other], 1.0) if direction == "noise" else (other, [shown], -1.0)
     plain = Baseline("zero") if means is None else Baseline("mean", means)
     blocks = unit_blocks(model, sites, len(shown))
-    batch = score_batch(model, [into], counterparts, metric, blocks, rule, plain=plain, progress=progress)
+    batch = score_batch(
+        model, [into], counterparts, metric, blocks, rule, plain=plain, progress=progress, gradients=gradients
+    )
     values = sign * np.concatenate([batch.scores[path][0] for path in sites])  # (unit,): by site, position, unit
     metric_clean = float(batch.metric_clean[0])
     check_finite(values, metric_clean)

@@ -22,9 +22,9 @@ class Node:
     """One thing that carries a score: a unit at a position (by key), an input token or an output.
 
     Args:
-        key: the unit's key with its position; ``input@3`` or ``output`` for the ends.
+        key: the unit's key with its position; ``input@3``, ``error@3`` or ``output`` for the ends.
         kind: ``neuron``, ``head``, ``feature``, ``site`` (the whole of one), ``input``, ``output`` or ``error`` (what
-            no unit of a basis explains).
+            no node of the graph explains).
         score: predicted effect on the metric, in the metric's units.
         measures: other numbers about it (activation, measured effect), by name.
     """
@@ -45,12 +45,14 @@ class Edge:
         target: where it goes to.
         weight: how strong it is.
         slot: what the target reads it as, where it reads several things: ``q``, ``k`` or ``v`` of a head.
+        measured: what replacing this edge alone took from the metric; None where that was not measured.
     """
 
     source: str
     target: str
     weight: float
     slot: str = ""
+    measured: float | None = None
 
 
 @checked
@@ -96,7 +98,13 @@ class Graph:
                 {"key": n.key, "kind": n.kind, "score": n.score, **finite_measures(n.measures)} for n in self.nodes
             ],
             "edges": [
-                {"source": e.source, "target": e.target, "weight": e.weight, **({"slot": e.slot} if e.slot else {})}
+                {
+                    "source": e.source,
+                    "target": e.target,
+                    "weight": e.weight,
+                    **({"slot": e.slot} if e.slot else {}),
+                    **({} if e.measured is None or not math.isfinite(e.measured) else {"measured": e.measured}),
+                }
                 for e in self.edges
             ],
         }
@@ -138,6 +146,7 @@ class Graph:
                     read_word(e["target"]),
                     read_number(e["weight"]),
                     read_word(e.get("slot", "")),
+                    read_number(e["measured"]) if "measured" in e else None,
                 )
                 for e in read_list(data["edges"])
             ]

@@ -501,10 +501,25 @@ def clamp(text: str, at: str | None = None) -> Intervention:
     )
 
 
+def _read_key(key: str | UnitKey, units: Any, basis: str, at: At) -> tuple[UnitKey, At]:
+    """Return the unit and the place that a key names; refuse what is said twice."""
+    unit = UnitKey.parse(key) if isinstance(key, str) else key
+    placed = unit.position is not None or unit.step is not None
+    twice = {"units": units is not None, "basis": basis != "neurons", "at": at is not None and placed}
+    if any(twice.values()):
+        raise PatchclampError(
+            expected="a key alone, or a site with units, a basis and a place",
+            got=f"{unit} and {', '.join(name for name, said in twice.items() if said)}",
+            remedy="A key names site, basis, unit and, after @, the place.",
+        )
+    place = unit.position if unit.step is None else f"+{unit.step}:+{unit.step + 1}"
+    return unit, place if placed else at
+
+
 @checked
 def change(
     operation: Operation,
-    site: str,
+    site: str | UnitKey,
     units: Natural | Sequence[Natural] | None = None,
     *,
     value: Any = None,
@@ -520,8 +535,8 @@ def change(
 
     Args:
         operation: ``set add scale ablate patch project rows keep call``.
-        site: site path.
-        units: one index, several, or None for all.
+        site: site path; or the key of a unit, whose basis, unit and position then hold.
+        units: one index, several, or None for all; None beside a key.
         value: number or array for set, add and scale; ``(…, position, unit)`` for rows.
         at: ``5``, ``slice(5, 9)``, ``"5:9"``, ``"+0:+3"``, a list of these, or None for everywhere.
         basis: name of the basis.
@@ -535,12 +550,20 @@ def change(
         Intervention: with every form brought to one: indices as tuples, places as spans, values as float64.
 
     Raises:
-        PatchclampError: the parts do not fit the operation; no unit or place, or a unit twice.
+        PatchclampError: the parts do not fit the operation; no unit or place, or a unit twice; a key beside units, a
+            basis or a place of their own.
 
     Example:
         >>> change("scale", "blocks.0.mlp.act", 7, value=0.5, at=[3, 4]).units
         (7,)
+        >>> one = change("set", "blocks.0.mlp.act/neurons/7@3", value=0)
+        >>> one.site, one.units, one.at == change("set", "blocks.0.mlp.act", 7, value=0, at=3).at
+        ('blocks.0.mlp.act', (7,), True)
     """
+    subject = None
+    if isinstance(site, UnitKey) or "/" in site:
+        key, at = _read_key(site, units, basis, at)
+        site, units, basis, subject = key.site, key.index, key.basis, key.subject
     chosen = None if units is None else ((int(units),) if isinstance(units, int | np.integer) else tuple(units))
     where = spans(at)
     if where == () or (mode != "zero" and operation not in ("ablate", "keep")):
@@ -555,4 +578,6 @@ def change(
         )
     if source is not None and not isinstance(source, Source):
         source = Source(source)
-    return Intervention(site, operation, chosen, basis, where, value, mode, source, fn, mask=mask, when=when)
+    return Intervention(
+        site, operation, chosen, basis, where, value, mode, source, fn, mask=mask, when=when, subject=subject
+    )

@@ -148,11 +148,11 @@ class StoredSurvey(Tabular):
         """
         return []
 
-    def exemplars(self, site: str, unit: Natural | None = None, kinds: Sequence[str] = KINDS) -> Exemplars:
+    def exemplars(self, site: str | UnitKey, unit: Natural | None = None, kinds: Sequence[str] = KINDS) -> Exemplars:
         """Return a unit's exemplars, or those of every unit of the site.
 
         Args:
-            site: which site.
+            site: which site; or the key of a neuron, in place of site and unit.
             unit: which unit; all of them by default.
             kinds: ``top`` (highest first), ``quantile`` (one per decile, from low to high) and ``random``; a unit's
                 rows come in the order given.
@@ -166,6 +166,9 @@ class StoredSurvey(Tabular):
 
         Cost: reads the exemplar tables of one site; some 20 bytes per exemplar, and the stimuli that are shown.
         """
+        if isinstance(site, UnitKey) or "/" in site:
+            key = UnitKey.parse(site) if isinstance(site, str) else site
+            site, unit = key.site, key.index
         self._check_known(site)
         strange = [kind for kind in kinds if kind not in KINDS]
         if strange or (unit is not None and unit >= self.sites[site].width):

@@ -27,7 +27,9 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
+from patchclamp.recipes.explained_edges import N_MEASURED, find_edges
 from patchclamp.recipes.explanation import Cause, Explanation
+from patchclamp.recipes.picture_heat import heat_of
 from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, measure_receipts
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase
@@ -61,6 +63,7 @@ def explain(
     levels: Sequence[str] | None = None,
     top: int = 20,
     n_controls: int = N_CONTROLS,
+    edges: Natural = N_MEASURED,
     seed: Natural = 0,
     progress: Progress | None = None,
 ) -> Explanation:
@@ -90,6 +93,7 @@ def explain(
             site paths; the default is neurons and heads, or channels.
         top: how many causes to name and replace, at most: fewer where no others would be left at their sites.
         n_controls: random sets, 20 to 1,000: with fewer than 99 no claim can hold.
+        edges: how many of the strongest edges among the causes are measured by themselves; 0 seeks no edges.
         seed: of every draw.
         progress: called with replacements done and replacements in all.
 
@@ -121,7 +125,10 @@ def explain(
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
     why = model.indirect
     direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **common)
-    scores = attribute_nodes(model, shown, metric, method=method, **common, seed=seed, progress=progress)
+    gradients: dict[str, Tensor] = {}
+    scores = attribute_nodes(
+        model, shown, metric, method=method, **common, seed=seed, progress=progress, gradients=gradients
+    )
     _check_moved(model, case, scores)
     least = NOTHING * np.abs(scores.values).max()
     order = scores.order()
@@ -181,12 +188,14 @@ def explain(
         gap=scores.provenance.extra.get("gap"),
         seed=seed,
         n_layers=model.n_layers,
+        edges=find_edges(model, case, scores, [*chosen, *opposing], replaced_by, edges, gradients),
         bases={
             f"{one.site}/{one.basis}": model.basis_at(one.site, one.basis).hash
             for one in scores.units.blocks
             if kind_of(one.basis) == "feature"
         },
         omitted={DIRECTLY: why} if why else {},
+        heat=heat_of(model, case, scores, method=method, seed=seed, **common),
     )
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from patchclamp.core.arguments import checked
-from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.graph import Graph, Node
+from patchclamp.core.picture_heat import PictureHeat
 from patchclamp.core.plain_names import name_unit
 from patchclamp.core.plain_numbers import format_fixed, format_percent, is_known
 from patchclamp.core.receipt import REPLACED, Verdict
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Picture, Stimulus
+from patchclamp.recipes.explained_edges import ExplainedEdges
 from patchclamp.recipes.receipts import Receipts, normalise
 from patchclamp.subjects.cases import ReadCase
 
@@ -73,8 +75,10 @@ class Explanation:
         gap: integrated gradients' completeness gap, or None.
         seed: of every draw.
         n_layers: blocks of the model; 0 where it is not known to have any.
+        edges: among causes and opponents, from inputs and to the output.
         bases: hash of every basis whose features were scored, by site and name.
         omitted: rival that could not be chosen, to the reason.
+        heat: of an image, the scores summed by place; None where units have no place on it.
     """
 
     case: ReadCase
@@ -94,8 +98,10 @@ class Explanation:
     gap: float | None
     seed: int
     n_layers: int
+    edges: ExplainedEdges
     bases: Mapping[str, str] = field(default_factory=dict)
     omitted: Mapping[str, str] = field(default_factory=dict)
+    heat: PictureHeat | None = None
 
     def __repr__(self) -> str:
         """Return the verdict with its cautions, and the first causes, a line each."""
@@ -175,7 +181,7 @@ class Explanation:
         return normalise(effect, self.metric_clean, self.metric_baseline) if self.prefers else None
 
     def graph(self) -> Graph:
-        """Return the explanation as a Graph: one node per cause and opponent, an edge from each to the output.
+        """Return the explanation as a Graph: its causes and opponents, inputs and errors, and the edges among them.
 
         ``overlap`` is by how much all scores exceed m(clean) − m(baseline): units in series carry the same effect.
         """
@@ -218,9 +224,10 @@ class Explanation:
             "cautions": list(self.cautions),
             "quantity": q.quantity,
             "read": list(q.read_at),
+            "edges": dict(self.edges.about),
         }
-        edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
-        return Graph(self.subject, q.metric.to_json(), (*nodes, output), edges, measures, about)
+        nodes += self.edges.ends
+        return Graph(self.subject, q.metric.to_json(), (*nodes, output), self.edges.edges, measures, about)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-ready data: the one document that tables and report are made of.
@@ -280,12 +287,15 @@ class Explanation:
                 "causes": [asdict(c) for c in self.causes],
                 "opposing": [asdict(c) for c in self.opposing],
                 "cautions": self.cautions,
+                "edges": [asdict(edge) for edge in self.edges.edges],
+                "about_edges": self.edges.about,
                 "predicted": self.predicted,
                 "measured": self.measured,
                 "bases": self.bases,
                 "omitted": self.omitted,
                 "normalised": {"predicted": self.share(self.predicted), "measured": self.share(self.measured)},
                 "receipts": receipts,
+                **({"heat": self.heat.to_json()} if self.heat is not None else {}),
             }
         )
 

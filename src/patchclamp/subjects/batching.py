@@ -73,11 +73,13 @@ class Batch:
     def pattern_rows(self, x: Float[Tensor, "batch column head_column"], n_heads: int) -> Tensor:
         """Flatten patterns to ``(tokens, head, source)``, sources in logical order and padded to the longest."""
         whole = x.unflatten(2, (n_heads, -1))
-        ordered = whole.new_zeros(*whole.shape[:3], int(self.lengths.max()))
-        for row, places in enumerate(self.logical):
-            inside = (places >= 0).to(x.device)
-            ordered[row, ..., : int(inside.sum())] = whole[row][..., inside]
-        return self.rows(ordered)
+        if self.padded:
+            rolled = torch.zeros_like(whole)
+            for row, places in enumerate(self.logical):
+                first, n = int((places >= 0).long().argmax()), int(self.lengths[row])
+                rolled[row, ..., :n] = whole[row, ..., first : first + n]
+            whole = rolled[..., : int(self.lengths.max())]
+        return self.rows(whole)
 
     def square(self, x: Float[Tensor, "tokens ..."]) -> Float[Tensor, "batch column ..."]:
         """Lay ``(tokens, …)`` out as ``(batch, logical position, …)``, zeros past each stimulus' end."""

@@ -36,6 +36,16 @@ export interface AttentionPage {
   source: Source;
 }
 
+export interface AttentionShares {
+  targets: number;
+  first: number | null;
+  itself: number | null;
+  previous: number | null;
+  next: number | null;
+  same: number | null;
+  others: number | null;
+}
+
 export interface CauseRow {
   key: string;
   name: string;
@@ -58,9 +68,14 @@ export interface CircuitAsked {
 
 export interface ClampAsked {
   key: string;
-  mode: "set" | "add" | "scale" | "ablate";
+  mode: "set" | "add" | "scale" | "ablate" | "patch";
   value: number | null;
   at: string;
+}
+
+export interface ClampableUnit {
+  key: string;
+  name: string;
 }
 
 export interface Clamped {
@@ -68,6 +83,13 @@ export interface Clamped {
   before: (number | null)[];
   after: (number | null)[];
   outside: boolean;
+}
+
+export interface ClassRow {
+  index: number;
+  name: string;
+  before: number | null;
+  after: number | null;
 }
 
 export interface ConceptScore {
@@ -248,6 +270,24 @@ export interface GraphRow {
   contrast_read: string;
 }
 
+export interface HeadPair {
+  source: TokenView;
+  target: TokenView;
+  weight: number;
+  n: number;
+}
+
+export interface HeadPanels {
+  shares: AttentionShares;
+  attends: HeadPair[];
+  writes: HeadWrite[];
+  matches: HeadPair[];
+  tried: number;
+  copies: number;
+  erases: number;
+  patterns: Record<string, number[]>;
+}
+
 export interface HeadPattern {
   key: string;
   head: number;
@@ -256,10 +296,23 @@ export interface HeadPattern {
   elsewhere: number[];
 }
 
+export interface HeadWrite {
+  source: TokenView;
+  promoted: TokenWeight[];
+}
+
 export interface Histogram {
   edges: number[];
   tokens: number[];
   pieces: number[];
+}
+
+export interface KeepAsked {
+  id: string;
+}
+
+export interface Kept {
+  id: string;
 }
 
 export interface KindCount {
@@ -269,6 +322,7 @@ export interface KindCount {
 
 export interface LabPage {
   attached: boolean;
+  shows: "texts" | "pictures";
   model: string;
   remedy: string;
   context: number | null;
@@ -390,6 +444,14 @@ export interface PairsRead {
   most_seconds: number;
 }
 
+export interface PictureAsked {
+  picture: number;
+  clamps: ClampAsked[];
+  unit: string;
+  controls: number;
+  seed: number;
+}
+
 export interface PictureExample {
   kind: "top" | "lowest" | "range" | "random" | "interval";
   value: number;
@@ -429,6 +491,17 @@ export interface PictureRow {
   label: string | null;
 }
 
+export interface PictureRun {
+  picture: number;
+  name: string;
+  label: string | null;
+  size: number[];
+  classes: ClassRow[];
+  unit: UnitOnPicture | null;
+  control: Control | null;
+  source: Source;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -453,13 +526,13 @@ export interface Queued {
 
 export interface RankedUnit {
   key: string;
+  name: string;
   value: number | null;
   effect: number | null;
   mean: number | null;
   minimum: number | null;
   maximum: number | null;
-  fires_on: TokenView | null;
-  description: string | null;
+  label: string;
 }
 
 export interface Ranking {
@@ -505,6 +578,7 @@ export interface Responses {
 
 export interface RunAsked {
   text: string;
+  other: string;
   clamps: ClampAsked[];
   top: number;
   new_tokens: number;
@@ -668,6 +742,17 @@ export interface UnitList {
   source: Source;
 }
 
+export interface UnitOnPicture {
+  key: string;
+  value: number | null;
+  place: string;
+  box: number[] | null;
+  cell: number[] | null;
+  rows: number;
+  columns: number;
+  heat: (number | null)[];
+}
+
 export interface UnitPage {
   key: string;
   name: string;
@@ -695,6 +780,7 @@ export interface UnitPage {
   similar: Neighbour[];
   together: Neighbour[];
   not_known: Record<string, string>;
+  head: HeadPanels | null;
   examples: KindCount[];
   graphs: GraphRow[];
   source: Source;

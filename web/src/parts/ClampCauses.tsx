@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useAnswer } from "../api/ask";
 import type { ClampAsked, GraphPage, NodeRow } from "../api/types";
 import { labAddress } from "../clamps";
-import { count, plural } from "../format";
+import { count } from "../format";
 
 /** As many as the lab takes. */
 export const MOST_CLAMPS = 32;
@@ -28,39 +28,37 @@ function answerOf(page: GraphPage): Record<string, string> {
   return target ? { by: "effect", target, contrast: named("contrast") } : {};
 }
 
-/** The address of the lab with nodes set to zero, or to what each was replaced with. */
-export function clampAddress(page: GraphPage, nodes: NodeRow[], to: "zero" | "baseline"): string {
-  const clamps = nodes.map(({ key, position, baseline }): ClampAsked => {
-    const place = { key: key.replace(/@.*$/, ""), at: position === null ? "" : String(position) };
-    return to === "zero" ? { ...place, mode: "ablate", value: null } : { ...place, mode: "set", value: Number((baseline as number).toPrecision(6)) };
-  });
-  return labAddress(shownText(page) ?? "", clamps, answerOf(page));
+/** The text of the other prompt, as its tokens were scored; empty without one. */
+export function otherText(page: GraphPage): string {
+  const { corrupt, beginning } = page.about;
+  return typeof corrupt === "string" ? corrupt + (typeof beginning === "string" ? beginning : "") : "";
 }
+
+/** The address of the lab with nodes set to zero, or to what they are on the other prompt. */
+export function clampAddress(page: GraphPage, nodes: NodeRow[], to: "zero" | "other"): string {
+  const clamps = nodes.map(({ key, position }): ClampAsked => ({ key: key.replace(/@.*$/, ""), at: position === null ? "" : String(position), mode: to === "zero" ? "ablate" : "patch", value: null }));
+  return labAddress(shownText(page) ?? "", clamps, { ...answerOf(page), ...(to === "other" && { other: otherText(page) }) });
+}
+
+const causesOf = (page: GraphPage) => page.nodes.filter((node) => node.score > 0 && isClamped(node));
 
 /** Two links; nothing where no text has the tokens that were scored, or nothing can be clamped. */
 export function ClampCauses({ page }: { page: GraphPage }): JSX.Element | null {
-  // Causes that pruning hides are causes too.
-  const hides = page.nodes.length < page.total;
-  const rest = useAnswer<GraphPage>(hides ? `/api/graphs/${encodeURIComponent(page.graph.id)}?keep=1` : null);
-  const whole = hides && rest.state === "here" ? rest.data : page;
-  const all = whole.nodes.filter((node) => node.score > 0 && isClamped(node));
+  // Causes that pruning hides are causes too; a page has the largest first.
+  const hides = page.nodes.length < page.total && causesOf(page).length < MOST_CLAMPS;
+  const rest = useAnswer<GraphPage>(hides ? `/api/graphs/${encodeURIComponent(page.graph.id)}?keep=1&max_nodes=${8 * MOST_CLAMPS}` : null);
+  const all = causesOf(hides && rest.state === "here" ? rest.data : page);
   if (!all.length || !shownText(page) || (hides && rest.state !== "here")) return null;
   const causes = all.slice(0, MOST_CLAMPS);
-  // A head's value is the norm of a vector: no one number puts the other prompt's in its place.
-  const known = causes.filter((node) => node.baseline !== null && node.kind !== "head");
-  const left = causes.length - known.length;
   return (
-    <p class="row small" data-testid="clamp-causes">
+    <p class="row small" data-testid="clamp-causes" data-causes={all.length}>
       <a href={clampAddress(page, causes, "zero")} data-testid="clamp-zero">
         {all.length === 1 ? "set the cause to zero" : `set ${all.length > causes.length ? `the ${causes.length} largest causes` : `all ${count(causes.length)} causes`} to zero`} in the lab
       </a>
-      {page.about.baseline === "corrupted" && known.length > 0 && (
-        <span>
-          <a href={clampAddress(page, known, "baseline")} data-testid="clamp-other">
-            put the other prompt's values in
-          </a>
-          {left > 0 && <span class="soft">, without {plural(left, "head")}: a head holds a vector, not one value</span>}
-        </span>
+      {page.about.baseline === "corrupted" && otherText(page) && (
+        <a href={clampAddress(page, causes, "other")} data-testid="clamp-other">
+          put the other prompt's values in
+        </a>
       )}
     </p>
   );

@@ -51,10 +51,15 @@ export function Histogram({ edges, counts, chosen, onChoose }: Props): JSX.Eleme
     setDrag(null);
   };
   const slide = (low: number, high: number) => onChoose(low === 0 && high === last ? null : span(low, high));
+  // Whole powers of ten, the axis of a logarithm.
+  const most = Math.max(...counts, 1);
+  const ticks = [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].filter((n) => n <= most);
+  const step = Math.ceil(ticks.length / 4);
   const words = (i: number, side: 0 | 1) => number(edge(i + side));
 
   return (
     <div class="histogram" data-testid="histogram">
+      <p class="small soft">tokens per interval, on a logarithmic scale</p>
       <div class="bins" onPointerDown={down} onPointerMove={move} onPointerUp={up} onPointerCancel={cancel}>
         {counts.map((n, i) => (
           <div
@@ -67,6 +72,13 @@ export function Histogram({ edges, counts, chosen, onChoose }: Props): JSX.Eleme
             <span style={{ height: `${n ? Math.max((Math.log1p(n) / tallest) * 100, 2) : 0}%` }} />
           </div>
         ))}
+        {ticks
+          .filter((_, i) => i % step === 0)
+          .map((n) => (
+            <span key={n} class="tick" data-tokens={n} style={{ bottom: `${(Math.log1p(n) / tallest) * 100}%` }} aria-hidden="true">
+              {count(n)}
+            </span>
+          ))}
         {zero > 0 && zero < 1 && <i class="zero" style={{ left: `${zero * 100}%` }} />}
       </div>
       <div class="axis small soft" aria-hidden="true">

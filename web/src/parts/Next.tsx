@@ -32,10 +32,12 @@ interface Props {
   /** How many rows to show at first; all of them unless said. */
   first?: number;
   testid?: string;
+  /** Whether nothing is clamped, and there is one side only. */
+  alone?: boolean;
 }
 
 /** Draw the rows; a pair of bars on one scale from 0 to the largest. */
-export function Next({ rows: all, caption, target = null, first = all.length, testid = "next" }: Props): JSX.Element {
+export function Next({ rows: all, caption, target = null, first = all.length, testid = "next", alone = false }: Props): JSX.Element {
   const [whole, showWhole] = useState(false);
   const rows = whole || all.length <= first + 1 ? all : likeliest(all, first, target);
   const most = Math.max(...rows.flatMap((row) => [row.unclamped ?? 0, row.changed ?? 0]), 1e-12);
@@ -50,14 +52,18 @@ export function Next({ rows: all, caption, target = null, first = all.length, te
               token
             </th>
             <th scope="col" class="n">
-              without, %
+              {alone ? "probability, %" : "without, %"}
             </th>
-            <th scope="col" class="n">
-              with, %
-            </th>
-            <th scope="col" class="n">
-              Δ
-            </th>
+            {!alone && (
+              <>
+                <th scope="col" class="n">
+                  with, %
+                </th>
+                <th scope="col" class="n">
+                  Δ
+                </th>
+              </>
+            )}
           </tr>
         </thead>
         <tbody>
@@ -78,21 +84,25 @@ export function Next({ rows: all, caption, target = null, first = all.length, te
                   <Chip token={row} />
                 </th>
                 <td class="twin" aria-hidden="true">
-                  <i class="before" style={width(row.unclamped)} />
+                  {!alone && <i class="before" style={width(row.unclamped)} />}
                   <i class={delta < 0 ? "neg" : "pos"} style={width(row.changed)} />
                 </td>
                 <td class="n" title={`logit ${number(row.unclamped_logit)}`}>
                   {chance(row.unclamped)}
                 </td>
-                <td class="n" title={`logit ${number(row.changed_logit)}`}>
-                  {chance(row.changed)}
-                </td>
-                <td class="n">
-                  <span class={delta < 0 ? "against" : "carries"} aria-hidden="true">
-                    {delta < 0 ? "▼" : delta > 0 ? "▲" : ""}
-                  </span>{" "}
-                  {difference(row.delta)}
-                </td>
+                {!alone && (
+                  <>
+                    <td class="n" title={`logit ${number(row.changed_logit)}`}>
+                      {chance(row.changed)}
+                    </td>
+                    <td class="n">
+                      <span class={delta < 0 ? "against" : "carries"} aria-hidden="true">
+                        {delta < 0 ? "▼" : delta > 0 ? "▲" : ""}
+                      </span>{" "}
+                      {difference(row.delta)}
+                    </td>
+                  </>
+                )}
               </tr>
             );
           })}
@@ -101,7 +111,7 @@ export function Next({ rows: all, caption, target = null, first = all.length, te
       {all.length > first + 1 && (
         <p class="small soft row between">
           <span>
-            showing {rows.length} of {all.length} tokens, the likeliest of both sides
+            showing {rows.length} of {all.length} tokens, the likeliest{alone ? "" : " of both sides"}
           </span>
           <button type="button" class="quiet" onClick={() => showWhole(!whole)} data-testid="all-rows">
             {whole ? `show ${first}` : `show all ${all.length}`}

@@ -11,6 +11,8 @@ interface Props {
   rest: number;
   low: number;
   high: number;
+  /** Where Home and End lead; the ends of the track unless said. */
+  ends?: readonly [low: number, high: number];
   /** What the unit was seen to do. */
   natural: readonly [low: number, high: number] | null;
   /** Values that are marked, with their names; the handle catches on them. */
@@ -23,7 +25,7 @@ const CATCH = 0.008;
 const NEUTRAL_KEYS = ["Delete", "Backspace", "Escape"];
 
 /** Draw the slider and, beside it, a field that takes any number. */
-export function Slider({ value, rest, low, high, natural, marks, label, onMove }: Props): JSX.Element {
+export function Slider({ value, rest, low, high, ends: stops = [low, high], natural, marks, label, onMove }: Props): JSX.Element {
   const handle = useRef<HTMLInputElement>(null);
   const field = useRef<HTMLInputElement>(null);
   // A number beyond the ends makes the track longer, and it stays so: a handle must not move its own track.
@@ -44,7 +46,7 @@ export function Slider({ value, rest, low, high, natural, marks, label, onMove }
   };
   const keyed = (event: KeyboardEvent) => {
     // A handle that rests at an end does not move there, and the browser says nothing.
-    const chosen = NEUTRAL_KEYS.includes(event.key) ? null : { Home: from, End: to }[event.key];
+    const chosen = NEUTRAL_KEYS.includes(event.key) ? null : { Home: stops[0], End: stops[1] }[event.key];
     if (chosen === undefined) return;
     event.preventDefault();
     onMove(chosen);
@@ -59,6 +61,8 @@ export function Slider({ value, rest, low, high, natural, marks, label, onMove }
   return (
     <div class={`slider ${value === null ? "neutral" : ""}`} data-testid="slider" data-value={value ?? ""}>
       <div class="groove">
+        {natural && from < Math.min(natural[0], 0) && <i class="beyond" title="below what was seen" style={{ left: 0, right: `calc(100% - ${left(Math.min(natural[0], 0))})` }} />}
+        {natural && to > Math.max(natural[1], 0) && <i class="beyond" title="above what was seen" style={{ left: left(Math.max(natural[1], 0)), right: 0 }} />}
         {natural && <i class="natural" style={{ left: left(Math.max(natural[0], from)), right: `calc(100% - ${left(Math.min(natural[1], to))})` }} />}
         {marks.map(([x, name]) => (
           <i key={name} class="tick" data-mark={name} style={{ left: left(x) }} />

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from patchclamp.atlas.bake.concept_labels import as_rows
 from patchclamp.atlas.bake.detected import detected_by
+from patchclamp.atlas.bake.head_rows import write_head_rows
 from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Snippets, read_results
 from patchclamp.atlas.bake.weight_panels import Panels, read_directions, token_panels, unit_panels
 from patchclamp.core.bundle import Bundle
@@ -21,7 +22,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.features import Features
-from patchclamp.record.heads import WithHeads, split_path
+from patchclamp.record.heads import WithHeads, is_heads, split_path
 from patchclamp.record.run import manifest_of
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
@@ -90,6 +91,9 @@ def write_rows(
         ids |= {token for _, token, *_ in tokens}
         statistics = {name: values[own] for name, values in survey.statistics(held).items()}
         insert_units(db, number, first, statistics, counts, concepts)
+    heads = [site for site in sites if is_heads(site)]
+    if heads and isinstance(model, WithHeads):
+        ids |= write_head_rows(db, model.model, batches, heads, firsts)
     for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
         insert_panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])

@@ -42,8 +42,8 @@ def export_atlas(
         Exported: what was written.
 
     Raises:
-        PatchclampError: no such unit or format, a unit too many or missing, ``out`` in the way or not writable, a full
-            disk, a damaged atlas, or pyarrow missing for ``parquet``. Nothing is left behind.
+        PatchclampError: no such unit or format, a unit too many or missing, an atlas of images, ``out`` in the way or
+            not writable, a full disk, a damaged atlas, or pyarrow missing for ``parquet``. Nothing is left behind.
 
     Cost: some milliseconds per unit; memory for one batch of units, not for the atlas.
 
@@ -69,6 +69,7 @@ def export_atlas(
     if format == "notes":
         return _write_notes(atlas.reading.folder if isinstance(atlas, Atlas) else Path(atlas), Path(out))
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
+    source.reading.require_text(f"format {format} holds tokens")
     if format == "html":
         from patchclamp.atlas.export.page import write_page
 

@@ -29,7 +29,7 @@ KINDS: tuple[Kind, ...] = ("top", "lowest", "counter", "range", "random")
 ALL = 10**9
 _SCRIPT = re.compile(r'<script type="module"[^>]* src="/(assets/[\w.-]+\.js)"')
 _STYLE = re.compile(r'<link rel="stylesheet"[^>]* href="/(assets/[\w.-]+\.css)"')
-_IMPORTS = re.compile(r"""(?:^|[;}])import(?:[\s{*\w][^;()]*?from)?\s*["'`]""")
+_IMPORTS = re.compile(r"""(?:^|[;}\n])import(?:[\s{*\w][^;()]*?from)?\s*["'`]""")
 
 
 @checked
@@ -132,6 +132,10 @@ def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
     answers: dict[str, Any] = {base: asdict(unit)}
     for kind in KINDS:
         answers[f"{base}/examples?kind={kind}"] = asdict(atlas.examples(unit.key, kind, limit=ALL))
+    for one, ranks in (unit.head.patterns if unit.head else {}).items():
+        for rank in ranks:
+            pattern = atlas.attention(unit.key, one, rank)  # type: ignore[arg-type]
+            answers[f"{base}/attention?kind={one}&rank={rank}"] = asdict(pattern)
     if unit.histogram is not None:
         edges = unit.histogram.edges
         answers[f"{base}/examples?kind=interval"] = [

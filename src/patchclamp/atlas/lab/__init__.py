@@ -9,7 +9,7 @@ import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from patchclamp.atlas.read.responses import Source, TokenView
 from patchclamp.core.checks import same_subject
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
+from patchclamp.core.plain_names import name_unit
 
 MOST_RUNS = 200
 
@@ -180,6 +181,7 @@ class Lab:
         can = self.model.capabilities
         return messages.LabPage(
             attached=True,
+            shows="texts",
             model=self.name,
             remedy="",
             context=self.model.context,
@@ -203,6 +205,18 @@ class Lab:
         source = Source(atlas.base_run, "", f"pc.load({self.loading}){shown}")
         with self.turns.at_once():
             return rank(self.model, atlas, stimulus, position, spell=self.spell, source=source, **asked)
+
+    def clampable(self, atlas: Reading, key: str) -> messages.ClampableUnit:
+        """Return a unit that can be clamped, with its name.
+
+        Raises:
+            NotFound: there is none of that key.
+            CannotIntervene: it can only be read.
+        """
+        from patchclamp.atlas.lab.clamps import known_unit
+
+        found = known_unit(self.model, atlas, key)
+        return messages.ClampableUnit(str(replace(found, subject=None)), name_unit(found))
 
     def next_tokens(self, text: str) -> explaining.NextTokens:
         """Return the likeliest next tokens of a prompt, and what explaining one of them takes.
@@ -386,6 +400,7 @@ def without_model(atlas: Reading) -> messages.LabPage:
     command = ["patchclamp", "atlas", "serve", str(atlas.folder), "--model", usual_model(atlas)]
     return messages.LabPage(
         attached=False,
+        shows="pictures" if atlas.about["modality"] == "image" else "texts",
         model="",
         remedy=shlex.join(command),
         context=None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,38 +15,88 @@ from patchclamp.attribute.nodes import by_unit
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.estimate import finite
-from patchclamp.core.intervention import Intervention, spans
+from patchclamp.core.intervention import Intervention, Source, spans
+from patchclamp.core.recording import Recording
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import Edit, TokenPositions, upcast
 from patchclamp.subjects.bases import Units, count_units, encode, unit_activations
 from patchclamp.subjects.language import LanguageModel
 
+WITH_VALUE = ("set", "add", "scale")
+"""Modes of a clamp that take a number."""
+
+
+def check_clamps(
+    model: LanguageModel, atlas: Reading, asked: Sequence[messages.ClampAsked], n: int, other: int | None
+) -> list[str]:
+    """Check clamps before anything is run.
+
+    Args:
+        model: the subject.
+        atlas: its atlas.
+        asked: the clamps.
+        n: tokens of the prompt.
+        other: tokens of the other prompt; None without one.
+
+    Returns:
+        list[str]: the key of every clamp that is not neutral.
+
+    Raises:
+        NotFound: the model has no such unit.
+        PatchclampError: a place in the key, positions that are none, or values of another prompt that does not go
+            with this one.
+        CannotIntervene: the unit can only be read.
+    """
+    keys = []
+    for clamp in asked:
+        key, at = known_unit(model, atlas, clamp.key), spans(clamp.at) if clamp.at.strip() else None
+        if clamp.mode == "patch" and (other != n or any(span.steps for span in at or ())):
+            got = "generated tokens" if other == n else "no other prompt" if other is None else f"one of {other} tokens"
+            raise PatchclampError(
+                expected=f"another prompt of {n} tokens, whose values are put in at its positions",
+                got=got,
+                remedy="Write the other prompt with as many tokens as this one, and clamp positions of the prompt.",
+            )
+        if not is_neutral(clamp):
+            keys.append(str(key))
+    return keys
+
 
 def interventions(
-    model: LanguageModel, atlas: Reading, asked: Sequence[messages.ClampAsked]
+    model: LanguageModel, atlas: Reading, asked: Sequence[messages.ClampAsked], other: Recording | None = None
 ) -> list[tuple[str, Intervention]]:
     """Return the interventions that clamps mean, each with its unit's key; neutral ones are left out.
+
+    Args:
+        model: the subject.
+        atlas: its atlas.
+        asked: the clamps, which ``check_clamps`` has seen.
+        other: the other prompt's run at the sites of those that take its values.
 
     Returns:
         list[tuple[str, Intervention]]: key and intervention, in the order asked.
 
     Raises:
         NotFound: the model has no such unit.
-        PatchclampError: a place in the key, or positions that are none.
-        CannotIntervene: the unit can only be read.
+        PatchclampError: see ``check_clamps``.
     """
     listed = []
     for clamp in asked:
         key, at = known_unit(model, atlas, clamp.key), spans(clamp.at) if clamp.at.strip() else None
-        if not is_neutral(clamp):
-            value = None if clamp.mode == "ablate" else clamp.value
-            listed.append((str(key), Intervention(key.site, clamp.mode, (key.index,), key.basis, at, value)))
+        if is_neutral(clamp):
+            continue
+        how: dict[str, Any] = {"value": clamp.value if clamp.mode in WITH_VALUE else None}
+        if clamp.mode == "patch":
+            assert other is not None
+            # Without a place: at every position that both prompts have.
+            how, at = {"source": Source(other)}, at or spans(f"0:{len(other.stimuli[0])}")
+        listed.append((str(key), Intervention(key.site, clamp.mode, (key.index,), key.basis, at, **how)))
     return listed
 
 
 def is_neutral(clamp: messages.ClampAsked) -> bool:
     """Say whether a clamp changes nothing whatever the unit does."""
-    if clamp.mode == "ablate":
+    if clamp.mode not in WITH_VALUE:
         return False
     return clamp.value is None or (clamp.mode, clamp.value) in (("add", 0.0), ("scale", 1.0))
 
@@ -189,7 +240,10 @@ def shown_values(blocks: Float[np.ndarray, "position block"]) -> list[float | No
 
 
 def movement(
-    model: LanguageModel, values: Float[np.ndarray, "position unit block"], changes: Sequence[Intervention]
+    model: LanguageModel,
+    values: Float[np.ndarray, "position unit block"],
+    changes: Sequence[Intervention],
+    other: Float[np.ndarray, "position unit block"] | None = None,
 ) -> Float[np.ndarray, " unit"]:
     """Return ‖f′ − f‖ of every unit of a site over the prompt, were the changes its own.
 
@@ -197,6 +251,7 @@ def movement(
         model: the subject.
         values: f, with nothing changed.
         changes: what one unit undergoes, in order.
+        other: f on the other prompt, where a change puts its values in.
 
     Returns:
         Float[np.ndarray, " unit"]: Euclidean over positions and block; infinite or nan where it overflows.
@@ -218,6 +273,9 @@ def movement(
                     moved[here] += change.value
                 case "scale":
                     moved[here] *= change.value
+                case "patch":
+                    assert other is not None
+                    moved[here] = other[here]
                 case _:
                     moved[here] = 0.0 if change.value is None else change.value
         distance: np.ndarray = np.linalg.norm((moved - values).transpose(1, 0, 2).reshape(values.shape[1], -1), axis=1)

@@ -307,7 +307,7 @@ def _cause(atlas: Reading, node: Node, about: Mapping[str, Any]) -> asked_of.Cau
     with suppress(NotFound):
         index = atlas.index_of(str(key.without_place()))
         unit = str(atlas.key(index))
-        known = label_of(atlas, index)
+        known = atlas.label(index)
     tokens = about.get("tokens") or []
     token = "" if key.position is None else next(iter(tokens[key.position : key.position + 1]), "")
     return asked_of.CauseRow(
@@ -322,12 +322,6 @@ def _cause(atlas: Reading, node: Node, about: Mapping[str, Any]) -> asked_of.Cau
         predicted=number_or_none(node.score) or 0.0,
         measured=number_or_none(node.measures.get("measured")),
     )
-
-
-def label_of(atlas: Reading, unit: int) -> str:
-    """Return what is known of a unit in a few words; empty where nothing is."""
-    said = atlas.descriptions_of(unit)
-    return said[0].description.text if said else ""
 
 
 # -- how it was made --------------------------------------------------------------------------------------------------

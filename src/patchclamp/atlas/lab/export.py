@@ -22,6 +22,7 @@ def as_python(
     controls: int,
     seed: int,
     atlas: str = "",
+    other: str = "",
 ) -> str:
     """Return Python that prints a run's table, continuation and control.
 
@@ -37,6 +38,7 @@ def as_python(
         controls: random sets.
         seed: of these.
         atlas: the atlas that keeps the features that are clamped, where any are.
+        other: the prompt from which clamps take values, where any do.
 
     Returns:
         str: a script.
@@ -49,6 +51,9 @@ def as_python(
             "    model.add_basis(basis, site)",
             lines[-1],
         ]
+    sites = list(dict.fromkeys(change.site for change in changes if change.operation == "patch"))
+    if sites:
+        lines.append(f"other = model.run({other!r}, record={sites!r}, logits=False).recording")
     lines += _list("clamps", changes)
     held = "clamps"
     if steps:
@@ -117,12 +122,14 @@ def verify_as_python(model: str, atlas: str, asked: messages.VerifyAsked, made: 
 
 
 def as_command(model: Sequence[str], text: str, changes: Sequence[Intervention], new_tokens: int) -> str:
-    """Return the command that prints a run's continuation; empty where no shell can hold it: a text, or features.
+    """Return the command that prints a run's continuation; empty where no shell can hold it.
+
+    None holds some texts, features, and values of another prompt.
 
     Returns:
         str: one line, quoted for a POSIX shell.
     """
-    if "\0" in text or python_of_features(changes):
+    if "\0" in text or python_of_features(changes) or any(change.operation == "patch" for change in changes):
         return ""
     name, *loading = model
     options = [*loading]
@@ -155,6 +162,7 @@ def _change(change: Intervention) -> str:
     assert change.units is not None
     words = [repr(change.operation), repr(change.site), repr(change.units[0])]
     words += [f"value={float(change.value)!r}"] if change.value is not None else []
+    words += ["source=other"] if change.operation == "patch" else []
     words += [f"at={_places(change)!r}"] if change.at is not None else []
     words += [f"basis={change.basis!r}"] if change.basis != "neurons" else []
     return f"pc.change({', '.join(words)})"

@@ -14,7 +14,7 @@ from patchclamp.atlas.read.responses import EstimateView, Problem, Source, Token
 MOST_CLAMPS, MOST_TOP, MOST_NEW, MOST_SETS, MOST_NODES_VERIFIED = 32, 50, 100, 200, 200
 LONGEST_TEXT, LONGEST_KEY = 4000, 300
 
-ClampMode = Literal["set", "add", "scale", "ablate"]
+ClampMode = Literal["set", "add", "scale", "ablate", "patch"]
 RankedBy = Literal["activation", "effect"]
 Key = Annotated[str, Field(max_length=LONGEST_KEY)]
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -27,12 +27,12 @@ _NOTHING_ELSE = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True)
 class ClampAsked:
-    """One change: set f′ = v, add f′ = f + v, scale f′ = v f, ablate f′ = 0.
+    """One change: set f′ = v, add f′ = f + v, scale f′ = v f, ablate f′ = 0, patch f′ = f on the other prompt.
 
     Args:
         key: the unit, without a place.
         mode: how it is changed.
-        value: v; None for ablate. A None elsewhere is a slider at neutral, which changes nothing.
+        value: v; None for ablate and patch. A None elsewhere is a slider at neutral, which changes nothing.
         at: positions ``5``, ``5:9``, ``-1``, generated steps ``+0:``, several with commas; empty for all of them.
     """
 
@@ -50,6 +50,7 @@ class RunAsked:
 
     Args:
         text: the prompt.
+        other: a prompt of as many tokens, from which ``patch`` takes its values; empty without one.
         clamps: the changes, all at once; neutral ones are left out by the server.
         top: how many of the likeliest next tokens each side's table wants.
         new_tokens: how many tokens to write after the prompt, the likeliest each time; 0 for none.
@@ -61,6 +62,7 @@ class RunAsked:
     __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
 
     text: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
+    other: Annotated[str, Field(max_length=LONGEST_TEXT)] = ""
     clamps: Annotated[list[ClampAsked], Field(max_length=MOST_CLAMPS)] = field(default_factory=list)
     top: Annotated[int, Field(strict=True, ge=1, le=MOST_TOP)] = 10
     new_tokens: Annotated[int, Field(strict=True, ge=0, le=MOST_NEW)] = 0
@@ -129,6 +131,7 @@ class LabPage:
 
     Args:
         attached: whether one is; nothing else under ``/api/lab`` answers without.
+        shows: ``texts``, or ``pictures`` where the atlas is one of images.
         model: its name; empty without one.
         remedy: without one, what to type to have one.
         context: most tokens of prompt and continuation; None where the model has no such limit.
@@ -140,6 +143,7 @@ class LabPage:
     """
 
     attached: bool
+    shows: Literal["texts", "pictures"]
     model: str
     remedy: str
     context: int | None
@@ -161,28 +165,36 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class ClampableUnit:
+    """A unit that can be clamped: its key without the subject, and what it is in words."""
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True)
 class RankedUnit:
     """A unit at one token.
 
     Args:
         key: the unit.
+        name: the unit in words.
         value: its activation there.
         effect: what it is predicted to carry of the metric there; None where ranked by activation.
         mean: its mean activation in the atlas.
         minimum: its lowest.
         maximum: its highest.
-        fires_on: the token it most often fires on.
-        description: its best description.
+        label: what is known of it in a few words; empty where nothing is.
     """
 
     key: str
+    name: str
     value: float | None
     effect: float | None
     mean: float | None
     minimum: float | None
     maximum: float | None
-    fires_on: TokenView | None
-    description: str | None
+    label: str
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -18,9 +18,10 @@ from patchclamp.attribute.features import kind_of
 from patchclamp.core.controls import RandomControls, draw_controls, kind_at, strata_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
-from patchclamp.core.intervention import Intervention
+from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import Metric, name_metric
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt, describe_effect
+from patchclamp.core.recording import Recording
 from patchclamp.core.stats import rank_of
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
@@ -49,8 +50,8 @@ def compare(
     r"""Clamp random units instead, and measure log P(target) with them − without.
 
     For each clamped unit another of its site, drawn from its decile of ‖f′ − f‖ over the clamped positions: of how far
-    the very same change moves it. No clamped unit is drawn, and none twice in a set. Where a site has too few units
-    for as many different sets, as one of heads has, further sets take units of the same kind in other layers.
+    the very same change moves it. No clamped unit is drawn, and none twice in a set. Where a site has few units, heads
+    above all, those of the same kind in other blocks serve too.
 
     Args:
         model: the subject.
@@ -88,12 +89,17 @@ def compare(
     if not now:
         raise PatchclampError(expected="clamps that act on the prompt", got="none", remedy="Clamp a unit there.")
     metric = Metric("log_probability", (target,), positions=(read_at(model, stimulus),))
-    sites = list(dict.fromkeys(change.site for change in now))
-    wider = list(siblings(model, now)) if count_sets(model, now, n_sets, wide=False) < n_sets else []
+    places = _comparable_sites(model, now, n_sets)
+    sites = list(dict.fromkeys(site for site, _ in places))
+    held = [change.source.values for change in now if change.source is not None]
+    others = next((one.stimuli for one in held if isinstance(one, Recording)), None)
+    other = None
     with turn():
-        run = model.run(stimulus, record=[*sites, *(site for site, _ in wider)], logits=metric.positions)
+        run = model.run(stimulus, record=sites, logits=metric.positions)
+        if others is not None:
+            other = model.run(list(others), record=sites, logits=False).recording
     metric_clean = float(metric(upcast(run.logits).double())[0])
-    sets, rival, controls = _draw_clamps(model, run.recording, now, n_sets, seed, wider)
+    sets, rival, controls = _draw_clamps(model, run.recording, now, n_sets, seed, places, other)
     cells = [*sets, rival] if measured is not None else [now, *sets, rival]
     rows = rows_of_turn(stimulus)
     values = measure_changes(model, stimulus, metric, cells, batch_size=rows, turn=turn, progress=progress)
@@ -135,37 +141,24 @@ def compare(
     )
 
 
-def siblings(model: LanguageModel, now: Sequence[Intervention]) -> Iterator[tuple[str, str]]:
-    """Yield the other sites of the clamped units' kinds, with the basis: the same part of other layers."""
-    own = list(dict.fromkeys((site, basis) for site, basis, _ in map(unit_of, now)))
-    kinds = {(model.site(site).kind, basis) for site, basis in own}
-    for site in model.sites():
-        for basis in dict.fromkeys(basis for kind, basis in kinds if kind == site.kind):
-            if (site.path, basis) not in own and basis_at(model, site.path, basis) is not None:
-                yield site.path, basis
-
-
-def count_sets(model: LanguageModel, now: Sequence[Intervention], most: int, *, wide: bool = True) -> int:
-    """Return how many different random sets there are for some clamps, at most ``most``.
+def count_sets(model: LanguageModel, now: Sequence[Intervention], most: int) -> int:
+    """Return how many different random sets ``compare`` can draw for some clamps, at most ``most``.
 
     Args:
         model: the subject.
         now: the clamps, each of one unit.
         most: as many as are wanted.
-        wide: whether units of the same kind in other layers stand in too, as ``compare`` has it.
 
     Returns:
         int: 0 where nothing is left to draw.
     """
-    units = dict.fromkeys(map(unit_of, now))
-    chosen = Counter((model.site(site).kind if wide else site, basis) for site, basis, _ in units)
-    sites = dict.fromkeys((site, basis) for site, basis, _ in units)
-    left: Counter[tuple[str, str]] = Counter()
-    for site, basis in [*sites, *(siblings(model, now) if wide else [])]:
+    chosen = Counter(kind_at(site, basis) for site, basis, _ in dict.fromkeys(map(unit_of, now)))
+    total: Counter[str] = Counter()
+    for site, basis in _comparable_sites(model, now, most):
         found = basis_at(model, site, basis)
         assert found is not None
-        left[model.site(site).kind if wide else site, basis] += count_units(found, model.site(site))
-    return min(most, math.prod(math.comb(left[kind] - n, n) for kind, n in chosen.items()))
+        total[kind_at(site, basis)] += count_units(found, model.site(site))
+    return min(most, math.prod(math.comb(max(total[kind] - n, 0), n) for kind, n in chosen.items()))
 
 
 def rows_of_turn(stimulus: Shown) -> int:
@@ -179,64 +172,89 @@ def _place_of(change: Intervention) -> tuple[str, int, str]:
     return site, index, basis
 
 
+def _comparable_sites(model: LanguageModel, now: Sequence[Intervention], n_sets: int) -> list[tuple[str, str]]:
+    """Return where random units are drawn, with their basis: the clamps' sites, and others of their kind if need be."""
+    own = list(dict.fromkeys(unit_of(change)[:2] for change in now))
+    few = []
+    for site, basis in own:
+        found = basis_at(model, site, basis)
+        assert found is not None
+        if count_units(found, model.site(site)) < n_sets + len(now):
+            few.append(kind_at(site, basis))
+    more = [
+        (site.path, basis)
+        for basis in dict.fromkeys(basis for _, basis in own)
+        for site in model.sites()
+        if kind_at(site.path, basis) in few and site.writable and (site.path, basis) not in own
+    ]
+    return [*own, *((site, basis) for site, basis in more if basis_at(model, site, basis) is not None)]
+
+
 def _draw_clamps(
     model: LanguageModel,
-    recording: Any,
+    recording: Recording,
     now: Sequence[Intervention],
     n_sets: int,
     seed: int,
-    wider: Sequence[tuple[str, str]] = (),
+    sites: Sequence[tuple[str, str]],
+    other: Recording | None = None,
 ) -> tuple[list[list[Intervention]], list[Intervention], RandomControls]:
     """Return the clamps of every random set, those of other units of largest activation, and how sets were matched."""
     own: dict[UnitKey, list[Intervention]] = {}
     for change in now:
         site, basis, index = unit_of(change)
         own.setdefault(UnitKey(site, index, basis), []).append(change)
-    sites = list(dict.fromkeys((key.site, key.basis) for key in own))
-    values = {at: unit_values(model, *at, recording[at[0]]) for at in [*sites, *wider]}
-    kinds = {at: kind_at(*at) for at in values}
+    values = {at: unit_values(model, *at, recording[at[0]]) for at in sites}
+    there = {at: None if other is None else unit_values(model, *at, other[at[0]]) for at in sites}
     # Sets come in the order of sites among the chosen: that of the clamps follows it.
     chosen = [key for at in sites for key in own if (key.site, key.basis) == at]
-    for at in sites:
-        n_chosen = sum(kinds[key.site, key.basis] == kinds[at] for key in chosen)
-        n_units = sum(values[one].shape[1] for one in values if kinds[one] == kinds[at])
-        if 2 * n_chosen > n_units:
-            raise PatchclampError(
-                expected=f"as many other units as clamped ones, of the kind of {at[0]}",
-                got=f"{n_units - n_chosen} beside {n_chosen}",
-                remedy="Clamp fewer units there, or ask for no random sets.",
-            )
     # NaN compares with nothing: such a unit counts as moved farthest.
     moved = {
-        key: np.nan_to_num(movement(model, values[key.site, key.basis], own[key]), nan=np.inf, posinf=np.inf)
+        key: np.nan_to_num(movement(model, values[at], own[key], there[at]), nan=np.inf, posinf=np.inf)
         for key in chosen
+        for at in [(key.site, key.basis)]
     }
     # One stratum a site. What is like a unit depends on how it was clamped, so that each has sizes of its own.
-    farthest = [np.max([moved[key] for key in chosen if (key.site, key.basis) == at], axis=0) for at in sites]
-    # In other layers only what is at rest is told from the rest: those are drawn last.
-    farthest += [np.abs(np.nan_to_num(values[at], nan=np.inf)).max(axis=(0, 2)) for at in wider]
-    blocks = [(*at, None, x.shape[1]) for at, x in values.items()]
-    units = [(*at, i) for at, x in values.items() for i in range(x.shape[1])]
+    farthest = [
+        np.max(
+            [moved[key] for key in chosen if (key.site, key.basis) == at] or np.ones((1, values[at].shape[1])), axis=0
+        )
+        for at in sites
+    ]
+    blocks = [(*at, None, values[at].shape[1]) for at in sites]
+    units = [(*at, i) for at in sites for i in range(values[at].shape[1])]
     sizes = {units.index((key.site, key.basis, key.index)): x for key, x in moved.items()}
-    strata = strata_of(blocks, np.concatenate(farthest), {basis: kind_of(basis) == "feature" for _, basis in values})
+    strata = strata_of(blocks, np.concatenate(farthest), {basis: kind_of(basis) == "feature" for _, basis in sites})
     controls = draw_controls(strata, list(sizes), n_sets, seed=seed, sizes=sizes)
+    if controls.size < len(chosen):
+        raise PatchclampError(
+            expected="as many other units as clamped ones, of each of their kinds",
+            got=f"{controls.size} beside {len(chosen)}",
+            remedy="Clamp fewer units, or ask for no random sets.",
+        )
     taken = [units.index((key.site, key.basis, key.index)) for key in chosen]
     # Of a head its norm; (position, unit, block) → (unit,)
     largest = np.concatenate(
-        [np.linalg.norm(np.nan_to_num(x, nan=np.inf), axis=-1).max(axis=0) for x in values.values()]
+        [np.linalg.norm(np.nan_to_num(values[at], nan=np.inf), axis=-1).max(axis=0) for at in sites]
     )
     largest[taken] = -1.0
     loudest = []
     for place in taken:
-        left = [i for i, unit in enumerate(units) if kinds[unit[:2]] == kinds[units[place][:2]] and largest[i] >= 0]
-        same = [i for i in left if units[i][:2] == units[place][:2]]
-        loudest.append(max(same or left, key=lambda i: largest[i]))
+        kind = kind_at(*units[place][:2])
+        same = [i for i, unit in enumerate(units) if kind_at(*unit[:2]) == kind and largest[i] >= 0]
+        same = [i for i in same if units[i][:2] == units[place][:2]] or same
+        loudest.append(max(same, key=lambda i: largest[i]))
         largest[loudest[-1]] = -1.0
 
     def clamp(places: Sequence[int]) -> list[Intervention]:
         return [
-            replace(change, site=units[other][0], units=(units[other][2],))
-            for key, other in zip(chosen, places, strict=True)
+            replace(
+                change,
+                site=units[place][0],
+                units=(units[place][2],),
+                source=None if change.source is None or other is None else Source(other),
+            )
+            for key, place in zip(chosen, places, strict=True)
             for change in own[key]
         ]
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from patchclamp.atlas.lab import messages
-from patchclamp.atlas.lab.clamps import interventions, on_prompt
+from patchclamp.atlas.lab.clamps import check_clamps, interventions, on_prompt
 from patchclamp.atlas.lab.export import as_command, as_python
 from patchclamp.atlas.lab.job_queue import Job
 from patchclamp.atlas.lab.next_token import Ranges, continue_both, read_at, tabulate, unit_of
 from patchclamp.atlas.read.reader import NotFound, Reading
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.generation import check_request
 
 
@@ -30,7 +31,8 @@ def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job
     """
     model = lab.model
     stimulus = lab.cut(asked.text)
-    changes = interventions(model, atlas, asked.clamps)
+    other = lab.cut(asked.other) if asked.other else None
+    keys = check_clamps(model, atlas, asked.clamps, len(stimulus), None if other is None else len(other))
     place = read_at(model, stimulus)
     if asked.new_tokens:
         model.require("generate")
@@ -39,7 +41,7 @@ def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job
         raise PatchclampError(
             expected=f"a token below {model.n_answers}", got=str(asked.target), remedy="Choose a row of the table."
         )
-    id, ranges = lab.id_of(asked), _ranges(atlas, [key for key, _ in changes])
+    id, ranges = lab.id_of(asked), _ranges(atlas, keys)
 
     def work(job: Job) -> None:
         seen: dict[str, Any] = {"table": None, "steps": [], "control": None, "finished": None}
@@ -49,6 +51,12 @@ def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job
             lab.keep(messages.LabRun(id, asked, **seen))
 
     def answer(job: Job, seen: dict[str, Any]) -> None:
+        sites = list(dict.fromkeys(UnitKey.parse(clamp.key).site for clamp in asked.clamps if clamp.mode == "patch"))
+        recording = None
+        if other is not None and sites:
+            with job.turn():
+                recording = model.run(other, record=sites, logits=False).recording
+        changes = interventions(model, atlas, asked.clamps, recording)
         on = [change for _, change in changes]
         now = [own for change in on if (own := on_prompt(change)) is not None]
         units = list(dict.fromkeys(map(unit_of, on)))
@@ -103,6 +111,7 @@ def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job
             controls=asked.controls if now else 0,
             seed=asked.seed,
             atlas=str(atlas.folder),
+            other=asked.other,
         )
         generates = model.capabilities.generate
         command = as_command(lab.loading_words, asked.text, on, asked.new_tokens) if generates else ""

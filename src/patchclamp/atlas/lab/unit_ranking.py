@@ -17,6 +17,7 @@ from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.method_index import find_title
 from patchclamp.core.metric import Metric
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.apply import upcast
@@ -90,7 +91,7 @@ def rank(
         sites = {place: where for place, where in sites.items() if "." in place[0]}
         metric = _metric(model, stimulus, target, contrast)
         plain, features = ([p for p in sites if (p[1] in PLAIN) == own] for own in (True, False))
-        values = {}
+        values: dict[Place, np.ndarray] = {}
         for basis in PLAIN:
             own = [place for place in plain if place[1] == basis]
             if own:
@@ -199,7 +200,7 @@ def _refuse_if_too_large(model: LanguageModel, stimulus: Stimulus, sites: Sequen
 
 
 def _describe_units(atlas: Reading, units: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    return {unit: atlas.row(unit, "mean", "minimum", "maximum", "fires_on") for unit in units}
+    return {unit: atlas.row(unit, "mean", "minimum", "maximum") for unit in units}
 
 
 def _row(
@@ -209,15 +210,14 @@ def _row(
     effect: float | None,
     known: dict[int, tuple[Any, ...]],
 ) -> messages.RankedUnit:
-    mean, low, high, fires_on = known[unit]
-    said = atlas.descriptions_of(unit)
+    mean, low, high = known[unit]
     return messages.RankedUnit(
         key=str(atlas.key(unit)),
+        name=name_unit(atlas.key(unit)),
         value=number_or_none(value),
         effect=number_or_none(effect),
         mean=number_or_none(mean),
         minimum=number_or_none(low),
         maximum=number_or_none(high),
-        fires_on=None if fires_on is None else atlas.token(fires_on),
-        description=said[0].description.text if said else None,
+        label=atlas.label(unit),
     )

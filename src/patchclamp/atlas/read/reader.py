@@ -154,6 +154,22 @@ class Reading:
             known[WRITTEN] = Run("atlas serve", command, "what people wrote about units")
         return known | {id: Run(verb, "", made) for id, (verb, made) in parts.items() if id not in known}
 
+    def require_text(self, what: str) -> None:
+        """Refuse an atlas of images where something is made of texts.
+
+        Args:
+            what: that, as the subject of the sentence.
+
+        Raises:
+            PatchclampError: it is one.
+        """
+        if self.about["modality"] == "image":
+            raise PatchclampError(
+                expected=f"an atlas of text: {what}",
+                got=f"{self.folder.name}, an atlas of images",
+                remedy="`patchclamp atlas serve` shows its pictures; atlas.pictures(KEY) gives the numbers.",
+            )
+
     def source(self, python: str, run: str | None = None) -> Source:
         """Return where a page comes from."""
         id = run or self.base_run
@@ -209,8 +225,9 @@ class Reading:
     def concepts(self, unit: int) -> list[ConceptScore]:
         """Return the labelled concepts or patterns of tokens that a unit detects best."""
         part, own = self.part(unit)
+        clusters = CLUSTERED if part.about["modality"] != "image" else "every picture by itself"
         return [
-            ConceptScore(name, kind, EstimateView.of(Estimate(area, Interval(low, high, 0.95, CLUSTERED), n, "AUROC")))
+            ConceptScore(name, kind, EstimateView.of(Estimate(area, Interval(low, high, 0.95, clusters), n, "AUROC")))
             for name, kind, area, low, high, n in self.rows(
                 f"SELECT concept, kind, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
                 "WHERE unit = ? ORDER BY rank",

@@ -1,5 +1,6 @@
 """One unit as a row of a list: what is measured of it, its best example, and why it was found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,6 +110,7 @@ def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
     score = best.best if best else None
     line = atlas.line(unit)
     best_concept = line.detects
+    found = matches_of(atlas, unit, words)
     layer = next(row[3] for row in atlas.sites if row[1] == key.site)
     return UnitRow(
         key=str(key),
@@ -121,8 +123,8 @@ def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
         maximum=number_or_none(maximum),
         mean=number_or_none(mean),
         line=line.parts,
-        example=example_line(atlas, unit),
-        matched=[Match(of, text) for of, text in matches_of(atlas, unit, words)],
+        example=example_line(atlas, unit, found.peaks or ([] if fires_on is None else [fires_on])),
+        matched=[Match(of, text) for of, text in found.texts],
         fires_on=None if fires_on is None else atlas.token(fires_on),
         description=best.description.text if best else None,
         author=best.description.author if best else None,
@@ -133,14 +135,23 @@ def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
     )
 
 
-def example_line(atlas: Reading, unit: int) -> ExampleLine | None:
-    """Return a unit's highest example, a few tokens on both sides of its peak; the lowest one of a silent unit."""
+def example_line(atlas: Reading, unit: int, preferred: Sequence[int] = ()) -> ExampleLine | None:
+    """Return a unit's best example, a few tokens about its peak; the lowest one where it is never above zero.
+
+    Args:
+        atlas: the atlas.
+        unit: its number among all.
+        preferred: tokens by id; the highest example with its peak at one of these is taken, where there is one.
+    """
     part, own = atlas.part(unit)
+    # An id as it lies in the context.
+    marks = [int(id).to_bytes(4, "little", signed=True) for id in preferred]
     rows = atlas.rows(
         "SELECT e.value, e.position, e.start, e.acts, c.ids "
         f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) "
-        "WHERE e.unit = ? AND e.rank = 0 AND (e.kind = 0 AND e.value > 0 OR e.kind = 4) ORDER BY e.kind LIMIT 1",
-        [own],
+        "WHERE e.unit = ? AND (e.kind = 0 AND e.value > 0 OR e.kind = 4 AND e.rank = 0) ORDER BY e.kind, "
+        f"substr(c.ids, e.position * 4 + 1, 4) NOT IN ({', '.join('?' * len(marks))}), e.rank LIMIT 1",
+        [own, *marks],
     )
     if not rows:
         return None

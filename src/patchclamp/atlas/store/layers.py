@@ -56,7 +56,8 @@ CREATE TABLE nodes (
     measures TEXT NOT NULL
 ) STRICT;
 CREATE TABLE edges (
-    id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, weight REAL NOT NULL, slot TEXT NOT NULL
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, weight REAL NOT NULL, slot TEXT NOT NULL,
+    measured REAL
 ) STRICT;
 """
 BASES = """
@@ -183,8 +184,8 @@ def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> s
                 (id, node.key, unit, position, node.kind, float(node.score), measures),
             )
         db.executemany(
-            "INSERT INTO edges VALUES (?, ?, ?, ?, ?)",
-            [(id, e.source, e.target, float(e.weight), e.slot) for id, e in enumerate(graph.edges)],
+            "INSERT INTO edges VALUES (?, ?, ?, ?, ?, ?)",
+            [(id, e.source, e.target, float(e.weight), e.slot, e.measured) for id, e in enumerate(graph.edges)],
         )
 
     return _write(folder, "graph", _GRAPH, about, fill, run)
@@ -298,9 +299,9 @@ def _graph(db: sqlite3.Connection) -> Graph:
         for row in db.execute("SELECT * FROM nodes ORDER BY id")
     ]
     edges = [
-        # Layers that were written before edges had slots have none.
-        Edge(row["source"], row["target"], _finite(row["weight"]), dict(row).get("slot", ""))
-        for row in db.execute("SELECT * FROM edges ORDER BY id")
+        # Layers that were written before edges had slots, or were measured, have neither.
+        Edge(row["source"], row["target"], _finite(row["weight"]), row.get("slot", ""), row.get("measured"))
+        for row in map(dict, db.execute("SELECT * FROM edges ORDER BY id"))
     ]
     return Graph(
         about["subject"],

@@ -67,6 +67,40 @@ CREATE TABLE panels (           -- what stands beside a unit: tokens or other un
     PRIMARY KEY (unit, name)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE heads (            -- of attention heads: mean attention per target token, over part of the text
+    unit INTEGER PRIMARY KEY,
+    targets INTEGER NOT NULL,   -- tokens whose attention was measured
+    first REAL,                 -- share on the first token of the text; NULL where shares are not finite
+    itself REAL,                -- each weight counts in the first share that it belongs to
+    previous REAL,              -- on the token before
+    next REAL,                  -- on the token after
+    same REAL,                  -- on other tokens of the same text
+    tokens INTEGER NOT NULL,    -- frequent tokens that the weights were tried on
+    copies REAL NOT NULL,       -- share of them that the head promotes most where it attends to them
+    erases REAL NOT NULL        -- and that it suppresses most
+) STRICT;
+
+CREATE TABLE pairs (            -- of attention heads: pairs of tokens
+    unit INTEGER NOT NULL,
+    name TEXT NOT NULL,         -- attends: target attends most to source; writes: source promotes target; matches: q · k
+    rank INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    target INTEGER NOT NULL,
+    weight REAL NOT NULL,
+    n INTEGER NOT NULL,         -- how often, of attends
+    PRIMARY KEY (unit, name, rank)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE patterns (         -- of attention heads: the attention along an example's strip
+    unit INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    weights BLOB NOT NULL,      -- f2, row after row: of causal attention up to the diagonal, else whole
+    first BLOB NOT NULL,        -- f2 per target: on the text's first token where the strip begins later
+    elsewhere BLOB NOT NULL,    -- f2 per target: on other tokens outside the strip
+    PRIMARY KEY (unit, kind, rank)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE concepts (
     unit INTEGER NOT NULL,
     rank INTEGER NOT NULL,

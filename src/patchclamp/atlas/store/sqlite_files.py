@@ -26,7 +26,10 @@ SUBJECT = "atlas.json"
 CLUSTERED = "clustered by document"
 """How the intervals of the table ``concepts`` were computed."""
 BASE = "base/base.sqlite"
-HASHED = ("about", "sites", "units", "tokens", "contexts", "examples", "panels", "concepts", "fires", "strongest")
+HASHED = (
+    *("about", "sites", "units", "tokens", "contexts", "examples", "panels", "heads", "pairs", "patterns", "concepts"),
+    *("fires", "strongest"),
+)
 _WORD = re.compile(r"\w+")
 _MODULE = re.compile(r"\s*CREATE\s+VIRTUAL", re.IGNORECASE)
 _WORDS = re.compile(r"CREATE VIRTUAL TABLE words USING fts5 \(")

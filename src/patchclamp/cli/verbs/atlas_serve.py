@@ -45,11 +45,18 @@ def run(options: Namespace) -> int:
 
     from patchclamp.atlas.serve.server import serve
 
+    from patchclamp.atlas.read.reader import open_reading
+    from patchclamp.atlas.serve.start import start_address
+
     def ready(address: str) -> None:
         if options.json:
             emit({"address": address})
         else:
             print(address)
+            if options.model is not None and (
+                start := start_address(address, open_reading(options.atlas, check=False))
+            ):
+                log(f"Start here: {start}")
             log("Ctrl-C ends it.")
         sys.stdout.flush()
         if options.open:

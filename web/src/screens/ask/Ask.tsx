@@ -31,7 +31,7 @@ function Asking({ lab }: { lab: LabPage }): JSX.Element {
   const over = overPairs.value;
   return (
     <div class="ask" data-testid="ask">
-      <p class="row between">
+      <div class="row between">
         <span class="soft">Write a prompt, choose the answer, and see which units carry it, beside random ones.</span>
         <nav class="row switch small" aria-label="what is asked">
           <a href="/ask" aria-current={over ? undefined : "true"} data-testid="over-prompt">
@@ -41,10 +41,8 @@ function Asking({ lab }: { lab: LabPage }): JSX.Element {
             a file of pairs
           </a>
         </nav>
-      </p>
+      </div>
       {over ? <Pairs /> : <Prompt differentiates={lab.differentiates} />}
-      {/* What a page is made by stands with its result; this mark says that the page is whole. */}
-      <span class="origin" hidden />
     </div>
   );
 }

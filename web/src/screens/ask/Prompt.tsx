@@ -7,6 +7,7 @@ import type { ExplainCost, GraphList, NextTokens, Tokens } from "../../api/types
 import { spelt } from "../../route";
 import { count, plural } from "../../format";
 import { chance } from "../../parts/Next";
+import { OtherPrompt } from "../../parts/OtherPrompt";
 import { Failed, Nothing } from "../../parts/States";
 import { Chip, seen, Visible } from "../../parts/Text";
 import { Result } from "./Result";
@@ -46,7 +47,7 @@ export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Ele
       <div class="question-side">
         <section aria-labelledby="prompt">
           <h2 id="prompt">Prompt</h2>
-          <Field name="prompt" words="the prompt's text" rows={3} placeholder="write a text, without a space at its end" />
+          <Field />
           {prompt.endsWith(" ") && <p class="warn small" data-testid="space">The prompt ends in a space, which most vocabularies put before the next word instead.</p>}
           {next.state === "failed" && prompt ? <Failed failure={next.failure} /> : found && <Cut cut={found.cut} busy={next.state === "waiting"} />}
           {!shown.value.prompt && <Begin />}
@@ -78,7 +79,15 @@ export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Ele
                 <Words name="contrast" words="compared with (optional)" />
               </div>
             </details>
-            <Other cut={found.cut} />
+            <OtherPrompt
+              cut={found.cut}
+              value={shown.value.counterpart}
+              settled={settled.value.counterpart}
+              onWrite={(text) => change({ counterpart: text }, "counterpart")}
+              testid="counterpart"
+            >
+              A prompt of as many tokens under which another answer is right. Causes are then replaced by their values there; without one they are set to zero.
+            </OtherPrompt>
           </>
         )}
       </div>
@@ -89,27 +98,19 @@ export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Ele
   );
 }
 
-interface FieldProps {
-  name: "prompt" | "counterpart";
-  words: string;
-  rows: number;
-  placeholder: string;
-}
-
-function Field({ name, words, rows, placeholder }: FieldProps): JSX.Element {
-  const cleared = name === "prompt" ? { target: "", contrast: "", counterpart: "" } : {};
+function Field(): JSX.Element {
   return (
     <label>
-      <span class="out-of-sight">{words}</span>
+      <span class="out-of-sight">the prompt's text</span>
       <textarea
-        data-testid={name}
-        rows={rows}
-        value={shown.value[name]}
+        data-testid="prompt"
+        rows={3}
+        value={shown.value.prompt}
         maxLength={LONGEST.prompt}
-        placeholder={placeholder}
+        placeholder="write a text, without a space at its end"
         spellcheck={false}
         autocomplete="off"
-        onInput={(event) => change({ ...cleared, [name]: event.currentTarget.value }, name)}
+        onInput={(event) => change({ prompt: event.currentTarget.value, target: "", contrast: "", counterpart: "" }, "prompt")}
       />
     </label>
   );
@@ -194,39 +195,6 @@ function Words({ name, words }: { name: "target" | "contrast"; words: string }):
         </span>
       )}
     </div>
-  );
-}
-
-/** The other prompt: its values replace the causes, instead of zero. */
-function Other({ cut }: { cut: Tokens }): JSX.Element {
-  const { counterpart } = settled.value;
-  const answer = useAnswer<Tokens>(counterpart ? `/api/lab/tokens?text=${encodeURIComponent(counterpart)}` : null);
-  const other = counterpart && answer.state !== "failed" ? answer.data : undefined;
-  const [n, wanted] = [other?.tokens.length ?? 0, cut.tokens.length];
-  return (
-    <details class="more" open={shown.value.counterpart !== ""} data-testid="other">
-      <summary>Other prompt{shown.value.counterpart ? "" : " (optional)"}</summary>
-      <p class="small soft">
-        A prompt of as many tokens under which another answer is right. Causes are then replaced by their values there; without one they are set to zero.
-      </p>
-      <Field name="counterpart" words="the other prompt's text" rows={2} placeholder="the same, with what decides the answer changed" />
-      {answer.state === "failed" && counterpart !== "" && <Failed failure={answer.failure} />}
-      {other && (
-        <p class={`small ${n === wanted ? "soft" : "warn"}`} data-testid="other-tokens" data-count={n}>
-          {plural(n, "token")}
-          {n !== wanted && `; the prompt has ${count(wanted)}`}
-        </p>
-      )}
-      {other && n === wanted && (
-        <p class="cut-tokens">
-          {other.tokens.map((text, i) => (
-            <span key={i} class={`chip ${text === cut.tokens[i] ? "" : "differs"}`}>
-              <Visible text={text} bytes={other.bytes.includes(i)} />
-            </span>
-          ))}
-        </p>
-      )}
-    </details>
   );
 }
 

@@ -1,9 +1,12 @@
 // What came out: how far it is, the verdict in a sentence, the causes, the circuit, and how to keep it.
 import type { JSX } from "preact";
+import { useAnswer } from "../../api/ask";
 import type { Explaining } from "../../api/explain";
-import type { CauseRow, Explained, Progressed } from "../../api/types";
+import type { CauseRow, Explained, GraphPage, Progressed } from "../../api/types";
 import { duration, number, plural } from "../../format";
 import { Bars } from "../../parts/Bars";
+import { ClampCauses } from "../../parts/ClampCauses";
+import { Keep } from "../../parts/Keep";
 import { Copy } from "../../parts/Command";
 import { Failed, Nothing } from "../../parts/States";
 import { seen, Visible } from "../../parts/Text";
@@ -43,16 +46,19 @@ function Meter({ progress, ahead }: { progress: Progressed | null; ahead: number
 
 function Found({ explained, now, stale }: { explained: Explained; now: Explaining; stale: boolean }): JSX.Element {
   const { graph, causes } = explained;
+  const page = useAnswer<GraphPage>(`/api/graphs/${encodeURIComponent(graph.id)}?keep=1`);
   return (
     <div class={stale ? "old" : ""} data-testid="explained" data-id={graph.id} data-grade={graph.grade} data-measured={graph.measured_together ?? ""} data-p={graph.p ?? ""}>
       {stale && <p class="small soft">This answers the question before; press Why? again.</p>}
       <Verdict of={graph} rule={explained.rule} />
       <Causes causes={causes} quantity={graph.quantity || "m"} />
-      <p class="row">
+      <div class="row onward">
         <a class="button" href={graphAddress(graph.id)} data-testid="open-circuit">
           open the circuit
         </a>
-      </p>
+        {page.state === "here" && page.data.graph.id === graph.id && <ClampCauses page={page.data} />}
+        {now.finished && !graph.kept && <Keep id={graph.id} />}
+      </div>
       {now.finished && <Kept finished={now.finished} kept={graph.kept} seconds={explained.seconds} />}
     </div>
   );

@@ -125,13 +125,14 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
 }
 
 /** What m is, and what is left of it with the causes replaced. */
-function Lead({ page }: { page: GraphPage }): JSX.Element {
+function Lead({ page }: { page: GraphPage }): JSX.Element | null {
   const { metric, measured_together: taken, quantity } = page.graph;
   const pairs = pairsOf(page) > 0;
+  if (metric === null) return null;
   return (
     <p data-testid="lead">
       m, {quantity || (page.graph.contrast === null ? "the answer's logit" : "by how much the answer's logit leads")}: <b class="num">{number(metric, true)}</b>
-      {metric !== null && taken !== null && (
+      {taken !== null && (
         <>
           ; with {pairs ? "the first parts" : "all causes"} replaced: <b class="num" data-testid="left">{number(metric - taken, true)}</b>
         </>
@@ -142,7 +143,7 @@ function Lead({ page }: { page: GraphPage }): JSX.Element {
 
 /** Every other number of the whole, for those who ask. */
 function Details({ page }: { page: GraphPage }): JSX.Element {
-  const { metric, measured_together: taken, predicted_together: predicted, control_low: low, control_high: high, p, method } = page.graph;
+  const { metric, measured_together: taken, control_low: low, control_high: high, p, method } = page.graph;
   const { metric_baseline: floor } = page.measures;
   const corrupted = pairsOf(page) > 0;
   return (
@@ -166,15 +167,6 @@ function Details({ page }: { page: GraphPage }): JSX.Element {
           <>
             <dt>taken from m, measured</dt>
             <dd class="num">{number(taken, true)}</dd>
-          </>
-        )}
-        {predicted !== null && (
-          <>
-            <dt>predicted</dt>
-            <dd class="num">
-              {number(predicted, true)}
-              {predicted > 1.2 * (taken ?? Number.POSITIVE_INFINITY) && <span class="soft">: predictions are summed, and units in series count the same effect more than once</span>}
-            </dd>
           </>
         )}
         {low !== null && high !== null && (

@@ -8,7 +8,7 @@ import { theme } from "../../theme";
 import { useCamera } from "./camera";
 import { CROWD, drawEdges, looksOf } from "./edges";
 import { GREY, type Layout, PORTS, type Placed, SIGN, TEXT, arrange } from "./layout";
-import { type Item, type Merged, first } from "./merge";
+import { ENDS, type Item, type Merged, first } from "./merge";
 import { Preview } from "./Preview";
 import { strandsOf } from "./routes";
 import { fill, outline } from "./Sign";
@@ -55,6 +55,7 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
     [layout, strands, pointed, chosen],
   );
 
+  const largestItem = merged.items.find((item) => !ENDS.has(item.kind));
   const drawn = useRef({ looks, camera, later: 0 });
   useLayoutEffect(() => {
     const element = canvas.current;
@@ -83,7 +84,8 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
   }, [layout, looks, camera, available, height, theme.value]);
   useEffect(() => () => clearTimeout(drawn.current.later), []);
 
-  const here = layout?.at.has(at) ? at : (layout?.placed[0]?.item.id ?? "");
+  // One begins at the largest.
+  const here = layout?.at.has(at) ? at : ((layout?.placed.some(({ item }) => item.id === largestItem?.id) ? largestItem?.id : layout?.placed[0]?.item.id) ?? "");
   const go = (next: string | null) => {
     const spot = next === null ? undefined : layout?.at.get(next);
     if (next === null || !spot) return;
@@ -92,7 +94,7 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
     box.current?.querySelector<SVGGElement>(`[data-id="${CSS.escape(next)}"]`)?.focus({ preventScroll: true });
   };
   const pressed = (event: KeyboardEvent) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !layout || !here) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !layout || !here || !under(event)) return;
     const arrow = /^Arrow(Left|Right|Up|Down)$/.exec(event.key)?.[1];
     if (event.key === " ") onChoose(here, true);
     else if (event.key === "Enter") onChoose(here, false);
@@ -107,8 +109,6 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
   };
 
   const largest = useMemo(() => merged.items.reduce((most, item) => (item.kind === "output" || item.kind === "input" ? most : Math.max(most, Math.abs(item.score))), 1e-12), [merged]);
-  const latest = useRef({ onChoose, dragged: view.dragged });
-  latest.current = { onChoose, dragged: view.dragged };
   const marks = useMemo(
     () =>
       layout?.placed.map((one) => (
@@ -120,9 +120,6 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
           chosen={chosen.has(one.item.id)}
           pinned={pinned.has(one.item.id)}
           here={one.item.id === here}
-          onFocus={() => (setAt(one.item.id), setNear(one.item.id))}
-          onNear={(is) => setNear(is ? one.item.id : "")}
-          onClick={(event) => latest.current.dragged() || latest.current.onChoose(one.item.id, event.shiftKey || event.ctrlKey || event.metaKey)}
         />
       )),
     [layout, largest, page, chosen, pinned, here],
@@ -140,7 +137,24 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
       <div class="names" aria-hidden="true">
         {layout?.rows.map((row) => row.name && <span style={{ top: y(row.y), height: size(row.height) }}>{row.name}</span>)}
       </div>
-      <div class="view" ref={box} style={{ height: `${height}px` }} data-k={camera.k.toFixed(3)} onFocusOut={() => setNear("")}>
+      <div
+        class="view"
+        ref={box}
+        style={{ height: `${height}px` }}
+        data-k={camera.k.toFixed(3)}
+        onKeyDown={pressed}
+        onFocusIn={(event) => {
+          const id = under(event);
+          if (id) setAt(id);
+          setNear(id);
+        }}
+        onFocusOut={() => setNear("")}
+        onMouseOver={(event) => setNear(under(event))}
+        onClick={(event) => {
+          const id = under(event);
+          if (id && !view.dragged()) onChoose(id, event.shiftKey || event.ctrlKey || event.metaKey);
+        }}
+      >
         {layout && (
           <>
             <Ground layout={layout} camera={camera} height={height} />
@@ -152,7 +166,14 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
               role="img"
               aria-label={`${count(merged.links.length)} edges`}
             />
-            <svg class="items" width={available} height={height} role="listbox" aria-multiselectable="true" aria-label="nodes: arrows go to the next, space chooses, Enter chooses alone; plus, minus and 0 zoom" onKeyDown={pressed}>
+            <svg
+              class="items"
+              width={available}
+              height={height}
+              role="listbox"
+              aria-multiselectable="true"
+              aria-label="nodes: arrows go to the next, space chooses, Enter chooses alone; plus, minus and 0 zoom"
+            >
               <g transform={`translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.k.toFixed(4)})`}>{marks}</g>
             </svg>
             {layout.more.map((one) => (
@@ -203,6 +224,9 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
   );
 }
 
+/** The node that an event is on; empty where it is on none. */
+const under = (event: Event) => (event.target as Element).closest<SVGElement>(".item")?.dataset.id ?? "";
+
 /** Blocks in turns on two grounds, and a line where a token with nodes stands. */
 function Ground({ layout, camera: { k, x, y }, height }: { layout: Layout; camera: { k: number; x: number; y: number }; height: number }): JSX.Element {
   return (
@@ -225,12 +249,9 @@ interface MarkProps {
   chosen: boolean;
   pinned: boolean;
   here: boolean;
-  onFocus: () => void;
-  onNear: (is: boolean) => void;
-  onClick: (event: MouseEvent) => void;
 }
 
-function Mark({ placed, share, words, chosen, pinned, here, onFocus, onNear, onClick }: MarkProps): JSX.Element {
+function Mark({ placed, share, words, chosen, pinned, here }: MarkProps): JSX.Element {
   const { item, x, y, width, height, r, words: text, slots } = placed;
   const sign = item.score < 0 ? "against" : "carries";
   const [left, top] = [-width / 2, -height / 2];
@@ -240,7 +261,7 @@ function Mark({ placed, share, words, chosen, pinned, here, onFocus, onNear, onC
       role="option"
       aria-label={words}
       aria-selected={chosen}
-      tabIndex={here ? 0 : -1}
+      tabindex={here ? 0 : -1}
       class={`item ${text ? "card" : ""} ${item.group === null ? "" : "group"} ${chosen ? "chosen" : ""}`}
       data-testid="item"
       data-id={item.id}
@@ -248,10 +269,6 @@ function Mark({ placed, share, words, chosen, pinned, here, onFocus, onNear, onC
       data-score={item.score}
       data-layer={first(item).layer ?? ""}
       data-pinned={pinned ? "true" : undefined}
-      onFocus={onFocus}
-      onMouseEnter={() => onNear(true)}
-      onMouseLeave={() => onNear(false)}
-      onClick={onClick}
     >
       {text ? (
         <>

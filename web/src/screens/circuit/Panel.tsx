@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import type { GraphPage } from "../../api/types";
 import { count, number, plural } from "../../format";
 import { Bars } from "../../parts/Bars";
-import { MOST_CLAMPS, clampAddress, isClamped, shownText } from "../../parts/ClampCauses";
+import { MOST_CLAMPS, clampAddress, isClamped, otherText, shownText } from "../../parts/ClampCauses";
 import { Visible } from "../../parts/Text";
 import { unitAddress, withQuery } from "../../route";
 import { ENDS, type Item, type Link, type Merged, first, nameOf, suggestions } from "./merge";
@@ -52,16 +52,15 @@ function ToLab({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Eleme
   const units = chosen.flatMap((item) => item.members).filter(isClamped);
   if (!units.length || units.length > MOST_CLAMPS || !page.graph.prompt) return null;
   if (shownText(page) === null) return <p class="small soft">no lab: no text has just the tokens that were scored</p>;
-  const known = units.filter((node) => node.baseline !== null && node.kind !== "head");
   return (
     <p class="small">
       <a href={clampAddress(page, units, "zero")} data-testid="open-lab">
         set {units.length === 1 ? "it" : "them"} to zero in the lab
       </a>
-      {page.about.baseline === "corrupted" && known.length === units.length && (
+      {page.about.baseline === "corrupted" && otherText(page) && (
         <>
           {" · "}
-          <a href={clampAddress(page, known, "baseline")} data-testid="open-lab-other">
+          <a href={clampAddress(page, units, "other")} data-testid="open-lab-other">
             put the other prompt's value{units.length === 1 ? "" : "s"} in
           </a>
         </>

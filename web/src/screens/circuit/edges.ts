@@ -1,7 +1,7 @@
 // The edges on one canvas, which can be many.
 import type { Camera } from "./camera";
 import type { Layout } from "./layout";
-import { type Strand, bent, routed } from "./routes";
+import { type Strand, bent, curved, routed } from "./routes";
 
 const LEVELS = 4;
 /** More than so many are texture: straight, thin, not dashed. */
@@ -21,7 +21,10 @@ export const thickness = (level: number) => 0.7 + 2.6 * ((level + 1) / LEVELS) *
 export const largestOf = (strands: Strand[]) => strands.reduce((most, one) => Math.max(most, Math.abs(one.weight)), 1e-12);
 
 /** Return the line of every strand, by its place in the list. */
-export const pathsOf = (layout: Layout, strands: Strand[]) => strands.map((strand) => (layout.cards && strands.length <= CROWD ? routed(layout, strand) : bent(layout, strand)));
+export function pathsOf(layout: Layout, strands: Strand[]): string[] {
+  if (layout.cards && strands.length <= CROWD) return strands.map((strand) => routed(layout, strand));
+  return strands.map((strand) => bent(layout, strand)).map((curve) => (curve ? curved(curve) : ""));
+}
 
 /** Put strands that look alike into one path: thousands of strokes would take seconds. */
 export function looksOf(layout: Layout, strands: Strand[], near: (strand: Strand) => boolean): Look[] {
@@ -44,8 +47,16 @@ export function looksOf(layout: Layout, strands: Strand[], near: (strand: Strand
       look.path.moveTo(a.x, a.y);
       look.path.lineTo(b.x, b.y);
     } else {
-      const line = exact ? routed(layout, strand) : bent(layout, strand);
-      if (line) look.path.addPath(new Path2D(line));
+      if (exact) {
+        const line = routed(layout, strand);
+        if (line) look.path.addPath(new Path2D(line));
+        continue;
+      }
+      const curve = bent(layout, strand);
+      if (!curve) continue;
+      const [x, y, ...handles] = curve;
+      look.path.moveTo(x, y);
+      look.path.bezierCurveTo(...handles);
     }
   }
   return [...looks.values()].sort((a, b) => Number(a.near) - Number(b.near) || a.level - b.level);

@@ -81,13 +81,19 @@ export function routed(layout: Layout, { link, slot }: Strand): string {
   return path;
 }
 
+/** Start, two handles and end of a curve. */
+export type Curve = [number, number, number, number, number, number, number, number];
+
 /** Return a line between signs: bent where it would run up a column through what stands between. */
-export function bent(layout: Layout, { link }: Strand): string {
+export function bent(layout: Layout, { link }: Strand): Curve | null {
   const a = layout.at.get(link.source);
   const b = layout.at.get(link.target);
-  if (!a || !b) return "";
+  if (!a || !b) return null;
   const rise = b.y - a.y;
-  if (Math.abs(rise) < 4) return `M${n(a.x)} ${n(a.y)}C${n(a.x)} ${n(a.y - 26)} ${n(b.x)} ${n(b.y - 26)} ${n(b.x)} ${n(b.y)}`;
+  if (Math.abs(rise) < 4) return [a.x, a.y, a.x, a.y - 26, b.x, b.y - 26, b.x, b.y];
   const bow = Math.abs(b.x - a.x) < 4 && Math.abs(rise) > 1.5 * layout.pitch ? Math.min(Math.abs(rise) * 0.16, 46) : 0;
-  return `M${n(a.x)} ${n(a.y)}C${n(a.x + bow)} ${n(a.y + rise / 2)} ${n(b.x + bow)} ${n(b.y - rise / 2)} ${n(b.x)} ${n(b.y)}`;
+  return [a.x, a.y, a.x + bow, a.y + rise / 2, b.x + bow, b.y - rise / 2, b.x, b.y];
 }
+
+/** Return a curve as the data of a path. */
+export const curved = ([x, y, ...rest]: Curve) => `M${n(x)} ${n(y)}C${rest.map(n).join(" ")}`;

@@ -28,11 +28,11 @@ export function Filters({ atlas }: { atlas: AtlasPage | undefined }): JSX.Elemen
           filters{narrowed ? `: ${narrowed} set` : ""}
         </summary>
         <div class="fields">
-          <Text name="fires_on" words="fires on the token" placeholder="cat" />
-          <Choice name="site" words="site" options={placesOf(atlas?.sites ?? []).map((place) => [place, place])} all="all sites" />
+          <Text name="fires_on" words="peaks at the token" placeholder="cat" />
+          <Choice name="site" words="site" options={placesOf(atlas?.sites ?? []).map((place, i) => [place, atlas?.sites[i]?.name ?? place])} all="all sites" />
           <Choice name="described" words="described" all="or not" options={[["true", "yes"], ["false", "no"]]} />
           <Choice name="starred" words="starred" all="or not" options={[["true", "yes"], ["false", "no"]]} />
-          {atlas && atlas.corpus.labelled > 0 && <Text name="concept" words="detects the concept" placeholder="its name" />}
+          <Text name="concept" words="detects" placeholder="a concept or token" />
           {RANGES.map(([name, words, unit, step]) => (
             <fieldset key={name}>
               <legend>

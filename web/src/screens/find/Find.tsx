@@ -6,11 +6,10 @@ import type { AtlasPage, UnitList, UnitRow } from "../../api/types";
 import { count, number, percent, plural } from "../../format";
 import { useKeys } from "../../keys";
 import { Interval } from "../../parts/Interval";
-import { Known } from "../../parts/Known";
+import { Known } from "../../parts/Line";
 import { Awaited, Nothing } from "../../parts/States";
-import { Chip } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
-import { go, query, unitAddress, withQuery } from "../../route";
+import { go, local, query, unitAddress, withQuery } from "../../route";
 import { ByText } from "./ByText";
 import { Filters } from "./Filters";
 import { Switch, byText } from "./Switch";
@@ -18,8 +17,7 @@ import { Switch, byText } from "./Switch";
 /** The columns that can be sorted by; frequencies and the like are first wanted from the largest. */
 const COLUMNS: [name: string, sort: string, kind: string][] = [
   ["unit", "key", ""],
-  ["what is known", "concept", "known"],
-  ["fires on", "", ""],
+  ["what is measured", "concept", "known"],
   ["fires at", "frequency", "n"],
   ["max", "maximum", "n"],
   ["score", "score", "n"],
@@ -66,13 +64,16 @@ function Found({ list, url }: { list: UnitList; url: string }): JSX.Element {
       <>
         <Nothing>
           None of the {count(list.n_units)} units of this atlas matches. <a href="/units">Take all filters away</a>, or search for a
-          part of a word: descriptions, promoted tokens and tokens at the top examples are searched.
+          part of a word: descriptions, concepts, tokens at the peaks and promoted tokens are searched.
         </Nothing>
         <Origin source={list.source} twin={url} />
       </>
     );
   }
   const last = list.first + list.rows.length - 1;
+  // A column in which every row would be empty is left out.
+  const scored = list.sort === "score" || list.rows.some((row) => row.score !== null);
+  const words = query.value.get("q") ?? "";
   return (
     <>
       <div class="row shown">
@@ -86,16 +87,17 @@ function Found({ list, url }: { list: UnitList; url: string }): JSX.Element {
       <table class="units" data-testid="units">
         <thead>
           <tr>
-            {COLUMNS.map(([name, sort, kind]) => (
+            {COLUMNS.filter(([, sort]) => sort !== "score" || scored).map(([name, sort, kind]) => (
               <th scope="col" class={kind} aria-sort={sort && list.sort === sort ? (list.descending ? "descending" : "ascending") : undefined}>
-                {sort ? <Sorter list={list} sort={sort} name={name} /> : name}
+                <Sorter list={list} sort={sort} name={name} />
+                {sort === "frequency" && <span class="scale">bars: log, {percent(RAREST)} to 100&nbsp;%</span>}
               </th>
             ))}
           </tr>
         </thead>
         <tbody>
           {list.rows.map((row) => (
-            <Row key={row.key} row={row} />
+            <Row key={row.key} row={row} words={words} scored={scored} />
           ))}
         </tbody>
       </table>
@@ -116,7 +118,7 @@ function Sorter({ list, sort, name }: { list: UnitList; sort: string; name: stri
   const descending = here ? !list.descending : sort !== "key";
   const to = withQuery({ sort, descending: String(descending), cursor: null });
   return (
-    <a href={to} class={here ? "here" : ""} title={sort === "concept" ? "sort by the best AUROC of a labelled concept" : undefined}>
+    <a href={to} class={here ? "here" : ""} title={sort === "concept" ? "sort by the AUROC of the best concept or token pattern" : undefined}>
       {name}
       <span class="arrow" aria-hidden="true">
         {here ? (list.descending ? "↓" : "↑") : ""}
@@ -164,15 +166,12 @@ function Turn({ list }: { list: UnitList }): JSX.Element | null {
   );
 }
 
-function Row({ row }: { row: UnitRow }): JSX.Element {
+function Row({ row, words, scored }: { row: UnitRow; words: string; scored: boolean }): JSX.Element {
   return (
     <tr data-testid="unit" data-key={row.key} data-maximum={row.maximum ?? ""} data-score={row.score?.value ?? ""}>
       <th scope="row">
         <a class="cover" href={unitAddress(row.key)} data-row>
-          <span class="mono">
-            {row.site} {row.basis !== "neurons" && <span class="soft">{row.basis} </span>}
-            <b>{row.index}</b>
-          </span>
+          {row.name}
           {row.starred && (
             <span class="star" role="img" aria-label="starred" title="starred">
               {" "}
@@ -180,27 +179,32 @@ function Row({ row }: { row: UnitRow }): JSX.Element {
             </span>
           )}
         </a>
+        <span class="place mono soft">{local(row.key)}</span>
       </th>
       <td class="known">
-        <Known row={row} />
+        <Known row={row} words={words} />
       </td>
-      <td data-label="fires on">{row.fires_on ? <Chip token={row.fires_on} /> : <span class="soft small">never fired</span>}</td>
       <td class="n" data-label="fires at">
-        <Rare share={row.frequency} />
+        {(row.maximum ?? 0) > 0 ? <Rare share={row.frequency} /> : <span class="soft small">{(row.example?.value ?? 0) < 0 ? "only below zero" : "never fired"}</span>}
       </td>
       <td class="n" data-label="max">
         {number(row.maximum)}
       </td>
-      <td class="n score" data-label="score">
-        {row.score === null ? <span class="soft small">—</span> : <Interval estimate={row.score} />}
-      </td>
+      {scored && (
+        <td class="n score" data-label={row.score && "score"}>
+          {row.score && <Interval estimate={row.score} />}
+        </td>
+      )}
     </tr>
   );
 }
 
-/** A share with a bar from 0 % to 100 %. */
+/** Where the bar of a share begins; its scale is logarithmic, as most units fire rarely. */
+const RAREST = 1e-4;
+
+/** A share with a bar on a logarithmic scale. */
 function Rare({ share }: { share: number | null }): JSX.Element {
-  const width = 100 * (share ?? 0);
+  const width = share ? Math.min(Math.max(100 * (1 - Math.log(share) / Math.log(RAREST)), 0), 100) : 0;
   return (
     <span class="rare">
       <span class="num">{percent(share)}</span>

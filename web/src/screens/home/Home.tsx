@@ -1,58 +1,63 @@
-// Home: what is in this atlas?
+// Home: what is in this atlas, and where to begin?
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
-import type { AtlasPage, LayerRow, SiteRow, UnitList } from "../../api/types";
-import { bytes, count, number, percent, plural } from "../../format";
+import type { AtlasPage, LabPage, LayerRow, SiteRow } from "../../api/types";
+import { bytes, count, percent, plural } from "../../format";
 import { Command } from "../../parts/Command";
-import { Known } from "../../parts/Known";
-import { Awaited, Nothing } from "../../parts/States";
-import { Chip } from "../../parts/Text";
+import { Awaited } from "../../parts/States";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { WrittenHere } from "../../parts/WrittenHere";
-import { placesOf, unitAddress } from "../../route";
+import { graphAddress, placesOf } from "../../route";
+import { AskFirst, Explained, Units } from "./Begin";
+import { Blocks } from "./Blocks";
+import { Path } from "./Path";
 
-const FIRST = 6;
-
-/** The whole atlas at a glance, with a few units to begin at. */
+/** Where to begin, the network at a glance, and what was read. */
 export default function Home(): JSX.Element {
   const answer = useAnswer<AtlasPage>("/api/atlas");
-  useTitle(answer.state === "here" ? answer.data.subject.name : "Home");
+  useTitle(answer.state === "here" ? answer.data.title : "Home");
   return <Awaited answer={answer}>{(page) => <Whole page={page} />}</Awaited>;
 }
 
 function Whole({ page }: { page: AtlasPage }): JSX.Element {
   const { corpus, subject } = page;
+  const lab = useAnswer<LabPage>("/api/lab");
   return (
     <>
-      <Title question="What is in this atlas?">{subject.name}</Title>
+      <Title question="What is in this atlas, and where to begin?">{page.title}</Title>
       <p class="lead">
-        {plural(page.n_units, "unit")} of {subject.architecture}, watched over {count(corpus.counted)} tokens of{" "}
-        <cite>{corpus.name}</cite>.
+        {plural(page.n_units, "unit")} of {subject.architecture}, over {count(corpus.counted)} tokens of <cite>{corpus.name}</cite>.
       </p>
       {page.notes.map((note) => (
         <p class="warn" role="note">
           {note}
         </p>
       ))}
-      <dl class="facts">
-        <Fact name="units" value={page.n_units} id="n_units" href="/units" />
-        <Fact name="described" value={page.n_described} id="n_described" share={page.n_units} href="/units?described=true" />
-        <Fact name="described and scored" value={page.n_scored} id="n_scored" share={page.n_units} href="/units?min_score=0" />
-        <Fact name="never fired" value={page.n_silent} id="n_silent" share={page.n_units} href="/units?max_maximum=0" />
-        <Fact name="examples" value={page.n_examples} id="n_examples" />
-        <div>
-          <dt>on disk</dt>
-          <dd data-testid="bytes" data-value={page.bytes}>
-            {bytes(page.bytes)}
-          </dd>
-        </div>
-      </dl>
+      <Blocks sites={page.sites} />
+      <div class="door">
+        <AskFirst page={page} />
+        <Explained rows={page.explained} />
+      </div>
+      <Path page={page} attached={lab.state === "here" && lab.data.attached} />
+      <WrittenHere />
+      <Units page={page} />
       <section>
         <h2>Sites</h2>
         <Sites sites={page.sites} />
+        <dl class="facts">
+          <Fact name="units" value={page.n_units} id="n_units" href="/units" />
+          <Fact name="described" value={page.n_described} id="n_described" share={page.n_units} href="/units?described=true" />
+          <Fact name="described and scored" value={page.n_scored} id="n_scored" share={page.n_units} href="/units?min_score=0" />
+          <Fact name="never fired" value={page.n_silent} id="n_silent" share={page.n_units} href="/units?max_maximum=0" />
+          <Fact name="examples" value={page.n_examples} id="n_examples" />
+          <div>
+            <dt>on disk</dt>
+            <dd data-testid="bytes" data-value={page.bytes}>
+              {bytes(page.bytes)}
+            </dd>
+          </div>
+        </dl>
       </section>
-      <WrittenHere />
-      <Begin page={page} />
       <section class="halves">
         <div>
           <h2>What was read</h2>
@@ -67,11 +72,11 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
             <dd>
               {count(corpus.stimuli)} of at most {count(corpus.window)} tokens
             </dd>
-            <dt>labels</dt>
-            <dd>{corpus.labelled ? `${plural(corpus.labelled, "labelled token")}` : "the text carries none, so no concept is scored"}</dd>
+            <dt>concepts</dt>
+            <dd>{corpus.labelled ? `${plural(corpus.labelled, "labelled token")}` : "the text carries no labels: tokens and classes of tokens are measured instead"}</dd>
             <dt>model</dt>
             <dd>
-              {subject.architecture}, {subject.dtype}
+              {subject.name}: {subject.architecture}, {subject.dtype}
             </dd>
             <dt>hashes</dt>
             <dd class="mono small">
@@ -79,10 +84,12 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
             </dd>
           </dl>
         </div>
-        <div>
-          <h2>What was added</h2>
-          <Layers layers={page.layers} />
-        </div>
+        {page.layers.length > 0 && (
+          <div>
+            <h2>What was added</h2>
+            <Layers layers={page.layers} />
+          </div>
+        )}
       </section>
       {page.baked !== page.source.command && <Command command={page.baked}>Baked by</Command>}
       <Origin source={page.source} twin="/api/atlas" />
@@ -90,59 +97,60 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
   );
 }
 
-function Fact(of: { name: string; value: number; id: string; share?: number; href?: string }): JSX.Element {
+/** A number with its name; nothing where it is zero. */
+function Fact(of: { name: string; value: number; id: string; share?: number; href?: string }): JSX.Element | null {
+  if (of.value === 0) return null;
   return (
     <div>
       <dt>{of.name}</dt>
       <dd data-testid={of.id} data-value={of.value}>
-        {of.href && of.value > 0 ? <a href={of.href}>{count(of.value)}</a> : count(of.value)}
+        {of.href ? <a href={of.href}>{count(of.value)}</a> : count(of.value)}
         {of.share ? <small class="soft"> {percent(of.value / of.share)}</small> : null}
       </dd>
     </div>
   );
 }
 
+/** The sites in words; columns in which every row would be zero are left out. */
 function Sites({ sites }: { sites: SiteRow[] }): JSX.Element {
   const places = placesOf(sites);
+  const described = sites.some((site) => site.described > 0);
+  const silent = sites.some((site) => site.silent > 0);
+  const cell = (n: number, name: string) => (
+    <td class="n" data-label={n ? name : undefined}>
+      {n ? count(n) : ""}
+    </td>
+  );
   return (
     <table class="sites" data-testid="sites">
       <thead>
         <tr>
           <th scope="col">site</th>
-          <th scope="col">basis</th>
           <th scope="col" class="n">
             units
           </th>
-          <th scope="col" class="wide">
-            <span class="key described">described</span> <span class="key fired">fired</span> <span class="key silent">never fired</span>
-          </th>
-          <th scope="col" class="n">
-            described
-          </th>
-          <th scope="col" class="n">
-            never fired
-          </th>
+          {described && (
+            <th scope="col" class="n">
+              described
+            </th>
+          )}
+          {silent && (
+            <th scope="col" class="n">
+              never fired
+            </th>
+          )}
         </tr>
       </thead>
       <tbody>
         {sites.map((site, i) => (
           <tr key={`${site.site}/${site.basis}`}>
             <th scope="row">
-              <a href={`/units?site=${encodeURIComponent(places[i] as string)}`}>{site.site}</a>
+              <a href={`/units?site=${encodeURIComponent(places[i] as string)}`}>{site.name}</a>{" "}
+              <span class="place mono soft">{places[i]}</span>
             </th>
-            <td class="soft">{site.basis}</td>
-            <td class="n" data-label="units">
-              {count(site.units)}
-            </td>
-            <td class="wide" aria-hidden="true">
-              <Share site={site} />
-            </td>
-            <td class="n" data-label="described">
-              {count(site.described)}
-            </td>
-            <td class="n" data-label="never fired">
-              {count(site.silent)}
-            </td>
+            {cell(site.units, "units")}
+            {described && cell(site.described, "described")}
+            {silent && cell(site.silent, "never fired")}
           </tr>
         ))}
       </tbody>
@@ -150,81 +158,18 @@ function Sites({ sites }: { sites: SiteRow[] }): JSX.Element {
   );
 }
 
-/** One bar per site: described, the rest that fired, and hatched what never did. */
-function Share({ site }: { site: SiteRow }): JSX.Element {
-  const part = (n: number) => ({ width: `${(n / Math.max(site.units, 1)) * 100}%` });
-  const fired = Math.max(site.units - site.silent, 0);
-  return (
-    <span class="share">
-      <i class="fired" style={part(fired)}>
-        <i class="described" style={{ width: `${(Math.min(site.described, fired) / Math.max(fired, 1)) * 100}%` }} />
-      </i>
-      <i class="silent" style={part(site.silent)} />
-    </span>
-  );
-}
-
-/** A few units to begin at: the best scored, the best tellers of a concept, or the loudest. */
-function Begin({ page }: { page: AtlasPage }): JSX.Element {
-  const [asked, words] = page.n_scored
-    ? ["sort=score&descending=true&min_score=0", "The best scored descriptions"]
-    : page.corpus.labelled
-      ? ["sort=concept&descending=true", "The best detectors of a labelled concept"]
-      : ["sort=maximum&descending=true", "The highest activations"];
-  const answer = useAnswer<UnitList>(`/api/units?${asked}&limit=${FIRST}`);
-  return (
-    <section>
-      <h2>Where to begin</h2>
-      <Awaited answer={answer}>
-        {(list) => (
-          <>
-            <p class="soft small">
-              {words}: showing {count(list.rows.length)} of{" "}
-              <a href={`/units?${asked}`}>{plural(list.total, "unit")}</a>.
-            </p>
-            <ol class="plates" data-testid="begin">
-              {list.rows.map((row) => (
-                <li key={row.key}>
-                  <a class="cover mono" href={unitAddress(row.key)}>
-                    {row.site} <b>{row.index}</b>
-                  </a>
-                  <Known row={row} />
-                  <span class="row small soft">
-                    {row.fires_on && <Chip token={row.fires_on} />}
-                    <span>
-                      max <span class="num">{number(row.maximum)}</span>
-                    </span>
-                    <span>
-                      fires at <span class="num">{percent(row.frequency)}</span>
-                    </span>
-                  </span>
-                </li>
-              ))}
-            </ol>
-          </>
-        )}
-      </Awaited>
-    </section>
-  );
-}
-
 function Layers({ layers }: { layers: LayerRow[] }): JSX.Element {
-  if (!layers.length) {
-    return (
-      <Nothing>
-        Nothing yet. <code>patchclamp explain … --atlas</code> adds an explained answer.
-      </Nothing>
-    );
-  }
+  const kinds: Record<string, string> = { graph: "node", basis: "feature", descriptions: "description" };
   return (
     <ul class="layers" data-testid="layers">
       {layers.map((layer) => (
         <li key={layer.id}>
-          <a href={`/runs/${encodeURIComponent(layer.id)}`}>{layer.title || layer.id}</a>
+          <a href={layer.kind === "graph" ? graphAddress(layer.id) : `/runs/${encodeURIComponent(layer.id)}`}>{layer.title || layer.id}</a>
           <br />
           <span class="soft small">
-            {layer.kind === "graph" ? `an explained answer of ${plural(layer.rows, "node")}` : plural(layer.rows, "description")},{" "}
-            {bytes(layer.bytes)}
+            {layer.kind === "graph" && "an explained answer: "}
+            {plural(layer.rows, kinds[layer.kind] ?? "row")}, {bytes(layer.bytes)} ·{" "}
+            <a href={`/runs/${encodeURIComponent(layer.id)}`}>its run</a>
           </span>
         </li>
       ))}

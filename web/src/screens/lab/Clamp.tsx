@@ -3,12 +3,12 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
 import type { ClampAsked, Clamped, Tokens, Trial, UnitPage } from "../../api/types";
-import { neutral } from "../../clamps";
+import { BARE, neutral } from "../../clamps";
 import { number } from "../../format";
 import { Slider } from "../../parts/Slider";
 import { Failed } from "../../parts/States";
-import { Chip, seen } from "../../parts/Text";
-import { named, unitAddress } from "../../route";
+import { seen } from "../../parts/Text";
+import { local, named, unitAddress } from "../../route";
 import { Along } from "./Along";
 import { asked, focusNext } from "./state";
 
@@ -17,6 +17,7 @@ const MODES: [ClampAsked["mode"], string][] = [
   ["add", "add"],
   ["scale", "scale by"],
   ["ablate", "ablate"],
+  ["patch", "take from the other prompt"],
 ];
 
 interface Props {
@@ -25,13 +26,15 @@ interface Props {
   tokens: Tokens | undefined;
   token: number;
   generates: boolean;
+  /** Whether it is one of many, and drawn shorter. */
+  many: boolean;
   clamped: Clamped | undefined;
   onChange: (part: Partial<ClampAsked>, by: string) => void;
   onRemove: () => void;
 }
 
 /** Draw one clamp. */
-export function Clamp({ clamp, place, tokens, token, generates, clamped, onChange, onRemove }: Props): JSX.Element {
+export function Clamp({ clamp, place, tokens, token, generates, many, clamped, onChange, onRemove }: Props): JSX.Element {
   const unit = useAnswer<UnitPage>(`/api${unitAddress(clamp.key)}`);
   const { text } = asked.value;
   const alone = useAnswer<Trial>(text && unit.state === "here" ? `/api${unitAddress(clamp.key)}/trial?text=${encodeURIComponent(text)}` : null);
@@ -44,19 +47,20 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
     (at("input[type=range]") ?? at("select"))?.focus();
   }, [wanted, unit.state]);
   const { place: where, index } = named(clamp.key);
-  const name = `${where} ${index}`.trim();
+  const name = unit.state === "here" ? unit.data.name : `${where} ${index}`.trim();
+  const { other } = asked.value;
+  const modes = MODES.filter(([mode]) => mode !== "patch" || other || clamp.mode === "patch");
   const before = clamped?.before ?? (alone.state === "here" ? alone.data.acts : undefined);
   const rest = before?.[first(clamp.at, token, before.length)] ?? 0;
   return (
     <li ref={card} class={`clamp ${neutral(clamp) ? "idle" : ""}`} data-testid="clamp" data-key={clamp.key} data-mode={clamp.mode} data-value={clamp.value ?? ""} data-at={clamp.at}>
       <div class="row between">
         <h3>
-          <a href={unitAddress(clamp.key)} class="mono">
-            {where} <b>{index}</b>
-          </a>
+          <a href={unitAddress(clamp.key)}>{name}</a>
+          <span class="small soft mono path">{local(clamp.key)}</span>
         </h3>
         <span class="row tight">
-          <button type="button" class="quiet" disabled={neutral(clamp)} onClick={() => onChange({ value: null, ...(clamp.mode === "ablate" && { mode: "set" }) }, "neutral")} aria-label={`neutral: ${name}`}>
+          <button type="button" class="quiet" disabled={neutral(clamp)} onClick={() => onChange({ value: null, ...(BARE.has(clamp.mode) && { mode: "set" }) }, "neutral")} aria-label={`neutral: ${name}`}>
             neutral
           </button>
           <button type="button" class="quiet" onClick={onRemove} aria-label={`remove the clamp of ${name}`}>
@@ -67,17 +71,17 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
       {unit.state === "failed" &&
         (unit.failure.status === 404 ? (
           <p class="small soft" data-testid="unlisted">
-            This atlas has no page of it, so its range is not known; the clamp acts all the same where the model has such a unit.
+            This atlas has no page of it, so its range is not known.
           </p>
         ) : (
           <Failed failure={unit.failure} />
         ))}
-      {unit.state === "here" && <Known unit={unit.data} />}
+      {unit.state === "here" && !many && <Known unit={unit.data} />}
       <div class="asks">
         <label>
           <span>change</span>
           <select data-testid="mode" value={clamp.mode} onChange={(event) => onChange({ mode: event.currentTarget.value as ClampAsked["mode"], value: null }, "mode")}>
-            {MODES.map(([mode, words]) => (
+            {modes.map(([mode, words]) => (
               <option key={mode} value={mode}>
                 {words}
               </option>
@@ -86,13 +90,31 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
         </label>
         <Where clamp={clamp} tokens={tokens} token={token} generates={generates} onChange={onChange} />
       </div>
-      {clamp.mode !== "ablate" && unit.state === "here" && <Value clamp={clamp} unit={unit.data} rest={rest} name={name} onChange={onChange} />}
-      {clamp.mode === "ablate" && <p class="small soft">set to 0 wherever it acts</p>}
+      {!BARE.has(clamp.mode) && unit.state !== "waiting" && <Value clamp={clamp} unit={unit.state === "here" ? unit.data : null} rest={rest} name={name} onChange={onChange} />}
+      {clamp.mode === "ablate" && !many && <p class="small soft">set to 0 wherever it acts</p>}
+      {clamp.mode === "patch" && !many && (
+        <p class="small soft">
+          its value on <q>{other}</q>
+        </p>
+      )}
       <Outside clamp={clamp} unit={unit.state === "here" ? unit.data : undefined} clamped={clamped} />
       {tokens && before && before.length === tokens.tokens.length && (
-        <Along tokens={tokens} before={before} after={clamped?.after ?? null} most={unit.state === "here" ? unit.data.statistics.maximum : null} />
+        <Folded when={many}>
+          <Along tokens={tokens} before={before} after={clamped?.after ?? null} most={unit.state === "here" ? unit.data.statistics.maximum : null} />
+        </Folded>
       )}
     </li>
+  );
+}
+
+/** Where there are many clamps, what each did along the prompt is one click away. */
+function Folded({ when, children }: { when: boolean; children: JSX.Element }): JSX.Element {
+  if (!when) return children;
+  return (
+    <details class="small more">
+      <summary>along the prompt</summary>
+      {children}
+    </details>
   );
 }
 
@@ -105,33 +127,33 @@ function first(at: string, token: number, length: number): number {
 
 function Known({ unit }: { unit: UnitPage }): JSX.Element {
   const words = unit.descriptions[0]?.text;
-  return (
-    <p class="small soft known">
-      {words !== undefined ? <q>{words}</q> : unit.silent ? "never fired in the atlas" : <>fires on {unit.fires_on[0] && <Chip token={unit.fires_on[0]} />}</>}
-    </p>
-  );
+  return <p class="small soft known">{words !== undefined ? <q>{words}</q> : unit.line.text}</p>;
 }
 
 interface ValueProps {
   clamp: ClampAsked;
-  unit: UnitPage;
+  unit: UnitPage | null;
   rest: number;
   name: string;
   onChange: Props["onChange"];
 }
 
+/** By how much of the seen range a slider reaches beyond it on either side. */
+const BEYOND = 0.5;
+
 function Value({ clamp, unit, rest, name, onChange }: ValueProps): JSX.Element {
-  const { minimum, maximum, mean } = unit.statistics;
-  const [low, high] = [Math.min(minimum ?? 0, 0), Math.max(maximum ?? 0, 0)];
+  const { minimum = null, maximum = null, mean = null } = unit?.statistics ?? {};
+  const [low, high] = [Math.min(minimum ?? 0, rest, 0), Math.max(maximum ?? 0, rest, 0)];
   const wide = high - low || 1;
   const scale = {
     set: {
-      rest, low, high: low + wide, natural: minimum !== null && maximum !== null ? ([minimum, maximum] as const) : null,
+      rest, low: low - wide * BEYOND, high: low + wide * (1 + BEYOND), ends: [low, low + wide] as const, natural: minimum !== null && maximum !== null ? ([minimum, maximum] as const) : null,
       marks: [[0, "0"], ...(maximum === null || maximum === 0 ? [] : [[maximum, `max ${number(maximum)}`]]), ...(mean === null ? [] : [[mean, `mean ${number(mean)}`]]), ...(minimum === null || minimum >= 0 ? [] : [[minimum, `min ${number(minimum)}`]])] as [number, string][],
     },
-    add: { rest: 0, low: -wide, high: wide, natural: null, marks: [[0, "0"], [-wide, `−${number(wide)}`], [wide, `+${number(wide)}`]] as [number, string][] },
-    scale: { rest: 1, low: 0, high: 2, natural: null, marks: [[1, "× 1"], [0, "× 0"], [2, "× 2"]] as [number, string][] },
+    add: { rest: 0, low: -wide, high: wide, ends: [-wide, wide] as const, natural: null, marks: [[0, "0"], [-wide, `−${number(wide)}`], [wide, `+${number(wide)}`]] as [number, string][] },
+    scale: { rest: 1, low: 0, high: 2, ends: [0, 2] as const, natural: null, marks: [[1, "× 1"], [0, "× 0"], [2, "× 2"]] as [number, string][] },
     ablate: null,
+    patch: null,
   }[clamp.mode];
   if (!scale) return <></>;
   return <Slider key={clamp.mode} value={clamp.value} {...scale} label={`${MODES.find(([mode]) => mode === clamp.mode)?.[1]}, ${name}`} onMove={(value) => onChange({ value }, "value")} />;

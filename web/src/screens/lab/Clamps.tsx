@@ -1,13 +1,17 @@
 // The clamps, in the order in which they apply, and their undoing.
 import type { JSX } from "preact";
-import { useRef } from "preact/hooks";
 import type { Ran } from "../../api/run";
 import type { ClampAsked, LabPage, Tokens } from "../../api/types";
 import { neutral } from "../../clamps";
 import { plural } from "../../format";
 import { Nothing } from "../../parts/States";
+import { local } from "../../route";
+import { Add } from "./Add";
 import { Clamp } from "./Clamp";
-import { canRedo, canUndo, clampTo, focusNext, redo, shown, undo } from "./state";
+import { canRedo, canUndo, clampTo, redo, shown, undo } from "./state";
+
+/** Up to so many clamps are drawn whole. */
+const FEW = 3;
 
 interface Props {
   lab: LabPage;
@@ -29,7 +33,7 @@ export function Clamps({ lab, tokens, token, ran }: Props): JSX.Element {
   const acting = (ran.asked?.clamps ?? []).filter((one) => !neutral(one));
   const clamped = (one: ClampAsked, i: number) => {
     const nth = clamps.slice(0, i).filter((other) => !neutral(other)).length;
-    return !neutral(one) && acting[nth]?.key === one.key ? ran.table?.clamps[nth] : undefined;
+    return !neutral(one) && acting[nth] && local(acting[nth].key) === local(one.key) ? ran.table?.clamps[nth] : undefined;
   };
   return (
     <section aria-labelledby="clamps" data-testid="clamps">
@@ -59,6 +63,7 @@ export function Clamps({ lab, tokens, token, ran }: Props): JSX.Element {
               tokens={tokens}
               token={token}
               generates={lab.generates}
+              many={clamps.length > FEW}
               clamped={clamped(one, i)}
               onChange={(part, by) => change(i, part, by)}
               onRemove={() => clampTo(clamps.filter((_, j) => j !== i), "clamps")}
@@ -66,28 +71,9 @@ export function Clamps({ lab, tokens, token, ran }: Props): JSX.Element {
           ))}
         </ol>
       ) : (
-        <Nothing>Nothing is clamped. Take a unit from the ranking, or write its key here.</Nothing>
+        <Nothing>Nothing is clamped. Take a unit from the ranking, or name one here.</Nothing>
       )}
       {full ? <p class="small soft">These are {plural(clamps.length, "clamp")}, the most that one run takes.</p> : <Add clamps={clamps} />}
     </section>
-  );
-}
-
-function Add({ clamps }: { clamps: ClampAsked[] }): JSX.Element {
-  const field = useRef<HTMLInputElement>(null);
-  const add = (event: SubmitEvent) => {
-    event.preventDefault();
-    const key = field.current?.value.trim().replace(/\s+/g, "") ?? "";
-    if (!key || !field.current) return;
-    field.current.value = "";
-    focusNext.value = clamps.length;
-    clampTo([...clamps, { key, mode: "set", value: null, at: "" }], "clamps");
-  };
-  return (
-    <form class="add small" onSubmit={add}>
-      <input ref={field} aria-label="key of a unit to clamp" placeholder="a unit's key" data-testid="add-key" autocomplete="off" spellcheck={false} maxLength={300} />
-      <button type="submit">add</button>
-      <a href="/units">find one</a>
-    </form>
   );
 }

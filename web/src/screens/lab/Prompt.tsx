@@ -6,9 +6,10 @@ import type { GraphList, Tokens } from "../../api/types";
 import { draft } from "../../draft";
 import { spelt } from "../../route";
 import { plural } from "../../format";
+import { OtherPrompt } from "../../parts/OtherPrompt";
 import { Failed } from "../../parts/States";
 import { seen, Visible } from "../../parts/Text";
-import { shown } from "./state";
+import { asked, shown } from "./state";
 
 const LONGEST = 4000;
 const TRIED = 3;
@@ -33,6 +34,11 @@ export function Prompt({ cut, chosen }: { cut: Answer<Tokens>; chosen: number })
         />
       </label>
       {!text ? <Tried /> : cut.state === "failed" ? <Failed failure={cut.failure} /> : cut.data && <Row cut={cut.data} chosen={chosen} busy={cut.state === "waiting"} />}
+      {text && cut.state !== "failed" && cut.data && (
+        <OtherPrompt cut={cut.data} value={shown.value.other} settled={asked.value.other} onWrite={(other) => draft({ other, controls: null }, "other")} testid="other-text">
+          A prompt of as many tokens: clamps can take a unit's value from it.
+        </OtherPrompt>
+      )}
     </section>
   );
 }

@@ -6,7 +6,7 @@ import { draft, drafted } from "../../draft";
 import { count, number } from "../../format";
 import { Awaited, Nothing } from "../../parts/States";
 import { Chip, seen, Visible } from "../../parts/Text";
-import { changed, named, path, placesOf, spelt, unitAddress } from "../../route";
+import { changed, local, path, placesOf, spelt, unitAddress } from "../../route";
 import { asked, clampTo, focusNext, MOST_RANKED, shown } from "./state";
 
 interface Props {
@@ -123,8 +123,7 @@ function List({ ranking }: { ranking: Ranking }): JSX.Element {
 
 function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Element {
   const { clamps } = shown.value;
-  const { place, index } = named(unit.key);
-  const there = clamps.findIndex((one) => one.key === unit.key);
+  const there = clamps.findIndex((one) => local(one.key) === local(unit.key));
   const clamp = () => {
     focusNext.value = there >= 0 ? there : clamps.length;
     if (there < 0) clampTo([...clamps, { key: unit.key, mode: "set", value: null, at: "" }], "clamps");
@@ -133,12 +132,10 @@ function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Eleme
   return (
     <li data-testid="ranked" data-key={unit.key} data-value={unit.value ?? ""} data-effect={unit.effect ?? ""}>
       <div class="who">
-        <a href={unitAddress(unit.key)} class="mono">
-          {place} <b>{index}</b>
+        <a href={unitAddress(unit.key)} title={local(unit.key)}>
+          {unit.name}
         </a>
-        <span class="small soft">
-          {unit.description ? <q>{unit.description}</q> : unit.fires_on ? <>fires on <Chip token={unit.fires_on} /></> : "not described yet"}
-        </span>
+        {unit.label && <span class="small soft">{unit.label}</span>}
       </div>
       <div class="how">
         <span class={`num ${(led ?? 0) < 0 ? "against" : ""}`}>
@@ -151,7 +148,7 @@ function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Eleme
         </span>
         <Range unit={unit} />
       </div>
-      <button type="button" onClick={clamp} aria-pressed={there >= 0} aria-label={`clamp ${place} ${index}`}>
+      <button type="button" onClick={clamp} aria-pressed={there >= 0} aria-label={`clamp ${unit.name}`}>
         {there >= 0 ? "clamped" : "clamp"}
       </button>
     </li>

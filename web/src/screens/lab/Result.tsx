@@ -26,17 +26,19 @@ export function Result({ lab, ran }: { lab: LabPage; ran: Ran }): JSX.Element {
       </section>
     );
   }
+  // Until something is clamped there is one side, and nothing to compare or to take elsewhere.
+  const bare = !ran.asked?.clamps.length;
   return (
     <>
-      <Table ran={ran} />
-      {lab.generates && <Continued ran={ran} most={Math.min(lab.most_new, MOST_NEW)} />}
-      {ran.table && <RandomUnits ran={ran} acting={(ran.asked?.clamps ?? []).some((one) => !neutral(one))} />}
-      {ran.finished && <Export finished={ran.finished} stale={ran.stale} />}
+      <Table ran={ran} bare={bare} />
+      {lab.generates && <Continued ran={ran} bare={bare} most={Math.min(lab.most_new, MOST_NEW)} />}
+      {ran.table && !bare && <RandomUnits ran={ran} acting={(ran.asked?.clamps ?? []).some((one) => !neutral(one))} />}
+      {ran.finished && !bare && <Export finished={ran.finished} stale={ran.stale} />}
     </>
   );
 }
 
-function Table({ ran }: { ran: Ran }): JSX.Element {
+function Table({ ran, bare }: { ran: Ran; bare: boolean }): JSX.Element {
   const { table } = ran;
   const waits = ran.busy && ran.stale;
   return (
@@ -51,7 +53,13 @@ function Table({ ran }: { ran: Ran }): JSX.Element {
       {ran.failure && <Failed failure={ran.failure} />}
       {table ? (
         <div class={`awaited ${ran.failure ? "old" : ""}`} aria-busy={waits}>
-          <Next rows={table.rows} first={ROWS} target={ran.asked?.target ?? null} caption={table.neutral ? "nothing is changed: both columns are the same numbers" : "probability without and with the clamps, and the difference in points"} />
+          <Next
+            rows={table.rows}
+            first={ROWS}
+            target={ran.asked?.target ?? null}
+            alone={bare}
+            caption={bare ? "nothing is clamped" : table.neutral ? "every clamp is at neutral: both columns are the same numbers" : "probability without and with the clamps, and the difference in points"}
+          />
           {!table.neutral && (
             <p class="small" data-testid="divergence">
               <abbr title="Kullback–Leibler divergence of the next token, unclamped from changed">KL</abbr>(without ‖ with) = <strong class="num">{number(table.divergence)}</strong> nats
@@ -65,7 +73,7 @@ function Table({ ran }: { ran: Ran }): JSX.Element {
   );
 }
 
-function Continued({ ran, most }: { ran: Ran; most: number }): JSX.Element {
+function Continued({ ran, bare, most }: { ran: Ran; bare: boolean; most: number }): JSX.Element {
   const wanted = shown.value.fresh;
   const lengths = [0, 12, 25, 50, 100, wanted].filter((n, i, all) => n <= most && all.indexOf(n) === i).sort((a, b) => a - b);
   return (
@@ -83,7 +91,7 @@ function Continued({ ran, most }: { ran: Ran; most: number }): JSX.Element {
           </select>
         </label>
       </div>
-      <Written steps={ran.steps} busy={ran.busy && wanted > 0} wanted={ran.asked?.new_tokens ?? 0} />
+      <Written steps={ran.steps} alone={bare} busy={ran.busy && wanted > 0} wanted={ran.asked?.new_tokens ?? 0} />
     </section>
   );
 }

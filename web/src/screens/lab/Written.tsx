@@ -9,12 +9,13 @@ export function firstDifference(steps: Step[]): number {
 }
 
 /** Draw both sides; the first difference is marked, and what follows it is darker. */
-export function Written({ steps, busy, wanted }: { steps: Step[]; busy: boolean; wanted: number }): JSX.Element {
+export function Written({ steps, alone, busy, wanted }: { steps: Step[]; alone: boolean; busy: boolean; wanted: number }): JSX.Element {
   const from = firstDifference(steps);
-  const sides = [
+  const both = [
     ["without", "unclamped"],
     ["with", "changed"],
   ] as const;
+  const sides = alone ? ([["writes", "unclamped"]] as const) : both;
   return (
     <div class="written" aria-busy={busy} data-testid="written" data-first={from} data-steps={steps.length}>
       {sides.map(([words, side]) => (
@@ -34,7 +35,7 @@ export function Written({ steps, busy, wanted }: { steps: Step[]; busy: boolean;
           </p>
         </div>
       ))}
-      {steps.length > 0 && !busy && (
+      {!alone && steps.length > 0 && !busy && (
         <p class="small soft" data-testid="difference">
           {from < 0 ? "The same tokens on both sides." : `They differ from the ${from ? ordinal(from + 1) : "first"} token on.`}
         </p>

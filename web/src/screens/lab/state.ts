@@ -1,7 +1,7 @@
 // What the lab is asked: all of it is in the address. And the clamps before and after, for undo.
 import { computed, signal } from "@preact/signals";
 import type { ClampAsked, Ranking, RunAsked } from "../../api/types";
-import { readClamp, written } from "../../clamps";
+import { readClamps, written } from "../../clamps";
 import { draft, drafted, newGesture } from "../../draft";
 import { query } from "../../route";
 
@@ -14,6 +14,8 @@ export const MOST_RANKED = 40;
 
 export interface Asked {
   text: string;
+  /** The prompt from which clamps take values; empty without one. */
+  other: string;
   clamps: ClampAsked[];
   /** Clamps of the address that are none. */
   unread: string[];
@@ -33,11 +35,12 @@ function whole(text: string | null, most: number): number | null {
 }
 
 function read(from: URLSearchParams): Asked {
-  const all = from.getAll("clamp").map((text) => ({ text, clamp: readClamp(text) }));
+  const all = from.getAll("clamp").map((text) => ({ text, clamps: readClamps(text) }));
   return {
     text: from.get("text") ?? "",
-    clamps: all.flatMap(({ clamp }) => clamp ?? []),
-    unread: all.filter(({ clamp }) => !clamp).map(({ text }) => text),
+    other: from.get("other") ?? "",
+    clamps: all.flatMap(({ clamps }) => clamps ?? []),
+    unread: all.filter(({ clamps }) => !clamps).map(({ text }) => text),
     token: whole(from.get("token"), 1e9),
     by: from.get("by") === "effect" ? "effect" : "activation",
     site: from.get("site") ?? "",
@@ -57,8 +60,8 @@ export const asked = computed(() => read(query.value));
 /** Return the run that the address asks for; null without a text. */
 export function runAsked(of: Asked, generates: boolean): RunAsked | null {
   if (!of.text) return null;
-  const { text, clamps, target, controls } = of;
-  return { text, clamps, top: TOP, new_tokens: generates ? of.fresh : 0, controls, target, seed: 0 };
+  const { text, other, clamps, target, controls } = of;
+  return { text, other, clamps, top: TOP, new_tokens: generates ? of.fresh : 0, controls, target, seed: 0 };
 }
 
 const past = signal<string[][]>([]);
@@ -71,7 +74,7 @@ const present = () => drafted.peek().getAll("clamp");
 /** Change the clamps; what was measured beside them was another's. */
 export function clampTo(clamps: ClampAsked[], by: string): void {
   const before = present();
-  const now = clamps.map(written);
+  const now = written(clamps);
   if (before.join("\n") === now.join("\n")) return;
   if (draft({ clamp: now, controls: null }, by)) past.value = [...past.peek(), before];
   future.value = [];

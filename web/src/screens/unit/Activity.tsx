@@ -60,7 +60,7 @@ function Brushed({ unit }: { unit: UnitPage }): JSX.Element {
             <a href={withQuery({ low: null, high: null })}>show all</a>
           </>
         ) : (
-          <>{count(sum(tokens, all))} tokens, heights on a logarithmic scale. Drag over bars to see examples from there.</>
+          <>{count(sum(tokens, all))} tokens. Drag over bars to see examples from there.</>
         )}
       </p>
     </>

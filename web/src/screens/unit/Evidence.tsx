@@ -18,7 +18,8 @@ const UNDER: [Under, string][] = [
 const KINDS: [kind: string, title: string, first: number][] = [
   ["top", "Highest", 6],
   ["counter", "Where the words are wrong", 4],
-  ["quantile", "Across its range", 10],
+  ["lowest", "Lowest", 3],
+  ["range", "Across its range", 10],
   ["random", "Random", 4],
 ];
 
@@ -81,7 +82,7 @@ function Group({ unit, under, title, kind, url, all, whole }: GroupProps): JSX.E
   const { maximum, minimum } = unit.statistics;
   const most = Math.max(Math.abs(maximum ?? 0), Math.abs(minimum ?? 0));
   return (
-    <div class={`group ${kind}`} data-testid={`examples-${kind}`}>
+    <div class={`group ${kind === "counter" ? "counter" : ""}`} data-testid={`examples-${kind}`}>
       <Awaited answer={answer}>
         {(found) => (
           <>
@@ -105,7 +106,7 @@ function Group({ unit, under, title, kind, url, all, whole }: GroupProps): JSX.E
             </div>
             {found.note && <p class="small soft note">{found.note}</p>}
             <ol class="examples">
-              {(kind === "quantile" ? [...found.examples].reverse() : found.examples).map((one) => (
+              {(kind === "range" ? [...found.examples].reverse() : found.examples).map((one) => (
                 <Line key={`${one.stimulus}@${one.position}:${one.value}`} one={one} most={most} under={under} />
               ))}
             </ol>
@@ -120,10 +121,7 @@ function Line({ one, most, under }: { one: Example; most: number; under: Under }
   return (
     <li data-testid="example" data-kind={one.kind} data-act={one.value}>
       <span class="gutter">
-        <span class={`num ${one.value < 0 ? "against" : ""}`}>{number(one.value)}</span>
-        <span class="place soft" title={`stimulus ${one.stimulus}, position ${one.position}`}>
-          {one.stimulus}@{one.position}
-        </span>
+        <span class={`num ${one.value < 0 ? "against" : ""}`} title={`window ${one.stimulus}, token ${one.position}`}>{number(one.value)}</span>
         {one.reason && <span class="place against">{one.reason}</span>}
       </span>
       <Strip example={one} most={most} under={under} />

@@ -46,7 +46,7 @@ const largest = (...lists: (TokenWeight[] | Neighbour[])[]) =>
 export function Writes({ unit }: Panel): JSX.Element {
   const scale = largest(unit.promotes, unit.suppresses);
   return (
-    <Panel id="writes" title="Writes">
+    <Panel id="writes" title="What it promotes">
       <Listed unit={unit} field="promotes" bars={tokens(unit.promotes)} scale={scale} caption="tokens that it promotes, by its write direction alone" none="none" />
       <Listed unit={unit} field="suppresses" bars={tokens(unit.suppresses)} scale={scale} caption="tokens that it suppresses" none="none" />
     </Panel>
@@ -57,10 +57,10 @@ export function Writes({ unit }: Panel): JSX.Element {
 export function Reads({ unit }: Panel): JSX.Element {
   const scale = largest(unit.excited_by, unit.inhibited_by);
   return (
-    <Panel id="reads" title="Reads">
+    <Panel id="reads" title="What drives it">
       <Listed unit={unit} field="excited_by" bars={tokens(unit.excited_by)} scale={scale} caption="tokens whose embedding drives it" none="none" />
       <Listed unit={unit} field="inhibited_by" bars={tokens(unit.inhibited_by)} scale={scale} caption="tokens whose embedding holds it down" none="none" />
-      <Listed unit={unit} field="driven_by" bars={units(unit.driven_by)} caption="earlier units that it listens to: read · write" none="none before it" />
+      <Listed unit={unit} field="driven_by" bars={units(unit.driven_by)} caption="earlier units that drive it: read · write" none="none before it" />
     </Panel>
   );
 }
@@ -77,17 +77,7 @@ export function Together({ unit }: Panel): JSX.Element {
 
 function units(list: Neighbour[]): Bar[] {
   return list.slice(0, SHOWN).map((one) => {
-    const [site, , index] = one.key.split("/").slice(-3);
-    return {
-      label: (
-        <span class="mono">
-          {site} <b>{index}</b>
-        </span>
-      ),
-      value: one.value,
-      href: unitAddress(one.key),
-      note: one.label,
-    };
+    return { label: one.name, value: one.value, href: unitAddress(one.key), note: one.label };
   });
 }
 
@@ -99,7 +89,7 @@ export function Concepts({ unit }: Panel): JSX.Element | null {
     <Panel id="concepts" title="Concepts it detects">
       {unit.concepts.length ? (
         <table class="concepts">
-          <caption class="small soft">labelled concepts, by AUROC on text that they were not chosen on; 0.5 is chance</caption>
+          <caption class="small soft">by AUROC on text that they were not chosen on; 0.5 is chance, and below 0.8 it says little</caption>
           <tbody>
             {unit.concepts.map((one) => (
               <Concept key={one.concept} one={one} />
@@ -113,11 +103,16 @@ export function Concepts({ unit }: Panel): JSX.Element | null {
   );
 }
 
+/** A concept in grey says little: it is below .8, or its interval touches chance. */
 function Concept({ one }: { one: ConceptScore }): JSX.Element {
+  const { value, low } = one.auroc;
+  const touches = low === null || low <= 0.5;
+  const weak = touches || value === null || value < 0.8;
   return (
-    <tr data-concept={one.concept} data-value={one.auroc.value}>
+    <tr class={weak ? "weak" : ""} data-concept={one.concept} data-kind={one.kind} data-value={value}>
       <th scope="row">
-        {one.concept} <span class="soft small">{plural(one.auroc.n, "token")}</span>
+        {one.concept.replace(/_/g, " ")} <span class="soft small">{plural(one.auroc.n, "token")}</span>
+        {weak && <span class="soft small">: {touches ? "its interval touches chance" : "below 0.8"}</span>}
       </th>
       <td>
         <Interval estimate={one.auroc} chance={0.5} />
@@ -139,7 +134,7 @@ export function Answers({ unit }: Panel): JSX.Element | null {
             </a>
             <br />
             <span class="soft small">
-              scored <span class="num">{number(graph.score, true)}</span>
+              predicted <span class="num">{number(graph.score, true)}</span>
               {graph.measured !== null && (
                 <>
                   , measured <span class="num">{number(graph.measured, true)}</span>

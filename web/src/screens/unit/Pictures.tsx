@@ -1,12 +1,16 @@
 // A unit of a model of images: where on pictures it acts, how much, and which classes it stands for.
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
-import type { PictureExample, PictureExamples, TokenWeight, UnitPage } from "../../api/types";
+import { useEffect } from "preact/hooks";
+import type { ClampAsked, LabPage, PictureExample, PictureExamples, TokenWeight, UnitPage } from "../../api/types";
 import { count, number, percent } from "../../format";
+import { draft, drafted, forget } from "../../draft";
 import { type Bar, Bars } from "../../parts/Bars";
 import { Histogram } from "../../parts/Histogram";
 import { Interval } from "../../parts/Interval";
 import { CutOut, OnPicture } from "../../parts/OnPicture";
+import { PictureBench } from "../../parts/PictureBench";
+import { Slider } from "../../parts/Slider";
 import { Awaited, Nothing } from "../../parts/States";
 import { go, query, unitAddress, withQuery } from "../../route";
 import { chosenBins } from "./Activity";
@@ -26,10 +30,12 @@ const SHOWN = 8;
 /** The page's panels; `id` is the unit's key. */
 export function Pictures({ id }: { id: string }): JSX.Element {
   const answer = useAnswer<UnitPage>(`/api${unitAddress(id)}`);
-  return <Awaited answer={answer}>{(unit) => <Whole unit={unit} />}</Awaited>;
+  const lab = useAnswer<LabPage>("/api/lab");
+  const attached = lab.state === "here" && lab.data.attached;
+  return <Awaited answer={answer}>{(unit) => <Whole unit={unit} attached={attached} />}</Awaited>;
 }
 
-function Whole({ unit }: { unit: UnitPage }): JSX.Element {
+function Whole({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.Element {
   return (
     <>
       <Sum unit={unit} />
@@ -38,6 +44,11 @@ function Whole({ unit }: { unit: UnitPage }): JSX.Element {
           {unit.descriptions.length > 0 && (
             <div class="said">
               <Descriptions unit={unit} />
+            </div>
+          )}
+          {attached && (
+            <div class="tried">
+              <Trial unit={unit} />
             </div>
           )}
           <div class="evidence">
@@ -77,6 +88,40 @@ function Sum({ unit }: { unit: UnitPage }): JSX.Element {
         </span>
       )}
     </p>
+  );
+}
+
+// -- the model --------------------------------------------------------------------------------------------------------
+
+/** The unit clamped on a picture: only where a model is attached. */
+function Trial({ unit }: { unit: UnitPage }): JSX.Element {
+  useEffect(() => forget, []);
+  const { minimum, maximum, mean } = unit.statistics;
+  const finite = (text: string | null) => (text === null || text === "" || !Number.isFinite(Number(text)) ? null : Number(text));
+  const shown = finite(drafted.value.get("value"));
+  const value = finite(query.value.get("value"));
+  const clamps: ClampAsked[] = value === null ? [] : [{ key: unit.key, mode: "set", value, at: "" }];
+  const marks: [number, string][] = [[0, "0"]];
+  if (maximum) marks.push([maximum, `max ${number(maximum)}`]);
+  const [low, high] = [Math.min(minimum ?? 0, 0), Math.max(maximum ?? 0, 0)];
+  return (
+    <section aria-labelledby="trial" data-testid="trial">
+      <h2 id="trial">On a picture</h2>
+      <PictureBench unit={unit.key} clamps={clamps} most={Math.max(Math.abs(minimum ?? 0), Math.abs(maximum ?? 0))} />
+      <div class="mini">
+        <Slider
+          value={shown}
+          rest={mean ?? 0}
+          low={low}
+          high={high > low ? high : low + 1}
+          natural={minimum !== null && maximum !== null ? [minimum, maximum] : null}
+          marks={marks}
+          label="set this unit to, at every place"
+          onMove={(to) => draft({ value: to === null ? null : String(to), random: null }, "value")}
+        />
+        <p class="small soft">{value === null ? "Neutral: nothing is changed. Move the handle to set the unit to one value at every place." : "The unit is set to this value at every place."}</p>
+      </div>
+    </section>
   );
 }
 

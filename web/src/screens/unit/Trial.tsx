@@ -71,7 +71,7 @@ function MiniClamp({ unit, text, tried }: { unit: UnitPage; text: string; tried:
   const { minimum, maximum, mean } = unit.statistics;
   const shown = finite(drafted.value.get("value"));
   const value = finite(query.value.get("value"));
-  const asked: RunAsked | null = value === null ? null : { text, clamps: [clampOf(unit.key, value)], top: 20, new_tokens: 0, controls: 0, target: null, seed: 0 };
+  const asked: RunAsked | null = value === null ? null : { text, other: "", clamps: [clampOf(unit.key, value)], top: 20, new_tokens: 0, controls: 0, target: null, seed: 0 };
   const ran = useRun(asked);
   const rows = [...(ran.table?.rows ?? [])].sort((a, b) => Math.abs(b.delta ?? 0) - Math.abs(a.delta ?? 0)).slice(0, MOVED);
   const rest = tried.state === "failed" || !tried.data ? 0 : (tried.data.acts[largest(tried.data)] ?? 0);

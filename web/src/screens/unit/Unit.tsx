@@ -2,17 +2,18 @@
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
 import type { LabPage, UnitPage } from "../../api/types";
-import { count, number, percent } from "../../format";
+import { count, number } from "../../format";
 import { useKeys } from "../../keys";
 import { Copy } from "../../parts/Command";
 import { Later } from "../../parts/Later";
 import { Awaited } from "../../parts/States";
-import { Chip } from "../../parts/Text";
+import { Line } from "../../parts/Line";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { go, unitAddress, withQuery } from "../../route";
 import { Activity } from "./Activity";
 import { Descriptions } from "./Descriptions";
 import { Evidence } from "./Evidence";
+import { HeadReads, HeadWrites, Patterns, Shares } from "./Head";
 import { Answers, Concepts, Reads, Together, Writes } from "./Panels";
 import { Write } from "./Write";
 
@@ -25,7 +26,7 @@ const pictures = () => import("./Pictures").then((m) => m.Pictures);
 export default function Unit({ id }: { id: string }): JSX.Element {
   const url = `/api${unitAddress(id)}`;
   const answer = useAnswer<UnitPage>(url);
-  useTitle(answer.state === "here" ? `${answer.data.site} ${answer.data.index}` : "Unit");
+  useTitle(answer.state === "here" ? answer.data.name : "Unit");
   return <Awaited answer={answer}>{(unit) => <Whole unit={unit} url={url} />}</Awaited>;
 }
 
@@ -36,16 +37,12 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
   return (
     <article data-testid="unit-page" data-key={unit.key}>
       <div class="head">
-        <Title question="What does it do, and how sure are we?">
-          <span class="mono key">
-            <span class="soft">{unit.subject}/</span>
-            <wbr />
-            <a href={`/units?site=${encodeURIComponent(unit.site)}`}>{unit.site}</a>
-            <span class="soft">/{unit.basis}/</span>
-            <wbr />
-            <b>{unit.index}</b>
+        <div class="title">
+          <Title question="What does it do, and how sure are we?">{unit.name}</Title>
+          <span class="place mono soft">
+            {unit.subject}/<a href={`/units?site=${encodeURIComponent(`${unit.site}/${unit.basis}`)}`}>{unit.site}</a>/{unit.basis}/{unit.index}
           </span>
-        </Title>
+        </div>
         <nav class="steps" aria-label="units beside this one">
           <Step to={unit.previous} words="← previous" id="previous" />
           <Step to={unit.next} words="next →" id="next" />
@@ -53,30 +50,46 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           <Copy text={unit.key} label="copy key" what="the unit's key" />
         </nav>
       </div>
-      {unit.modality === "image" ? <Later load={pictures} id={unit.key} /> : <OnText unit={unit} attached={lab.state === "here" && lab.data.attached} />}
+      {unit.modality === "image" ? <Later load={pictures} id={unit.key} /> : <OnText unit={unit} lab={lab.state === "here" ? lab.data : null} />}
       <Origin source={unit.source} twin={url} itself />
     </article>
   );
 }
 
 /** What is known of a unit of a language model. */
-function OnText({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.Element {
+function OnText({ unit, lab }: { unit: UnitPage; lab: LabPage | null }): JSX.Element {
+  const head = unit.head && { ...unit, head: unit.head };
   return (
     <>
       <Sum unit={unit} />
       <div class="unit">
         <div class="column">
-          <div class="said">
-            <Descriptions unit={unit} />
-            <Write id={unit.key} />
+          {unit.descriptions.length > 0 && (
+            <div class="said">
+              <Descriptions unit={unit} />
+            </div>
+          )}
+          <div class="role">
+            <Answers unit={unit} />
           </div>
-          {attached && (
+          <div class="evidence">
+            <Evidence unit={unit} />
+          </div>
+          {head && (
+            <div class="patterns-of-head">
+              <Patterns unit={head} lab={lab} />
+            </div>
+          )}
+          {lab?.attached && (
             <div class="tried">
               <Later load={trial} id={unit.key} />
             </div>
           )}
-          <div class="evidence">
-            <Evidence unit={unit} />
+          <div class="beside">
+            <Together unit={unit} />
+          </div>
+          <div class="notes-of">
+            <Write id={unit.key} />
           </div>
         </div>
         <div class="column">
@@ -84,11 +97,19 @@ function OnText({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.
             <Activity unit={unit} />
           </div>
           <div class="rail">
-            <Writes unit={unit} />
-            <Reads unit={unit} />
+            {head ? (
+              <>
+                <Shares unit={head} />
+                <HeadWrites unit={head} />
+                <HeadReads unit={head} />
+              </>
+            ) : (
+              <>
+                <Writes unit={unit} />
+                <Reads unit={unit} />
+              </>
+            )}
             <Concepts unit={unit} />
-            <Together unit={unit} />
-            <Answers unit={unit} />
           </div>
         </div>
       </div>
@@ -105,34 +126,51 @@ function Step({ to, words, id }: { to: string | null; words: string; id: string 
   );
 }
 
-/** The unit in one line. */
+/** The unit in one line, and the range of its activation. */
 function Sum({ unit }: { unit: UnitPage }): JSX.Element {
   const { statistics: s } = unit;
-  if (unit.silent) {
-    return (
-      <p class="lead" data-testid="silent">
-        never fired in {count(s.counted)} tokens{s.maximum !== null && <span class="soft">; its highest activation is {number(s.maximum)}</span>}
-      </p>
-    );
-  }
-  return (
-    <p class="lead">
-      fires on{" "}
-      {unit.fires_on.slice(0, 4).map((token) => (
+  const range = (
+    <span class="small soft range-of">
+      {s.minimum !== null && s.minimum < 0 && (
         <>
-          <Chip token={token} />{" "}
+          from{" "}
+          <span class="num" data-testid="minimum" data-value={s.minimum}>
+            {number(s.minimum)} (<a href={withQuery({ kind: "lowest", low: null, high: null })}>lowest</a>)
+          </span>{" "}
         </>
-      ))}
-      <span class="soft">
-        — at {percent(s.frequency)} of {count(s.counted)} tokens, up to{" "}
-      </span>
+      )}
+      up to{" "}
       <strong class="num" data-testid="maximum" data-value={s.maximum ?? ""}>
         {number(s.maximum)}
-      </strong>
-      {s.minimum !== null && s.minimum < 0 && (
-        <span class="soft" data-testid="minimum" data-value={s.minimum}>
-          ; below zero down to <strong class="num">{number(s.minimum)}</strong>, <a href={withQuery({ kind: "quantile" })}>see low values</a>
-        </span>
+      </strong>{" "}
+      in {count(s.counted)} tokens
+    </span>
+  );
+  return (
+    <div class="lead">
+      <Line parts={unit.silent ? unit.line.parts.filter((part) => part.of !== "fires") : unit.line.parts} />{" "}
+      {unit.silent ? <Silent unit={unit} /> : range}
+    </div>
+  );
+}
+
+/** A unit that never rose above zero may still act below it. */
+function Silent({ unit }: { unit: UnitPage }): JSX.Element {
+  const { counted, minimum, maximum } = unit.statistics;
+  const below = minimum !== null && minimum < 0;
+  return (
+    <p class="small" data-testid="silent">
+      never fired in {count(counted)} tokens
+      {below ? (
+        <>
+          : it acts only below zero, down to{" "}
+          <span class="num" data-testid="minimum" data-value={minimum}>
+            {number(minimum)}
+          </span>
+          ; what it detects is read from how far below
+        </>
+      ) : (
+        maximum !== null && <span class="soft">; its highest activation is {number(maximum)}</span>
       )}
     </p>
   );

@@ -118,6 +118,12 @@ def add_routes(app: FastAPI, served: Served) -> None:
         atlas = served.atlas()
         return require_lab(atlas).sets(atlas, asked)
 
+    @app.get("/api/lab/unit", operation_id="checkUnit")
+    def check_unit(key: Annotated[str, Query(min_length=1, max_length=LONGEST_KEY)]) -> messages.ClampableUnit:
+        """Say whether a unit can be clamped, and what it is called."""
+        atlas = served.atlas()
+        return require_lab(atlas).clampable(atlas, key)
+
     @app.get("/api/lab/next", operation_id="readNext")
     def read_next(text: Text) -> explaining.NextTokens:
         """Give the likeliest next tokens of a prompt, and what explaining one of them takes."""

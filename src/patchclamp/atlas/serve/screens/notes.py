@@ -117,6 +117,9 @@ def add_routes(app: FastAPI, served: Served) -> None:
 def note_list(atlas: Reading, unit: str, kind: NoteKind | None, limit: int) -> NoteList:
     """Return what people wrote about a unit, or about all of them where ``unit`` is empty; the newest first.
 
+    Returns:
+        NoteList: at most ``limit`` of them, and how many there are.
+
     Raises:
         NotFound: the atlas has no such unit.
     """

@@ -11,6 +11,7 @@ from patchclamp.atlas.read.reader import Reading, ScoredDescription, number_or_n
 from patchclamp.atlas.read.responses import ConceptScore, EstimateView, GraphRow, Source, TokenWeight
 from patchclamp.atlas.read.unit_line import UnitLine
 from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
+from patchclamp.atlas.serve.screens.unit.head import HeadPanels, head_panels
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.survey import PROBABILITIES
@@ -135,6 +136,7 @@ class UnitPage:
         similar: units with the nearest write direction (cosine).
         together: units that rise and fall with it (correlation over a sample of tokens).
         not_known: reason for each of the panels above that this site or model cannot have, by name of the field.
+        head: what only an attention head has; None of other units.
         examples: how many of each kind there are.
         graphs: explained answers in which it stands.
         source: where this page comes from.
@@ -166,6 +168,7 @@ class UnitPage:
     similar: list[Neighbour]
     together: list[Neighbour]
     not_known: dict[str, str]
+    head: HeadPanels | None
     examples: list[KindCount]
     graphs: list[GraphRow]
     source: Source
@@ -231,6 +234,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         concepts=atlas.concepts(unit),
         **shown,
         not_known=_not_known(part, named),
+        head=head_panels(atlas, part, own),
         examples=count_examples(atlas, unit),
         graphs=_graphs_with(atlas, named),
         source=atlas.source(f".unit({str(named)!r})", part.id),

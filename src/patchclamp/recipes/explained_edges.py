@@ -1,0 +1,174 @@
+"""Edges of an explained answer: among its causes, from its inputs and to the output; the strongest are measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from patchclamp.ablate import Baseline
+from patchclamp.attribute.node_edge_patching import ROWS, patch_node_edges
+from patchclamp.attribute.node_edges import SMALLEST, STEPS, attribute_node_edges
+from patchclamp.attribute.node_writes import COUNTERPART, MEAN_WORD, OUTPUT, Writes
+from patchclamp.core.arguments import checked
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.graph import Edge, Node
+from patchclamp.core.metric import Metric
+from patchclamp.core.scores import Scores
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.apply import upcast
+from patchclamp.subjects.cases import ReadCase
+from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.residual_edges import edge_map
+
+N_MEASURED = 10
+"""Edges that are measured by default, the strongest first."""
+NOT_ASKED = "none were asked for"
+
+
+@dataclass(frozen=True)
+class ExplainedEdges:
+    """Hold the edges of an explained answer.
+
+    Args:
+        edges: between its nodes; without a residual stream from every node to the output alone.
+        ends: nodes of inputs and errors that they name.
+        about: ``kind``: ``direct``, what the source adds to what the target reads; or ``total``, a node's whole effect,
+            with the reason ``why`` nothing else is known. Of direct ones how they were scored, and how many measured.
+    """
+
+    edges: tuple[Edge, ...]
+    ends: tuple[Node, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_edges(
+    model: Model,
+    case: ReadCase,
+    scores: Scores,
+    nodes: Sequence[UnitKey],
+    baseline: Baseline,
+    n_measured: int,
+    gradients: Mapping[str, Tensor] | None = None,
+) -> ExplainedEdges:
+    """Find the edges among an answer's causes and opponents, and measure the strongest.
+
+    Nodes whose score is near zero, below one hundredth of the largest, have no edges.
+
+    Args:
+        model: the subject.
+        case: the prompt, its counterpart and m.
+        scores: of every unit.
+        nodes: causes and opponents.
+        baseline: r of every site.
+        n_measured: how many edges are measured; none at all are sought for 0.
+        gradients: mean gradients of sites that are known already.
+
+    Returns:
+        ExplainedEdges: direct edges; or total ones with the reason.
+
+    Source: see ``attribute_node_edges``, and ``patch_node_edges`` for what is measured.
+
+    Cost: theirs, and a row of a forward pass per input that has an edge.
+    """
+    sites = {block.site: block.basis for block in scores.units.blocks}
+    why = "" if n_measured else NOT_ASKED
+    writes = None
+    if n_measured:
+        try:
+            writes = open_writes(model, case, baseline, sites)
+            for node in nodes:
+                writes.place(node)
+        except PatchclampError as problem:
+            why = f"{problem.got}: {problem.remedy}"
+    if writes is None or why:
+        edges = tuple(Edge(str(node), OUTPUT, scores.score(node)) for node in nodes)
+        return ExplainedEdges(edges, about={"kind": "total", "why": why})
+    least = SMALLEST * max(abs(scores.score(node)) for node in nodes)
+    own = [node for node in nodes if abs(scores.score(node)) >= least]
+    found = attribute_node_edges(writes, own, case.metric, gradients=gradients)
+    edges = measure_edges(writes, found.edges, case.metric, n_measured)
+    return ExplainedEdges(
+        edges,
+        (*_inputs(writes, edges, case.metric), *_errors(edges)),
+        {
+            "kind": "direct",
+            "method": "eap_ig",
+            "steps": STEPS,
+            "smallest": SMALLEST,
+            "inputs": MEAN_WORD if case.counterpart is None else COUNTERPART,
+            "measured": sum(edge.measured is not None for edge in edges),
+        },
+    )
+
+
+def open_writes(model: Any, case: ReadCase, baseline: Baseline, sites: Mapping[str, str]) -> Writes:
+    """Return one prompt's units as writers to the residual stream.
+
+    Args:
+        model: the subject.
+        case: the prompt and its counterpart.
+        baseline: r of every site.
+        sites: site to basis of the units.
+
+    Raises:
+        PatchclampError: no language model, or one whose stream is not the sum of what its parts write.
+    """
+    if not isinstance(model, LanguageModel) or not isinstance(case.clean, Stimulus):
+        raise PatchclampError(
+            expected="a residual stream that is the sum of what units write",
+            got=f"{model.name} has none that is known",
+            remedy="every edge is a node's whole effect.",
+        )
+    edge_map(model)
+    model.require("differentiate")
+    other = case.counterpart
+    return Writes(model, case.clean, other if isinstance(other, Stimulus) else None, baseline, sites)
+
+
+@checked
+def measure_edges(writes: Writes, edges: Sequence[Edge], metric: Metric, most: int) -> tuple[Edge, ...]:
+    """Return edges with the measured effect of the strongest; see ``patch_node_edges``.
+
+    Args:
+        writes: the prompt.
+        edges: of which those from an error cannot be measured.
+        metric: m.
+        most: how many.
+
+    Returns:
+        tuple[Edge, ...]: in the same order.
+    """
+    real = [i for i, edge in enumerate(edges) if not edge.source.startswith("error@")]
+    strongest = sorted(real, key=lambda i: -abs(edges[i].weight))[:most]
+    effects = patch_node_edges(writes, [edges[i] for i in strongest], metric)
+    measured = dict(zip(strongest, map(float, effects), strict=True))
+    return tuple(replace(edge, measured=measured.get(i)) for i, edge in enumerate(edges))
+
+
+def _inputs(writes: Writes, edges: Sequence[Edge], metric: Metric) -> list[Node]:
+    """Return the inputs that have edges; their score is measured: m(x) − m(x with the reference in their place)."""
+    named = sorted({int(e.source.partition("@")[2]) for e in edges if e.source.startswith("input@")})
+    model, first = writes.model, writes.stream(writes.graph.stream(0))
+    clean = float(model.measure([writes.shown], metric)[0])
+    effects: list[float] = []
+    for some in (named[k : k + ROWS] for k in range(0, len(named), ROWS)):
+        rows = first.repeat(len(some), 1, 1)
+        at = torch.arange(len(some))
+        rows[at, some] = writes.reference[some].to(rows)
+        m = model.measure([writes.shown] * len(some), metric, restart=Restart(0, rows))
+        effects += (clean - upcast(m).double()).tolist()
+    return [Node(f"input@{i}", "input", effect, {"measured": effect}) for i, effect in zip(named, effects, strict=True)]
+
+
+def _errors(edges: Sequence[Edge]) -> list[Node]:
+    """Return the errors; the score of one is the sum of its edges."""
+    sums: dict[str, float] = {}
+    for edge in edges:
+        if edge.source.startswith("error@"):
+            sums[edge.source] = sums.get(edge.source, 0.0) + edge.weight
+    return [Node(key, "error", score) for key, score in sums.items()]
