@@ -531,7 +531,7 @@ def answer(bench):
 
 def test_the_causes_replaced_together_do_what_explain_measured(bench, answer):
     id, graph = answer
-    causes = [node for node in graph.nodes if node.kind != "output" and node.score > 0]
+    causes = [node for node in graph.nodes if node.kind in ("neuron", "head") and node.score > 0]
     events = heard(bench.post("/api/lab/verify", graph=id, nodes=[node.key for node in causes]))
     found = only(events, "verified")
     assert found["measured"] == pytest.approx(graph.measures["measured"], abs=1e-4)
