@@ -143,7 +143,7 @@ function Lead({ page }: { page: GraphPage }): JSX.Element | null {
 
 /** Every other number of the whole, for those who ask. */
 function Details({ page }: { page: GraphPage }): JSX.Element {
-  const { metric, measured_together: taken, predicted_together: predicted, control_low: low, control_high: high, p, method } = page.graph;
+  const { metric, measured_together: taken, control_low: low, control_high: high, p, method } = page.graph;
   const { metric_baseline: floor } = page.measures;
   const corrupted = pairsOf(page) > 0;
   return (
@@ -167,15 +167,6 @@ function Details({ page }: { page: GraphPage }): JSX.Element {
           <>
             <dt>taken from m, measured</dt>
             <dd class="num">{number(taken, true)}</dd>
-          </>
-        )}
-        {predicted !== null && (
-          <>
-            <dt>predicted</dt>
-            <dd class="num">
-              {number(predicted, true)}
-              {predicted > 1.2 * (taken ?? Number.POSITIVE_INFINITY) && <span class="soft">: predictions are summed, and units in series count the same effect more than once</span>}
-            </dd>
           </>
         )}
         {low !== null && high !== null && (

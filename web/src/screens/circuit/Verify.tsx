@@ -6,6 +6,7 @@ import type { Failure } from "../../api/failure";
 import { streamed } from "../../api/stream";
 import type { GraphPage, LabPage, Progressed, Verified, VerifyAsked } from "../../api/types";
 import { count, number, plural } from "../../format";
+import { Sets } from "../../parts/Sets";
 import { Verdict } from "../../parts/Verdict";
 import { ENDS, type Item } from "./merge";
 
@@ -55,6 +56,7 @@ export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): J
     <section data-testid="verify" aria-label="verify by ablation">
       <h2>Verify by ablation</h2>
       <p class="small soft">Replaces the chosen nodes in the model, together, and does the same to {SETS} random sets of like nodes.</p>
+      {attached && keys.length > 0 && keys.length <= MOST && state.at !== "done" && <Sets asked={{ graph: page.graph.id, nodes: keys, clamps: [] }} />}
       {attached ? (
         <p class="row">
           <button type="button" data-testid="verify-button" disabled={!keys.length || keys.length > MOST || busy} onClick={ask}>
@@ -92,11 +94,14 @@ function Shown({ found }: { found: Verified }): JSX.Element {
       data-high={found.mean.high ?? ""}
       data-p={found.p ?? ""}
     >
+      <Verdict of={found} rule={found.rule} />
       <dl class="numbers">
-        <div>
-          <dt>predicted</dt>
-          <dd class="num">{number(found.predicted, true)}</dd>
-        </div>
+        {found.predicted !== null && (
+          <div>
+            <dt>predicted</dt>
+            <dd class="num">{number(found.predicted, true)}</dd>
+          </div>
+        )}
         <div>
           <dt>measured</dt>
           <dd class="num">
@@ -111,11 +116,10 @@ function Shown({ found }: { found: Verified }): JSX.Element {
         </div>
       </dl>
       <Scale found={found} />
-      <Verdict of={found} rule={found.rule} />
       <p class="small soft">
         What {plural(found.nodes, "node")} {found.nodes === 1 ? "takes" : "take"} from m = {number(found.metric_clean, true)}, with{" "}
-        {found.baseline === "zero" ? "zero" : found.baseline === "mean" ? "the mean" : "the corrupted prompt's values"} in place. The filled mark is measured, the
-        ring around it or beside it predicted, each small circle a random set, the bar the interval of their mean, {number(found.mean.value, true)}.
+        {found.baseline === "zero" ? "zero" : found.baseline === "mean" ? "the mean" : "the corrupted prompt's values"} in place. The filled mark is
+        measured{found.predicted === null ? "" : ", the ring around it or beside it predicted"}, each small circle a random set, the bar the interval of their mean, {number(found.mean.value, true)}.
       </p>
       <p class="small" data-testid="verified-p">
         {found.p === null ? (
@@ -141,7 +145,7 @@ function Scale({ found }: { found: Verified }): JSX.Element {
   const at = (x: number) => 4 + ((x - low) / (high - low || 1)) * 92;
   const percent = (x: number) => `${at(x)}%`;
   return (
-    <svg class="scale" width="100%" height="54" role="img" aria-label={`predicted ${number(found.predicted, true)}, measured ${number(found.measured, true)}, random sets' mean ${number(found.mean.low, true)} to ${number(found.mean.high, true)}`}>
+    <svg class="scale" width="100%" height="54" role="img" aria-label={`${found.predicted === null ? "" : `predicted ${number(found.predicted, true)}, `}measured ${number(found.measured, true)}, random sets' mean ${number(found.mean.low, true)} to ${number(found.mean.high, true)}`}>
       <line class="axis" x1="0" x2="100%" y1="34" y2="34" />
       <line class="zero" x1={percent(0)} x2={percent(0)} y1="22" y2="46" />
       <text class="small" x={percent(0)} y="53" text-anchor="middle">
