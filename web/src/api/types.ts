@@ -132,11 +132,30 @@ export interface DescriptionView {
   note: string;
 }
 
+export interface EdgeAsked {
+  source: string;
+  target: string;
+  slot: string;
+}
+
 export interface EdgeRow {
   source: string;
   target: string;
   weight: number;
   slot: string;
+}
+
+export interface EdgeVerified {
+  source: string;
+  target: string;
+  slot: string;
+  predicted: number | null;
+  measured: number | null;
+}
+
+export interface EdgesVerified {
+  edges: EdgeVerified[];
+  baseline: string;
 }
 
 export interface EstimateView {
@@ -816,6 +835,7 @@ export interface Verified {
 export interface VerifyAsked {
   graph: string;
   nodes: string[];
+  edges: EdgeAsked[];
   controls: number;
   seed: number;
 }
