@@ -143,6 +143,20 @@ export interface EdgeRow {
   target: string;
   weight: number;
   slot: string;
+  measured: number | null;
+}
+
+export interface EdgeVerified {
+  source: string;
+  target: string;
+  slot: string;
+  predicted: number | null;
+  measured: number | null;
+}
+
+export interface EdgesVerified {
+  edges: EdgeVerified[];
+  baseline: string;
 }
 
 export interface EdgeVerified {
@@ -735,6 +749,7 @@ export interface UnitLine {
   frequency: number | null;
   silent: boolean;
   minimum: number | null;
+  attends: string;
 }
 
 export interface UnitList {

@@ -68,12 +68,14 @@ class EdgeRow:
         target: where it goes to.
         weight: how strong it is.
         slot: what the target reads it as: ``q``, ``k`` or ``v`` of a head; empty where it reads one thing.
+        measured: what replacing it alone took from the metric, where that was measured.
     """
 
     source: str
     target: str
     weight: float
     slot: str
+    measured: float | None
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ def graph_page(
     return GraphPage(
         graph=graph_row(id, graph, kept=asked is None),
         nodes=[read_node(atlas, node) for node in pruned.nodes],
-        edges=[EdgeRow(e.source, e.target, _number(e.weight), e.slot) for e in pruned.edges],
+        edges=[
+            EdgeRow(e.source, e.target, _number(e.weight), e.slot, number_or_none(e.measured)) for e in pruned.edges
+        ],
         total=len(graph.nodes),
         total_edges=len(graph.edges),
         kept=number_or_none(pruned.kept),
