@@ -160,6 +160,19 @@ export interface EdgesVerified {
   baseline: string;
 }
 
+export interface EdgeVerified {
+  source: string;
+  target: string;
+  slot: string;
+  predicted: number | null;
+  measured: number | null;
+}
+
+export interface EdgesVerified {
+  edges: EdgeVerified[];
+  baseline: string;
+}
+
 export interface EstimateView {
   value: number | null;
   low: number | null;
