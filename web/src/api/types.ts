@@ -256,6 +256,7 @@ export interface GraphPage {
   kept: number | null;
   tokens: string[];
   layers: number | null;
+  units: Record<string, number>;
   notice: string;
   measures: Record<string, number>;
   subject: Record<string, string>;
