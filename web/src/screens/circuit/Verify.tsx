@@ -4,11 +4,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
 import type { Failure } from "../../api/failure";
 import { streamed } from "../../api/stream";
-import type { EdgeAsked, EdgesVerified, GraphPage, LabPage, NodeRow, Progressed, Verified, VerifyAsked } from "../../api/types";
+import type { EdgeAsked, EdgeVerified, EdgesVerified, GraphPage, LabPage, NodeRow, Progressed, Verified, VerifyAsked } from "../../api/types";
 import { count, number, plural } from "../../format";
+import { seen } from "../../parts/Text";
 import { Verdict } from "../../parts/Verdict";
 import { floorOf } from "./floor";
-import { ENDS, type Item, nameOf } from "./merge";
+import { ENDS, type Item, itemOf, nameOf } from "./merge";
+import { called } from "./words";
 
 const MOST = 200;
 const SETS = 99;
@@ -131,8 +133,12 @@ function Edges({ found, page }: { found: EdgesVerified; page: GraphPage }): JSX.
   const byKey = new Map(page.nodes.map((node) => [node.key, node]));
   const name = (key: string) => {
     const node = byKey.get(key);
-    return node ? nameOf(node, page.tokens) : key;
+    if (!node) return { short: key, whole: key };
+    const { title } = called(itemOf(node), page);
+    const token = node.position === null ? undefined : page.tokens[node.position];
+    return { short: `${title}${token === undefined || node.kind === "input" ? "" : ` at ${seen(token)}`}`, whole: nameOf(node, page.tokens) };
   };
+  const ends = (edge: EdgeVerified) => [name(edge.source), name(edge.target)] as const;
   return (
     <table class="small" data-testid="edges-verified">
       <caption class="small soft">each edge replaced by itself: the target reads what the source would write {found.baseline === "zero" ? "at zero" : "on the other prompt"}</caption>
@@ -150,8 +156,8 @@ function Edges({ found, page }: { found: EdgesVerified; page: GraphPage }): JSX.
       <tbody>
         {found.edges.map((edge) => (
           <tr key={`${edge.source} ${edge.target} ${edge.slot}`} data-source={edge.source} data-target={edge.target} data-slot={edge.slot} data-predicted={edge.predicted ?? ""} data-measured={edge.measured ?? ""}>
-            <th scope="row">
-              <bdi>{name(edge.source)}</bdi> → <bdi>{name(edge.target)}</bdi>
+            <th scope="row" title={ends(edge).map((end) => end.whole).join(" → ")}>
+              <bdi>{ends(edge)[0].short}</bdi> → <bdi>{ends(edge)[1].short}</bdi>
               {edge.slot && <span class="soft"> as {edge.slot}</span>}
             </th>
             <td class="n">{number(edge.predicted, true)}</td>

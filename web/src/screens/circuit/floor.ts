@@ -9,31 +9,26 @@ export interface Floor {
   fewer: boolean;
 }
 
-/** Return what random sets there can be; null where the atlas does not know how many units are like these. */
+/** Return what random sets there can be: of units of the same kinds, in any block and at any position; null where that is not known. */
 export function floorOf(page: GraphPage, nodes: NodeRow[], most: number): Floor | null {
-  const pairs = typeof page.about.n_pairs === "number";
-  const kindOf = (place: string) => (pairs ? place.replace(/^blocks\.\d+\./, "") : place);
+  const kindOf = (place: string) => place.replace(/^blocks\.\d+\./, "");
   const chosen = new Map<string, number>();
-  for (const { key, position } of nodes) {
-    const place = local(key).replace(/\/[^/]*$/, "");
-    const name = `${kindOf(place)} ${position}`;
-    chosen.set(name, (chosen.get(name) ?? 0) + 1);
+  for (const { key } of nodes) {
+    const kind = kindOf(local(key).replace(/\/[^/]*$/, ""));
+    chosen.set(kind, (chosen.get(kind) ?? 0) + 1);
   }
   let [sets, fewer] = [1, false];
-  for (const [name, n] of chosen) {
-    const kind = name.split(" ")[0] as string;
-    const all = Object.entries(page.units).reduce((sum, [place, units]) => sum + (kindOf(place) === kind ? units : 0), 0);
+  for (const [kind, n] of chosen) {
+    const places = nodes.some((node) => node.position !== null) ? Math.max(page.tokens.length, 1) : 1;
+    const known = Object.entries(page.units).reduce((sum, [place, units]) => sum + (kindOf(place) === kind ? units : 0), 0);
+    // The whole of a site stands once in every block.
+    const all = (kind === "embed/whole" ? 1 : kind.endsWith("/whole") ? (page.layers ?? 0) : known) * places;
     if (!all) return null;
-    fewer ||= all - n < n;
-    for (let i = 0, ways = 1; i < Math.min(n, all - n); i++) {
-      ways = (ways * (all - n - i)) / (i + 1);
-      if (i + 1 === Math.min(n, all - n)) sets *= ways;
-      if (ways > 1e9) {
-        sets = most;
-        break;
-      }
-    }
-    if (all === n) sets = 0;
+    const others = all - n;
+    fewer ||= others < n;
+    let ways = others > 0 ? 1 : 0;
+    for (let i = 0; i < Math.min(n, others) && ways < most; i++) ways = (ways * (others - i)) / (i + 1);
+    sets = Math.min(sets * ways, most);
   }
-  return { sets: Math.min(Math.round(sets), most), fewer };
+  return { sets: Math.min(Math.floor(sets + 1e-9), most), fewer };
 }

@@ -48,6 +48,9 @@ export function nameOf(node: NodeRow, tokens: string[]): string {
   return `${node.label ? `${node.label} (${node.name})` : node.name}${at}`;
 }
 
+/** A node by itself. */
+export const itemOf = (node: NodeRow): Item => ({ id: local(node.key), label: node.name, kind: node.kind, group: null, members: [node], hidden: 0, score: node.score });
+
 /** Return the first member, which says where an item stands. */
 export const first = (item: Item) => item.members[0] as NodeRow;
 
