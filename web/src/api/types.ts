@@ -160,19 +160,6 @@ export interface EdgesVerified {
   baseline: string;
 }
 
-export interface EdgeVerified {
-  source: string;
-  target: string;
-  slot: string;
-  predicted: number | null;
-  measured: number | null;
-}
-
-export interface EdgesVerified {
-  edges: EdgeVerified[];
-  baseline: string;
-}
-
 export interface EstimateView {
   value: number | null;
   low: number | null;
@@ -270,6 +257,7 @@ export interface GraphPage {
   kept: number | null;
   tokens: string[];
   layers: number | null;
+  units: Record<string, number>;
   notice: string;
   measures: Record<string, number>;
   subject: Record<string, string>;

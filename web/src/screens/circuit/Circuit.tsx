@@ -11,7 +11,7 @@ import { Awaited, Nothing } from "../../parts/States";
 import { Visible } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { Verdict } from "../../parts/Verdict";
-import { go, withQuery } from "../../route";
+import { changed, go, query, spelt, withQuery } from "../../route";
 import { Compare } from "./Compare";
 import { exported, save } from "./exported";
 import { Grid } from "./Grid";
@@ -180,9 +180,10 @@ function Details({ page }: { page: GraphPage }): JSX.Element {
         {p !== null && (
           <>
             <dt>p</dt>
-            <dd class="num">{number(p)}</dd>
+            <dd class="num">{Number(p.toPrecision(2))}</dd>
           </>
         )}
+        <Edges page={page} />
       </dl>
       {metric !== null && taken !== null && taken > metric && metric > 0 && <p class="soft">Removing all of them can even reverse the answer.</p>}
     </details>
@@ -199,6 +200,22 @@ function useSmall(): boolean {
     return () => media.removeEventListener("change", changed);
   }, []);
   return small;
+}
+
+/** What the lines are. */
+function Edges({ page }: { page: GraphPage }): JSX.Element | null {
+  const { edges } = page.about as { edges?: { kind?: string; why?: string; measured?: number } };
+  if (!edges) return null;
+  return (
+    <>
+      <dt>lines</dt>
+      <dd data-testid="lines">
+        {edges.kind === "direct"
+          ? `what a node adds directly to what another reads, predicted; ${count(edges.measured ?? 0)} were also measured`
+          : `a node's whole effect on the answer${edges.why ? `: ${edges.why}` : ""}`}
+      </dd>
+    </>
+  );
 }
 
 function Controls({ page, merged, shown }: { page: GraphPage; merged: Merged; shown: string }): JSX.Element {
@@ -253,6 +270,17 @@ function Controls({ page, merged, shown }: { page: GraphPage; merged: Merged; sh
         <button type="button" class="small" data-testid="export" onClick={() => save(`${page.graph.id}.json`, `${JSON.stringify(exported(page, keep.value, groups.value), null, 1)}\n`, "application/json")}>
           JSON
         </button>
+        {(["circuit-tracer", "neuronpedia"] as const).map((format) => (
+          <a
+            key={format}
+            class="small"
+            data-testid={`export-${format}`}
+            download
+            href={`/api/graphs/${encodeURIComponent(page.graph.id)}/export${spelt(changed(new URLSearchParams(), { format, keep: String(keep.value), pin: pins.value, group: query.value.getAll("group") }))}`}
+          >
+            {format === "neuronpedia" ? "Neuronpedia" : format}
+          </a>
+        ))}
         <button type="button" class="small" data-testid="export-svg" onClick={() => save(`${page.graph.id}.svg`, pictureOf(page, merged), "image/svg+xml")}>
           SVG
         </button>
