@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -46,8 +47,9 @@ def value(reader, testid, attribute="data-value"):
 
 def weights(reader, testid):
     """The edges of the panel: what they lead to, with their weights."""
-    rows = reader.page.get_by_test_id(testid).locator("tr")
-    return {row.locator("th").inner_text(): float(row.get_attribute("data-value")) for row in rows.all()}
+    rows = reader.page.get_by_test_id(testid).locator("tr").all()
+    links = [parse_qs(urlsplit(row.locator("a").get_attribute("href")).query)["select"][0] for row in rows]
+    return {link: float(row.get_attribute("data-value")) for link, row in zip(links, rows, strict=True)}
 
 
 def test_the_lab_is_shown_the_answers_beginning_too(reader, planted):
@@ -69,13 +71,24 @@ def test_what_is_left_of_m_is_told_apart_from_every_unit_at_zero(reader, api, an
     page = api(f"/graphs/{one}")
     left = page["graph"]["metric"] - page["graph"]["measured_together"]
     reader.visit(f"/graphs/{one}")
-    said = reader.page.get_by_test_id("reading").inner_text().replace("−", "-")
+    reader.page.get_by_text("Details", exact=True).click()
     causes, floor = (
-        float(re.search(rf"{words} m is ([-+]?\d+\.\d+)", said)[1]) for words in ("together", "set to zero")
+        float(reader.page.get_by_test_id(name).inner_text().replace("−", "-").removeprefix("m is "))
+        for name in ("left", "floor")
     )
     assert causes == pytest.approx(left, abs=0.01)
     assert floor == pytest.approx(page["measures"]["metric_baseline"], abs=0.01)
-    assert "random sets' mean" in reader.page.locator(".lead").inner_text()
+    assert "random sets' mean" in reader.page.get_by_test_id("reading").inner_text()
+
+
+def test_the_verdict_comes_first_and_two_numbers_follow(reader, answers):
+    reader.visit(f"/graphs/{answers['integrated gradients', 'the old cat']}")
+    verdict, lead, details = (
+        reader.page.get_by_test_id(name).bounding_box() for name in ("verdict", "lead", "details")
+    )
+    assert verdict["y"] < lead["y"] < details["y"]
+    assert reader.page.get_by_test_id("lead").locator(".num").count() == 2
+    assert not reader.page.get_by_test_id("reading").is_visible()
 
 
 def test_the_verdict_stands_in_words_with_its_rule(reader, api, answers):
@@ -198,7 +211,7 @@ def test_a_node_is_told_with_what_flows_in_and_out(reader, api, planted):
     assert [abs(w) for w in weights(reader, "inputs").values()] == sorted(map(abs, into.values()), reverse=True)
     assert weights(reader, "outputs") == {"output": 8.0}
     # A row leads to the node at its other end, the link to the unit's page.
-    reader.page.get_by_test_id("inputs").get_by_role("link", name="heads/0").click()
+    reader.page.get_by_test_id("inputs").get_by_role("link", name="head 0").click()
     assert item(reader, "blocks.0.attn.z/heads/0@3").get_attribute("aria-selected") == "true"
     item(reader, CAT).click()
     reader.page.get_by_test_id("unit-link").click()
@@ -350,8 +363,9 @@ def test_the_list_is_the_picture_in_words(reader, planted):
 
 
 def test_nodes_do_not_lie_on_one_another(reader, planted):
-    reader.visit(f"/graphs/{planted}?keep=1&groups=both:{CAT}%20{ANIMAL}")
-    boxes = [one.bounding_box() for one in reader.page.locator(f"{ITEM} .shape").all()]
+    reader.visit(f"/graphs/{planted}?keep=1&group={CAT}%20{ANIMAL}%20:%20both")
+    boxes = [one.bounding_box() for one in reader.page.locator(f"{ITEM} .face").all()]
+    assert len(boxes) == len(shown(reader))
     for i, a in enumerate(boxes):
         for b in boxes[i + 1 :]:
             apart_x = max(a["x"], b["x"]) - min(a["x"] + a["width"], b["x"] + b["width"])
@@ -374,7 +388,7 @@ def test_kinds_and_signs_differ_without_colour(reader, planted):
 
 @pytest.mark.parametrize("screen", ["/graphs", "grid", "list"])
 def test_names_place_and_contrast(opened, planted, answers, screen):
-    state = f"keep=1&select={CAT}%20{ANIMAL}&groups=adjectives:{ADJECTIVE}%20{NEURONS}/11@3"
+    state = f"keep=1&select={CAT}%20{ANIMAL}&group={ADJECTIVE}%20{NEURONS}/11@3%20:%20adjectives"
     address = (
         screen
         if screen[0] == "/"
@@ -430,7 +444,12 @@ def test_hostile_prompts_tokens_and_names_appear_as_text(reader, planted):
 
 
 @pytest.mark.parametrize(
-    "query", ["keep=no&groups=;:;x:;a:%25zz%20b", "select=%ff&groups=:&with=none&view=other", "keep=9"]
+    "query",
+    [
+        "keep=no&group=%20:%20&group=x&group=%25zz%20b%20:%20a&only=pinned",
+        "select=%ff&group=:&with=none&view=other",
+        "keep=9&pin=%ff",
+    ],
 )
 def test_a_tampered_address_is_no_blank_page(reader, planted, query):
     reader.visit(f"/graphs/{planted}?{query}")
@@ -460,7 +479,7 @@ def test_verify_prints_what_was_measured_beside_what_was_predicted_and_the_contr
     said = reader.page.get_by_test_id("verified").inner_text()
     assert "+8.05" in said
     assert "+8.00" in said
-    assert re.search(r"Verdict: holds \(p = 0\.01 beside 99 different random sets", said)
+    assert re.search(r"Holds: .*none of 99 random sets does as much \(p = 0\.01\)", said)
     # Another choice is another question: the old answer is gone.
     item(reader, ANIMAL).click(modifiers=["Shift"])
     reader.page.get_by_test_id("verified").wait_for(state="detached")

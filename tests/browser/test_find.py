@@ -1,5 +1,6 @@
 """Find searches, filters, sorts and pages as the API does, and keeps all of it in the address."""
 
+import math
 import re
 from urllib.parse import parse_qs, urlsplit
 
@@ -55,13 +56,15 @@ def test_reload_keeps_every_filter(reader):
     assert reader.page.get_by_test_id("sort").input_value() == "maximum"
 
 
-def test_bars_of_how_often_units_fire_are_in_proportion(reader, api):
+def test_bars_of_how_often_units_fire_are_logarithmic_and_say_so(reader, api):
     reader.visit("/units?sort=frequency&descending=true")
     shares = {row["key"]: row["frequency"] for row in api("/units?sort=frequency&descending=true")["rows"]}
-    for row in reader.page.get_by_test_id("unit").all():
+    for row in reader.page.locator("[data-testid=unit]:has(.rare)").all():
         filled = row.locator(".rare i i").evaluate("bar => bar.offsetWidth / bar.parentElement.offsetWidth")
-        assert filled == pytest.approx(shares[row.get_attribute("data-key")], abs=0.02)
+        share = shares[row.get_attribute("data-key")]
+        assert filled == pytest.approx(1 + math.log10(max(share, 1e-4)) / 4, abs=0.03)
     assert max(shares.values()) > 0.1
+    assert "log, 0.01" in reader.page.get_by_role("columnheader", name="fires at").inner_text()
 
 
 def test_a_percentage_is_asked_for_as_a_share(reader):
@@ -137,3 +140,42 @@ def test_an_unreadable_question_is_answered_in_three_parts(reader):
     assert "expected" in said.inner_text()
     assert "openapi" in said.inner_text()
     reader.faults[:] = [fault for fault in reader.faults if "400" not in fault]
+
+
+def test_a_row_shows_its_best_example_with_the_peak_marked(reader, api, cat):
+    reader.visit("/units?q=cat")
+    row = reader.page.locator(f"[data-testid=unit][data-key='{cat}']")
+    one = next(r for r in api("/units", q="cat")["rows"] if r["key"] == cat)
+    mark = row.locator(".peak .mark")
+    assert mark.get_attribute("data-text").strip() == "cat"
+    assert float(row.get_by_test_id("peak").get_attribute("data-act")) == pytest.approx(3.0)
+    assert one["example"]["acts"][one["example"]["mark"]] == pytest.approx(3.0)
+    assert "detects cat, AUROC 1.00" in row.get_by_test_id("line").inner_text()
+
+
+def test_why_a_unit_was_found_is_marked(reader, api):
+    rows = api("/units", q="sat")["rows"]
+    assert rows
+    reader.visit("/units?q=sat")
+    for one in rows:
+        assert one["matched"], one["key"]
+        row = reader.page.locator(f"[data-testid=unit][data-key='{one['key']}']")
+        marked = {text.lower() for text in row.locator("mark").all_inner_texts()}
+        assert marked == {"sat"}
+    assert any(match["of"] == "promotes" for one in rows for match in one["matched"])
+
+
+def test_columns_that_would_be_empty_are_left_out(reader):
+    reader.visit("/units?described=false")
+    heads = " ".join(reader.page.locator("[data-testid=units] thead th").all_inner_texts())
+    assert "score" not in heads
+    assert "fires at" in heads
+    reader.visit("/units?described=true")
+    assert "score" in " ".join(reader.page.locator("[data-testid=units] thead th").all_inner_texts())
+
+
+def test_units_that_never_fired_stand_last(reader, api):
+    silent = [row["maximum"] is None or row["maximum"] <= 0 for row in api("/units", q="fires", limit=200)["rows"]]
+    assert any(silent)
+    assert not all(silent)
+    assert silent == sorted(silent)

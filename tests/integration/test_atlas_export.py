@@ -152,7 +152,7 @@ def test_tables_hold_every_example_and_description(tables, atlas):
             assert [row["rank"] for row in got] == list(range(len(wanted)))
             assert [{n: row[n] for n in wanted[0]} for row in got] == wanted if wanted else not got
         wanted = [asdict(one) for one in atlas.unit(key).descriptions]
-        got = [{**row, "run": row["layer"]} for row in said if row["key"] == key]
+        got = [{**row, "run": row["layer"], "note": ""} for row in said if row["key"] == key]
         assert [{n: row[n] for n in wanted[0]} for row in got] == wanted if wanted else not got
     [(n_examples,)] = atlas.reading.rows("SELECT count(*) FROM examples")
     assert sum(row["kind"] != "counter" for row in examples) == n_examples

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import httpx
 import pytest
@@ -14,7 +14,6 @@ import patchclamp as pc
 from apart import run_apart
 from forks import Fork
 from patchclamp.atlas.serve.server import guard_atlas
-from patchclamp.atlas.serve.writer import Writer
 from patchclamp.atlas.store.notes import LONGEST_NOTE, NOTES, Note, add_notes, read_notes
 from patchclamp.cli import main
 from patchclamp.core.description import Description
@@ -305,12 +304,21 @@ def test_a_killed_server_keeps_every_write_that_it_acknowledged(folder):
     assert read_notes(folder) == ([*rows, more], "")
 
 
-def test_an_answer_can_be_kept_under_the_same_permission(folder):
-    graphs = pc.atlas.open(folder).graphs().rows
-    graph = next(layer.graph for layer in pc.atlas.open(folder).reading.layers if layer.graph)
-    id = Writer(folder).keep_graph(replace(graph, about={**graph.about, "prompt": "kept from the page"}))
-    kept = pc.atlas.open(folder).graphs().rows
-    assert {row.id for row in kept} - {row.id for row in graphs} == {id}
+def test_an_answer_that_was_explained_from_the_page_is_kept_under_the_same_permission(folder):
+    client = Client(folder, write=TOKEN, model="organism:cat")
+    asked = {"prompt": "the old cat", "target": " sat", "contrast": " ran", "controls": 20}
+    assert "event: explained" in client.ask("POST", "/api/lab/explain", json=asked).text
+    before = {row.id for row in pc.atlas.open(folder).graphs().rows}
+    [id] = [row["id"] for row in client.get("/api/graphs").json()["rows"] if row["id"].startswith("asked-")]
+    assert client.ask("POST", "/api/write/graphs", json={"id": id}).status_code == 403
+    assert {row.id for row in pc.atlas.open(folder).graphs().rows} == before
+    shown = client.get(f"/api/graphs/{id}").json()
+    kept = client.ask("POST", "/api/write/graphs", json={"id": id}, headers=BRINGS).json()["id"]
+    assert {row.id for row in pc.atlas.open(folder).graphs().rows} - before == {kept}
+    now = client.get(f"/api/graphs/{kept}").json()
+    assert (now["nodes"], now["edges"]) == (shown["nodes"], shown["edges"])
+    assert now["graph"]["prompt"] == "the old cat"
+    assert client.ask("POST", "/api/write/graphs", json={"id": id}, headers=BRINGS).status_code == 404
 
 
 def test_the_printed_address_holds_the_token_behind_the_sign_that_nobody_is_sent(folder):

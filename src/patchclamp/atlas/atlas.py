@@ -6,12 +6,13 @@ from patchclamp.atlas.read.attached_layers import part_bases
 from patchclamp.atlas.read.attention import AttentionPage
 from patchclamp.atlas.read.exemplars import exemplars_of
 from patchclamp.atlas.read.graph_pruning import MOST_NODES
+from patchclamp.atlas.read.pictures import read_picture
 from patchclamp.atlas.read.reader import open_reading
 from patchclamp.atlas.serve.screens.find import Asked, UnitList, find
 from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_list, graph_page
 from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
 from patchclamp.atlas.serve.screens.notes import NoteList, note_list
-from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples, picture_file
+from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples
 from patchclamp.atlas.serve.screens.runs import RunList, RunPage, run_list, run_page
 from patchclamp.atlas.serve.screens.unit.examples import Examples, Kind, examples
 from patchclamp.atlas.serve.screens.unit.head import example_attention
@@ -118,7 +119,7 @@ class Atlas:
         Raises:
             NotFound: no example stands in a picture of that number.
         """
-        return picture_file(self.reading, number)
+        return read_picture(self.reading, number).png
 
     def exemplars(self, key: str) -> Exemplars:
         """Return a unit's stored examples as Exemplars, masked where it is at least half as active as at its mark.

@@ -29,6 +29,7 @@ from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.recipes.explained_edges import N_MEASURED, find_edges
 from patchclamp.recipes.explanation import Cause, Explanation
+from patchclamp.recipes.picture_heat import heat_of
 from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, measure_receipts
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase
@@ -194,6 +195,7 @@ def explain(
             if kind_of(one.basis) == "feature"
         },
         omitted={DIRECTLY: why} if why else {},
+        heat=heat_of(model, case, scores, method=method, seed=seed, **common),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.graph import Graph, Node
+from patchclamp.core.picture_heat import PictureHeat
 from patchclamp.core.plain_names import name_unit
 from patchclamp.core.plain_numbers import format_fixed, format_percent, is_known
 from patchclamp.core.receipt import REPLACED, Verdict
@@ -77,6 +78,7 @@ class Explanation:
         edges: among causes and opponents, from inputs and to the output.
         bases: hash of every basis whose features were scored, by site and name.
         omitted: rival that could not be chosen, to the reason.
+        heat: of an image, the scores summed by place; None where units have no place on it.
     """
 
     case: ReadCase
@@ -99,6 +101,7 @@ class Explanation:
     edges: ExplainedEdges
     bases: Mapping[str, str] = field(default_factory=dict)
     omitted: Mapping[str, str] = field(default_factory=dict)
+    heat: PictureHeat | None = None
 
     def __repr__(self) -> str:
         """Return the verdict with its cautions, and the first causes, a line each."""
@@ -292,6 +295,7 @@ class Explanation:
                 "omitted": self.omitted,
                 "normalised": {"predicted": self.share(self.predicted), "measured": self.share(self.measured)},
                 "receipts": receipts,
+                **({"heat": self.heat.to_json()} if self.heat is not None else {}),
             }
         )
 

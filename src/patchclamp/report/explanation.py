@@ -23,7 +23,7 @@ from patchclamp.report.html import (
     unit,
     visible,
 )
-from patchclamp.report.picture import png_uri
+from patchclamp.report.picture import heat_figure, png_uri
 from patchclamp.report.svg import Axis, effect_bar, effects, kept_curve, scatter
 
 POOR, MOSTLY = 0.5, 0.9
@@ -52,17 +52,20 @@ NOUN = "Explanation"
 
 def draw(explanation: Any, *, command: str | None = None) -> str:
     """Return the page of an ``Explanation``; see ``render``."""
-    image = png_uri(getattr(explanation.case.clean, "pixels", None))
-    return render(explanation.to_json(), command=command, image=image)
+    image, heat = png_uri(getattr(explanation.case.clean, "pixels", None)), ""
+    if explanation.heat is not None:
+        heat = heat_figure(explanation.heat.pixels, explanation.heat.together().tolist())
+    return render(explanation.to_json(), command=command, image=image, heat=heat)
 
 
-def render(explanation: Mapping[str, Any], *, command: str | None = None, image: str = "") -> str:
+def render(explanation: Mapping[str, Any], *, command: str | None = None, image: str = "", heat: str = "") -> str:
     """Write an explanation as one HTML page without script or outside reference.
 
     Args:
         explanation: what ``Explanation.to_json`` returned.
         command: how to make it again, shown at the end.
         image: what was shown, as a data address; empty where it was no image.
+        heat: the image with its scores by place, as SVG; empty where there is none.
 
     Returns:
         str: the page. It encodes to UTF-8 whatever the prompt held.
@@ -76,7 +79,14 @@ def render(explanation: Mapping[str, Any], *, command: str | None = None, image:
         ('<!doctype html>', True)
     """
     d = explanation
-    sections = (_question(d, image), _receipt(d), _causes(d), _agreement(d), _kept_curve(d), _provenance(d, command))
+    sections = (
+        _question(d, image, heat),
+        _receipt(d),
+        _causes(d),
+        _agreement(d),
+        _kept_curve(d),
+        _provenance(d, command),
+    )
     return page(_task(d), sections, images=bool(image))
 
 
@@ -102,7 +112,7 @@ def _read_at(token: str) -> str:
     return f" (read at '{token}')" if token else ""
 
 
-def _question(d: Mapping[str, Any], image: str) -> str:
+def _question(d: Mapping[str, Any], image: str, heat: str) -> str:
     q = d["question"]
     heading = inline(_task(d))
     if q["target"]:
@@ -136,12 +146,25 @@ def _question(d: Mapping[str, Any], image: str) -> str:
     if q.get("image"):
         drawn = f'<img src="{image}" alt="the image that was shown">' if image else ""
         shown = f'<figure class="shown">{drawn}<figcaption>{inline(q["prompt"])}</figcaption></figure>\n'
+        if heat:
+            shown = f'<div class="images">{shown}{_heat(d, heat)}</div>\n'
     return (
         f'<header>\n<p class="soft">patchclamp · {inline(d["subject"]["slug"])}</p>\n<h1>{heading}</h1>\n'
         f'<p class="lead"><b class="{side}">{inline(grade)}</b>:{inline(rest)}</p>\n{cautions}'
         f"<p><i>m</i> is the {inline(q['quantity'].removeprefix('the '))}{unit}: {number(d['metric_clean'])}.</p>\n"
         f"{shown}"
         f'<div class="halves"><div>{_facts(facts)}{_reference(d)}</div>\n<div>{_likeliest(d)}</div></div>\n</header>'
+    )
+
+
+def _heat(d: Mapping[str, Any], heat: str) -> str:
+    """Return the image with what its places are predicted to carry."""
+    apart = d["heat"]["apart"]
+    more = f" Places outside of the picture (the class token) carry {_effect(apart)}." if apart else ""
+    return (
+        f'<figure class="shown">{heat}<figcaption>What the units at each place are predicted to carry, summed over all '
+        'units: <b class="carries">blue</b> raises m, <b class="against">orange</b> with a bar lowers it; the deepest '
+        f"shade is the strongest place.{more}</figcaption></figure>"
     )
 
 

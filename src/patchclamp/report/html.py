@@ -164,6 +164,9 @@ pre { background: var(--tint); padding: 1rem 1.2rem; border-radius: 6px; white-s
 .quoted { border-left: 3px solid var(--line); padding-left: .9rem; font-family: var(--serif) }
 mark { background: rgb(var(--against) / .22); color: inherit; border-radius: 3px }
 .shown { margin: 1.2rem 0 } .shown img { width: min(14rem, 100%); image-rendering: pixelated; border-radius: 3px }
+.images { display: flex; flex-wrap: wrap; gap: 0 2.4rem } .images .shown { flex: 0 1 19rem }
+.shown .heat { width: min(14rem, 100%); border-radius: 3px } .heat image { image-rendering: pixelated }
+svg.heat rect.bar { fill: #fff }
 .key { display: block; color: var(--soft); font-size: .78em }
 .facts { display: flex; flex-wrap: wrap; gap: 1.2rem 3rem; margin: 1.6rem 0 2rem }
 .facts dt { color: var(--soft); font-size: .875rem }

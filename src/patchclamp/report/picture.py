@@ -3,6 +3,7 @@
 import base64
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ from patchclamp.core.arguments import checked
 
 MOST = 4_000_000
 """Pixels beyond which an image is left out: the page would hold megabytes of it."""
+LEAST = 0.02
+"""Share of the largest sum below which a cell stays bare."""
+MARKED = 0.1
+"""Share from which a cell below zero has a bar."""
 
 
 @checked
@@ -40,6 +45,51 @@ def png_uri(pixels: np.ndarray | None) -> str:
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
     file = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in chunks)
     return f"data:image/png;base64,{base64.b64encode(file).decode()}"
+
+
+@checked
+def heat_figure(pixels: np.ndarray, values: Sequence[Sequence[float]]) -> str:
+    """Return an image with sums by place over it: blue above zero, orange with a bar below; the largest is darkest.
+
+    Args:
+        pixels: the image, as for ``png_uri``.
+        values: rows of sums, from the top; they cover the whole image.
+
+    Returns:
+        str: an SVG element; empty for what is no image, or has no sum that is not 0.
+
+    Example:
+        >>> heat_figure(np.zeros((2, 2), dtype=np.uint8), [[1.0, -0.5]]).count("<rect")
+        3
+    """
+    address = png_uri(pixels)
+    shown = _as_bytes(pixels)
+    largest = max((abs(value) for row in values for value in row), default=0.0)
+    if not address or shown is None or not largest:
+        return ""
+    height, width = shown.shape[:2]
+    high, wide = height / len(values), width / len(values[0])
+    cells = []
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            share = abs(value) / largest
+            if share >= LEAST:
+                side = "carries" if value > 0 else "against"
+                opacity = f'fill-opacity="{0.1 + 0.75 * share:.3f}"'
+                box = _box(x * wide, y * high, wide, high)
+                cells.append(f'<rect class="{side}" {box} {opacity}><title>{value:+.3f}</title></rect>')
+                if value < 0 and share >= MARKED:
+                    cells.append(
+                        f'<rect class="bar" {_box((x + 0.25) * wide, (y + 0.45) * high, wide / 2, high / 10)}/>'
+                    )
+    return (
+        f'<svg class="heat" viewBox="0 0 {width} {height}" role="img" aria-label="where on the image the scores lie">'
+        f'<image href="{address}" width="{width}" height="{height}"/>{"".join(cells)}</svg>'
+    )
+
+
+def _box(x: float, y: float, width: float, height: float) -> str:
+    return f'x="{x:.3f}" y="{y:.3f}" width="{width:.3f}" height="{height:.3f}"'
 
 
 def _as_bytes(pixels: np.ndarray) -> Any:

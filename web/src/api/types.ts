@@ -85,6 +85,13 @@ export interface Clamped {
   outside: boolean;
 }
 
+export interface ClassRow {
+  index: number;
+  name: string;
+  before: number | null;
+  after: number | null;
+}
+
 export interface ConceptScore {
   concept: string;
   kind: string;
@@ -125,11 +132,31 @@ export interface DescriptionView {
   note: string;
 }
 
+export interface EdgeAsked {
+  source: string;
+  target: string;
+  slot: string;
+}
+
 export interface EdgeRow {
   source: string;
   target: string;
   weight: number;
   slot: string;
+  measured: number | null;
+}
+
+export interface EdgeVerified {
+  source: string;
+  target: string;
+  slot: string;
+  predicted: number | null;
+  measured: number | null;
+}
+
+export interface EdgesVerified {
+  edges: EdgeVerified[];
+  baseline: string;
 }
 
 export interface EstimateView {
@@ -300,6 +327,14 @@ export interface Histogram {
   pieces: number[];
 }
 
+export interface KeepAsked {
+  id: string;
+}
+
+export interface Kept {
+  id: string;
+}
+
 export interface KindCount {
   kind: "top" | "lowest" | "range" | "quantile" | "random" | "counter" | "interval";
   n: number;
@@ -307,6 +342,7 @@ export interface KindCount {
 
 export interface LabPage {
   attached: boolean;
+  shows: "texts" | "pictures";
   model: string;
   remedy: string;
   context: number | null;
@@ -428,6 +464,14 @@ export interface PairsRead {
   most_seconds: number;
 }
 
+export interface PictureAsked {
+  picture: number;
+  clamps: ClampAsked[];
+  unit: string;
+  controls: number;
+  seed: number;
+}
+
 export interface PictureExample {
   kind: "top" | "lowest" | "range" | "random" | "interval";
   value: number;
@@ -467,6 +511,17 @@ export interface PictureRow {
   label: string | null;
 }
 
+export interface PictureRun {
+  picture: number;
+  name: string;
+  label: string | null;
+  size: number[];
+  classes: ClassRow[];
+  unit: UnitOnPicture | null;
+  control: Control | null;
+  source: Source;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -497,7 +552,6 @@ export interface RankedUnit {
   mean: number | null;
   minimum: number | null;
   maximum: number | null;
-  fires_on: TokenView | null;
   label: string;
 }
 
@@ -682,6 +736,7 @@ export interface UnitLine {
   frequency: number | null;
   silent: boolean;
   minimum: number | null;
+  attends: string;
 }
 
 export interface UnitList {
@@ -694,6 +749,17 @@ export interface UnitList {
   sort: "relevance" | "key" | "frequency" | "maximum" | "mean" | "score" | "concept";
   descending: boolean;
   source: Source;
+}
+
+export interface UnitOnPicture {
+  key: string;
+  value: number | null;
+  place: string;
+  box: number[] | null;
+  cell: number[] | null;
+  rows: number;
+  columns: number;
+  heat: (number | null)[];
 }
 
 export interface UnitPage {
@@ -771,6 +837,7 @@ export interface Verified {
 export interface VerifyAsked {
   graph: string;
   nodes: string[];
+  edges: EdgeAsked[];
   controls: number;
   seed: number;
 }

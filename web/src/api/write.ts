@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { exportedFile } from "../exportedFile";
 import { changed, fetched, posting, useAnswer } from "./ask";
-import type { NoteAsked, NoteView, WriteState } from "./types";
+import type { Kept, NoteAsked, NoteView, WriteState } from "./types";
 
 const KEPT = "patchclamp-write";
 const AUTHOR = "patchclamp-author";
@@ -60,10 +60,15 @@ export function useWriting(): { may: boolean; remedy: string } {
   return token.value ? { may: true, remedy: "" } : { may: false, remedy: "Open the whole address that `patchclamp atlas serve --write` printed." };
 }
 
-/** Write a note; everything that is shown is then asked for again. Throws a Failure. */
-export async function write(note: Partial<NoteAsked> & Pick<NoteAsked, "unit" | "kind">): Promise<NoteView> {
-  const written = await fetched<NoteView>("/api/write/notes", undefined, posting(note, { "x-patchclamp-token": token.value }));
+/** Send what is to be written; everything that is shown is then asked for again. Throws a Failure. */
+async function send<T>(url: string, body: unknown): Promise<T> {
+  const kept = await fetched<T>(url, undefined, posting(body, { "x-patchclamp-token": token.value }));
   changed.value += 1;
-  return written;
+  return kept;
 }
 
+/** Write a note. */
+export const write = (note: Partial<NoteAsked> & Pick<NoteAsked, "unit" | "kind">) => send<NoteView>("/api/write/notes", note);
+
+/** Keep an explained answer in the atlas. */
+export const keep = (id: string) => send<Kept>("/api/write/graphs", { id });

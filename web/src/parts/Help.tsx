@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { exportedFile } from "../exportedFile";
 import { keysOn } from "../keys";
 import type { Screen } from "../screen";
-import { Later } from "./Later";
+import { Terms } from "./Terms";
 
 const KEYS: [string[], string][] = [
   [["/"], "search units"],
@@ -19,8 +19,6 @@ const LAST: typeof KEYS = [
   [["Esc"], "close it; leave the search field"],
 ];
 
-// The words are fetched when somebody asks for them.
-const terms = () => import("./Terms").then((m) => m.Terms);
 /** What stands on the page, at the time when help was asked for. */
 const standing = signal<string | null>(null);
 
@@ -59,7 +57,7 @@ export function Help({ bar }: { bar: Screen[] }): JSX.Element {
         {!exportedFile && (
           <div>
             <h2>Words on this page</h2>
-            {standing.value !== null && <Later load={terms} id={standing.value} />}
+            {standing.value !== null && <Terms id={standing.value} />}
           </div>
         )}
       </div>

@@ -1,6 +1,7 @@
 // A picture with what a unit does all over it, and the place that is looked at.
 import type { JSX } from "preact";
 import { number } from "../format";
+import "./pictures.css";
 
 export interface Heat {
   /** Values row after row; as many as rows times columns. */

@@ -24,6 +24,7 @@ from patchclamp.subjects.corpora import Batches
 N_LOWEST, N_SAMPLE = 6, 1024
 INTERVAL, LOWEST = 3, 4
 """Kinds of examples beside those of ``KINDS``: places by bin of the histogram, and the lowest pictures."""
+PLACE_BITS = 20
 LATEST = torch.iinfo(torch.int64).max
 
 
@@ -61,23 +62,25 @@ class _SiteAccumulator:
         self.pieces.scatter_add_(0, bins.gather(0, where[None]), torch.ones_like(where)[None])
         if slot >= 0:
             self.sample[slot] = high
-        # Drawn from the picture's number alone, so that neither batches nor interruptions change it.
-        draws = torch.from_numpy(np.random.default_rng([seed, picture]).integers(2**62, size=len(x)))
-        for k in range(BINS):
-            self._keep(k, torch.where(bins == k, draws[:, None], LATEST), x, picture)
+        # Drawn from the picture's number alone, so that neither batches nor interruptions change it. The place stands
+        # in the lowest digits, so that the smallest draw of a bin says where it was drawn.
+        draws = np.random.default_rng([seed, picture]).integers(2**42, size=len(x))
+        keys = torch.from_numpy((draws << PLACE_BITS) | np.arange(len(x)))
+        first = torch.full(self.tokens.shape, LATEST).scatter_reduce_(0, bins, keys[:, None].expand_as(bins), "amin")
+        self._keep(first[:BINS].T, x, picture)
         self._lowest(x.masked_fill(~finite, torch.inf), picture)
 
-    def _keep(self, k: int, order: Tensor, x: Tensor, picture: int) -> None:
-        """Keep the place of bin ``k`` that is drawn first, where it comes before one of the kept ones.
+    def _keep(self, first: Tensor, x: Tensor, picture: int) -> None:
+        """Keep each bin's place that is drawn first, ``(unit, bin)``, where it comes before one of the kept ones.
 
         So a bin ends with places of different pictures, a uniform sample, whatever the batches were.
         """
-        first, where = order.min(0)  # (unit,)
-        worst, slot = self.order[:, k].max(1)
-        units = (first < worst).nonzero().flatten()
+        worst, slot = self.order.max(2)
+        units, bins = (first < worst).nonzero(as_tuple=True)
         if len(units):
-            into, where = (units, k, slot[units]), where[units]
-            self.order[into] = first[units]
+            into, keys = (units, bins, slot[units, bins]), first[units, bins]
+            where = keys & ((1 << PLACE_BITS) - 1)
+            self.order[into] = keys
             self.value[into] = x[where, units]
             self.at[into] = torch.stack([torch.full_like(where, picture), where], 1)
 

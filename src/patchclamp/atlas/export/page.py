@@ -29,7 +29,7 @@ KINDS: tuple[Kind, ...] = ("top", "lowest", "counter", "range", "random")
 ALL = 10**9
 _SCRIPT = re.compile(r'<script type="module"[^>]* src="/(assets/[\w.-]+\.js)"')
 _STYLE = re.compile(r'<link rel="stylesheet"[^>]* href="/(assets/[\w.-]+\.css)"')
-_IMPORTS = re.compile(r"""(?:^|[;}])import(?:[\s{*\w][^;()]*?from)?\s*["'`]""")
+_IMPORTS = re.compile(r"""(?:^|[;}\n])import(?:[\s{*\w][^;()]*?from)?\s*["'`]""")
 
 
 @checked
@@ -149,6 +149,7 @@ def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
         differentiates=False,
         most_clamps=0,
         most_new=0,
+        shows="pictures" if atlas.reading.about["modality"] == "image" else "texts",
         remedy="This page is a file without a model. Serve the atlas: patchclamp atlas serve ATLAS --model MODEL",
         source=unit.source,
     )

@@ -75,13 +75,15 @@ class UnclampedRuns:
 
 
 def read_at(model: LanguageModel, stimulus: Stimulus) -> int:
-    """Return where the next token is read: after the last, or at the mask of a model that fills in masks.
+    """Return where the answer is read: after the last token, at the mask that is filled in, of a picture at −1.
 
     Raises:
         PatchclampError: no mask where there must be one, or several.
     """
     if model.capabilities.generate:
         return len(stimulus) - 1
+    if model.stimulus_kind == "images":
+        return -1
     mask = model.tokenizer.bare.mask_token_id
     masks = np.flatnonzero(stimulus.ids == mask).tolist()
     if len(masks) != 1:

@@ -200,7 +200,7 @@ def _refuse_if_too_large(model: LanguageModel, stimulus: Stimulus, sites: Sequen
 
 
 def _describe_units(atlas: Reading, units: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    return {unit: atlas.row(unit, "mean", "minimum", "maximum", "fires_on") for unit in units}
+    return {unit: atlas.row(unit, "mean", "minimum", "maximum") for unit in units}
 
 
 def _row(
@@ -210,7 +210,7 @@ def _row(
     effect: float | None,
     known: dict[int, tuple[Any, ...]],
 ) -> messages.RankedUnit:
-    mean, low, high, fires_on = known[unit]
+    mean, low, high = known[unit]
     return messages.RankedUnit(
         key=str(atlas.key(unit)),
         name=name_unit(atlas.key(unit)),
@@ -219,6 +219,5 @@ def _row(
         mean=number_or_none(mean),
         minimum=number_or_none(low),
         maximum=number_or_none(high),
-        fires_on=None if fires_on is None else atlas.token(fires_on),
         label=atlas.label(unit),
     )

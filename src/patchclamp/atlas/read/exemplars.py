@@ -22,9 +22,11 @@ def exemplars_of(atlas: Reading, key: str) -> Exemplars:
 
     Raises:
         NotFound: the atlas has no such unit.
+        PatchclampError: an atlas of images.
 
     Cost: reads the examples of one unit and the stimuli that they stand in.
     """
+    atlas.require_text("exemplars are stimuli with tokens")
     number = atlas.index_of(key)
     part, own = atlas.part(number)
     unit = atlas.key(number)

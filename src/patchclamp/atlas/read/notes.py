@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from patchclamp.atlas.store.counter_examples import Counter, counters_of
-from patchclamp.atlas.store.notes import NOTES, Note, read_notes, spell_notes, standing
+from patchclamp.atlas.store.notes import NOTES, Note, read_notes, standing
 from patchclamp.atlas.store.sqlite_files import open_database
 from patchclamp.core.description import Description
 from patchclamp.core.errors import PatchclampError
@@ -69,7 +69,7 @@ def join_notes(folder: Path, index_of: Callable[[str], int]) -> Written:
         notes.append(row)
         units.append(unit)
         by_unit.setdefault(unit, []).append(row)
-    digest = hashlib.sha256(spell_notes(rows) + problem.encode()).hexdigest() if rows or problem else ""
+    digest = hashlib.sha256(f"{rows}{problem}".encode()).hexdigest() if rows or problem else ""
     return Written(tuple(notes), tuple(units), digest, tuple(warnings), by_unit)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas.lab import Lab
+from patchclamp.atlas.lab.pictures import PictureLab
 from patchclamp.atlas.read.reader import Reading, open_reading, stamp
 from patchclamp.atlas.serve.app import STATIC, make_app
 from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
@@ -79,7 +80,9 @@ def guard_atlas(
     if model is not None:
         from patchclamp.loaders import load
 
-        lab = Lab(load(model, prepend_bos=prepend_bos), holder(), model)
+        subject = load(model, prepend_bos=prepend_bos)
+        make = PictureLab if subject.stimulus_kind == "images" else Lab
+        lab = make(subject, holder(), model)
         if basis is not None:
             from patchclamp.core.dictionary import Dictionary
 

@@ -6,6 +6,7 @@ import type { CauseRow, Explained, GraphPage, Progressed } from "../../api/types
 import { duration, number, plural } from "../../format";
 import { Bars } from "../../parts/Bars";
 import { ClampCauses } from "../../parts/ClampCauses";
+import { Keep } from "../../parts/Keep";
 import { Copy } from "../../parts/Command";
 import { Failed, Nothing } from "../../parts/States";
 import { seen, Visible } from "../../parts/Text";
@@ -56,6 +57,7 @@ function Found({ explained, now, stale }: { explained: Explained; now: Explainin
           open the circuit
         </a>
         {page.state === "here" && page.data.graph.id === graph.id && <ClampCauses page={page.data} />}
+        {now.finished && !graph.kept && <Keep id={graph.id} />}
       </div>
       {now.finished && <Kept finished={now.finished} kept={graph.kept} seconds={explained.seconds} />}
     </div>

@@ -125,13 +125,14 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
 }
 
 /** What m is, and what is left of it with the causes replaced. */
-function Lead({ page }: { page: GraphPage }): JSX.Element {
+function Lead({ page }: { page: GraphPage }): JSX.Element | null {
   const { metric, measured_together: taken, quantity } = page.graph;
   const pairs = pairsOf(page) > 0;
+  if (metric === null) return null;
   return (
     <p data-testid="lead">
       m, {quantity || (page.graph.contrast === null ? "the answer's logit" : "by how much the answer's logit leads")}: <b class="num">{number(metric, true)}</b>
-      {metric !== null && taken !== null && (
+      {taken !== null && (
         <>
           ; with {pairs ? "the first parts" : "all causes"} replaced: <b class="num" data-testid="left">{number(metric - taken, true)}</b>
         </>

@@ -94,7 +94,7 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
     box.current?.querySelector<SVGGElement>(`[data-id="${CSS.escape(next)}"]`)?.focus({ preventScroll: true });
   };
   const pressed = (event: KeyboardEvent) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !layout || !here) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !layout || !here || !under(event)) return;
     const arrow = /^Arrow(Left|Right|Up|Down)$/.exec(event.key)?.[1];
     if (event.key === " ") onChoose(here, true);
     else if (event.key === "Enter") onChoose(here, false);
@@ -137,7 +137,24 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
       <div class="names" aria-hidden="true">
         {layout?.rows.map((row) => row.name && <span style={{ top: y(row.y), height: size(row.height) }}>{row.name}</span>)}
       </div>
-      <div class="view" ref={box} style={{ height: `${height}px` }} data-k={camera.k.toFixed(3)} onFocusOut={() => setNear("")}>
+      <div
+        class="view"
+        ref={box}
+        style={{ height: `${height}px` }}
+        data-k={camera.k.toFixed(3)}
+        onKeyDown={pressed}
+        onFocusIn={(event) => {
+          const id = under(event);
+          if (id) setAt(id);
+          setNear(id);
+        }}
+        onFocusOut={() => setNear("")}
+        onMouseOver={(event) => setNear(under(event))}
+        onClick={(event) => {
+          const id = under(event);
+          if (id && !view.dragged()) onChoose(id, event.shiftKey || event.ctrlKey || event.metaKey);
+        }}
+      >
         {layout && (
           <>
             <Ground layout={layout} camera={camera} height={height} />
@@ -156,17 +173,6 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
               role="listbox"
               aria-multiselectable="true"
               aria-label="nodes: arrows go to the next, space chooses, Enter chooses alone; plus, minus and 0 zoom"
-              onKeyDown={pressed}
-              onFocusIn={(event) => {
-                const id = under(event);
-                if (id) setAt(id);
-                setNear(id);
-              }}
-              onMouseOver={(event) => setNear(under(event))}
-              onClick={(event) => {
-                const id = under(event);
-                if (id && !view.dragged()) onChoose(id, event.shiftKey || event.ctrlKey || event.metaKey);
-              }}
             >
               <g transform={`translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.k.toFixed(4)})`}>{marks}</g>
             </svg>
@@ -255,7 +261,7 @@ function Mark({ placed, share, words, chosen, pinned, here }: MarkProps): JSX.El
       role="option"
       aria-label={words}
       aria-selected={chosen}
-      tabIndex={here ? 0 : -1}
+      tabindex={here ? 0 : -1}
       class={`item ${text ? "card" : ""} ${item.group === null ? "" : "group"} ${chosen ? "chosen" : ""}`}
       data-testid="item"
       data-id={item.id}

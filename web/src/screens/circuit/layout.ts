@@ -10,13 +10,17 @@ const PITCHES: [number, number][] = [
   [300, 28],
   [Number.POSITIVE_INFINITY, 24],
 ];
-/** What is tried until the picture is as narrow as its window: the longest line of a card, and cards beside one another. */
-const TRIED: [number, number][] = [
-  [180, 3],
-  [150, 2],
-  [124, 2],
-  [150, 1],
-  [110, 1],
+/**
+ * What is tried until the picture fits its window: the longest line of a card, cards beside one another at most, how
+ * wide a cell is for its height, and how much wider than the window the whole may be: it is then shown a little smaller.
+ */
+const TRIED: [number, number, number, number][] = [
+  [180, 3, 1.3, 1],
+  [180, 3, 0.5, 1.2],
+  [150, 2, 0.5, 1.2],
+  [124, 2, 0.5, 1.2],
+  [150, 1, 0.5, 1.2],
+  [110, 1, 0.5, 1.2],
 ];
 export const TEXT = 12;
 export const GREY = 10.5;
@@ -25,12 +29,15 @@ const PAD = 8;
 /** Room for the sign on a card. */
 export const SIGN = 17;
 const GAP = 12;
-const LINES = 5;
+const LINES = 6;
 /** Room for a token's first letters. */
 const NARROWEST = 34;
-/** How much wider than its window a picture may be: it is then shown a little smaller. */
+/** How much wider than the window columns are before tokens without nodes give way. */
 const WIDER = 1.2;
 const WIDEST = 8;
+/** How wide for its height a cell of signs may be: the shape is taken that fills the window best. */
+const SHAPES = [1.6, 0.8, 0.35];
+const TALL = 740;
 const THIN = 7;
 /** How tall a picture of few nodes is. */
 const FILLED = 420;
@@ -179,11 +186,10 @@ export function arrange(items: Item[], links: Link[], page: GraphPage, available
   if (items.length > MOST_CARDS) return signs(items, whole);
   const reads = new Set(links.filter((link) => Object.keys(link.slots).length > 0).map((link) => link.target));
   let made: Layout | null = null;
-  for (const [longest, beside] of TRIED) {
+  for (const [longest, beside, shape, wider] of TRIED) {
     const sizes = new Map(items.map((item) => [item.id, card(item, page, longest, reads.has(item.id))]));
-    made = place(whole, sizes, located ? beside : Math.max(1, Math.floor((available - 20) / (longest * 0.8 + GAP))), null);
-    // A picture a little too wide is shown a little smaller.
-    if (made.width <= available * WIDER) break;
+    made = place(whole, sizes, located ? beside : Math.max(1, Math.floor((available - 20) / (longest * 0.8 + GAP))), null, shape);
+    if (made.width <= available * wider) break;
   }
   return made as Layout;
 }
@@ -212,7 +218,9 @@ function signs(items: Item[], whole: Whole): Layout {
     const words = { lines: [cut(called(item, whole.page).title, 150, TEXT)], grey: "" };
     return { width: SIGN + widthOf(words.lines[0] as string, TEXT) + 2 * PAD, height: pitch, r: 6, words, slots: false };
   };
-  return place(whole, new Map(items.map((item) => [item.id, size(item)])), WIDEST, pitch);
+  const sizes = new Map(items.map((item) => [item.id, size(item)]));
+  const fitted = (one: Layout) => Math.min(whole.available / one.width, TALL / one.height);
+  return SHAPES.map((shape) => place(whole, sizes, WIDEST, pitch, shape)).reduce((best, one) => (fitted(one) > fitted(best) ? one : best));
 }
 
 interface Whole {
@@ -226,13 +234,13 @@ interface Whole {
 }
 
 /** Put sizes to places; `pitch` where nodes are signs, null where they are cards. */
-function place({ cells, tokens, page, available, open, links, tallest }: Whole, sizes: Map<string, Size>, beside: number, pitch: number | null): Layout {
+function place({ cells, tokens, page, available, open, links, tallest }: Whole, sizes: Map<string, Size>, beside: number, pitch: number | null, shape: number): Layout {
   const sized = (item: Item) => sizes.get(item.id) as Size;
   const gap = pitch === null ? GAP : 0;
 
   const packed = new Map<string, { lines: Item[][]; rest: Item[] }>();
   for (const [name, { items }] of cells) {
-    const one = Math.min(beside, pitch === null ? Math.ceil(Math.sqrt(items.length / 2)) : Math.ceil(Math.sqrt(items.length * 1.6)));
+    const one = Math.min(beside, Math.ceil(Math.sqrt(items.length * shape)));
     const across = tokens.length === 1 ? beside : one;
     const lines: Item[][] = [];
     for (let i = 0; i < items.length; i += across) lines.push(items.slice(i, i + across));

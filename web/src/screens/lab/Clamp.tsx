@@ -7,7 +7,7 @@ import { BARE, neutral } from "../../clamps";
 import { number } from "../../format";
 import { Slider } from "../../parts/Slider";
 import { Failed } from "../../parts/States";
-import { Chip, seen } from "../../parts/Text";
+import { seen } from "../../parts/Text";
 import { local, named, unitAddress } from "../../route";
 import { Along } from "./Along";
 import { asked, focusNext } from "./state";
@@ -127,11 +127,7 @@ function first(at: string, token: number, length: number): number {
 
 function Known({ unit }: { unit: UnitPage }): JSX.Element {
   const words = unit.descriptions[0]?.text;
-  return (
-    <p class="small soft known">
-      {words !== undefined ? <q>{words}</q> : unit.silent ? "never fired in the atlas" : <>fires on {unit.fires_on[0] && <Chip token={unit.fires_on[0]} />}</>}
-    </p>
-  );
+  return <p class="small soft known">{words !== undefined ? <q>{words}</q> : unit.line.text}</p>;
 }
 
 interface ValueProps {

@@ -10,6 +10,7 @@ import { Detached } from "../../parts/Detached";
 import { Awaited } from "../../parts/States";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { Clamps } from "./Clamps";
+import { PictureLab } from "./PictureLab";
 import { Prompt } from "./Prompt";
 import { Ranked } from "./Ranked";
 import { Result } from "./Result";
@@ -25,7 +26,7 @@ export default function Lab(): JSX.Element {
       <Awaited answer={answer}>
         {(lab) => (
           <>
-            {lab.attached ? <Bench lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and clamp units</Detached>}
+            {lab.attached ? lab.shows === "pictures" ? <PictureLab lab={lab} /> : <Bench lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and clamp units</Detached>}
             <Origin source={lab.source} twin="/api/lab" />
           </>
         )}

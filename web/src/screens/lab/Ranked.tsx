@@ -135,9 +135,7 @@ function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Eleme
         <a href={unitAddress(unit.key)} title={local(unit.key)}>
           {unit.name}
         </a>
-        <span class="small soft">
-          {unit.label ? seen(unit.label) : unit.fires_on && <>strongest on average at <Chip token={unit.fires_on} /></>}
-        </span>
+        {unit.label && <span class="small soft">{unit.label}</span>}
       </div>
       <div class="how">
         <span class={`num ${(led ?? 0) < 0 ? "against" : ""}`}>

@@ -1,17 +1,24 @@
 // A unit of a model of images: where on pictures it acts, how much, and which classes it stands for.
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
-import type { PictureExample, PictureExamples, TokenWeight, UnitPage } from "../../api/types";
+import { useEffect } from "preact/hooks";
+import type { ClampAsked, LabPage, Neighbour, PictureExample, PictureExamples, TokenWeight, UnitPage } from "../../api/types";
 import { count, number, percent } from "../../format";
+import { draft, drafted, forget } from "../../draft";
 import { type Bar, Bars } from "../../parts/Bars";
 import { Histogram } from "../../parts/Histogram";
 import { Interval } from "../../parts/Interval";
+import { Line } from "../../parts/Line";
 import { CutOut, OnPicture } from "../../parts/OnPicture";
+import { PictureBench } from "../../parts/PictureBench";
+import { Slider } from "../../parts/Slider";
 import { Awaited, Nothing } from "../../parts/States";
+import { Thumbnail } from "../../parts/Thumbnail";
 import { go, query, unitAddress, withQuery } from "../../route";
 import { chosenBins } from "./Activity";
 import { Descriptions } from "./Descriptions";
-import { Answers, Together } from "./Panels";
+import { Answers } from "./Panels";
+import { Write } from "./Write";
 
 const MOST = 50;
 /** The kinds in the order of the page, and how many are shown before one asks for all. */
@@ -26,10 +33,12 @@ const SHOWN = 8;
 /** The page's panels; `id` is the unit's key. */
 export function Pictures({ id }: { id: string }): JSX.Element {
   const answer = useAnswer<UnitPage>(`/api${unitAddress(id)}`);
-  return <Awaited answer={answer}>{(unit) => <Whole unit={unit} />}</Awaited>;
+  const lab = useAnswer<LabPage>("/api/lab");
+  const attached = lab.state === "here" && lab.data.attached;
+  return <Awaited answer={answer}>{(unit) => <Whole unit={unit} attached={attached} />}</Awaited>;
 }
 
-function Whole({ unit }: { unit: UnitPage }): JSX.Element {
+function Whole({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.Element {
   return (
     <>
       <Sum unit={unit} />
@@ -40,8 +49,16 @@ function Whole({ unit }: { unit: UnitPage }): JSX.Element {
               <Descriptions unit={unit} />
             </div>
           )}
+          {attached && (
+            <div class="tried">
+              <Trial unit={unit} />
+            </div>
+          )}
           <div class="evidence">
             <Evidence unit={unit} />
+          </div>
+          <div class="notes-of">
+            <Write id={unit.key} />
           </div>
         </div>
         <div class="column">
@@ -51,7 +68,7 @@ function Whole({ unit }: { unit: UnitPage }): JSX.Element {
           <div class="rail">
             <Detects unit={unit} />
             <Promotes unit={unit} />
-            <Together unit={unit} />
+            <Near unit={unit} />
             <Answers unit={unit} />
           </div>
         </div>
@@ -65,7 +82,9 @@ function Sum({ unit }: { unit: UnitPage }): JSX.Element {
   const { statistics: s } = unit;
   return (
     <p class="lead">
-      <span class="soft">
+      <Line parts={unit.line.parts} />
+      <br />
+      <span class="soft small">
         above zero at {percent(s.frequency)} of the places in {count(s.counted)} pictures, up to{" "}
       </span>
       <strong class="num" data-testid="maximum" data-value={s.maximum ?? ""}>
@@ -77,6 +96,40 @@ function Sum({ unit }: { unit: UnitPage }): JSX.Element {
         </span>
       )}
     </p>
+  );
+}
+
+// -- the model --------------------------------------------------------------------------------------------------------
+
+/** The unit clamped on a picture: only where a model is attached. */
+function Trial({ unit }: { unit: UnitPage }): JSX.Element {
+  useEffect(() => forget, []);
+  const { minimum, maximum, mean } = unit.statistics;
+  const finite = (text: string | null) => (text === null || text === "" || !Number.isFinite(Number(text)) ? null : Number(text));
+  const shown = finite(drafted.value.get("value"));
+  const value = finite(query.value.get("value"));
+  const clamps: ClampAsked[] = value === null ? [] : [{ key: unit.key, mode: "set", value, at: "" }];
+  const marks: [number, string][] = [[0, "0"]];
+  if (maximum) marks.push([maximum, `max ${number(maximum)}`]);
+  const [low, high] = [Math.min(minimum ?? 0, 0), Math.max(maximum ?? 0, 0)];
+  return (
+    <section aria-labelledby="trial" data-testid="trial">
+      <h2 id="trial">On a picture</h2>
+      <PictureBench unit={unit.key} clamps={clamps} most={Math.max(Math.abs(minimum ?? 0), Math.abs(maximum ?? 0))} />
+      <div class="mini">
+        <Slider
+          value={shown}
+          rest={mean ?? 0}
+          low={low}
+          high={high > low ? high : low + 1}
+          natural={minimum !== null && maximum !== null ? [minimum, maximum] : null}
+          marks={marks}
+          label="set this unit to, at every place"
+          onMove={(to) => draft({ value: to === null ? null : String(to), random: null }, "value")}
+        />
+        <p class="small soft">{value === null ? "Neutral: nothing is changed. Move the handle to set the unit to one value at every place." : "The unit is set to this value at every place."}</p>
+      </div>
+    </section>
   );
 }
 
@@ -240,6 +293,7 @@ function Brushed({ edges, counts }: { edges: number[]; counts: number[] }): JSX.
         edges={edges}
         counts={counts}
         chosen={chosen}
+        what="places"
         onChoose={(bins) => go(withQuery({ low: bins && String(edges[bins[0]]), high: bins && String(edges[bins[1] + 1]), kind: null }), chosen !== null && bins !== null)}
       />
       <p class="small soft" data-testid="chosen" aria-live="polite">
@@ -297,6 +351,28 @@ function Promotes({ unit }: { unit: UnitPage }): JSX.Element {
           <Bars bars={bars(unit.suppresses)} scale={most} testid="suppresses" caption="classes that it suppresses" />
         </>
       )}
+    </section>
+  );
+}
+
+function Near({ unit }: { unit: UnitPage }): JSX.Element {
+  const bars = (list: Neighbour[]): Bar[] =>
+    list.slice(0, SHOWN).map((one) => ({
+      label: (
+        <span class="pictured">
+          <Thumbnail of={one.key} />
+          {one.name}
+        </span>
+      ),
+      value: one.value,
+      href: unitAddress(one.key),
+      note: one.label,
+    }));
+  return (
+    <section aria-labelledby="neighbours" data-testid="neighbours">
+      <h2 id="neighbours">Neighbours</h2>
+      {unit.similar.length > 0 && <Bars bars={bars(unit.similar)} scale={1} testid="similar" caption="units that write in the same direction: cosine" />}
+      {unit.together.length > 0 && <Bars bars={bars(unit.together)} scale={1} testid="together" caption="units whose highest values rise and fall with its own from picture to picture: correlation" />}
     </section>
   );
 }

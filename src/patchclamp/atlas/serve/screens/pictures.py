@@ -8,19 +8,19 @@ import numpy as np
 from fastapi import FastAPI, Path, Query
 from fastapi.responses import Response
 
+from patchclamp.atlas.lab.pictures import PictureAsked, PictureRun, picture_lab
+from patchclamp.atlas.read.pictures import LARGEST_SIDE, label_of, places_at, read_picture, require_pictures
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
 from patchclamp.atlas.read.responses import Source
 from patchclamp.atlas.serve.served import Number, Served
 from patchclamp.atlas.store.sqlite_files import DAMAGED
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.picture_places import PicturePlaces
 
 PictureKind = Literal["top", "lowest", "range", "random", "interval"]
 """Why an example was chosen: see ``PictureExamples``."""
 MOST_EXAMPLES, MOST_LISTED = 50, 200
-LARGEST_FILE, LARGEST_SIDE = 4_000_000, 1024
 THUMBNAIL = 96
-PNG = b"\x89PNG\r\n\x1a\n"
 _STORED = {"top": 0, "random": 2, "range": 3, "interval": 3, "lowest": 4}
 _NOTES: dict[str, str] = {
     "top": "The pictures with the highest value, each with the place of it.",
@@ -130,9 +130,9 @@ def add_routes(app: FastAPI, served: Served) -> None:
         return picture_list(served.atlas(), first, limit)
 
     @app.get("/api/pictures/{number}.png", operation_id="readPicture", response_class=Response)
-    def read_picture(number: Annotated[int, Path(ge=0, le=2**53)]) -> Response:
+    def read_file(number: Annotated[int, Path(ge=0, le=2**53)]) -> Response:
         """Read a picture, as the network is shown it, as a PNG file."""
-        return Response(picture_file(served.atlas(), number), media_type="image/png")
+        return Response(read_picture(served.atlas(), number).png, media_type="image/png")
 
     @app.get("/api/units/{key:path}/pictures", operation_id="readPictureExamples")
     def read_examples(
@@ -145,20 +145,18 @@ def add_routes(app: FastAPI, served: Served) -> None:
         """Read examples on pictures; ``low`` and ``high`` belong to ``kind=interval``, both ends included."""
         return picture_examples(served.atlas(), key, kind, low, high, limit)
 
+    @app.post("/api/lab/picture", operation_id="runPicture")
+    def run_picture(asked: PictureAsked) -> PictureRun:
+        """Show a picture of the atlas to its model, with units clamped and without; only where one is attached."""
+        atlas, lab = served.atlas(), picture_lab(served.model())
+        with report_damage(atlas.folder, DAMAGED):
+            lab.check(atlas)
+        return lab.run_picture(atlas, asked)
+
     @app.get("/api/units/{key:path}/top.png", operation_id="readThumbnail", response_class=Response)
     def read_thumbnail(key: str) -> Response:
         """Read a unit's highest example as a small PNG file, dimmed outside of what the place reads."""
         return Response(thumbnail(served.atlas(), key), media_type="image/png")
-
-
-def require_pictures(atlas: Reading) -> None:
-    """Refuse an atlas of text, which has no pictures.
-
-    Raises:
-        NotFound: it is one.
-    """
-    if atlas.about["modality"] != "image":
-        raise NotFound(expected="an atlas of images", got="one of text", remedy="Read its examples instead.")
 
 
 @page_of
@@ -173,27 +171,9 @@ def picture_list(atlas: Reading, first: int, limit: int) -> PictureList:
     require_pictures(atlas)
     [(total,)] = atlas.rows("SELECT count(*) FROM pictures")
     rows = atlas.rows("SELECT id, name, label FROM pictures ORDER BY id LIMIT ? OFFSET ?", [limit, first])
-    return PictureList([PictureRow(id, name, _label(atlas, k)) for id, name, k in rows], total, atlas.source(".page()"))
-
-
-@page_of
-def picture_file(atlas: Reading, number: int) -> bytes:
-    """Return a picture's PNG file.
-
-    Raises:
-        NotFound: the atlas keeps no picture of that number.
-        Damaged: what it keeps is no PNG file, or too large.
-    """
-    require_pictures(atlas)
-    found = atlas.rows("SELECT png FROM pictures WHERE id = ?", [number])
-    if not found:
-        raise NotFound(
-            expected="a picture in which an example stands", got=f"number {number}", remedy="See /api/pictures."
-        )
-    data = bytes(found[0][0])
-    if not data.startswith(PNG) or len(data) > LARGEST_FILE:
-        raise Damaged(expected="a PNG file", got=f"picture {number}: {len(data):,} other bytes", remedy=DAMAGED)
-    return data
+    return PictureList(
+        [PictureRow(id, name, label_of(atlas, k)) for id, name, k in rows], total, atlas.source(".page()")
+    )
 
 
 @page_of
@@ -247,16 +227,6 @@ def picture_examples(
     )
 
 
-def places_at(atlas: Reading, site: str) -> tuple[PicturePlaces, tuple[int, int]]:
-    """Return where the places of a baked site lie, and rows and columns of the maps that are kept of it."""
-    kept = atlas.about["places"][site]
-    rows, columns = (int(n) for n in kept["map"])
-    if not 0 <= rows * columns <= LARGEST_SIDE**2:
-        raise ValueError("a map of no size")
-    pairs: dict[str, Any] = {name: tuple(kept[name]) for name in ("grid", "low", "high", "size")}
-    return PicturePlaces(int(kept["before"]), **pairs), (rows, columns)
-
-
 def _stored(atlas: Reading, unit: int, kind: str) -> list[tuple[Any, ...]]:
     part, own = atlas.part(unit)
     return atlas.rows(
@@ -301,17 +271,13 @@ def _example(
         value=float(value),
         picture=picture,
         name=name,
-        label=_label(atlas, label),
+        label=label_of(atlas, label),
         position=position,
         place=places.name(position),
         box=None if box is None else list(box),
         cell=None if cell is None else list(cell),
         heat=[number_or_none(a, 3) for a in np.frombuffer(acts, "<f2").astype(np.float64).tolist()],
     )
-
-
-def _label(atlas: Reading, label: int | None) -> str | None:
-    return None if label is None else atlas.token(label).text
 
 
 @page_of
@@ -331,7 +297,7 @@ def thumbnail(atlas: Reading, key: str) -> bytes:
         raise NotFound(expected="a unit with an example", got=key[:120], remedy="Its values were never finite.")
     places, _ = places_at(atlas, atlas.key(unit).site)
     try:
-        with Image.open(io.BytesIO(picture_file(atlas, found[0][2])), formats=["PNG"]) as opened:
+        with Image.open(io.BytesIO(read_picture(atlas, found[0][2]).png), formats=["PNG"]) as opened:
             if max(opened.size) > LARGEST_SIDE:
                 raise ValueError(f"{opened.size[0]} x {opened.size[1]} pixels")
             whole = opened.convert("RGB")

@@ -125,6 +125,7 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
         NotFound: the atlas has no such unit.
         PatchclampError: an interval without two ends, or ends with another kind.
     """
+    atlas.require_text("examples of this address are windows of tokens")
     unit = atlas.index_of(key)
     if (kind == "interval") != (low is not None and high is not None) or (low is None) != (high is None):
         raise PatchclampError(

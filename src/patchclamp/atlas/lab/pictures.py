@@ -1,0 +1,257 @@
+"""The model of images beside its atlas: classes of a kept picture, with units clamped and without."""
+
+import io
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import ConfigDict, Field
+
+from patchclamp.atlas.lab import Lab, messages
+from patchclamp.atlas.lab.messages import MOST_CLAMPS, MOST_SETS, ClampAsked, Key
+from patchclamp.atlas.read.pictures import places_at, read_picture, require_pictures
+from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
+from patchclamp.atlas.read.responses import Source
+from patchclamp.core.errors import Damaged, PatchclampError
+
+TOP = 10
+
+
+@dataclass(frozen=True)
+class PictureAsked:
+    """A picture of the atlas with clamps.
+
+    Args:
+        picture: its number.
+        clamps: the changes, all at once; neutral ones are left out by the server. ``at`` counts places.
+        unit: a unit of the atlas whose values over the picture are wanted; empty for none.
+        controls: how many random sets of like units are clamped instead; 0 for none.
+        seed: of the random sets.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    picture: Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+    clamps: Annotated[list[ClampAsked], Field(max_length=MOST_CLAMPS)] = field(default_factory=list)
+    unit: Key = ""
+    controls: Annotated[int, Field(strict=True, ge=0, le=MOST_SETS)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """How likely a class is: its number, its name, without clamps, and with them (None without clamps)."""
+
+    index: int
+    name: str
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
+class UnitOnPicture:
+    """What a unit does all over a picture, without clamps.
+
+    Args:
+        key: the unit.
+        value: its highest value.
+        place: where that is, in words.
+        box: left, top, right and bottom of what that place reads, as shares of the picture; None of a class token.
+        cell: the same of its own cell.
+        rows: rows of the map; 0 where places lie nowhere.
+        columns: its columns.
+        heat: the values, row after row.
+    """
+
+    key: str
+    value: float | None
+    place: str
+    box: list[float] | None
+    cell: list[float] | None
+    rows: int
+    columns: int
+    heat: list[float | None]
+
+
+@dataclass(frozen=True)
+class PictureRun:
+    """A picture's likeliest classes, with clamps and without.
+
+    Args:
+        picture: its number.
+        name: what it is called.
+        label: its class; None where the inputs carry no labels.
+        size: height and width as the network is shown it.
+        classes: the likeliest without clamps, then those that are among the likeliest with them only.
+        unit: what the unit that was asked for does on it; None where none was.
+        control: what the same clamps do on random units to the likeliest class; None where none were asked for.
+        source: where this comes from.
+    """
+
+    picture: int
+    name: str
+    label: str | None
+    size: list[int]
+    classes: list[ClassRow]
+    unit: UnitOnPicture | None
+    control: messages.Control | None
+    source: Source
+
+
+class PictureLab(Lab):
+    """Show kept pictures to the model of an atlas of images; whoever asks for a text is refused."""
+
+    @property
+    def loading(self) -> str:
+        """What ``pc.load`` takes, as it is typed."""
+        return repr(self.name)
+
+    @property
+    def loading_words(self) -> tuple[str, ...]:
+        """What a command takes."""
+        return (self.name,)
+
+    def cut(self, text: str) -> Any:
+        """Refuse a text.
+
+        Raises:
+            PatchclampError: always.
+        """
+        raise PatchclampError(
+            expected="a picture of this atlas",
+            got="a text, for a model of images",
+            remedy="Choose a picture by its number: /api/lab/picture.",
+        )
+
+    def verify(self, atlas: Reading, asked: messages.VerifyAsked) -> Any:
+        """Refuse to read a picture by the name that a graph gives it: a server opens no files for a page.
+
+        Raises:
+            PatchclampError: always.
+        """
+        raise PatchclampError(
+            expected="an answer about a text",
+            got=f"{asked.graph}, about a picture",
+            remedy="Explain it again with `patchclamp explain MODEL IMAGE`, which verifies it.",
+        )
+
+    def page(self, atlas: Reading) -> messages.LabPage:
+        """Return what the model takes."""
+        return messages.LabPage(
+            attached=True,
+            shows="pictures",
+            model=self.name,
+            remedy="",
+            context=None,
+            generates=False,
+            differentiates=self.model.capabilities.differentiate,
+            most_clamps=MOST_CLAMPS,
+            most_new=0,
+            source=atlas.source(".page()"),
+        )
+
+    def run_picture(self, atlas: Reading, asked: PictureAsked) -> PictureRun:
+        """Return a picture's likeliest classes with clamps and without.
+
+        Raises:
+            NotFound: the atlas has no such picture or unit.
+            PatchclampError: a clamp that cannot be, or a picture that is kept smaller than the network is shown it.
+        """
+        from patchclamp.atlas.lab.clamps import interventions
+
+        require_pictures(atlas)
+        picture, label = self._picture(atlas, asked.picture)
+        changes = [change for _, change in interventions(self.model, atlas, asked.clamps)]
+        read = atlas.key(atlas.index_of(asked.unit)) if asked.unit else None
+        with self.turns.at_once():
+            bare = self.model.run([picture], record=[] if read is None else [read.site])
+            clamped = self.model.run([picture], interventions=changes).logits[0] if changes else None
+        before = bare.logits[0].double().softmax(-1)
+        after = None if clamped is None else clamped.double().softmax(-1)
+        orders = [p.argsort(descending=True, stable=True)[:TOP].tolist() for p in (before, after) if p is not None]
+        classes = [
+            ClassRow(
+                i,
+                self.model.answer_name(i),
+                number_or_none(float(before[i])),
+                None if after is None else number_or_none(float(after[i])),
+            )
+            for i in dict.fromkeys(i for order in orders for i in order)
+        ]
+        return PictureRun(
+            picture=asked.picture,
+            name=picture.name,
+            label=label,
+            size=[int(n) for n in self.model.prepare.shape[1:]],
+            classes=classes,
+            unit=None if read is None else self._unit(atlas, read, bare.recording[read.site]),
+            control=self._control(picture, changes, classes[0].index, asked) if asked.controls and changes else None,
+            source=atlas.source(f".picture({asked.picture})"),
+        )
+
+    def _picture(self, atlas: Reading, number: int) -> tuple[Any, str | None]:
+        """Return a kept picture as the network was shown it."""
+        from PIL import Image
+
+        from patchclamp.core.stimulus import Picture
+
+        kept = read_picture(atlas, number)
+        try:
+            with Image.open(io.BytesIO(kept.png), formats=["PNG"]) as opened:
+                if opened.size != (kept.width, kept.height) or kept.width * kept.height > 10**6:
+                    raise PatchclampError(
+                        expected="a picture as large as the network is shown it",
+                        got=f"{kept.name}, of which the atlas keeps a smaller one",
+                        remedy="`patchclamp generate MODEL IMAGE --clamp …` clamps units on the picture itself.",
+                    )
+                pixels = np.asarray(opened.convert("L" if opened.mode == "L" else "RGB"))
+        except (OSError, SyntaxError, ValueError) as problem:
+            raise Damaged(
+                expected="a PNG file", got=f"picture {number}: {problem}"[:200], remedy="Bake the atlas again."
+            ) from problem
+        return Picture.of(pixels, name=kept.name), kept.label
+
+    def _unit(self, atlas: Reading, key: Any, values: Any) -> UnitOnPicture:
+        from patchclamp.atlas.bake.pictures import pool_map
+        from patchclamp.atlas.lab.clamps import unit_values
+        from patchclamp.subjects.bases import unit_activations
+
+        places, (rows, columns) = places_at(atlas, key.site)
+        along = unit_activations(unit_values(self.model, key.site, key.basis, values)[:, key.index])
+        position = int(np.nan_to_num(along, nan=-np.inf).argmax())
+        heat = pool_map(along[places.before :], places.grid).ravel().tolist() if rows else []
+        box, cell = places.box(position), places.cell_box(position)
+        return UnitOnPicture(
+            key=str(key),
+            value=number_or_none(float(along[position])),
+            place=places.name(position),
+            box=None if box is None else list(box),
+            cell=None if cell is None else list(cell),
+            rows=rows,
+            columns=columns,
+            heat=[number_or_none(x, 3) for x in heat],
+        )
+
+    def _control(self, picture: Any, changes: list[Any], target: int, asked: PictureAsked) -> messages.Control:
+        from patchclamp.atlas.lab.random_controls import compare
+
+        return compare(
+            self.model,
+            picture,
+            changes,
+            target=target,
+            n_sets=asked.controls,
+            seed=asked.seed,
+            turn=self.turns.at_once,
+        )
+
+
+def picture_lab(lab: Lab) -> PictureLab:
+    """Return the lab of an atlas of images.
+
+    Raises:
+        NotFound: the attached model reads text.
+    """
+    if not isinstance(lab, PictureLab):
+        raise NotFound(expected="a model of images beside the atlas", got="one of text", remedy="Give it a text.")
+    return lab

@@ -1,0 +1,39 @@
+"""An answer that was explained from the page, kept as a layer of the atlas."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from fastapi import FastAPI
+from pydantic import ConfigDict, Field
+
+from patchclamp.atlas.serve.served import LONGEST, Served
+
+
+@dataclass(frozen=True)
+class KeepAsked:
+    """Which explained answer is to be kept: the id that it has until then."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    id: Annotated[str, Field(min_length=1, max_length=LONGEST)]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The layer that holds the answer now: its page is ``/graphs/{id}``."""
+
+    id: str
+
+
+def add_routes(app: FastAPI, served: Served) -> None:
+    """Add the address that keeps an answer."""
+
+    @app.post("/api/write/graphs", operation_id="keepGraph")
+    def keep_graph(asked: KeepAsked) -> Kept:
+        """Keep an answer that was explained on this server; wants ``x-patchclamp-token``."""
+        writer = served.writing()
+        remembered = served.model().asked
+        explained = remembered.find(asked.id)
+        kept = Kept(writer.keep_graph(explained.graph, explained.run))
+        remembered.forget(asked.id)
+        return kept

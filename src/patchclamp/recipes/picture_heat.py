@@ -1,0 +1,63 @@
+"""Where on a picture the causes of an answer lie."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from patchclamp.attribute.nodes import BYTES_PER_NODE, level_sites
+from patchclamp.attribute.prompt import attribute_nodes
+from patchclamp.attribute.rules import Gradient, PathIntegral, find_rule
+from patchclamp.core.picture_heat import HeatMap, PictureHeat
+from patchclamp.core.scores import Scores
+from patchclamp.core.stimulus import Picture
+from patchclamp.subjects.cases import ReadCase
+from patchclamp.subjects.picture_places import places_of, shown_pixels
+from patchclamp.subjects.vision import VisionModel
+
+MOST_BYTES = 10**9
+"""Of scores by place beyond which no map is made."""
+
+
+def heat_of(model: Any, case: ReadCase, scores: Scores, *, method: str, seed: int, **common: Any) -> PictureHeat | None:
+    """Return the scores of an explained picture summed by place; None where they have none.
+
+    Units of a transformer have places already. A channel is scored over its whole map: the same method scores it place
+    by place, whose sum is the channel's score, for methods that integrate gradients; others would give another sum.
+
+    Args:
+        model: the subject.
+        case: what was explained.
+        scores: of its units.
+        method: how they were scored.
+        seed: of its draws.
+        common: baseline and levels, as ``attribute_nodes`` takes them.
+
+    Cost: nothing for a transformer; else one more attribution.
+    """
+    shown = case.clean
+    if not isinstance(model, VisionModel) or not isinstance(shown, Picture) or shown.pixels is None:
+        return None
+    channels = [block.site for block in scores.units.blocks if block.basis == "channels"]
+    if channels:
+        _, rule = find_rule(method, "unit", rules=None, steps=None, seed=seed)
+        sizes = [model.site(path) for path in channels]
+        n_bytes = sum(BYTES_PER_NODE * site.width * math.prod(site.places) for site in sizes)
+        if not isinstance(rule, Gradient | PathIntegral) or n_bytes > MOST_BYTES:
+            return None
+        levels = [f"{path}/neurons" for path in channels]
+        assert set(level_sites(model, levels)) == set(channels)
+        found = attribute_nodes(model, shown, case.metric, method=method, **{**common, "levels": levels}, seed=seed)
+        maps = [
+            HeatMap(path, found.values[found.units.grid(path, "neurons")].sum(1).reshape(model.site(path).places))
+            for path in channels
+        ]
+        return PictureHeat(shown_pixels(model.prepare, shown), tuple(maps))
+    sums, site = scores.by_place(), model.site(scores.units.blocks[0].site)
+    places = places_of(model, site)
+    n_cells = places.grid[0] * places.grid[1]
+    if n_cells < 2 or len(sums) != places.before + n_cells:
+        return None
+    values = np.asarray(sums[places.before :], dtype=np.float64).reshape(places.grid)
+    heat = HeatMap("", values, float(sums[: places.before].sum()))
+    return PictureHeat(shown_pixels(model.prepare, shown), (heat,))
