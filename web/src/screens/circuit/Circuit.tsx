@@ -7,6 +7,7 @@ import { count, number, percent, plural } from "../../format";
 import { useKeys } from "../../keys";
 import { Asked } from "../../parts/Answer";
 import { ClampCauses } from "../../parts/ClampCauses";
+import { KeepIt } from "../../parts/KeepIt";
 import { Awaited, Nothing } from "../../parts/States";
 import { Visible } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
@@ -119,6 +120,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
           </Panel>
         </div>
       </div>
+      {!page.graph.kept && <KeepIt id={page.graph.id} command={page.source.command} />}
       <Origin source={page.source} twin={url} itself />
     </article>
   );
