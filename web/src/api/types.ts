@@ -132,11 +132,31 @@ export interface DescriptionView {
   note: string;
 }
 
+export interface EdgeAsked {
+  source: string;
+  target: string;
+  slot: string;
+}
+
 export interface EdgeRow {
   source: string;
   target: string;
   weight: number;
   slot: string;
+  measured: number | null;
+}
+
+export interface EdgeVerified {
+  source: string;
+  target: string;
+  slot: string;
+  predicted: number | null;
+  measured: number | null;
+}
+
+export interface EdgesVerified {
+  edges: EdgeVerified[];
+  baseline: string;
 }
 
 export interface EstimateView {
@@ -716,6 +736,7 @@ export interface UnitLine {
   frequency: number | null;
   silent: boolean;
   minimum: number | null;
+  attends: string;
 }
 
 export interface UnitList {
@@ -816,6 +837,7 @@ export interface Verified {
 export interface VerifyAsked {
   graph: string;
   nodes: string[];
+  edges: EdgeAsked[];
   controls: number;
   seed: number;
 }

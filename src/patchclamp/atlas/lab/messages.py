@@ -1,7 +1,8 @@
 """What is asked of a model beside its atlas, and what it answers, event by event.
 
 Requests come as JSON; answers that take a while come as server-sent events, each the JSON of one dataclass here and
-named after it: ``queued``, ``progressed``, ``table``, ``step``, ``control``, ``verified``, ``finished``, ``refused``.
+named after it: ``queued``, ``progressed``, ``table``, ``step``, ``control``, ``verified``, ``edgesverified``,
+``finished``, ``refused``.
 """
 
 from dataclasses import dataclass, field
@@ -72,12 +73,30 @@ class RunAsked:
 
 
 @dataclass(frozen=True)
+class EdgeAsked:
+    """An edge of an explained answer.
+
+    Args:
+        source: key of the node that it comes from.
+        target: key of the node that it goes to.
+        slot: what the target reads it as: ``q``, ``k`` or ``v`` of a head.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
+
+    source: Key
+    target: Key
+    slot: Annotated[str, Field(max_length=1)] = ""
+
+
+@dataclass(frozen=True)
 class VerifyAsked:
-    """Nodes of an explained answer that are to be replaced together.
+    """Nodes of an explained answer that are to be replaced together, or edges that are to be replaced one by one.
 
     Args:
         graph: the layer that holds the answer.
         nodes: keys of its nodes, places included.
+        edges: edges between its nodes; without nodes.
         controls: random sets beside them.
         seed: of these.
     """
@@ -85,7 +104,8 @@ class VerifyAsked:
     __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
 
     graph: Key
-    nodes: Annotated[list[Key], Field(min_length=1, max_length=MOST_NODES_VERIFIED)]
+    nodes: Annotated[list[Key], Field(max_length=MOST_NODES_VERIFIED)] = field(default_factory=list)
+    edges: Annotated[list[EdgeAsked], Field(max_length=MOST_NODES_VERIFIED)] = field(default_factory=list)
     controls: Annotated[int, Field(strict=True, ge=20, le=MOST_SETS)] = 99
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
 
@@ -345,6 +365,38 @@ class Verified:
     grade: str
     sentence: str
     rule: str
+
+
+@dataclass(frozen=True)
+class EdgeVerified:
+    """What replacing one edge alone did.
+
+    Args:
+        source: where it comes from.
+        target: where it goes to.
+        slot: what the target reads it as.
+        predicted: its weight.
+        measured: m − m with the target reading the stream without what the source wrote.
+    """
+
+    source: str
+    target: str
+    slot: str
+    predicted: float | None
+    measured: float | None
+
+
+@dataclass(frozen=True)
+class EdgesVerified:
+    """What replacing edges of an explained answer one by one did to its metric.
+
+    Args:
+        edges: in the order in which they were asked for.
+        baseline: what replaced the sources: ``zero`` or ``corrupted``.
+    """
+
+    edges: list[EdgeVerified]
+    baseline: str
 
 
 @dataclass(frozen=True)

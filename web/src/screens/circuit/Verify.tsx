@@ -40,7 +40,7 @@ export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): J
     running.current = stop;
     setState({ at: "asking", done: 0, total: 0 });
     const set = (next: State) => stop.signal.aborted || setState(next);
-    const asked: VerifyAsked = { graph: page.graph.id, nodes: keys, controls: SETS, seed: 0 };
+    const asked: VerifyAsked = { graph: page.graph.id, nodes: keys, edges: [], controls: SETS, seed: 0 };
     const hears = {
       progressed: ({ done, total }: Progressed) => set({ at: "asking", done, total }),
       verified: (found: Verified) => set({ at: "done", found }),

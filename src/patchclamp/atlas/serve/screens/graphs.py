@@ -16,7 +16,7 @@ from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page
 from patchclamp.atlas.read.responses import GraphRow, Source
 from patchclamp.atlas.serve.served import Served
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.graph import Node
+from patchclamp.core.graph import Graph, Node
 from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.receipt import RULE
 from patchclamp.core.unit import UnitKey
@@ -68,12 +68,14 @@ class EdgeRow:
         target: where it goes to.
         weight: how strong it is.
         slot: what the target reads it as: ``q``, ``k`` or ``v`` of a head; empty where it reads one thing.
+        measured: what replacing it alone took from the metric, where that was measured.
     """
 
     source: str
     target: str
     weight: float
     slot: str
+    measured: float | None
 
 
 @dataclass(frozen=True)
@@ -172,18 +174,16 @@ def graph_page(
     Raises:
         NotFound: there is no such layer.
     """
-    kept = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
-    graph = kept if asked is None else asked.graph
-    if graph is None:
-        raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
-    held = {node.key for node in graph.nodes if node.key in pins or node.key.partition("/")[2] in pins}
-    pruned = prune(graph, keep, pinned=held, max_nodes=max_nodes)
+    graph = find_graph(atlas, id, asked)
+    pruned = prune(graph, keep, pinned=full_keys(graph, pins), max_nodes=max_nodes)
     about = _as_json(graph.about)
     tokens, layers = about.get("tokens"), about.get("layers")
     return GraphPage(
         graph=graph_row(id, graph, kept=asked is None),
-        nodes=[_node(atlas, node) for node in pruned.nodes],
-        edges=[EdgeRow(e.source, e.target, _number(e.weight), e.slot) for e in pruned.edges],
+        nodes=[read_node(atlas, node) for node in pruned.nodes],
+        edges=[
+            EdgeRow(e.source, e.target, _number(e.weight), e.slot, number_or_none(e.measured)) for e in pruned.edges
+        ],
         total=len(graph.nodes),
         total_edges=len(graph.edges),
         kept=number_or_none(pruned.kept),
@@ -201,7 +201,26 @@ def graph_page(
     )
 
 
-def _node(atlas: Reading, node: Node) -> NodeRow:
+def find_graph(atlas: Reading, id: str, asked: AskedGraph | None = None) -> Graph:
+    """Return an explained answer whole.
+
+    Raises:
+        NotFound: there is no such layer.
+    """
+    kept = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+    graph = kept if asked is None else asked.graph
+    if graph is None:
+        raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
+    return graph
+
+
+def full_keys(graph: Graph, keys: Collection[str]) -> list[str]:
+    """Return the keys of the nodes that are named with or without their subject, in the graph's order."""
+    return [node.key for node in graph.nodes if node.key in keys or node.key.partition("/")[2] in keys]
+
+
+def read_node(atlas: Reading, node: Node) -> NodeRow:
+    """Return a node as a row, with what the atlas knows of its unit."""
     unit, site, layer = None, "", None
     at = _AT.search(node.key)
     try:
