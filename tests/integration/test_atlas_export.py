@@ -465,3 +465,29 @@ def test_a_failed_export_leaves_no_folder_that_it_made(atlas, tmp_path, monkeypa
     with pytest.raises(PatchclampError, match="name of a folder"):
         pc.atlas.export_atlas(atlas, tmp_path / "new" / "..", format="parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+# -- a graph for other viewers ----------------------------------------------------------------------------------------
+
+
+def test_a_graph_is_the_same_by_command_and_by_address_with_labels_and_groups(atlas, seeded_atlas, tmp_path):
+    id = atlas.graphs().rows[0].id
+    page = atlas.graph(id)
+    pc.atlas.export_atlas(seeded_atlas, tmp_path / "g.json", format="neuronpedia", graph=id)
+    file = json.loads((tmp_path / "g.json").read_text())
+    labels = {node.key: node.label for node in page.nodes if node.label}
+    assert {node["node_id"] for node in file["nodes"]} == {node.key for node in page.nodes}
+    assert labels
+    assert labels.items() <= {node["node_id"]: node["clerp"] for node in file["nodes"]}.items()
+    with TestClient(make_app(seeded_atlas)) as server:
+        address = f"/api/graphs/{id}/export"
+        assert server.get(address, params={"format": "neuronpedia"}).json() == file
+        grouped = server.get(address, params={"group": f"{CAT}@3 input@3 : the cat", "pin": "output"})
+        assert grouped.json()["qParams"]["supernodes"] == [["the cat", f"cat/{CAT}@3", "input@3"]]
+        assert "attachment" in grouped.headers["content-disposition"]
+        for wrong in ({"format": "svg"}, {"group": "no name"}):
+            assert server.get(address, params=wrong).status_code == 400
+        assert server.get("/api/graphs/none/export").status_code == 404
+    for options in ({"format": "circuit-tracer"}, {"format": "parquet", "graph": id}):
+        with pytest.raises(PatchclampError, match="--graph ID"):
+            pc.atlas.export_atlas(seeded_atlas, tmp_path / "h.json", **options)

@@ -38,7 +38,7 @@ _BASES: Mapping[str, tuple[str, str]] = {
     "channels": ("channels", "channel"),
 }
 """Basis → what it calls its units, where its site's own words do not."""
-_ENDS = {"output": "output", "input": "input"}
+_ENDS = {"output": "output", "input": "input", "error": "error"}
 
 
 def name_site(path: str, basis: str = "neurons") -> str:
