@@ -159,19 +159,6 @@ export interface EdgesVerified {
   baseline: string;
 }
 
-export interface EdgeVerified {
-  source: string;
-  target: string;
-  slot: string;
-  predicted: number | null;
-  measured: number | null;
-}
-
-export interface EdgesVerified {
-  edges: EdgeVerified[];
-  baseline: string;
-}
-
 export interface EstimateView {
   value: number | null;
   low: number | null;
