@@ -113,6 +113,9 @@ def open_writes(model: Any, case: ReadCase, baseline: Baseline, sites: Mapping[s
         baseline: r of every site.
         sites: site to basis of the units.
 
+    Returns:
+        Writes: nothing is run yet.
+
     Raises:
         PatchclampError: no language model, or one whose stream is not the sum of what its parts write.
     """

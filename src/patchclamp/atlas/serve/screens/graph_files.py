@@ -58,6 +58,9 @@ def graph_file(
         groups: ``KEY KEY : NAME`` each, as a page's address has them.
         asked: the answer, where it is not a layer yet.
 
+    Returns:
+        dict: ``metadata``, ``qParams``, ``nodes`` and ``links``.
+
     Raises:
         NotFound: there is no such graph.
         PatchclampError: no such format, or a group without a name or of nodes that the graph has not.
