@@ -245,7 +245,7 @@ def _receipt(d: Mapping[str, Any]) -> str:
         p = f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left."
     if rule := r.get("rule"):
         p += f" Random sets: {inline(rule)}."
-    verdict = f"<p><b>Verdict: {inline(r['sentence'])}</b></p><p class='note'>{RULE}</p>" if r.get("sentence") else ""
+    verdict = f"<p><b>{inline(r['sentence'])}</b></p><p class='note'>{RULE}</p>" if r.get("sentence") else ""
     return (
         f"{verdict}<p>What m {_measured_line(d)}.</p><table><thead><tr><th></th><th class='n'>predicted</th>"
         "<th class='n'>measured</th>"
