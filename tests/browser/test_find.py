@@ -140,3 +140,42 @@ def test_an_unreadable_question_is_answered_in_three_parts(reader):
     assert "expected" in said.inner_text()
     assert "openapi" in said.inner_text()
     reader.faults[:] = [fault for fault in reader.faults if "400" not in fault]
+
+
+def test_a_row_shows_its_best_example_with_the_peak_marked(reader, api, cat):
+    reader.visit("/units?q=cat")
+    row = reader.page.locator(f"[data-testid=unit][data-key='{cat}']")
+    one = next(r for r in api("/units", q="cat")["rows"] if r["key"] == cat)
+    mark = row.locator(".peak .mark")
+    assert mark.get_attribute("data-text").strip() == "cat"
+    assert float(row.get_by_test_id("peak").get_attribute("data-act")) == pytest.approx(3.0)
+    assert one["example"]["acts"][one["example"]["mark"]] == pytest.approx(3.0)
+    assert "detects cat, AUROC 1.00" in row.get_by_test_id("line").inner_text()
+
+
+def test_why_a_unit_was_found_is_marked(reader, api):
+    rows = api("/units", q="sat")["rows"]
+    assert rows
+    reader.visit("/units?q=sat")
+    for one in rows:
+        assert one["matched"], one["key"]
+        row = reader.page.locator(f"[data-testid=unit][data-key='{one['key']}']")
+        marked = {text.lower() for text in row.locator("mark").all_inner_texts()}
+        assert marked == {"sat"}
+    assert any(match["of"] == "promotes" for one in rows for match in one["matched"])
+
+
+def test_columns_that_would_be_empty_are_left_out(reader):
+    reader.visit("/units?described=false")
+    heads = " ".join(reader.page.locator("[data-testid=units] thead th").all_inner_texts())
+    assert "score" not in heads
+    assert "fires at" in heads
+    reader.visit("/units?described=true")
+    assert "score" in " ".join(reader.page.locator("[data-testid=units] thead th").all_inner_texts())
+
+
+def test_units_that_never_fired_stand_last(reader, api):
+    silent = [row["maximum"] is None or row["maximum"] <= 0 for row in api("/units", q="fires", limit=200)["rows"]]
+    assert any(silent)
+    assert not all(silent)
+    assert silent == sorted(silent)

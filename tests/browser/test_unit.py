@@ -242,3 +242,64 @@ def test_the_small_clamp_shows_what_changes_most(bench, cat):
 def test_without_a_model_nothing_can_be_tried(page):
     assert page.get_by_test_id("trial").count() == 0
     assert page.locator("#page textarea").count() == 0
+
+
+def test_what_is_measured_stands_under_the_title(page, api, cat):
+    unit = api(f"/units/{cat}")
+    assert page.get_by_test_id("line").first.inner_text() == unit["line"]["text"]
+    assert unit["line"]["text"].startswith("detects cat, AUROC 1.00")
+    assert page.locator("h1").inner_text() == "Block 0 · MLP neuron 7"
+    heads = page.locator("main h2").all_inner_texts()
+    # What it did in explained answers stands before the examples, neighbours after them.
+    assert heads.index("Explained answers") < heads.index("Examples") < heads.index("Neighbours")
+    assert heads.index("What it promotes") < heads.index("What drives it") < heads.index("Concepts it detects")
+
+
+def test_there_are_no_words_where_nobody_wrote_any(reader, api):
+    rows = api("/units", described=False, limit=200)["rows"]
+    reader.visit(f"/units/{next(row['key'] for row in rows if row['fires_on'])}")
+    assert "In words" not in reader.page.locator("main h2").all_inner_texts()
+    assert "not described" not in reader.page.locator("main").inner_text()
+
+
+def test_examples_across_the_range_lie_in_different_tenths_of_it(page, reader, api, cat):
+    s = api(f"/units/{cat}")["statistics"]
+    acts = [float(act) for act in reader.all("[data-testid=examples-range] [data-testid=example]", "data-act")]
+    tenths = [min(int((act - s["minimum"]) / (s["maximum"] - s["minimum"]) * 10), 9) for act in acts]
+    assert len(set(tenths)) == len(tenths)
+    assert (max(acts), min(acts)) == (pytest.approx(s["maximum"]), pytest.approx(s["minimum"]))
+
+
+def test_the_axis_of_the_histogram_says_tokens_and_that_it_is_logarithmic(page, histogram):
+    box = page.get_by_test_id("histogram")
+    assert "tokens per interval, on a logarithmic scale" in box.inner_text()
+    ticks = [int(n) for n in box.locator(".tick").evaluate_all("all => all.map(t => t.dataset.tokens)")]
+    assert ticks[0] == 1
+    assert max(histogram["tokens"]) / 1000 < ticks[-1] <= max(histogram["tokens"])
+
+
+def test_a_strip_of_ones_own_text_does_not_lie_on_the_box(lab_opened, cat):
+    reader = lab_opened()
+    reader.visit(f"/units/{cat}?try=the+old+cat")
+    box = reader.page.get_by_test_id("try").bounding_box()
+    strip = reader.page.locator("[data-testid=trial] [data-testid=strip]").bounding_box()
+    # The ring of a focused field reaches 4 pixels beyond it.
+    assert strip["y"] >= box["y"] + box["height"] + 8
+
+
+def test_concepts_that_say_little_are_grey_and_say_so(page, reader, cat):
+    def answer(route):
+        real = route.fetch()
+        unit = real.json()
+        one = unit["concepts"][0]
+        weak = {**one, "concept": "old", "auroc": {**one["auroc"], "value": 0.7, "low": 0.6, "high": 0.8}}
+        chance = {**one, "concept": "the", "auroc": {**one["auroc"], "value": 0.9, "low": 0.45, "high": 1.0}}
+        unit["concepts"] = [one, weak, chance]
+        route.fulfill(response=real, json=unit)
+
+    page.route(f"**/api/units/{cat}", answer)
+    reader.visit(f"/units/{cat}")
+    rows = page.locator(".concepts tr")
+    assert [row.get_attribute("class") or "" for row in rows.all()] == ["", "weak", "weak"]
+    assert "below 0.8" in rows.nth(1).inner_text()
+    assert "touches chance" in rows.nth(2).inner_text()

@@ -93,14 +93,14 @@ def test_the_page_and_the_tokens_are_the_models(bench, cat):
 
 
 def test_ranks_are_of_the_recording_and_of_the_attribution(bench, cat):
-    found = bench.get("/api/lab/rank", text=TEXT, position=3, limit=32).json()
+    found = bench.get("/api/lab/rank", text=TEXT, position=3, limit=40).json()
     recording = cat.run(TEXT, record=["blocks.0.mlp.act", "blocks.1.mlp.act"], logits=False).recording
     values = {unit["key"]: unit["value"] for unit in found["units"]}
     for site in ("blocks.0.mlp.act", "blocks.1.mlp.act"):
         for i, x in enumerate(np.asarray(recording[site])[3]):
             assert values[f"cat/{site}/neurons/{i}"] == pytest.approx(float(x), rel=1e-5)
     assert [u["value"] for u in found["units"]] == sorted(values.values(), reverse=True)
-    assert found["total"] == len(values) == 32
+    assert found["total"] == len(values) == 40
     first = next(unit for unit in found["units"] if unit["key"] == CAT)
     assert (first["maximum"], first["fires_on"]["text"]) == (3.0, " cat")
     assert first["label"].startswith('fires on " cat"')

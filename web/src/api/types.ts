@@ -737,6 +737,7 @@ export interface UnitLine {
   frequency: number | null;
   silent: boolean;
   minimum: number | null;
+  attends: string;
 }
 
 export interface UnitList {

@@ -7,14 +7,14 @@ from patchclamp.atlas.read.reader import NotFound, Reading
 from patchclamp.atlas.read.unit_line import CHANCE
 from patchclamp.atlas.read.unit_row import UnitRow, unit_row
 
-MOST, FROM_ANSWERS = 6, 4
+MOST, FROM_ANSWERS, LOOKED_AT = 6, 4, 400
 CLEAR, RARE, COMMON = 0.9, 0.002, 0.2
 """AUROC from which a detector is clear here, and the shares of tokens between which it is called sparse."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A unit to begin with, and why: ``a cause of ' Mary'``, ``described``, ``sparse``, ``the clearest``."""
+    """A unit to begin with, and why: ``a cause of ' Mary'``, ``described``, ``sparse``, ``clear``, ``rare``."""
 
     row: UnitRow
     why: str
@@ -39,21 +39,30 @@ def _candidates(atlas: Reading) -> Iterator[tuple[int, str]]:
     best = f"SELECT unit FROM temp.described WHERE score IS NOT NULL ORDER BY score DESC LIMIT {MOST}"
     for (unit,) in atlas.rows(best):
         yield unit, "described"
-    seen: set[str] = set()
+    seen: set[str | None] = set()
     # Half of its top examples share a token: one can see in them what it detects.
     coherent = "(SELECT max(n) * 2 >= sum(n) FROM fires WHERE unit = u.id)"
     sparse = f"u.auroc >= {CLEAR} AND u.frequency BETWEEN {RARE} AND {COMMON}"
     ranges = (
         (f"{sparse} AND {coherent} ORDER BY u.frequency", "sparse"),
         (f"u.auroc > {CHANCE} AND u.maximum > 0 ORDER BY u.auroc DESC", "clear"),
-        ("u.maximum > 0 ORDER BY u.frequency", "sparse"),
+        ("u.maximum > 0 ORDER BY u.frequency", "rare"),
     )
     for where, why in ranges:
-        for unit, concept in atlas.rows(f"SELECT u.id, u.concept FROM units u WHERE {where}, u.id LIMIT 60"):
+        for unit, concept, token in atlas.rows(
+            f"SELECT u.id, u.concept, u.fires_on FROM units u WHERE {where}, u.id LIMIT {LOOKED_AT}"
+        ):
             # Six detectors of one concept would be one suggestion.
-            if concept is None or concept not in seen:
-                seen.add(concept or "")
-                yield unit, why
+            if concept in seen or (why == "sparse" and not _agrees(atlas, concept, token)):
+                continue
+            seen.add(concept)
+            yield unit, why
+
+
+def _agrees(atlas: Reading, concept: str | None, token: int | None) -> bool:
+    """Say whether the token at a unit's peaks is among those that it detects; what a label means is not known here."""
+    named = concept is not None and token is not None and atlas.token(token).text.strip() in concept.split(" ")
+    return named or atlas.corpus.labelled > 0
 
 
 def _causes(atlas: Reading) -> Iterator[tuple[int, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 from patchclamp.atlas.read.reader import Reading, number_or_none
 from patchclamp.atlas.read.responses import EstimateView, TokenView
 from patchclamp.atlas.read.search import matches_of
-from patchclamp.atlas.read.unit_line import LinePart
+from patchclamp.atlas.read.unit_line import LinePart, UnitLine
 from patchclamp.core.plain_names import name_unit
 
 AROUND = 7
@@ -123,7 +123,9 @@ def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
         maximum=number_or_none(maximum),
         mean=number_or_none(mean),
         line=line.parts,
-        example=example_line(atlas, unit, found.peaks or ([] if fires_on is None else [fires_on])),
+        example=example_line(
+            atlas, unit, [found.peaks, _named_tokens(atlas, line), [] if fires_on is None else [fires_on]]
+        ),
         matched=[Match(of, text) for of, text in found.texts],
         fires_on=None if fires_on is None else atlas.token(fires_on),
         description=best.description.text if best else None,
@@ -135,27 +137,33 @@ def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
     )
 
 
-def example_line(atlas: Reading, unit: int, preferred: Sequence[int] = ()) -> ExampleLine | None:
+def example_line(atlas: Reading, unit: int, preferred: Sequence[Sequence[int]] = ()) -> ExampleLine | None:
     """Return a unit's best example, a few tokens about its peak; the lowest one where it is never above zero.
 
     Args:
         atlas: the atlas.
         unit: its number among all.
-        preferred: tokens by id; the highest example with its peak at one of these is taken, where there is one.
+        preferred: tokens by id, in groups: the highest example marked at one of the first group, else of the second,
+            else the highest of all.
     """
     part, own = atlas.part(unit)
-    # An id as it lies in the context.
-    marks = [int(id).to_bytes(4, "little", signed=True) for id in preferred]
+    # Ids as they lie in the context.
+    groups = [[int(id).to_bytes(4, "little", signed=True) for id in group] for group in preferred if group]
+    case = " ".join(
+        f"WHEN substr(c.ids, e.position * 4 + 1, 4) IN ({', '.join('?' * len(g))}) THEN {i}"
+        for i, g in enumerate(groups)
+    )
+    agrees = f"CASE {case} ELSE 9 END" if case else "9"
     rows = atlas.rows(
-        "SELECT e.value, e.position, e.start, e.acts, c.ids "
-        f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) "
-        "WHERE e.unit = ? AND (e.kind = 0 AND e.value > 0 OR e.kind = 4 AND e.rank = 0) ORDER BY e.kind, "
-        f"substr(c.ids, e.position * 4 + 1, 4) NOT IN ({', '.join('?' * len(marks))}), e.rank LIMIT 1",
-        [own, *marks],
+        f"SELECT e.value, e.position, e.start, e.acts, c.ids, {agrees} AS agrees "
+        f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) WHERE e.unit = ? "
+        "AND (e.value > 0 AND (e.kind = 0 OR agrees < 9) OR e.kind = 4 AND e.rank = 0) "
+        "ORDER BY e.value <= 0, agrees, e.value DESC LIMIT 1",
+        [*(id for group in groups for id in group), own],
     )
     if not rows:
         return None
-    [(value, position, start, acts, ids)] = rows
+    [(value, position, start, acts, ids, _)] = rows
     along = np.frombuffer(acts, "<f2").astype(np.float64)
     mark = position - start
     first, last = max(mark - AROUND, 0), min(mark + AROUND // 2, len(along) - 1)
@@ -167,3 +175,10 @@ def example_line(atlas: Reading, unit: int, preferred: Sequence[int] = ()) -> Ex
         mark=mark - first,
         value=float(f"{value:.4g}"),
     )
+
+
+def _named_tokens(atlas: Reading, line: UnitLine) -> list[int]:
+    """Return the tokens that a unit is said to detect, by id; none of a concept that is not one of tokens."""
+    if line.detects is None or line.weak or line.detects.kind != "token":
+        return []
+    return [id for word in line.detects.concept.split(" ") for id in atlas.spelt.get(word, ())]
