@@ -7,6 +7,7 @@ import { count, number, percent, plural } from "../../format";
 import { useKeys } from "../../keys";
 import { Asked } from "../../parts/Answer";
 import { ClampCauses } from "../../parts/ClampCauses";
+import { KeepIt } from "../../parts/KeepIt";
 import { Awaited, Nothing } from "../../parts/States";
 import { Visible } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
@@ -118,6 +119,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
           </Panel>
         </div>
       </div>
+      {!page.graph.kept && <KeepIt id={page.graph.id} command={page.source.command} />}
       <Origin source={page.source} twin={url} itself />
     </article>
   );
@@ -142,7 +144,7 @@ function Lead({ page }: { page: GraphPage }): JSX.Element | null {
 
 /** Every other number of the whole, for those who ask. */
 function Details({ page }: { page: GraphPage }): JSX.Element {
-  const { metric, measured_together: taken, predicted_together: predicted, control_low: low, control_high: high, p, method } = page.graph;
+  const { metric, measured_together: taken, control_low: low, control_high: high, p, method } = page.graph;
   const { metric_baseline: floor } = page.measures;
   const corrupted = pairsOf(page) > 0;
   return (
@@ -166,15 +168,6 @@ function Details({ page }: { page: GraphPage }): JSX.Element {
           <>
             <dt>taken from m, measured</dt>
             <dd class="num">{number(taken, true)}</dd>
-          </>
-        )}
-        {predicted !== null && (
-          <>
-            <dt>predicted</dt>
-            <dd class="num">
-              {number(predicted, true)}
-              {predicted > 1.2 * (taken ?? Number.POSITIVE_INFINITY) && <span class="soft">: predictions are summed, and units in series count the same effect more than once</span>}
-            </dd>
           </>
         )}
         {low !== null && high !== null && (
