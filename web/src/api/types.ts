@@ -105,6 +105,7 @@ export interface Control {
   mean: EstimateView;
   p: number;
   other_decile: number;
+  drawn: string;
   seed: number;
   grade: string;
   sentence: string;
@@ -256,6 +257,7 @@ export interface GraphPage {
   kept: number | null;
   tokens: string[];
   layers: number | null;
+  units: Record<string, number>;
   notice: string;
   measures: Record<string, number>;
   subject: Record<string, string>;
@@ -277,7 +279,6 @@ export interface GraphRow {
   score: number | null;
   measured: number | null;
   position: number | null;
-  predicted_together: number | null;
   measured_together: number | null;
   control_low: number | null;
   control_high: number | null;
@@ -640,6 +641,18 @@ export interface RunRow {
 export interface SetAside {
   reason: string;
   pairs: number;
+}
+
+export interface Sets {
+  different: number;
+  floor: number;
+  sentence: string;
+}
+
+export interface SetsAsked {
+  graph: string;
+  nodes: string[];
+  clamps: ClampAsked[];
 }
 
 export interface SiteRow {

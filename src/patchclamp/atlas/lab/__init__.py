@@ -271,6 +271,27 @@ class Lab:
 
         return prepare(self, atlas, asked)
 
+    def sets(self, atlas: Reading, asked: messages.SetsAsked) -> messages.Sets:
+        """Return how many random sets there are to compare clamps or nodes with.
+
+        Raises:
+            NotFound: no such answer or unit.
+            PatchclampError: neither clamps nor nodes, or nodes of no answer.
+        """
+        from patchclamp.atlas.lab.set_counts import sets_for_clamps, sets_for_nodes
+        from patchclamp.atlas.lab.verify import case_of, over_pairs
+
+        if asked.clamps:
+            return sets_for_clamps(self.model, atlas, asked.clamps)
+        if not asked.nodes:
+            raise PatchclampError(expected="clamps, or nodes of an answer", got="neither", remedy="Name some.")
+        graph = self.find_graph(atlas, asked.graph)
+        n_positions = 1
+        if not over_pairs(graph):
+            with self.words:
+                n_positions = len(case_of(self.model, graph).clean)
+        return sets_for_nodes(self.model, graph, asked.nodes, n_positions)
+
     def verify(self, atlas: Reading, asked: messages.VerifyAsked) -> Callable[[Job], None]:
         """Return what replaces nodes of an explained answer, or its edges; see ``verify`` and ``verify_edges``.
 

@@ -36,7 +36,8 @@ def show_atlas(page: Any) -> None:
     print_table(out, table)
     sites = make_table("site", "units", "described", "silent", numbers=("units", "described", "silent"))
     for row in page.sites:
-        sites.add_row(escape(row.site), f"{row.units:,}", f"{row.described:,}", f"{row.silent:,}")
+        name = row.site if row.basis in ("neurons", "channels") else f"{row.site}/{row.basis}"
+        sites.add_row(escape(name), f"{row.units:,}", f"{row.described:,}", f"{row.silent:,}")
     print_table(out, sites)
     for note in page.notes:
         out.print(f"[bold dark_orange]note[/]: {escape(note)}")

@@ -113,6 +113,12 @@ def add_routes(app: FastAPI, served: Served) -> None:
         """Replace nodes of an explained answer, or edges: ``queued``, ``verified`` or ``edgesverified``, ``finished``."""
         return await stream_events(lambda now, own: own.verify(now, asked))
 
+    @app.post("/api/lab/sets", operation_id="countSets")
+    def count_sets(asked: messages.SetsAsked) -> messages.Sets:
+        """Count the random sets that clamps, or nodes of an answer, can be compared with, before any is measured."""
+        atlas = served.atlas()
+        return require_lab(atlas).sets(atlas, asked)
+
     @app.get("/api/lab/unit", operation_id="checkUnit")
     def check_unit(key: Annotated[str, Query(min_length=1, max_length=LONGEST_KEY)]) -> messages.ClampableUnit:
         """Say whether a unit can be clamped, and what it is called."""
