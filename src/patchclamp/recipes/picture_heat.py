@@ -13,7 +13,6 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Picture
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.picture_places import places_of, shown_pixels
-from patchclamp.subjects.vision import VisionModel
 
 MOST_BYTES = 10**9
 """Of scores by place beyond which no map is made."""
@@ -36,7 +35,7 @@ def heat_of(model: Any, case: ReadCase, scores: Scores, *, method: str, seed: in
     Cost: nothing for a transformer; else one more attribution.
     """
     shown = case.clean
-    if not isinstance(model, VisionModel) or not isinstance(shown, Picture) or shown.pixels is None:
+    if model.stimulus_kind != "images" or not isinstance(shown, Picture) or shown.pixels is None:
         return None
     channels = [block.site for block in scores.units.blocks if block.basis == "channels"]
     if channels:
