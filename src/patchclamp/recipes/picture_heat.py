@@ -32,7 +32,17 @@ def heat_of(model: Any, case: ReadCase, scores: Scores, *, method: str, seed: in
         seed: of its draws.
         common: baseline and levels, as ``attribute_nodes`` takes them.
 
+    Returns:
+        PictureHeat | None: the picture, and a map for each grid of places.
+
     Cost: nothing for a transformer; else one more attribution.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> from patchclamp.recipes import explain
+        >>> found = explain(load("organism:digits-vit"), "digits:17", "7", contrast="4", top=3, n_controls=20)
+        >>> found.heat.together().shape, round(found.heat.together().sum() + found.heat.apart - found.total, 3)
+        ((4, 4), 0.0)
     """
     shown = case.clean
     if model.stimulus_kind != "images" or not isinstance(shown, Picture) or shown.pixels is None:

@@ -307,6 +307,9 @@ def cost(sites: Sequence[Site], n_pictures: int = 0, shape: tuple[int, int, int]
         sites: what is baked.
         n_pictures: how many images are shown,
         shape: and ``(channel, y, x)`` of each; None for a text.
+
+    Returns:
+        tuple[int, int]: bytes of memory, and bytes on disk.
     """
     n_units = sum(site.width for site in sites)
     disk = n_units * BASE_BYTES if shape is None else estimate_disk(sites, n_pictures, shape)
