@@ -59,7 +59,7 @@ def write_line(
     minimum: float | None,
     maximum: float | None,
 ) -> UnitLine:
-    """Return a unit's line from what is known of it.
+    """Write a unit's line from what is known of it.
 
     Args:
         detects: the concept or pattern that it detects best.
@@ -68,6 +68,9 @@ def write_line(
         frequency: share of tokens above zero.
         minimum: its lowest activation.
         maximum: its highest.
+
+    Returns:
+        UnitLine: the line, and what it rests on.
     """
     silent, weak = maximum is None or maximum <= 0, weakness_of(detects)
     below = minimum if minimum is not None and minimum < 0 else None
