@@ -232,6 +232,27 @@ def pairs_reader(chromium: Any, pairs_server: str) -> Iterator[Reader]:
         yield open_one()
 
 
+@pytest.fixture(scope="package")
+def picture_server(tmp_path_factory: Any) -> Iterator[str]:
+    """The address of a server of an atlas of 60 digits, its model attached, with an explained answer."""
+    pytest.importorskip("sklearn", reason="needs scikit-learn, whose digits are shown")
+    import patchclamp as pc
+
+    place, name = tmp_path_factory.mktemp("pictures") / "digits.atlas", "organism:digits-cnn"
+    model, shown = pc.load(name), pc.Corpus("digits:0:60", "images")
+    pc.atlas.bake_atlas(model, shown, place, sites=["blocks.1.conv1.act", "final"], name=name)
+    pc.atlas.write_graph(place, pc.explain(model, "digits:17", "7", contrast="4", top=3, n_controls=20).graph())
+    with served(str(place), "--model", name) as address:
+        yield address
+
+
+@pytest.fixture
+def opened_pictures(chromium: Any, picture_server: str) -> Iterator[Callable[..., Reader]]:
+    """Open windows on the atlas of digits."""
+    with windows(chromium, picture_server) as open_one:
+        yield open_one
+
+
 @pytest.fixture
 def reader(opened: Callable[..., Reader]) -> Reader:
     """One window, 1280 pixels wide."""

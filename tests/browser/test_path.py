@@ -39,41 +39,48 @@ def test_from_home_to_the_neuron_that_made_the_answer(lab_opened, pictured, sche
         reader.settle()
 
     reader.visit("/")
-    click(page.get_by_role("navigation", name="screens").get_by_role("link", name="Answers"))
-    click(
-        page.get_by_role("row")
-        .filter(has_text="the old cat")
-        .filter(has_text="integrated gradients")
-        .get_by_role("link")
-        .first
-    )
-    # The largest node of the circuit is the one to doubt first.
-    nodes = page.locator("[data-testid=item]:not([data-kind=output])")
-    largest = max(nodes.all(), key=lambda one: float(one.get_attribute("data-score")))
-    assert largest.get_attribute("data-id") == "blocks.0.mlp.act/neurons/7@3"
-    click(largest)
-    click(page.get_by_test_id("verify-button"))
+    click(page.get_by_role("navigation", name="screens").get_by_role("link", name="Ask"))
+    click(page.get_by_test_id("begin-with").filter(has_text="the old cat"))
+    likely = page.get_by_test_id("likely-token")
+    click(likely.and_(page.locator("[data-text=' sat']")))
+    click(likely.and_(page.locator("[data-text=' ran']")))
+    click(page.get_by_test_id("why"))
+    found = page.get_by_test_id("explained")
+    found.wait_for()
+    assert found.get_attribute("data-grade") == "holds"
+    assert reader.all("[data-testid=cause]", "data-key")[0] == "blocks.0.mlp.act/neurons/7@3"
+    pictured(reader, "ask")
+    circuit = page.get_by_test_id("open-circuit").get_attribute("href")
+
+    click(page.get_by_test_id("clamp-zero"))
+    control = page.get_by_test_id("control-result")
+    control.wait_for()
+    reader.settle()
+    assert len(done) <= STEPS
+    # The words change, and random units do not change them.
+    assert float(control.get_attribute("data-p")) < 0.05
+    sides = [reader.all(f"[data-testid=written-{side}] .w", "data-text")[0] for side in ("unclamped", "changed")]
+    assert sides == [" sat", " ran"]
+    sat = page.locator("[data-testid=next-token][data-text=' sat']")
+    model = pc.load("organism:cat")
+    answer = model.continuation("the old cat", " sat")[0]
+    causes = pc.explain(model, "the old cat", " sat", contrast=" ran", top=8).causes
+    keys = [pc.UnitKey.parse(cause.key) for cause in causes]
+    off = [pc.change("ablate", key.site, key.index, at=key.position, basis=key.basis) for key in keys]
+    for side, clamps in (("unclamped", []), ("changed", off)):
+        truth = model.run("the old cat", interventions=clamps, logits=[-1]).logits[0, 0].softmax(-1)[answer]
+        assert float(sat.get_attribute(f"data-{side}")) == pytest.approx(float(truth), abs=1e-4)
+    # Fewer units at the side, so that the whole fits into one picture.
+    page.set_viewport_size({"width": 1280, "height": 1130})
+    reader.visit(f"{reader.address}&ranked=3")
+    control.wait_for()
+    pictured(reader, "lab")
+
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    reader.visit(f"{circuit}?select=blocks.0.mlp.act/neurons/7@3")
+    page.get_by_test_id("verify-button").click()
     verified = page.get_by_test_id("verified")
     verified.wait_for()
     predicted, measured = (float(verified.get_attribute(f"data-{what}")) for what in ("predicted", "measured"))
     assert measured == pytest.approx(predicted, abs=0.1)
     pictured(reader, "circuit")
-
-    click(page.get_by_test_id("open-lab"))
-    click(page.get_by_test_id("control"))
-    page.get_by_test_id("control-p").wait_for()
-    assert len(done) <= STEPS
-    rows = page.locator("[data-testid=next-token]")
-    sat = rows.and_(page.locator("[data-text=' sat']"))
-    model = pc.load("organism:cat")
-    answer = model.continuation("the old cat", " sat")[0]
-    off = pc.change("ablate", "blocks.0.mlp.act", 7, at="3")
-    for side, clamps in (("unclamped", []), ("changed", [off])):
-        truth = model.run("the old cat", interventions=clamps, logits=[-1]).logits[0, 0].softmax(-1)[answer]
-        assert float(sat.get_attribute(f"data-{side}")) == pytest.approx(float(truth), abs=1e-4)
-    assert float(sat.get_attribute("data-delta")) < -0.5
-    # Fewer units at the side, so that the whole fits into one picture.
-    page.set_viewport_size({"width": 1280, "height": 1130})
-    reader.visit(f"{reader.address}&ranked=3")
-    page.get_by_test_id("control-p").wait_for()
-    pictured(reader, "lab")

@@ -89,10 +89,10 @@ def test_neighbours_are_features_and_neurons_by_their_keys(atlas):
 
 
 def test_find_lists_features_and_neurons_alike(atlas):
-    n_neurons = atlas.page().sites[0].units * sum(one.basis == "neurons" for one in atlas.page().sites)
+    n_base = sum(one.units for one in atlas.page().sites if one.basis in ("neurons", "heads"))
     found = atlas.find(pc.atlas.Asked(site=f"{SITE}/planted"))
     assert [row.key for row in found.rows] == [f"cat/{SITE}/planted/{i}" for i in range(3)]
-    assert found.n_units == atlas.page().n_units == n_neurons + 3
+    assert found.n_units == atlas.page().n_units == n_base + 3
     both = atlas.find(pc.atlas.Asked(site=SITE), limit=500)
     assert {row.basis for row in both.rows} == {"neurons", "planted"}
     words = {row.key for row in atlas.find(pc.atlas.Asked(words="cat"), limit=500).rows}

@@ -126,6 +126,25 @@ def rows(tables, name):
     return tables[name].read().to_pylist(maps_as_pydicts="strict")
 
 
+def attention_of(head):
+    return head and head["shares"] | {name: head[name] for name in ("copies", "erases")}
+
+
+def test_tables_hold_the_pairs_of_every_head(tables, atlas):
+    held = rows(tables, "head_pairs")
+    wanted = []
+    for key in keys(atlas):
+        head = atlas.unit(key).head
+        for name in ("attends", "writes", "matches") if head else ():
+            written = [(one.source, token, token.weight, None) for one in head.writes for token in one.promoted]
+            of = getattr(head, name)
+            pairs = written if name == "writes" else [(p.source, p.target, p.weight, p.n if name == "attends" else None) for p in of]
+            wanted += [(key, name, i, s.id, t.id, s.text, t.text, w, n) for i, (s, t, w, n) in enumerate(pairs)]
+    columns = ("key", "name", "rank", "source_id", "target_id", "source", "target", "weight", "n")
+    assert [tuple(row[name] for name in columns) for row in held] == wanted
+    assert wanted
+
+
 def test_tables_hold_every_unit(tables, atlas):
     units = rows(tables, "units")
     assert [row["key"] for row in units] == keys(atlas)
@@ -136,6 +155,8 @@ def test_tables_hold_every_unit(tables, atlas):
         for name in COLUMNS["units"]:
             if name in near:
                 assert row[name] == [{"key": one["key"], "value": one["value"]} for one in page[name]]
+            elif name == "attention":
+                assert row[name] == attention_of(page["head"])
             elif name.startswith("histogram_"):
                 assert row[name] == bins[name.removeprefix("histogram_")]
             else:
@@ -289,12 +310,15 @@ def sources(atlas, tmp_path_factory):
 
 
 def test_neuronpedia_has_a_source_per_site(sources, atlas):
-    assert list(sources) == ["0-patchclamp-mlp-act", "1-patchclamp-mlp-act"]
-    for site, (name, source) in zip(atlas.page().sites, sources.items(), strict=True):
-        [head] = source["source"]
-        assert (head["id"], head["setName"]) == (name, "patchclamp-mlp-act")
+    names = {"neurons": "patchclamp-mlp-act", "heads": "patchclamp-attn-z-heads"}
+    wanted = {f"{site.layer}-{names[site.basis]}": site for site in atlas.page().sites}
+    assert list(sources) == sorted(wanted)
+    for name, source in sources.items():
+        [head], site = source["source"], wanted[name]
+        assert (head["id"], head["setName"]) == (name, names[site.basis])
         assert source["sourceset"][0]["releaseName"] == source["release"][0]["name"]
-        assert [len(batch) for batch in source["features"]] == [10, site.units - 10]
+        first = min(10, site.units)
+        assert [len(batch) for batch in source["features"]] == [n for n in (first, site.units - first) if n]
         indices = [int(row["index"]) for batch in source["features"] for row in batch]
         assert indices == list(range(site.units))
 

@@ -93,14 +93,14 @@ def test_the_page_and_the_tokens_are_the_models(bench, cat):
 
 
 def test_ranks_are_of_the_recording_and_of_the_attribution(bench, cat):
-    found = bench.get("/api/lab/rank", text=TEXT, position=3, limit=32).json()
+    found = bench.get("/api/lab/rank", text=TEXT, position=3, limit=40).json()
     recording = cat.run(TEXT, record=["blocks.0.mlp.act", "blocks.1.mlp.act"], logits=False).recording
     values = {unit["key"]: unit["value"] for unit in found["units"]}
     for site in ("blocks.0.mlp.act", "blocks.1.mlp.act"):
         for i, x in enumerate(np.asarray(recording[site])[3]):
             assert values[f"cat/{site}/neurons/{i}"] == pytest.approx(float(x), rel=1e-5)
     assert [u["value"] for u in found["units"]] == sorted(values.values(), reverse=True)
-    assert found["total"] == len(values) == 32
+    assert found["total"] == len(values) == 40
     first = next(unit for unit in found["units"] if unit["key"] == CAT)
     assert (first["maximum"], first["fires_on"]["text"]) == (3.0, " cat")
     assert first["label"].startswith('fires on " cat"')
@@ -381,7 +381,7 @@ def test_the_planted_unit_beats_random_ones_and_the_decoy_does_not(bench, cat):
     assert planted["mean"]["low"] <= planted["mean"]["value"] <= planted["mean"]["high"]
     assert abs(decoy["measured"]) < 0.01
     assert decoy["p"] > planted["p"]
-    # Sixteen neurons of one site have too few like ones for more than weak evidence, and the verdict says so.
+    # Two blocks of sixteen neurons have too few like ones for more than weak evidence, and the verdict says so.
     assert (planted["grade"], decoy["grade"]) == ("weak", "no evidence")
     # Fifteen other neurons of its block, and sixteen of the other one.
     assert "only 31 different random sets exist, and none does as much (p = 0.031)" in planted["sentence"]
@@ -430,8 +430,9 @@ def test_a_set_that_is_drawn_twice_is_one_control():
     cat = pc.load("organism:cat")
     off = pc.change("ablate", "blocks.0.mlp.act", 7)
     found = compare(cat, "the old cat", [off], target=cat.continuation("the old cat", " sat")[0], n_sets=60)
-    # Two blocks of sixteen neurons: no more than thirty-one sets of one are different.
-    assert 15 < len(found.randoms) <= 31
+    # Two layers of sixteen neurons: no more than 31 sets of one are different.
+    assert len(found.randoms) == 31
+    assert found.drawn == "same kind and position, any layer"
     strong = sum(abs(x) >= abs(found.measured) for x in found.randoms)
     assert found.p == pytest.approx((1 + strong) / (1 + len(found.randoms)))
     assert found.mean.value == pytest.approx(np.mean(found.randoms))
@@ -442,6 +443,21 @@ def test_where_nothing_is_left_to_compare_with_the_stream_says_so(bench):
     assert "table" in [name for name, _ in events]
     assert events[-1][0] == "refused"
     assert "as many other units" in events[-1][1]["error"]["expected"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "different", "words"),
+    [
+        (["blocks.0.mlp.act/neurons/7"], 31, "Only 31 different random sets exist: p cannot fall below 0.031."),
+        (["blocks.0.mlp.act/neurons/7", "blocks.1.mlp.act/neurons/7"], 99, "99 random sets: p can fall to 0.01."),
+        (["blocks.1.attn.z/heads/1"], 7, "Only 7 different random sets exist: p cannot fall below 0.12."),
+    ],
+)
+def test_the_least_p_is_told_before_anything_is_measured(bench, keys, different, words):
+    clamps = [clamp(key) for key in keys]
+    found = bench.post("/api/lab/sets", clamps=clamps).json()
+    assert (found["different"], found["sentence"]) == (different, words)
+    assert len(only(bench.run(clamps=clamps, controls=99), "control")["randoms"]) == different
 
 
 def test_values_of_another_prompt_are_what_python_puts_in(bench, cat):
@@ -515,11 +531,11 @@ def answer(bench):
 
 def test_the_causes_replaced_together_do_what_explain_measured(bench, answer):
     id, graph = answer
-    causes = [node for node in graph.nodes if node.kind != "output" and node.score > 0]
+    causes = [node for node in graph.nodes if node.kind in ("neuron", "head") and node.score > 0]
     events = heard(bench.post("/api/lab/verify", graph=id, nodes=[node.key for node in causes]))
     found = only(events, "verified")
     assert found["measured"] == pytest.approx(graph.measures["measured"], abs=1e-4)
-    assert found["predicted"] == pytest.approx(graph.measures["predicted"], abs=1e-4)
+    assert (found["predicted"] is None) == (len(causes) > 1)  # scores of units in series do not add up
     assert found["metric_clean"] == pytest.approx(graph.measures["metric_clean"], abs=1e-4)
     assert found["mean"]["value"] == pytest.approx(graph.measures["control_mean"], abs=1e-4)
     assert found["p"] == pytest.approx(graph.measures["p"])
@@ -529,9 +545,14 @@ def test_the_causes_replaced_together_do_what_explain_measured(bench, answer):
     said = {}
     exec(compile(only(events, "finished")["python"], "export", "exec"), said)
     assert said["found"].randoms == pytest.approx(found["randoms"], abs=1e-5)
-    [single] = [node for node in causes if node.key == f"{CAT}@3"]
+    [single] = [node for node in causes if node.key.endswith(f"{CAT}@3")]
     found = only(heard(bench.post("/api/lab/verify", graph=id, nodes=[single.key] * 3)), "verified")
     assert (found["nodes"], found["measured"]) == (1, pytest.approx(single.measures["measured"], abs=1e-4))
+    assert found["predicted"] == pytest.approx(single.score, abs=1e-4)
+    told = bench.post("/api/lab/sets", graph=id, nodes=[single.key]).json()
+    assert (told["different"], told["floor"]) == (len(found["randoms"]), 0.01)
+    assert bench.post("/api/lab/sets", graph="none", nodes=[single.key]).status_code == 404
+    assert bench.post("/api/lab/sets").status_code == 400
 
 
 def test_what_cannot_be_verified(bench, answer, cat):

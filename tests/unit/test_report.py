@@ -229,8 +229,8 @@ def test_tokens_are_shaded_on_one_symmetric_scale_and_their_sums_are_not_printed
 def test_a_strong_rival_is_named_so(document):
     text = Page(render(document)).text
     assert "Replacing these 2 of 6 nodes together takes 3.38 from m = 4.25." in text
-    assert "The set chosen by direct logit attribution takes more: 5.62 (1 of 2 the same)." in text
-    assert "The set chosen by largest activations takes less: 0.875 (0 of 2 the same)." in text
+    assert "The set chosen by direct logit attribution takes more: 5.62 (1 of 2 shared with ours)." in text
+    assert "The set chosen by largest activations takes less: 0.875 (no unit shared with ours)." in text
 
 
 def test_random_sets_as_strong_are_named_so(document):

@@ -318,7 +318,8 @@ def _against_rivals(d: Mapping[str, Any]) -> str:
             parts.append(f"The set chosen by {name} takes what is {UNDEFINED}.")
         else:
             more = "as much" if abs(effect - own) <= EVEN * abs(own) else "more" if effect > own else "less"
-            same = f"{rival['shared']} of {len(rival['keys'])} the same"
+            shared = rival["shared"]
+            same = f"{shared} of {len(rival['keys'])} shared with ours" if shared else "no unit shared with ours"
             parts.append(f"The set chosen by {name} takes {more}: {number(effect)} ({same}).")
     parts += [f"No set was chosen by {inline(name)}: {inline(why)}." for name, why in d.get("omitted", {}).items()]
     return " ".join(parts)

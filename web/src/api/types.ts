@@ -105,6 +105,7 @@ export interface Control {
   mean: EstimateView;
   p: number;
   other_decile: number;
+  drawn: string;
   seed: number;
   grade: string;
   sentence: string;
@@ -132,11 +133,31 @@ export interface DescriptionView {
   note: string;
 }
 
+export interface EdgeAsked {
+  source: string;
+  target: string;
+  slot: string;
+}
+
 export interface EdgeRow {
   source: string;
   target: string;
   weight: number;
   slot: string;
+  measured: number | null;
+}
+
+export interface EdgeVerified {
+  source: string;
+  target: string;
+  slot: string;
+  predicted: number | null;
+  measured: number | null;
+}
+
+export interface EdgesVerified {
+  edges: EdgeVerified[];
+  baseline: string;
 }
 
 export interface EstimateView {
@@ -236,6 +257,7 @@ export interface GraphPage {
   kept: number | null;
   tokens: string[];
   layers: number | null;
+  units: Record<string, number>;
   notice: string;
   measures: Record<string, number>;
   subject: Record<string, string>;
@@ -257,7 +279,6 @@ export interface GraphRow {
   score: number | null;
   measured: number | null;
   position: number | null;
-  predicted_together: number | null;
   measured_together: number | null;
   control_low: number | null;
   control_high: number | null;
@@ -622,6 +643,18 @@ export interface SetAside {
   pairs: number;
 }
 
+export interface Sets {
+  different: number;
+  floor: number;
+  sentence: string;
+}
+
+export interface SetsAsked {
+  graph: string;
+  nodes: string[];
+  clamps: ClampAsked[];
+}
+
 export interface SiteRow {
   site: string;
   name: string;
@@ -716,6 +749,7 @@ export interface UnitLine {
   frequency: number | null;
   silent: boolean;
   minimum: number | null;
+  attends: string;
 }
 
 export interface UnitList {
@@ -816,6 +850,7 @@ export interface Verified {
 export interface VerifyAsked {
   graph: string;
   nodes: string[];
+  edges: EdgeAsked[];
   controls: number;
   seed: number;
 }

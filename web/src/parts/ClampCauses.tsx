@@ -5,6 +5,8 @@ import type { ClampAsked, GraphPage, NodeRow } from "../api/types";
 import { labAddress } from "../clamps";
 import { count } from "../format";
 
+/** Random sets that are clamped too, so that what is seen stands beside chance at once. */
+const SETS = 99;
 /** As many as the lab takes. */
 export const MOST_CLAMPS = 32;
 const CLAMPED = new Set(["neuron", "head", "feature", "channel"]);
@@ -37,7 +39,7 @@ export function otherText(page: GraphPage): string {
 /** The address of the lab with nodes set to zero, or to what they are on the other prompt. */
 export function clampAddress(page: GraphPage, nodes: NodeRow[], to: "zero" | "other"): string {
   const clamps = nodes.map(({ key, position }): ClampAsked => ({ key: key.replace(/@.*$/, ""), at: position === null ? "" : String(position), mode: to === "zero" ? "ablate" : "patch", value: null }));
-  return labAddress(shownText(page) ?? "", clamps, { ...answerOf(page), ...(to === "other" && { other: otherText(page) }) });
+  return labAddress(shownText(page) ?? "", clamps, { ...answerOf(page), ...(to === "other" && { other: otherText(page) }), controls: String(SETS) });
 }
 
 const causesOf = (page: GraphPage) => page.nodes.filter((node) => node.score > 0 && isClamped(node));

@@ -14,10 +14,12 @@ export type Chosen = readonly [number, number];
 interface Props extends Bins {
   chosen: Chosen | null;
   onChoose: (chosen: Chosen | null) => void;
+  /** What is counted. */
+  what?: string;
 }
 
 /** Draw the bins; heights are logarithmic, as one bin near zero holds nearly everything. */
-export function Histogram({ edges, counts, chosen, onChoose }: Props): JSX.Element {
+export function Histogram({ edges, counts, chosen, onChoose, what = "tokens" }: Props): JSX.Element {
   const [drag, setDrag] = useState<Chosen | null>(null);
   const start = useRef<number | null>(null);
   const last = counts.length - 1;
@@ -59,7 +61,7 @@ export function Histogram({ edges, counts, chosen, onChoose }: Props): JSX.Eleme
 
   return (
     <div class="histogram" data-testid="histogram">
-      <p class="small soft">tokens per interval, on a logarithmic scale</p>
+      <p class="small soft">{what} per interval, on a logarithmic scale</p>
       <div class="bins" onPointerDown={down} onPointerMove={move} onPointerUp={up} onPointerCancel={cancel}>
         {counts.map((n, i) => (
           <div

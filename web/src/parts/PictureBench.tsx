@@ -76,8 +76,8 @@ function Choice({ list, picture }: { list: PictureList | undefined; picture: num
       <legend class="small soft">picture</legend>
       <div class="film">
         {list?.rows.map((row) => (
-          <a key={row.picture} href={withQuery({ picture: String(row.picture) })} aria-current={row.picture === picture ? "true" : undefined} title={row.name} data-picture={row.picture}>
-            <img class="thumb" src={`/api/pictures/${row.picture}.png`} alt={`${row.name}${row.label === null ? "" : `, which shows ${row.label}`}`} loading="lazy" />
+          <a key={row.picture} href={withQuery({ picture: String(row.picture) })} aria-current={row.picture === picture ? "true" : undefined} title={row.name} aria-label={`${row.name}${row.label === null ? "" : `, which shows ${row.label}`}`} data-picture={row.picture}>
+            <img class="thumb" src={`/api/pictures/${row.picture}.png`} alt="" loading="lazy" />
           </a>
         ))}
       </div>

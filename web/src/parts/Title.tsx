@@ -38,9 +38,11 @@ export function Origin({ source, twin, itself = false }: OriginProps): JSX.Eleme
         {itself ? "Made by this command; the same data in Python" : "This command made the atlas; the data of this page in Python"}
       </Command>
       <p class="small soft row">
-        <a href={`/runs/${source.run}`} data-testid="source">
-          {itself ? "the run that made this" : "the run that made the atlas"}
-        </a>
+        {source.run && (
+          <a href={`/runs/${source.run}`} data-testid="source">
+            {itself ? "the run that made this" : "the run that made the atlas"}
+          </a>
+        )}
         <a href={twin} data-testid="twin">
           this page as JSON
         </a>

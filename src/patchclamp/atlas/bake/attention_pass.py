@@ -16,6 +16,8 @@ from patchclamp.subjects.language import LanguageModel
 
 MOST_MEASURED, MOST_PAIRS = 16_384, 16
 """Tokens whose attention is measured, spread over the text, and pairs that are kept of each head."""
+LEAST = 1e-3
+"""Weight from which a source counts in a pair."""
 SHARES = ("first", "itself", "previous", "next", "same")
 
 
@@ -212,7 +214,7 @@ class _BlockState:
 
 def _strongest(codes: Int[np.ndarray, " target"], weights: Float[np.ndarray, " target"]) -> TokenPairs:
     """Return the pairs with the largest sums of weights."""
-    codes, weights = codes[weights > 0], weights[weights > 0]
+    codes, weights = codes[weights >= LEAST], weights[weights >= LEAST]
     pair, which, n = np.unique(codes, return_inverse=True, return_counts=True)
     sums = np.bincount(which, weights=weights.astype(np.float64), minlength=len(pair))
     best = np.lexsort((pair, -sums))[:MOST_PAIRS]

@@ -72,13 +72,14 @@ def head_weights(model: LanguageModel, site: Site, tokens: Sequence[int]) -> Ite
         queries, keys = (x[:-1].unflatten(-1, (model.site(slots[s]).n_heads, -1)) for x, s in ((q, "q"), (k, "k")))
         group = queries.shape[1] // keys.shape[1]  # query heads per key-value head
         for head in range(site.width):
-            scores = _promoted(model, slots["z"], z, head, site.width)
-            match = (queries[:, head] @ keys[:, head // group].T * scale).cpu()  # (target, source)
+            scores, least = _promoted(model, slots["z"], z, head, site.width)
+            query, key = queries[:, head], keys[:, head // group]
+            match = (query @ key.T * scale).cpu()  # (target, source)
             own = scores[torch.arange(len(tokens)), torch.as_tensor(tokens)]
-            loud = scores.abs().amax(1) > scores.abs().max().clamp(min=1e-12) * ROUNDING
+            loud = scores.abs().amax(1) > least
             yield HeadWeights(
-                writes=_writes(scores, tokens),
-                matches=_matches(match, tokens),
+                writes=_writes(scores, tokens, least),
+                matches=_matches(match, tokens, float(_longest(query) * _longest(key) * abs(scale)) * ROUNDING),
                 copies=float(((own >= scores.amax(1)) & loud).float().mean()),
                 erases=float(((own <= scores.amin(1)) & loud).float().mean()),
             )
@@ -86,8 +87,11 @@ def head_weights(model: LanguageModel, site: Site, tokens: Sequence[int]) -> Ite
 
 def _promoted(
     model: LanguageModel, path: str, z: Float[Tensor, "token width"], head: int, n_heads: int
-) -> Float[Tensor, "token vocabulary"]:
-    """Return the logits that a head's values promote, before any division by a norm, their mean taken off."""
+) -> tuple[Float[Tensor, "token vocabulary"], float]:
+    """Return the logits that a head's values promote, before any division by a norm, their mean taken off.
+
+    And below what size they are rounding: a head may write where the unembedding does not read.
+    """
     size = z.shape[1] // n_heads
     own = torch.zeros_like(z)
     own[:, head * size : (head + 1) * size] = z[:, head * size : (head + 1) * size]
@@ -100,7 +104,14 @@ def _promoted(
         if isinstance(norm, nn.LayerNorm):
             centred = centred - centred.mean(1, keepdim=True)
         logits = logits * centred.square().mean(1, keepdim=True).sqrt().cpu()
-    return logits - logits.mean(1, keepdim=True)
+    unembedding = getattr(model.module.get_output_embeddings(), "weight", None)
+    longest = _longest(unembedding) if isinstance(unembedding, Tensor) and unembedding.is_floating_point() else 0.0
+    scores = logits - logits.mean(1, keepdim=True)
+    return scores, ROUNDING * max(float(scores.abs().max()), float(_longest(written)) * float(longest))
+
+
+def _longest(rows: Float[Tensor, "row width"]) -> Tensor:
+    return torch.linalg.vector_norm(upcast(rows), dim=-1).max()
 
 
 def _scale(model: LanguageModel, path: str) -> float:
@@ -108,11 +119,10 @@ def _scale(model: LanguageModel, path: str) -> float:
     return float(model.covering_family().scale(model.module.get_submodule(place.module)))
 
 
-def _writes(scores: Float[Tensor, "token vocabulary"], tokens: Sequence[int]) -> Rows:
+def _writes(scores: Float[Tensor, "token vocabulary"], tokens: Sequence[int], least: float) -> Rows:
     k = min(PER_SOURCE, scores.shape[1])
     loudest = scores.amax(1).sort(descending=True, stable=True).indices[:MOST_WRITING]
     best = scores[loudest].sort(dim=1, descending=True, stable=True)
-    least = float(scores.abs().max()) * ROUNDING
     return [
         (int(tokens[i]), target, weight)
         for i, targets, weights in zip(
@@ -123,10 +133,9 @@ def _writes(scores: Float[Tensor, "token vocabulary"], tokens: Sequence[int]) ->
     ]
 
 
-def _matches(scores: Float[Tensor, "target source"], tokens: Sequence[int]) -> Rows:
+def _matches(scores: Float[Tensor, "target source"], tokens: Sequence[int], least: float) -> Rows:
     centred = scores - scores.mean(1, keepdim=True)
     best = centred.max(1)
-    least = float(scores.abs().max()) * ROUNDING
     order = best.values.sort(descending=True, stable=True).indices[:MOST_MATCHES].tolist()
     return [
         (int(tokens[int(best.indices[i])]), int(tokens[i]), float(best.values[i]))

@@ -24,6 +24,9 @@ SEEN = 3
 """Times that a token must occur for its mean activation to be compared with others'."""
 LONGEST, GAIN = 6, 0.002
 """Most tokens that one pattern names, and what each must add to the AUROC of those before it."""
+HIGHEST, SHARE = 20, 0.25
+"""Of the tokens at which a unit is highest, how many are looked at, and the share at which what it detects must hold:
+a rare token can have a high AUROC while the unit is highest elsewhere."""
 COLUMNS = 256
 """Units whose ranks are held at once."""
 
@@ -215,9 +218,11 @@ def score_patterns(
         columns = start + np.flatnonzero(usable[start : start + COLUMNS])
         if not len(columns):
             continue
-        sums = _ranks(values[choosing][:, columns]).T.astype(np.float32) @ truth  # (unit, pattern)
-        for unit, row in zip(columns.tolist(), sums.astype(np.float64), strict=True):
-            chosen = _choose(row, counts, len(truth), patterns)
+        chosen_on = values[choosing][:, columns]
+        sums = _ranks(chosen_on).T.astype(np.float32) @ truth  # (unit, pattern)
+        highest = np.argsort(-chosen_on, axis=0, kind="stable")[:HIGHEST].T  # (unit, place)
+        for unit, row, places in zip(columns.tolist(), sums.astype(np.float64), highest, strict=True):
+            chosen = _choose(row, counts, len(truth), patterns, truth[places])
             if chosen:
                 estimate = clustered_auroc(values[~choosing, unit], measured[:, chosen].any(1), documents)
                 kind = patterns.kinds[chosen[0]]
@@ -227,19 +232,27 @@ def score_patterns(
 
 
 def _choose(
-    sums: Float[np.ndarray, " pattern"], n: Float[np.ndarray, " pattern"], total: int, patterns: Patterns
+    sums: Float[np.ndarray, " pattern"],
+    n: Float[np.ndarray, " pattern"],
+    total: int,
+    patterns: Patterns,
+    top: Float[np.ndarray, "place pattern"],
 ) -> list[int]:
-    """Return the best pattern, or the best few tokens or preceding tokens; none where all are below chance.
+    """Return the best pattern, or the best few tokens or preceding tokens.
 
+    None where all are below chance, or hold at too few of the tokens at which the unit is highest (``top``).
     AUROC = (R − n (n + 1) / 2) / (n (N − n)), R the sum of the ranks of the n positives.
     """
     areas = (sums - n * (n + 1) / 2) / (n * (total - n))
     best: tuple[float, list[int]] = (0.5, [])
     for kind, group in itertools.groupby(range(len(n)), key=lambda i: patterns.kinds[i]):
-        members = np.array(list(group))
+        least = SHARE if kind == "class" else 0.0  # of several tokens each must be there, and all together enough
+        members = np.array([i for i in group if top[:, i].mean() > least])
+        if not len(members):
+            continue
         if kind == "class":
-            top = int(members[np.argmax(areas[members])])
-            best = max(best, (float(areas[top]), [top]), key=lambda one: one[0])
+            first = int(members[np.argmax(areas[members])])
+            best = max(best, (float(areas[first]), [first]), key=lambda one: one[0])
             continue
         # By mean rank, so that every further token is the one that stands highest among the rest.
         order = members[np.argsort(-(sums / n)[members], kind="stable")][:LONGEST]
@@ -248,7 +261,8 @@ def _choose(
         size = 1
         while size < len(order) and total > positives[size] and along[size] >= along[size - 1] + GAIN:
             size += 1
-        best = max(best, (float(along[size - 1]), order[:size].tolist()), key=lambda one: one[0])
+        if top[:, order[:size]].any(1).mean() > SHARE:
+            best = max(best, (float(along[size - 1]), order[:size].tolist()), key=lambda one: one[0])
     return best[1]
 
 

@@ -1,9 +1,11 @@
 """An atlas, or one unit of it, for people and programs that have no patchclamp.
 
 ``html`` is one unit's page as a file, ``parquet`` tables of everything, ``neuronpedia`` the layout that Neuronpedia
-imports; a room each. ``notes`` is what people wrote, as lines that ``add_notes`` takes.
+imports; a room each. ``notes`` is what people wrote, as lines that ``add_notes`` takes. One graph can be written for
+the viewers of ``circuit-tracer`` and ``neuronpedia``.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,7 +18,7 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.checks import one_of
 from patchclamp.core.errors import Damaged, PatchclampError
 
-Format = Literal["html", "parquet", "neuronpedia", "notes"]
+Format = Literal["html", "parquet", "neuronpedia", "notes", "circuit-tracer"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -27,6 +29,7 @@ def export_atlas(
     *,
     format: Format,
     unit: str | None = None,
+    graph: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Write an atlas, or one unit of it, in a format that others read.
@@ -34,8 +37,9 @@ def export_atlas(
     Args:
         atlas: the atlas, or its folder.
         out: the file (``html`` and ``notes``, replaced where it exists) or the folder (the others; it must not exist).
-        format: ``html``, ``parquet``, ``neuronpedia`` or ``notes``.
+        format: ``html``, ``parquet``, ``neuronpedia``, ``notes``, or ``circuit-tracer``, which a graph alone has.
         unit: key of the unit that ``html`` shows; of no other format.
+        graph: id of one explained answer, written for the viewers of ``circuit-tracer`` or ``neuronpedia``.
         progress: called with units done and units in all.
 
     Returns:
@@ -66,6 +70,8 @@ def export_atlas(
             got=unit[:120],
             remedy="Leave --unit out, or export --format html.",
         )
+    if graph is not None or format == "circuit-tracer":
+        return _write_graph(atlas if isinstance(atlas, Atlas) else Atlas(atlas), graph, format, Path(out))
     if format == "notes":
         return _write_notes(atlas.reading.folder if isinstance(atlas, Atlas) else Path(atlas), Path(out))
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
@@ -82,6 +88,28 @@ def export_atlas(
     from patchclamp.atlas.export.neuronpedia import write_neuronpedia
 
     return write_neuronpedia(source, Path(out), progress)
+
+
+def _write_graph(atlas: Atlas, id: str | None, format: str, out: Path) -> Exported:
+    """Write one explained answer as a file.
+
+    Raises:
+        PatchclampError: no graph named, a format that graphs do not have, or a file that cannot be written.
+        NotFound: no such graph.
+    """
+    from patchclamp.atlas.export.graph_json import GRAPH_FORMATS
+    from patchclamp.atlas.serve.screens.graph_files import graph_file
+
+    if id is None or format not in GRAPH_FORMATS:
+        raise PatchclampError(
+            expected=f"--graph ID with format {' or '.join(GRAPH_FORMATS)}",
+            got=f"format {format}" + ("" if id is None else " of a graph"),
+            remedy="`patchclamp atlas info` and the page list the graphs of an atlas.",
+        )
+    data = graph_file(atlas.reading, id, format)
+    text = json.dumps(data, indent=1, allow_nan=False).encode()
+    new_file(out, text)
+    return Exported(format, str(out), {out.name: len(text)}, len(data["nodes"]))
 
 
 def _write_notes(folder: Path, out: Path) -> Exported:

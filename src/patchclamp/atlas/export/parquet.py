@@ -51,7 +51,19 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "similar": ("units", "units by the cosine of write directions"),
         "together": ("units", "units by the correlation of activations"),
         "concepts": ("concepts", "concepts or patterns of tokens that it detects, by AUROC with a 95 % interval"),
+        "attention": ("measures", "of a head: mean attention by where it goes, and how much it copies and erases"),
         "not_known": ("reasons", "why a panel is empty, by the name of its column"),
+    },
+    "head_pairs": {
+        "key": ("text", "the attention head"),
+        "name": ("text", "attends (over the text), writes or matches (by its weights)"),
+        "rank": ("integer", "order within its name"),
+        "source": ("text", "the token that is attended to"),
+        "target": ("text", "the token that attends; of writes the one that is promoted"),
+        "source_id": ("integer", "its id"),
+        "target_id": ("integer", "its id"),
+        "weight": ("number", "mean attention, logits, or q · k"),
+        "n": ("integer", "how often, of attends; else null"),
     },
     "examples": {
         "key": ("text", "the unit"),
@@ -135,6 +147,8 @@ def write_parquet(atlas: Atlas, out: Path, progress: Callable[[int, int], None] 
             for number in range(total):
                 unit = atlas.unit(str(atlas.reading.key(number)))
                 tables["units"].add(_unit_row(unit))
+                for row in _head_pairs(unit):
+                    tables["head_pairs"].add(row)
                 for row in _examples(atlas, unit):
                     tables["examples"].add(row)
                 for said in unit.descriptions:
@@ -242,7 +256,27 @@ def _unit_row(unit: UnitPage) -> dict[str, Any]:
     row |= {name: value for name, value in page["statistics"].items() if name in COLUMNS["units"]}
     for name in ("driven_by", "similar", "together"):
         row[name] = [{"key": one["key"], "value": one["value"]} for one in page[name]]
-    return row | {"not_known": list(page["not_known"].items())}
+    head = unit.head
+    measured = None if head is None else {**asdict(head.shares), "copies": head.copies, "erases": head.erases}
+    return row | {
+        "attention": None if measured is None else [(name, x) for name, x in measured.items() if x is not None],
+        "not_known": list(page["not_known"].items()),
+    }
+
+
+def _head_pairs(unit: UnitPage) -> Iterator[dict[str, Any]]:
+    if unit.head is None:
+        return
+    pairs = {
+        "attends": [(p.source, p.target, p.weight, p.n) for p in unit.head.attends],
+        "writes": [(one.source, token, token.weight, None) for one in unit.head.writes for token in one.promoted],
+        "matches": [(p.source, p.target, p.weight, None) for p in unit.head.matches],
+    }
+    for name, rows in pairs.items():
+        for rank, (source, target, weight, n) in enumerate(rows):
+            ids = {"source_id": source.id, "target_id": target.id}
+            words = {"source": source.text, "target": target.text}
+            yield {"key": unit.key, "name": name, "rank": rank, **words, **ids, "weight": weight, "n": n}
 
 
 def _examples(atlas: Atlas, unit: UnitPage) -> Iterator[dict[str, Any]]:

@@ -271,8 +271,29 @@ class Lab:
 
         return prepare(self, atlas, asked)
 
+    def sets(self, atlas: Reading, asked: messages.SetsAsked) -> messages.Sets:
+        """Return how many random sets there are to compare clamps or nodes with.
+
+        Raises:
+            NotFound: no such answer or unit.
+            PatchclampError: neither clamps nor nodes, or nodes of no answer.
+        """
+        from patchclamp.atlas.lab.set_counts import sets_for_clamps, sets_for_nodes
+        from patchclamp.atlas.lab.verify import case_of, over_pairs
+
+        if asked.clamps:
+            return sets_for_clamps(self.model, atlas, asked.clamps)
+        if not asked.nodes:
+            raise PatchclampError(expected="clamps, or nodes of an answer", got="neither", remedy="Name some.")
+        graph = self.find_graph(atlas, asked.graph)
+        n_positions = 1
+        if not over_pairs(graph):
+            with self.words:
+                n_positions = len(case_of(self.model, graph).clean)
+        return sets_for_nodes(self.model, graph, asked.nodes, n_positions)
+
     def verify(self, atlas: Reading, asked: messages.VerifyAsked) -> Callable[[Job], None]:
-        """Return what replaces nodes of an explained answer; see ``verify.verify``.
+        """Return what replaces nodes of an explained answer, or its edges; see ``verify`` and ``verify_edges``.
 
         Raises:
             NotFound: the atlas has no such answer.
@@ -280,7 +301,12 @@ class Lab:
         """
         from patchclamp.atlas.lab.export import verify_as_python
         from patchclamp.atlas.lab.verify import case_of, cases_of, over_pairs, verify
+        from patchclamp.atlas.lab.verify_edges import require_one, verify_edges
 
+        if bool(asked.nodes) == bool(asked.edges):
+            raise PatchclampError(
+                expected="nodes, or edges", got="both" if asked.nodes else "neither", remedy="Ask for one of them."
+            )
         graph = self.find_graph(atlas, asked.graph)
         case: Any = None
         if not over_pairs(graph):
@@ -292,6 +318,10 @@ class Lab:
             if what is None:  # to read cases is to run them
                 with job.turn(), self.words:
                     what = cases_of(self.model, graph)
+            if asked.edges:
+                job.tell(verify_edges(self.model, graph, asked.edges, require_one(what), turn=job.turn))
+                job.tell(messages.Finished("", job.seconds, "", ""))
+                return
             job.tell(
                 verify(
                     self.model,

@@ -1,7 +1,8 @@
 """What is asked of a model beside its atlas, and what it answers, event by event.
 
 Requests come as JSON; answers that take a while come as server-sent events, each the JSON of one dataclass here and
-named after it: ``queued``, ``progressed``, ``table``, ``step``, ``control``, ``verified``, ``finished``, ``refused``.
+named after it: ``queued``, ``progressed``, ``table``, ``step``, ``control``, ``verified``, ``edgesverified``,
+``finished``, ``refused``.
 """
 
 from dataclasses import dataclass, field
@@ -72,12 +73,30 @@ class RunAsked:
 
 
 @dataclass(frozen=True)
+class EdgeAsked:
+    """An edge of an explained answer.
+
+    Args:
+        source: key of the node that it comes from.
+        target: key of the node that it goes to.
+        slot: what the target reads it as: ``q``, ``k`` or ``v`` of a head.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
+
+    source: Key
+    target: Key
+    slot: Annotated[str, Field(max_length=1)] = ""
+
+
+@dataclass(frozen=True)
 class VerifyAsked:
-    """Nodes of an explained answer that are to be replaced together.
+    """Nodes of an explained answer that are to be replaced together, or edges that are to be replaced one by one.
 
     Args:
         graph: the layer that holds the answer.
         nodes: keys of its nodes, places included.
+        edges: edges between its nodes; without nodes.
         controls: random sets beside them.
         seed: of these.
     """
@@ -85,12 +104,45 @@ class VerifyAsked:
     __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
 
     graph: Key
-    nodes: Annotated[list[Key], Field(min_length=1, max_length=MOST_NODES_VERIFIED)]
+    nodes: Annotated[list[Key], Field(max_length=MOST_NODES_VERIFIED)] = field(default_factory=list)
+    edges: Annotated[list[EdgeAsked], Field(max_length=MOST_NODES_VERIFIED)] = field(default_factory=list)
     controls: Annotated[int, Field(strict=True, ge=20, le=MOST_SETS)] = 99
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
 
 
+@dataclass(frozen=True)
+class SetsAsked:
+    """Clamps, or nodes of an explained answer, that random sets are to be compared with.
+
+    Args:
+        graph: the layer that holds the answer; empty with clamps.
+        nodes: keys of its nodes, places included.
+        clamps: the clamps of a run.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
+
+    graph: Key = ""
+    nodes: Annotated[list[Key], Field(max_length=MOST_NODES_VERIFIED)] = field(default_factory=list)
+    clamps: Annotated[list[ClampAsked], Field(max_length=MOST_CLAMPS)] = field(default_factory=list)
+
+
 # -- answered at once -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sets:
+    """How many different random sets there are, before any is measured.
+
+    Args:
+        different: the number, at most 99.
+        floor: the least p that so many can show; 1 without any.
+        sentence: both in words.
+    """
+
+    different: int
+    floor: float
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -287,10 +339,11 @@ class Control:
         target: the token whose log-probability is compared.
         measured: log P(target) with the clamps − without, in nats.
         randoms: the same for every random set: for each clamped unit another of its site that the clamp moves about as
-            far (same decile).
+            far (same decile), or of its kind in another layer where its site has too few.
         mean: their mean, with its 95 % interval; n counts the sets of finite effect.
         p: (1 + different sets whose size is at least the measured one) / (1 + different sets).
-        other_decile: share of units that had to come from another decile.
+        other_decile: share of units that had to come from another decile, or another layer.
+        drawn: how the units of the sets are like the clamped ones, in words.
         seed: of the draw.
         grade: ``holds``, ``weak`` or ``no evidence``.
         sentence: what was measured, and what that says of the claim.
@@ -303,6 +356,7 @@ class Control:
     mean: EstimateView
     p: float
     other_decile: float
+    drawn: str
     seed: int
     grade: str
     sentence: str
@@ -316,7 +370,7 @@ class Verified:
     Args:
         nodes: how many were replaced.
         metric_clean: m with nothing replaced.
-        predicted: Σ of the nodes' scores.
+        predicted: the node's score; None of several, for scores of units in series cannot be added.
         measured: m − m with them replaced.
         randoms: the same for every random set of like nodes.
         size: nodes in each; fewer than were replaced where most of a site was.
@@ -345,6 +399,38 @@ class Verified:
     grade: str
     sentence: str
     rule: str
+
+
+@dataclass(frozen=True)
+class EdgeVerified:
+    """What replacing one edge alone did.
+
+    Args:
+        source: where it comes from.
+        target: where it goes to.
+        slot: what the target reads it as.
+        predicted: its weight.
+        measured: m − m with the target reading the stream without what the source wrote.
+    """
+
+    source: str
+    target: str
+    slot: str
+    predicted: float | None
+    measured: float | None
+
+
+@dataclass(frozen=True)
+class EdgesVerified:
+    """What replacing edges of an explained answer one by one did to its metric.
+
+    Args:
+        edges: in the order in which they were asked for.
+        baseline: what replaced the sources: ``zero`` or ``corrupted``.
+    """
+
+    edges: list[EdgeVerified]
+    baseline: str
 
 
 @dataclass(frozen=True)

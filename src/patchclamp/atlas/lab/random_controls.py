@@ -1,5 +1,7 @@
 """The same clamps on random units of like size."""
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -131,11 +133,32 @@ def compare(
         mean=EstimateView.of(controls.estimate("nats")),
         p=p,
         other_decile=controls.outside,
+        drawn=controls.rule,
         seed=seed,
         grade=receipt.verdict,
         sentence=receipt.sentence,
         rule=RULE,
     )
+
+
+def count_sets(model: LanguageModel, now: Sequence[Intervention], most: int) -> int:
+    """Return how many different random sets ``compare`` can draw for some clamps, at most ``most``.
+
+    Args:
+        model: the subject.
+        now: the clamps, each of one unit.
+        most: as many as are wanted.
+
+    Returns:
+        int: 0 where nothing is left to draw.
+    """
+    chosen = Counter(kind_at(site, basis) for site, basis, _ in dict.fromkeys(map(unit_of, now)))
+    total: Counter[str] = Counter()
+    for site, basis in _comparable_sites(model, now, most):
+        found = basis_at(model, site, basis)
+        assert found is not None
+        total[kind_at(site, basis)] += count_units(found, model.site(site))
+    return min(most, math.prod(math.comb(max(total[kind] - n, 0), n) for kind, n in chosen.items()))
 
 
 def rows_of_turn(stimulus: Shown) -> int:

@@ -123,7 +123,7 @@ def verify(
     return messages.Verified(
         nodes=len(chosen),
         metric_clean=finite(activations.metric_clean),
-        predicted=finite(predicted),
+        predicted=finite(predicted) if len(chosen) == 1 else None,
         measured=finite(together),
         randoms=[finite(x) for x in randoms],
         size=controls.size,
@@ -224,7 +224,7 @@ def _verify_over_pairs(
     """Replace nodes over pairs, and random sets of all units of their kinds, at the same positions."""
     scores = {_local(UnitKey.parse(node.key)): node.score for node in graph.nodes if node.kind not in ENDS}
     own = [_local(node) for node in chosen]
-    parts = list(dict.fromkeys([*own, *_comparable_units(model, chosen)]))
+    parts = list(dict.fromkeys([*own, *comparable_units(model, chosen)]))
     circuit = Scores(UnitList(parts), np.array([scores.get(part, 0.0) for part in parts]))
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
@@ -235,7 +235,7 @@ def _verify_over_pairs(
     return messages.Verified(
         nodes=len(own),
         metric_clean=finite(ablated.clean),
-        predicted=finite(receipt.predicted),
+        predicted=finite(receipt.predicted) if len(own) == 1 else None,
         measured=finite(ablated.measured),
         randoms=[finite(x) for x in controls.measured],
         size=controls.size,
@@ -255,7 +255,7 @@ def _local(key: UnitKey) -> str:
     return str(replace(key, subject=None))
 
 
-def _comparable_units(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
+def comparable_units(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
     """Yield the units that sets are drawn from: heads of every block, what every MLP writes, neurons of every MLP."""
     for basis, kind, position in dict.fromkeys((n.basis, model.site(n.site).kind, n.position) for n in chosen):
         whole = model.of_level("node") if basis == "whole" else {}

@@ -8,7 +8,7 @@ from patchclamp.core.graph import Graph, Node
 from patchclamp.core.method_index import find_title
 from patchclamp.core.unit import UnitKey
 
-_TOGETHER = ("predicted", "measured", "control_low", "control_high", "p")
+_TOGETHER = ("measured", "control_low", "control_high", "p")
 
 
 def graph_row(id: str, graph: Graph, asking: Node | None = None, *, kept: bool = True) -> GraphRow:
@@ -34,7 +34,6 @@ def graph_row(id: str, graph: Graph, asking: Node | None = None, *, kept: bool =
         score=number_or_none(asking.score) if asking else None,
         measured=number_or_none(asking.measures.get("measured")) if asking else None,
         position=position,
-        predicted_together=whole["predicted"],
         measured_together=whole["measured"],
         control_low=whole["control_low"],
         control_high=whole["control_high"],

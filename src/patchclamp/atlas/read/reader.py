@@ -16,6 +16,7 @@ import numpy as np
 
 from patchclamp.atlas.read import attached_layers as joined
 from patchclamp.atlas.read.attached_layers import AttachedLayer
+from patchclamp.atlas.read.head_line import head_words
 from patchclamp.atlas.read.notes import WRITTEN, as_description, join_notes, written_counters
 from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView, TokenWeight
 from patchclamp.atlas.read.unit_line import UnitLine, label_line, write_line
@@ -269,7 +270,19 @@ class Reading:
             frequency,
             minimum,
             maximum,
+            self._attends(part, own) if self.key(number).basis == "heads" else "",
         )
+
+    def _attends(self, part: AttachedLayer, own: int) -> str:
+        known = self.rows(
+            f"SELECT first, itself, previous, next, same, copies, erases FROM {part.schema}.heads WHERE unit = ?", [own]
+        )
+        pairs = self.rows(
+            f"SELECT source, target, weight FROM {part.schema}.pairs WHERE unit = ? AND name = 'attends' AND rank = 0",
+            [own],
+        )
+        pair = (self.token(pairs[0][0]), self.token(pairs[0][1]), float(pairs[0][2])) if pairs else None
+        return head_words(known[0][:5], *known[0][5:], pair) if known else ""
 
     def label(self, unit: int | str) -> str:
         """Return a few words for a unit: its best description, else what it detects, else what it promotes.

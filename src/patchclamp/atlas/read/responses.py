@@ -130,8 +130,7 @@ class GraphRow:
         score: the asking unit's score, where a unit asked; None elsewhere.
         measured: what replacing the asking unit took from m, where that was measured.
         position: where the asking unit stands in the prompt.
-        predicted_together: sum of the scores of all causes; None where the graph does not say.
-        measured_together: what replacing them together took from m.
+        measured_together: what replacing all causes together took from m; None where the graph does not say.
         control_low: lower end of what random sets of like units took, 95 % interval.
         control_high: its upper end.
         p: (1 + random sets that took as much) / (1 + sets).
@@ -154,7 +153,6 @@ class GraphRow:
     score: float | None
     measured: float | None
     position: int | None
-    predicted_together: float | None
     measured_together: float | None
     control_low: float | None
     control_high: float | None

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from patchclamp.atlas.read.responses import ConceptScore, TokenWeight
+from patchclamp.atlas.read.responses import ConceptScore, TokenView, TokenWeight
 
 CLEAR = 0.8
 """AUROC from which a unit is said to detect a concept."""
 CHANCE = 0.5
 ALWAYS = 0.9995
 """Share of tokens from which a unit is above zero everywhere, but for rounding."""
+LABEL = "label"
+"""Kind of the concepts that a text was labelled with."""
 NAMED = 3
 """Promoted tokens that the line names."""
 _BROKEN = {"\n": "↵", "\t": "⇥", "\r": "␍"}
@@ -29,7 +31,8 @@ class UnitLine:
 
     Args:
         text: the whole line in words.
-        parts: its parts, each with what it is of: ``detects``, ``strongest``, ``weak``, ``promotes``, ``fires``.
+        parts: its parts, each with what it is of: ``attends``, ``detects``, ``strongest``, ``weak``, ``promotes``,
+            ``fires``.
         detects: the concept or pattern of tokens that it detects best; None where none could be measured.
         weak: why that says little (``below .8``, ``the interval touches chance``); empty where it is clear.
         strongest: the token with the highest mean activation, ``weight`` that mean; None where no token occurs often
@@ -38,6 +41,7 @@ class UnitLine:
         frequency: share of counted tokens at which it is above zero.
         silent: it never rose above zero.
         minimum: its lowest activation, where that is below zero; None elsewhere.
+        attends: of an attention head where it attends, and whether it copies; empty elsewhere.
     """
 
     text: str
@@ -49,6 +53,7 @@ class UnitLine:
     frequency: float | None
     silent: bool
     minimum: float | None
+    attends: str
 
 
 def write_line(
@@ -58,6 +63,7 @@ def write_line(
     frequency: float | None,
     minimum: float | None,
     maximum: float | None,
+    attends: str = "",
 ) -> UnitLine:
     """Write a unit's line from what is known of it.
 
@@ -68,6 +74,7 @@ def write_line(
         frequency: share of tokens above zero.
         minimum: its lowest activation.
         maximum: its highest.
+        attends: of an attention head where it attends.
 
     Returns:
         UnitLine: the line, and what it rests on.
@@ -75,24 +82,25 @@ def write_line(
     silent, weak = maximum is None or maximum <= 0, weakness_of(detects)
     below = minimum if minimum is not None and minimum < 0 else None
     few = _distinct(promoted)
-    parts: list[LinePart] = []
+    parts = [LinePart("attends", attends)] if attends else []
     if detects is not None and not weak:
         parts.append(LinePart("detects", f"detects {name_concept(detects)}, AUROC {_area(detects)}"))
     elif strongest is not None and strongest.weight != 0:
         mean = f"strongest on average at {spell(strongest)} (mean {strongest.weight:.2f})"
         parts.append(LinePart("strongest", mean))
-    if detects is not None and weak:
+    # A pattern of tokens that it does not detect well says less than the token at which it is strongest.
+    if detects is not None and weak and (detects.kind == LABEL or strongest is None):
         parts.append(LinePart("weak", f"barely detects {name_concept(detects)}, AUROC {_area(detects)}: {weak}"))
     if few:
         parts.append(LinePart("promotes", f"promotes {', '.join(spell(token) for token in few)}"))
     if silent:
         parts.append(LinePart("fires", "only below zero" if below is not None else "never fired"))
-    elif frequency is not None and frequency > ALWAYS:
+    elif frequency is not None and frequency > ALWAYS and not attends:
         parts.append(LinePart("fires", "above zero everywhere"))
-    elif frequency is not None:
+    elif frequency is not None and not attends:
         parts.append(LinePart("fires", f"fires at {_percent(frequency)}"))
     return UnitLine(
-        " · ".join(part.text for part in parts), parts, detects, weak, strongest, few, frequency, silent, below
+        " · ".join(part.text for part in parts), parts, detects, weak, strongest, few, frequency, silent, below, attends
     )
 
 
@@ -104,16 +112,19 @@ def label_line(line: UnitLine, description: str | None) -> str:
         description: its best description, where it has one.
 
     Returns:
-        str: the description, else what it detects, else what it promotes, else where it is strongest; empty where
+        str: the description, else where it attends, else what it detects, else what it promotes, else where it is strongest; empty where
             nothing is known.
     """
     if description:
         return description
+    if line.attends:
+        return line.attends
     if line.detects is not None and not line.weak:
         return f"detects {name_concept(line.detects)}"
     if line.promotes:
         return f"promotes {', '.join(spell(token) for token in line.promotes)}"
-    return f"strongest at {spell(line.strongest)}" if line.strongest is not None else ""
+    known = line.strongest is not None and line.strongest.weight != 0
+    return f"strongest at {spell(line.strongest)}" if known and line.strongest is not None else ""
 
 
 def weakness_of(detects: ConceptScore | None) -> str:
@@ -135,7 +146,7 @@ def name_concept(one: ConceptScore) -> str:
     return named if one.kind == "token" else f"what follows {named}"
 
 
-def spell(token: TokenWeight) -> str:
+def spell(token: TokenWeight | TokenView) -> str:
     """Return a token's text without the space before it, white space alone as a sign."""
     text = "".join(c if c.isprintable() or c.isspace() else f"\\u{ord(c):04x}" for c in token.text)
     return _quote(text.strip()) if text.strip() else "".join(_BROKEN.get(c, "␣") for c in text)

@@ -12,6 +12,8 @@ _SURE = ("holds", "weak")
 def start_address(address: str, atlas: Reading) -> str:
     """Return the address of Ask with the best answer that an atlas keeps; empty where it keeps none of one prompt.
 
+    Ask writes prompts, so an atlas of images has none.
+
     Args:
         address: the server's, with its token if it has one.
         atlas: the atlas.
@@ -19,6 +21,8 @@ def start_address(address: str, atlas: Reading) -> str:
     Returns:
         str: the address of a page that explains the answer again.
     """
+    if atlas.about["modality"] == "image":
+        return ""
     rank = {grade: i for i, grade in enumerate(_SURE)}
     kept = [layer.graph for layer in atlas.layers if layer.graph and _can_ask(layer.graph)]
     best = min(kept, key=lambda graph: rank.get(str(graph.about.get("grade")), len(rank)), default=None)

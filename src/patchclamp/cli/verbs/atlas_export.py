@@ -22,13 +22,18 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument(
         "--format",
         required=True,
-        choices=("html", "parquet", "neuronpedia", "notes"),
+        choices=("html", "parquet", "neuronpedia", "notes", "circuit-tracer"),
         help="html: one unit's page as one file; parquet: tables of everything; neuronpedia: the layout it imports; "
-        "notes: what people wrote, as atlas add --notes takes it",
+        "notes: what people wrote, as atlas add --notes takes it; with --graph, circuit-tracer and neuronpedia: the "
+        "graph for their viewers",
     )
     parser.add_argument("--unit", metavar="KEY", help="html: the unit, site/basis/index")
+    parser.add_argument("--graph", metavar="ID", help="circuit-tracer, neuronpedia: the explained answer, graph-…")
     parser.add_argument(
-        "--out", required=True, metavar="PATH", help="a file (html, notes), or a folder that is not there yet"
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="a file (html, notes, a graph), or a folder that is not there yet",
     )
 
 
@@ -38,12 +43,18 @@ def run(options: Namespace) -> int:
 
     with Meter("export", "units") as meter:
         found = export_atlas(
-            options.atlas, options.out, format=options.format, unit=options.unit, progress=meter
-        )  # fmt: skip
+            options.atlas,
+            options.out,
+            format=options.format,
+            unit=options.unit,
+            graph=options.graph,
+            progress=meter,
+        )
     if options.json:
         emit({**asdict(found), "bytes": found.bytes})
         return 0
-    units = f"{found.units:,} unit{'s' if found.units != 1 else ''}"
+    kind = "node" if options.graph else "unit"
+    units = f"{found.units:,} {kind}{'s' if found.units != 1 else ''}"
     print(f"{found.out}: {units}, {human_bytes(found.bytes)}")
     if 1 < len(found.files) <= MOST_LISTED:
         for name, size in found.files.items():

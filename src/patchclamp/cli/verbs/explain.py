@@ -63,6 +63,13 @@ def add_options(parser: MethodParser) -> None:
     )
     add_controls(parser, "random sets", least=20)
     parser.add_argument(
+        "--edges",
+        type=int,
+        default=10,
+        metavar="N",
+        help="how many of the strongest edges among the causes to measure; 0 seeks no edges (default: 10)",
+    )
+    parser.add_argument(
         "--full", action="store_true", help="print everything that was measured, with the keys of the units"
     )
     parser.add_argument("--out", metavar="FILE", help="write the graph as JSON")
@@ -106,7 +113,7 @@ def run(options: Namespace) -> int:
         found = run(
             model, prompt, options.target, contrast=options.contrast, counterpart=corrupt, means=means,
             method=options.method, levels=levels, top=options.top,
-            n_controls=options.controls, seed=options.seed, progress=meter,
+            n_controls=options.controls, edges=options.edges, seed=options.seed, progress=meter,
         )  # fmt: skip
     if options.full and (n := len(found.causes)) < options.top:
         log(

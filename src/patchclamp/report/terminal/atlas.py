@@ -15,11 +15,16 @@ def show_atlas(page: Any) -> None:
     table = make_table("", "")
     table.show_header = False
     corpus = page.corpus
-    labelled = f"; {corpus.labelled:,} labelled tokens" if corpus.labelled else ""
-    stimuli = f"{corpus.stimuli:,} windows of {corpus.window}"
+    pictures = page.modality == "image"
+    labelled = f"; {corpus.labelled:,} labelled {'pictures' if pictures else 'tokens'}" if corpus.labelled else ""
+    shown = (
+        f"{corpus.stimuli:,} pictures"
+        if pictures
+        else f"{corpus.counted:,} tokens counted, {corpus.stimuli:,} windows of {corpus.window}"
+    )
     rows = {
         "subject": f"{page.subject.name}  {page.subject.hash[:12]}  {page.subject.architecture}, {page.subject.dtype}",
-        "text": f"{corpus.name}: {corpus.counted:,} tokens counted, {stimuli}{labelled}",
+        "pictures" if pictures else "text": f"{corpus.name}: {shown}{labelled}",
         "units": f"{page.n_described:,} described, {page.n_scored:,} with a score, {page.n_silent:,} never above zero",
         "examples": f"{page.n_examples:,}",
         "layers": ", ".join(f"{one.id} ({one.title}, {one.rows} rows)" for one in page.layers) or "none",
@@ -31,7 +36,8 @@ def show_atlas(page: Any) -> None:
     print_table(out, table)
     sites = make_table("site", "units", "described", "silent", numbers=("units", "described", "silent"))
     for row in page.sites:
-        sites.add_row(escape(row.site), f"{row.units:,}", f"{row.described:,}", f"{row.silent:,}")
+        name = row.site if row.basis in ("neurons", "channels") else f"{row.site}/{row.basis}"
+        sites.add_row(escape(name), f"{row.units:,}", f"{row.described:,}", f"{row.silent:,}")
     print_table(out, sites)
     for note in page.notes:
         out.print(f"[bold dark_orange]note[/]: {escape(note)}")

@@ -3,11 +3,12 @@
 import math
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from patchclamp.core.method_index import find_default, find_title
 from patchclamp.core.plain_names import name_unit
@@ -149,21 +150,23 @@ def _causes(out: Console, e: Any, causes: Sequence[Any], *, full: bool) -> None:
     wide = out.width >= 100
     promotes = any(c.promotes for c in causes)
     repeated = [token for token, times in Counter(token for token, _ in e.tokens).items() if times > 1]
-    shown = {
+    scale = find_largest(c.measured for c in causes) or 1.0
+    shown: dict[str, Callable[[int, Any], str | Text]] = {
         "": lambda i, c: str(i),
         "unit": lambda _, c: escape(name_unit(c.key)),
-        **({"key": lambda _, c: escape(_local(c.key))} if full else {}),
+        "key": lambda _, c: escape(_local(c.key)),
         "token": lambda _, c: escape(format_token(c.token)) + (f" ({c.position})" if c.token in repeated else ""),
-        **({"value": lambda _, c: format_fixed(c.activation)} if full else {}),
+        "value": lambda _, c: format_fixed(c.activation),
         "predicted": lambda _, c: format_signed(c.predicted),
         "measured": lambda _, c: format_signed(c.measured),
-        **({"effect": lambda _, c: draw_bar(c.measured, scale)} if wide else {}),
-        **({"promotes": lambda _, c: " ".join(escape(format_token(t)) for t in c.promotes)} if promotes else {}),
+        "effect": lambda _, c: draw_bar(c.measured, scale),
+        "promotes": lambda _, c: " ".join(escape(format_token(t)) for t in c.promotes),
     }
-    table = make_table(*shown, numbers=("", "value", "predicted", "measured"))
-    scale = find_largest(c.measured for c in causes) or 1.0
+    left_out = {"key": not full, "value": not full, "effect": not wide, "promotes": not promotes}
+    names = [name for name in shown if not left_out.get(name)]
+    table = make_table(*names, numbers=("", "value", "predicted", "measured"))
     for i, c in enumerate(causes, 1):
-        table.add_row(*(cell(i, c) for cell in shown.values()))
+        table.add_row(*(shown[name](i, c) for name in names))
     print_table(out, table)
 
 

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from patchclamp.core.caution import caution
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.plain_numbers import (
     format_general,
     format_range,
@@ -50,7 +51,7 @@ def show(scores: Scores, top: int) -> None:
     for reason, count in extra["skipped"].items():
         out.print(f"set aside: {count:,}, {reason}", style="dim")
     out.print(
-        "Effects in percent of m(clean) − m(corrupted), means over pairs; · rounds to 0"
+        "Effects in hundredths of m(clean) − m(corrupted), means over pairs: 100 brings all of it back; · rounds to 0"
         + ("; positions count from the end, for prompts differ in length" if extra["aligned"] == "end" else ""),
         style="dim",
     )
@@ -123,14 +124,20 @@ def _strongest(out: Any, scores: Scores, top: int) -> None:
     tokens = tokens_at(scores)
     out.print()
     table = make_table(
-        "unit", "at", "token", "share", "95 % interval", "p", "pairs", numbers=("at", "share", "p", "pairs")
+        "unit", "at", "token", "effect", "95 % interval", "p", "pairs", numbers=("at", "effect", "p", "pairs")
     )
     for place, one in zip(places.tolist(), scores.estimates(places), strict=True):
         unit, at = split_key(scores.key(place))
         between = "one pair" if one.n == 1 else format_range(one.low, one.high)
         p = "" if one.n == 1 else format_general(one.p, 2)
         table.add_row(
-            escape(unit), at, escape(format_token(tokens[at])), format_signed(one.value), between, p, f"{one.n:,}"
+            escape(name_unit(unit)),
+            at,
+            escape(format_token(tokens[at])),
+            format_signed(one.value),
+            between,
+            p,
+            f"{one.n:,}",
         )
     print_table(out, table)
     n = len(scores.cases)

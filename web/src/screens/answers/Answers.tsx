@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
 import type { GraphList, GraphRow } from "../../api/types";
 import { count, number, plural } from "../../format";
-import { Asked, Together } from "../../parts/Answer";
+import { Asked, Stated } from "../../parts/Answer";
 import { Awaited, Nothing } from "../../parts/States";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { graphAddress } from "../../route";
@@ -49,7 +49,7 @@ function Table({ rows }: { rows: GraphRow[] }): JSX.Element {
           <th scope="col" class="n">
             nodes
           </th>
-          <th scope="col">what replacing its causes took from m</th>
+          <th scope="col">verdict</th>
         </tr>
       </thead>
       <tbody>
@@ -68,7 +68,7 @@ function Table({ rows }: { rows: GraphRow[] }): JSX.Element {
               {count(row.n_nodes)}
             </td>
             <td>
-              <Together row={row} />
+              <Stated row={row} />
             </td>
           </tr>
         ))}

@@ -21,9 +21,19 @@ export default function Ask(): JSX.Element {
     <>
       <Title question="Why this answer?" />
       <Awaited answer={answer}>
-        {(lab) => (lab.attached ? <Asking lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and have answers explained</Detached>)}
+        {(lab) => (lab.shows === "pictures" ? <OfPictures /> : lab.attached ? <Asking lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and have answers explained</Detached>)}
       </Awaited>
     </>
+  );
+}
+
+/** Answers about pictures are explained by a command. */
+function OfPictures(): JSX.Element {
+  return (
+    <p class="nothing" data-testid="nothing">
+      This is an atlas of images, and the page writes prompts only. <code>patchclamp explain MODEL IMAGE --target CLASS --atlas ATLAS</code> explains an answer about an image, and puts it among{" "}
+      <a href="/graphs">Answers</a>; the lab and the pages of units clamp units on pictures.
+    </p>
   );
 }
 

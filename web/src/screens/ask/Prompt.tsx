@@ -217,15 +217,17 @@ function Begin(): JSX.Element | null {
   const prompts = [...new Map(rows.map((row) => [row.prompt, row])).values()].slice(0, EXAMPLES);
   if (!prompts.length) return <Nothing>The model's tokens and its likeliest next ones appear here as you write.</Nothing>;
   return (
-    <p class="small soft">
-      or begin with one whose answer was explained:{" "}
-      {prompts.map((row) => (
-        <>
-          <a href={`/ask${spelt(new URLSearchParams({ prompt: row.prompt }))}`} data-testid="begin-with">
-            <q>{row.prompt}</q>
-          </a>{" "}
-        </>
-      ))}
-    </p>
+    <div class="begin">
+      <p class="small soft">or begin with one whose answer was explained:</p>
+      <ul>
+        {prompts.map((row) => (
+          <li key={row.prompt}>
+            <a href={`/ask${spelt(new URLSearchParams({ prompt: row.prompt }))}`} data-testid="begin-with">
+              <q>{row.prompt}</q>
+            </a>
+          </li>
+        ))}
+      </ul>
+    </div>
   );
 }

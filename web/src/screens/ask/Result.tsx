@@ -8,6 +8,7 @@ import { Bars } from "../../parts/Bars";
 import { ClampCauses } from "../../parts/ClampCauses";
 import { Keep } from "../../parts/Keep";
 import { Copy } from "../../parts/Command";
+import { KeepIt } from "../../parts/KeepIt";
 import { Failed, Nothing } from "../../parts/States";
 import { seen, Visible } from "../../parts/Text";
 import { Verdict } from "../../parts/Verdict";
@@ -59,7 +60,18 @@ function Found({ explained, now, stale }: { explained: Explained; now: Explainin
         {page.state === "here" && page.data.graph.id === graph.id && <ClampCauses page={page.data} />}
         {now.finished && !graph.kept && <Keep id={graph.id} />}
       </div>
-      {now.finished && <Kept finished={now.finished} kept={graph.kept} seconds={explained.seconds} />}
+      {now.finished && (
+        <>
+          <KeepIt key={graph.id} id={graph.id} command={now.finished.command} />
+          <details class="more">
+            <summary class="small">the same in Python · {duration(explained.seconds)}</summary>
+            <div class="command">
+              <pre data-testid="export-python">{now.finished.python}</pre>
+              <Copy text={now.finished.python} label="copy" what="the Python" />
+            </div>
+          </details>
+        </>
+      )}
     </div>
   );
 }
@@ -94,29 +106,5 @@ function Causes({ causes, quantity }: { causes: CauseRow[]; quantity: string }):
         }))}
       />
     </div>
-  );
-}
-
-/** How long it is remembered, and what keeps it. */
-function Kept({ finished, kept, seconds }: { finished: { command: string; python: string }; kept: boolean; seconds: number }): JSX.Element {
-  const ways = [
-    ["command", kept ? "made by" : "this command keeps it in the atlas", finished.command],
-    ["python", "the same in Python", finished.python],
-  ].filter(([, , text]) => text) as [string, string, string][];
-  return (
-    <details class="keeping" data-testid="keeping">
-      <summary class="small">
-        {kept ? "Kept in the atlas" : "Not kept on disk: the server remembers it, and this page's address asks again"} · {duration(seconds)}
-      </summary>
-      {ways.map(([name, words, text]) => (
-        <div key={name}>
-          <p class="small soft">{words}</p>
-          <div class="command">
-            <pre data-testid={`export-${name}`}>{text}</pre>
-            <Copy text={text} label="copy" what={words} />
-          </div>
-        </div>
-      ))}
-    </details>
   );
 }

@@ -7,11 +7,12 @@ import { count, number, percent, plural } from "../../format";
 import { useKeys } from "../../keys";
 import { Asked } from "../../parts/Answer";
 import { ClampCauses } from "../../parts/ClampCauses";
+import { KeepIt } from "../../parts/KeepIt";
 import { Awaited, Nothing } from "../../parts/States";
 import { Visible } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { Verdict } from "../../parts/Verdict";
-import { go, withQuery } from "../../route";
+import { changed, go, query, spelt, withQuery } from "../../route";
 import { Compare } from "./Compare";
 import { exported, save } from "./exported";
 import { Grid } from "./Grid";
@@ -119,6 +120,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
           </Panel>
         </div>
       </div>
+      {!page.graph.kept && <KeepIt id={page.graph.id} command={page.source.command} />}
       <Origin source={page.source} twin={url} itself />
     </article>
   );
@@ -143,7 +145,7 @@ function Lead({ page }: { page: GraphPage }): JSX.Element | null {
 
 /** Every other number of the whole, for those who ask. */
 function Details({ page }: { page: GraphPage }): JSX.Element {
-  const { metric, measured_together: taken, predicted_together: predicted, control_low: low, control_high: high, p, method } = page.graph;
+  const { metric, measured_together: taken, control_low: low, control_high: high, p, method } = page.graph;
   const { metric_baseline: floor } = page.measures;
   const corrupted = pairsOf(page) > 0;
   return (
@@ -169,15 +171,6 @@ function Details({ page }: { page: GraphPage }): JSX.Element {
             <dd class="num">{number(taken, true)}</dd>
           </>
         )}
-        {predicted !== null && (
-          <>
-            <dt>predicted</dt>
-            <dd class="num">
-              {number(predicted, true)}
-              {predicted > 1.2 * (taken ?? Number.POSITIVE_INFINITY) && <span class="soft">: predictions are summed, and units in series count the same effect more than once</span>}
-            </dd>
-          </>
-        )}
         {low !== null && high !== null && (
           <>
             <dt>random sets' mean, 95&nbsp;%</dt>
@@ -189,9 +182,10 @@ function Details({ page }: { page: GraphPage }): JSX.Element {
         {p !== null && (
           <>
             <dt>p</dt>
-            <dd class="num">{number(p)}</dd>
+            <dd class="num">{Number(p.toPrecision(2))}</dd>
           </>
         )}
+        <Edges page={page} />
       </dl>
       {metric !== null && taken !== null && taken > metric && metric > 0 && <p class="soft">Removing all of them can even reverse the answer.</p>}
     </details>
@@ -208,6 +202,22 @@ function useSmall(): boolean {
     return () => media.removeEventListener("change", changed);
   }, []);
   return small;
+}
+
+/** What the lines are. */
+function Edges({ page }: { page: GraphPage }): JSX.Element | null {
+  const { edges } = page.about as { edges?: { kind?: string; why?: string; measured?: number } };
+  if (!edges) return null;
+  return (
+    <>
+      <dt>lines</dt>
+      <dd data-testid="lines">
+        {edges.kind === "direct"
+          ? `what a node adds directly to what another reads, predicted; ${count(edges.measured ?? 0)} were also measured`
+          : `a node's whole effect on the answer${edges.why ? `: ${edges.why}` : ""}`}
+      </dd>
+    </>
+  );
 }
 
 function Controls({ page, merged, shown }: { page: GraphPage; merged: Merged; shown: string }): JSX.Element {
@@ -262,6 +272,17 @@ function Controls({ page, merged, shown }: { page: GraphPage; merged: Merged; sh
         <button type="button" class="small" data-testid="export" onClick={() => save(`${page.graph.id}.json`, `${JSON.stringify(exported(page, keep.value, groups.value), null, 1)}\n`, "application/json")}>
           JSON
         </button>
+        {(["circuit-tracer", "neuronpedia"] as const).map((format) => (
+          <a
+            key={format}
+            class="small"
+            data-testid={`export-${format}`}
+            download
+            href={`/api/graphs/${encodeURIComponent(page.graph.id)}/export${spelt(changed(new URLSearchParams(), { format, keep: String(keep.value), pin: pins.value, group: query.value.getAll("group") }))}`}
+          >
+            {format === "neuronpedia" ? "Neuronpedia" : format}
+          </a>
+        ))}
         <button type="button" class="small" data-testid="export-svg" onClick={() => save(`${page.graph.id}.svg`, pictureOf(page, merged), "image/svg+xml")}>
           SVG
         </button>

@@ -8,6 +8,7 @@ import { MOST_CLAMPS, clampAddress, isClamped, otherText, shownText } from "../.
 import { Visible } from "../../parts/Text";
 import { unitAddress, withQuery } from "../../route";
 import { ENDS, type Item, type Link, type Merged, first, nameOf, suggestions } from "./merge";
+import { HeadPattern } from "./HeadPattern";
 import { Sign } from "./Sign";
 import { LONGEST_NAME, choose, choosing, groups, idOf, makeGroup, onlyPinned, pin, pins, rename, ungroup } from "./state";
 
@@ -121,7 +122,9 @@ function One({ item, page, merged }: { item: Item; page: GraphPage; merged: Merg
         <Pair name={alone ? "predicted" : "predicted, sum"} value={number(item.score, true)} testid="predicted" raw={item.score} />
         {alone && <Pair name="measured" value={node.measured === null ? "—" : number(node.measured, true)} testid="measured" raw={node.measured} />}
         {alone && <Pair name="activation" value={node.value === null ? "—" : number(node.value)} testid="activation" raw={node.value} />}
+        {alone && node.baseline !== null && page.about.baseline === "corrupted" && <Pair name="on the other prompt" value={number(node.baseline)} testid="baseline" raw={node.baseline} />}
       </dl>
+      {alone && node.kind === "head" && <HeadPattern page={page} node={node} />}
       <Flow title="Inputs" testid="inputs" links={merged.into.get(item.id) ?? []} end="source" merged={merged} />
       <Flow title="Outputs" testid="outputs" links={merged.outOf.get(item.id) ?? []} end="target" merged={merged} />
       {!alone && <Members item={item} page={page} />}
@@ -163,6 +166,7 @@ function Flow({ title, testid, links, end, merged }: { title: string; testid: st
                   </span>
                 ),
                 value: link.weight,
+                ...(link.measured !== null && { note: `measured ${number(link.measured, true)}` }),
                 href: choosing(other.id),
               };
             })}

@@ -4,29 +4,46 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
 import type { Failure } from "../../api/failure";
 import { streamed } from "../../api/stream";
-import type { GraphPage, LabPage, Progressed, Verified, VerifyAsked } from "../../api/types";
+import type { EdgeAsked, EdgeVerified, EdgesVerified, GraphPage, LabPage, NodeRow, Progressed, Verified, VerifyAsked } from "../../api/types";
 import { count, number, plural } from "../../format";
+import { seen } from "../../parts/Text";
 import { Verdict } from "../../parts/Verdict";
-import { ENDS, type Item } from "./merge";
+import { floorOf } from "./floor";
+import { ENDS, type Item, itemOf, nameOf } from "./merge";
+import { called } from "./words";
 
 const MOST = 200;
 const SETS = 99;
+const MOST_EDGES = 40;
 
 type State =
   | { at: "rest" }
   | { at: "asking"; done: number; total: number }
   | { at: "done"; found: Verified }
+  | { at: "edges"; found: EdgesVerified }
   | { at: "failed"; failure: Failure };
 
 /** The nodes that can be replaced: units at a place. */
-export function replaceable(chosen: Item[]): string[] {
-  return chosen.flatMap((item) => item.members.filter((node) => !ENDS.has(node.kind)).map((node) => node.key));
+export function replaceable(chosen: Item[]): NodeRow[] {
+  return chosen.flatMap((item) => item.members.filter((node) => !ENDS.has(node.kind)));
+}
+
+/** The edges that can be replaced one by one: all of a node, or those among several; the strongest first. */
+function edgesOf(page: GraphPage, chosen: Item[]): EdgeAsked[] {
+  const { edges } = page.about as { edges?: { kind?: string } };
+  if (edges?.kind !== "direct") return [];
+  const keys = new Set(chosen.flatMap((item) => item.members.map((node) => node.key)));
+  const own = (edge: { source: string; target: string }) => (chosen.length === 1 ? keys.has(edge.source) || keys.has(edge.target) : keys.has(edge.source) && keys.has(edge.target));
+  const found = page.edges.filter((edge) => own(edge) && !edge.source.startsWith("error@"));
+  return found.slice(0, MOST_EDGES).map(({ source, target, slot }) => ({ source, target, slot }));
 }
 
 export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Element {
   const lab = useAnswer<LabPage>("/api/lab");
-  const keys = replaceable(chosen);
-  const what = keys.join("\n");
+  const nodes = replaceable(chosen);
+  const keys = nodes.map((node) => node.key);
+  const edges = edgesOf(page, chosen);
+  const what = chosen.map((item) => item.id).join("\n");
   const [state, setState] = useState<State>({ at: "rest" });
   const running = useRef<AbortController | null>(null);
   useEffect(() => {
@@ -34,16 +51,17 @@ export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): J
     return () => running.current?.abort();
   }, [what, page.graph.id]);
 
-  const ask = () => {
+  const ask = (part: Pick<VerifyAsked, "nodes" | "edges">) => {
     running.current?.abort();
     const stop = new AbortController();
     running.current = stop;
     setState({ at: "asking", done: 0, total: 0 });
     const set = (next: State) => stop.signal.aborted || setState(next);
-    const asked: VerifyAsked = { graph: page.graph.id, nodes: keys, controls: SETS, seed: 0 };
+    const asked: VerifyAsked = { graph: page.graph.id, ...part, controls: SETS, seed: 0 };
     const hears = {
       progressed: ({ done, total }: Progressed) => set({ at: "asking", done, total }),
       verified: (found: Verified) => set({ at: "done", found }),
+      edgesverified: (found: EdgesVerified) => set({ at: "edges", found }),
     };
     streamed("/api/lab/verify", asked, hears, stop.signal).catch((failure: Failure) => set({ at: "failed", failure }));
   };
@@ -57,9 +75,14 @@ export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): J
       <p class="small soft">Replaces the chosen nodes in the model, together, and does the same to {SETS} random sets of like nodes.</p>
       {attached ? (
         <p class="row">
-          <button type="button" data-testid="verify-button" disabled={!keys.length || keys.length > MOST || busy} onClick={ask}>
+          <button type="button" data-testid="verify-button" disabled={!keys.length || keys.length > MOST || busy} onClick={() => ask({ nodes: keys, edges: [] })}>
             {busy ? (state.total ? `${count(state.done)} of ${count(state.total)} …` : "waiting …") : keys.length ? `verify ${plural(keys.length, "node")}` : "verify"}
           </button>
+          {edges.length > 0 && (
+            <button type="button" data-testid="verify-edges" disabled={busy} onClick={() => ask({ nodes: [], edges })}>
+              verify {plural(edges.length, "edge")}
+            </button>
+          )}
           {!keys.length && <span class="small soft">choose a neuron, a head or a group first</span>}
           {keys.length > MOST && <span class="small soft">at most {count(MOST)} at once</span>}
         </p>
@@ -70,6 +93,7 @@ export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): J
           </p>
         )
       )}
+      {attached && keys.length > 0 && <Least floor={floorOf(page, nodes, SETS)} />}
       <div aria-live="polite">
         {state.at === "failed" && (
           <p class="small warn" role="alert" data-testid="verify-failed">
@@ -77,8 +101,71 @@ export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): J
           </p>
         )}
         {state.at === "done" && <Shown found={state.found} />}
+        {state.at === "edges" && <Edges found={state.found} page={page} />}
       </div>
     </section>
+  );
+}
+
+/** What p can fall to, before one asks. */
+function Least({ floor }: { floor: ReturnType<typeof floorOf> }): JSX.Element | null {
+  if (!floor) return null;
+  const { sets, fewer } = floor;
+  return (
+    <p class="small soft" data-testid="floor-of-p" data-sets={fewer ? 0 : sets}>
+      {fewer || sets < 1 ? (
+        <>There will be no p: too few units like these are left for random sets.</>
+      ) : (
+        <>
+          p can fall to {two(1 / (sets + 1))}
+          {sets < SETS && <>, for there {sets === 1 ? "is only 1 different set" : `are only ${count(sets)} different sets`} of units like these</>}.
+        </>
+      )}
+    </p>
+  );
+}
+
+/** A p with two digits. */
+const two = (p: number) => String(Number(p.toPrecision(2)));
+
+/** What replacing each edge alone did. */
+function Edges({ found, page }: { found: EdgesVerified; page: GraphPage }): JSX.Element {
+  const byKey = new Map(page.nodes.map((node) => [node.key, node]));
+  const name = (key: string) => {
+    const node = byKey.get(key);
+    if (!node) return { short: key, whole: key };
+    const { title } = called(itemOf(node), page);
+    const token = node.position === null ? undefined : page.tokens[node.position];
+    return { short: `${title}${token === undefined || node.kind === "input" ? "" : ` at ${seen(token)}`}`, whole: nameOf(node, page.tokens) };
+  };
+  const ends = (edge: EdgeVerified) => [name(edge.source), name(edge.target)] as const;
+  return (
+    <table class="small" data-testid="edges-verified">
+      <caption class="small soft">each edge replaced by itself: the target reads what the source would write {found.baseline === "zero" ? "at zero" : "on the other prompt"}</caption>
+      <thead>
+        <tr>
+          <th scope="col">edge</th>
+          <th scope="col" class="n">
+            predicted
+          </th>
+          <th scope="col" class="n">
+            measured
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {found.edges.map((edge) => (
+          <tr key={`${edge.source} ${edge.target} ${edge.slot}`} data-source={edge.source} data-target={edge.target} data-slot={edge.slot} data-predicted={edge.predicted ?? ""} data-measured={edge.measured ?? ""}>
+            <th scope="row" title={ends(edge).map((end) => end.whole).join(" → ")}>
+              <bdi>{ends(edge)[0].short}</bdi> → <bdi>{ends(edge)[1].short}</bdi>
+              {edge.slot && <span class="soft"> as {edge.slot}</span>}
+            </th>
+            <td class="n">{number(edge.predicted, true)}</td>
+            <td class="n">{number(edge.measured, true)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
 }
 
@@ -122,7 +209,7 @@ function Shown({ found }: { found: Verified }): JSX.Element {
           <>No p: random sets have only {plural(found.size, "node")}, for so few others of these kinds are left.</>
         ) : (
           <>
-            p = {number(found.p)}, from {plural(found.different, "different set")}
+            p = {two(found.p)}, from {plural(found.different, "different set")}
             {found.p <= 1.5 / (found.different + 1) && (
               <>: the least that {count(found.different)} can give{found.different < 19 && <>, too few to tell chance</>}</>
             )}

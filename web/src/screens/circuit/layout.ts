@@ -133,13 +133,15 @@ function lane(site: string): number {
   return site.includes("mlp") ? 3 : 4;
 }
 
-const BELOW = -2;
+const BELOW = -3;
+const ERRORS = -2;
 const EMBED = -1;
 const ELSEWHERE = MOST_BLOCKS;
 const ABOVE = MOST_BLOCKS + 1;
 
 function rowOf(node: NodeRow): number {
   if (node.kind === "input") return BELOW * 10;
+  if (node.kind === "error" && node.layer === null) return ERRORS * 10;
   if (node.kind === "output") return ABOVE * 10;
   if (node.layer === null || node.layer >= MOST_BLOCKS) return (node.site === "embed" ? EMBED : ELSEWHERE) * 10;
   return node.layer * 10 + lane(node.site);
@@ -148,6 +150,7 @@ function rowOf(node: NodeRow): number {
 function nameOf(row: number): string {
   const block = Math.floor(row / 10);
   if (block === BELOW) return "inputs";
+  if (block === ERRORS) return "errors";
   if (block === EMBED) return "embedding";
   if (block === ELSEWHERE) return "elsewhere";
   if (block === ABOVE) return "output";

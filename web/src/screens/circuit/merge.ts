@@ -25,6 +25,8 @@ export interface Link {
   weight: number;
   /** What the target reads it as, with what each slot carries; empty where it reads one thing. */
   slots: Record<string, number>;
+  /** What replacing its edges one by one took, summed; null where one of them was not measured. */
+  measured: number | null;
 }
 
 export interface Merged {
@@ -45,6 +47,9 @@ export function nameOf(node: NodeRow, tokens: string[]): string {
   if (node.kind === "input") return `input${at}`;
   return `${node.label ? `${node.label} (${node.name})` : node.name}${at}`;
 }
+
+/** A node by itself. */
+export const itemOf = (node: NodeRow): Item => ({ id: local(node.key), label: node.name, kind: node.kind, group: null, members: [node], hidden: 0, score: node.score });
 
 /** Return the first member, which says where an item stands. */
 export const first = (item: Item) => item.members[0] as NodeRow;
@@ -92,8 +97,9 @@ function sums(edges: EdgeRow[], idByKey: Map<string, string>): Link[] {
     // What flows within a group is its own business.
     if (source === undefined || target === undefined || source === target) continue;
     const name = `${source}\n${target}`;
-    const link = found.get(name) ?? { source, target, weight: 0, slots: {} };
+    const link = found.get(name) ?? { source, target, weight: 0, slots: {}, measured: 0 };
     link.weight += edge.weight;
+    link.measured = link.measured === null || edge.measured === null ? null : link.measured + edge.measured;
     if (edge.slot) link.slots[edge.slot] = (link.slots[edge.slot] ?? 0) + edge.weight;
     found.set(name, link);
   }

@@ -10,7 +10,7 @@ import { outline } from "./Sign";
 import { said } from "./words";
 
 const WIDTH = 1200;
-const LEFT = 92;
+const LEFT = 118;
 const TOP = 64;
 const BELOW = 78;
 const BLUE = "#0062ac";
@@ -72,8 +72,9 @@ export function pictureOf(page: GraphPage, merged: Merged): string {
       "</g>",
     ].join("");
   });
+  const aslant = layout.columns.some(({ word, width }) => word - 8 > width);
   const tokens = layout.columns.map(({ position, x, width }) =>
-    words(x + width / 2, layout.height + 20, position === null ? (layout.columns.length > 1 ? "anywhere" : "at all positions") : seen(page.tokens[position] ?? `@${position}`), ' text-anchor="middle" font-size="13"'),
+    words(x + width / 2, layout.height + 20, position === null ? (layout.columns.length > 1 ? "anywhere" : "at all positions") : seen(page.tokens[position] ?? `@${position}`), aslant ? ` font-size="13" transform="rotate(42 ${n(x + width / 2)} ${n(layout.height + 20)})"` : ' text-anchor="middle" font-size="13"'),
   );
   const kinds = [...new Set(merged.items.map((item) => item.kind))];
   let at = 0;

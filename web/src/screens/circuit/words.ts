@@ -27,7 +27,7 @@ export function called(item: Item, page: GraphPage): { title: string; grey: stri
     return { title: token === undefined ? "input" : seen(token), grey: "input" };
   }
   const name = sentence(inRow(node.name));
-  if (node.kind === "error") return { title: "error", grey: name };
+  if (node.kind === "error") return { title: "error", grey: node.site ? name : "no node explains it" };
   return node.label ? { title: seen(node.label).replaceAll("␣", " "), grey: name } : { title: name, grey: "" };
 }
 

@@ -8,6 +8,7 @@ import { useKeys } from "../../keys";
 import { Interval } from "../../parts/Interval";
 import { Known } from "../../parts/Line";
 import { Awaited, Nothing } from "../../parts/States";
+import { Thumbnail } from "../../parts/Thumbnail";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { go, local, query, unitAddress, withQuery } from "../../route";
 import { ByText } from "./ByText";
@@ -51,12 +52,12 @@ function ByWords(): JSX.Element {
       <Title question="Which units match this?" />
       <Switch />
       <Filters atlas={atlas.state === "failed" ? undefined : atlas.data} />
-      <Awaited answer={answer}>{(list) => <Found list={list} url={url} />}</Awaited>
+      <Awaited answer={answer}>{(list) => <Found list={list} url={url} pictures={atlas.state !== "failed" && atlas.data?.modality === "image"} />}</Awaited>
     </>
   );
 }
 
-function Found({ list, url }: { list: UnitList; url: string }): JSX.Element {
+function Found({ list, url, pictures }: { list: UnitList; url: string; pictures: boolean }): JSX.Element {
   const turn = (cursor: string | null) => () => cursor !== null && go(withQuery({ cursor }));
   useKeys({ "]": turn(list.next), "[": turn(list.previous) });
   if (!list.total) {
@@ -97,7 +98,7 @@ function Found({ list, url }: { list: UnitList; url: string }): JSX.Element {
         </thead>
         <tbody>
           {list.rows.map((row) => (
-            <Row key={row.key} row={row} words={words} scored={scored} />
+            <Row key={row.key} row={row} words={words} scored={scored} pictures={pictures} />
           ))}
         </tbody>
       </table>
@@ -166,7 +167,7 @@ function Turn({ list }: { list: UnitList }): JSX.Element | null {
   );
 }
 
-function Row({ row, words, scored }: { row: UnitRow; words: string; scored: boolean }): JSX.Element {
+function Row({ row, words, scored, pictures }: { row: UnitRow; words: string; scored: boolean; pictures: boolean }): JSX.Element {
   return (
     <tr data-testid="unit" data-key={row.key} data-maximum={row.maximum ?? ""} data-score={row.score?.value ?? ""}>
       <th scope="row">
@@ -182,7 +183,14 @@ function Row({ row, words, scored }: { row: UnitRow; words: string; scored: bool
         <span class="place mono soft">{local(row.key)}</span>
       </th>
       <td class="known">
-        <Known row={row} words={words} />
+        {pictures ? (
+          <div class="pictured">
+            <Thumbnail of={row.key} />
+            <Known row={row} words={words} />
+          </div>
+        ) : (
+          <Known row={row} words={words} />
+        )}
       </td>
       <td class="n" data-label="fires at">
         {(row.maximum ?? 0) > 0 ? <Rare share={row.frequency} /> : <span class="soft small">{(row.example?.value ?? 0) < 0 ? "only below zero" : "never fired"}</span>}

@@ -14,7 +14,7 @@ export function byText(): boolean {
 export function Switch(): JSX.Element | null {
   const lab = useAnswer<LabPage>(exportedFile ? null : "/api/lab");
   const text = byText();
-  if (!text && !(lab.state === "here" && lab.data.attached)) return null;
+  if (!text && !(lab.state === "here" && lab.data.attached && lab.data.shows === "texts")) return null;
   const link = (on: boolean, search: string | null, words: string) => (
     <a href={withQuery({ search, cursor: null })} aria-current={on ? "page" : undefined} data-testid={`by-${search ?? "words"}`}>
       {words}

@@ -5,6 +5,7 @@ import type { AtlasPage, GraphRow, LabPage } from "../../api/types";
 import { Asked } from "../../parts/Answer";
 import { Copy } from "../../parts/Command";
 import { Known } from "../../parts/Line";
+import { Thumbnail } from "../../parts/Thumbnail";
 import { Grade } from "../../parts/Verdict";
 import { graphAddress, local, unitAddress } from "../../route";
 
@@ -79,6 +80,7 @@ export function Units({ page }: { page: AtlasPage }): JSX.Element | null {
               </a>
               <span class="small soft">{why}</span>
             </span>
+            {page.modality === "image" && <Thumbnail of={row.key} />}
             <Known row={row} />
           </li>
         ))}

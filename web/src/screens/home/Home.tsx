@@ -21,12 +21,13 @@ export default function Home(): JSX.Element {
 
 function Whole({ page }: { page: AtlasPage }): JSX.Element {
   const { corpus, subject } = page;
+  const pictures = page.modality === "image";
   const lab = useAnswer<LabPage>("/api/lab");
   return (
     <>
       <Title question="What is in this atlas, and where to begin?">{page.title}</Title>
       <p class="lead">
-        {plural(page.n_units, "unit")} of {subject.architecture}, over {count(corpus.counted)} tokens of <cite>{corpus.name}</cite>.
+        {plural(page.n_units, "unit")} of {subject.architecture}, over {plural(corpus.counted, pictures ? "picture" : "token")} of <cite>{corpus.name}</cite>.
       </p>
       {page.notes.map((note) => (
         <p class="warn" role="note">
@@ -35,10 +36,10 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
       ))}
       <Blocks sites={page.sites} />
       <div class="door">
-        <AskFirst page={page} />
+        {!pictures && <AskFirst page={page} />}
         <Explained rows={page.explained} />
       </div>
-      <Path page={page} attached={lab.state === "here" && lab.data.attached} />
+      {!pictures && <Path page={page} attached={lab.state === "here" && lab.data.attached} />}
       <WrittenHere />
       <Units page={page} />
       <section>
@@ -62,25 +63,38 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
         <div>
           <h2>What was read</h2>
           <dl class="pairs">
-            <dt>text</dt>
-            <dd>{corpus.name}</dd>
-            <dt>tokens</dt>
-            <dd>
-              {count(corpus.counted)} counted of {count(corpus.tokens)}: special ones are left out
-            </dd>
-            <dt>windows</dt>
-            <dd>
-              {count(corpus.stimuli)} of at most {count(corpus.window)} tokens
-            </dd>
-            <dt>concepts</dt>
-            <dd>{corpus.labelled ? `${plural(corpus.labelled, "labelled token")}` : "the text carries no labels: tokens and classes of tokens are measured instead"}</dd>
+            {pictures ? (
+              <>
+                <dt>pictures</dt>
+                <dd data-testid="pictures" data-value={corpus.stimuli}>
+                  {count(corpus.stimuli)} of {corpus.name}
+                </dd>
+                <dt>classes</dt>
+                <dd>{corpus.labelled ? `of ${plural(corpus.labelled, "labelled picture")}` : "the pictures carry no labels, so no class is detected"}</dd>
+              </>
+            ) : (
+              <>
+                <dt>text</dt>
+                <dd>{corpus.name}</dd>
+                <dt>tokens</dt>
+                <dd>
+                  {count(corpus.counted)} counted of {count(corpus.tokens)}: special ones are left out
+                </dd>
+                <dt>windows</dt>
+                <dd>
+                  {count(corpus.stimuli)} of at most {count(corpus.window)} tokens
+                </dd>
+                <dt>concepts</dt>
+                <dd>{corpus.labelled ? `${plural(corpus.labelled, "labelled token")}` : "the text carries no labels: tokens and classes of tokens are measured instead"}</dd>
+              </>
+            )}
             <dt>model</dt>
             <dd>
               {subject.name}: {subject.architecture}, {subject.dtype}
             </dd>
             <dt>hashes</dt>
             <dd class="mono small">
-              text {corpus.hash.slice(0, 12)} · model {subject.hash.slice(0, 12)} · atlas {page.hash.slice(0, 12)}
+              {pictures ? "pictures" : "text"} {corpus.hash.slice(0, 12)} · model {subject.hash.slice(0, 12)} · atlas {page.hash.slice(0, 12)}
             </dd>
           </dl>
         </div>

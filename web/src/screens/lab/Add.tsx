@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { fetched, useAnswer } from "../../api/ask";
 import type { Failure } from "../../api/failure";
 import type { AtlasPage, ClampableUnit, ClampAsked, SiteRow } from "../../api/types";
+import { usualMode } from "../../clamps";
 import { clampTo, focusNext } from "./state";
 
 const MOST = 8;
@@ -45,7 +46,7 @@ export function Add({ clamps }: { clamps: ClampAsked[] }): JSX.Element {
       write("");
       setWrong(null);
       focusNext.value = clamps.length;
-      clampTo([...clamps, { key: unit.key, mode: "set", value: null, at: "" }], "clamps");
+      clampTo([...clamps, { key: unit.key, mode: usualMode(unit.key), value: null, at: "" }], "clamps");
     } catch (failure) {
       setWrong(failure as Failure);
     }

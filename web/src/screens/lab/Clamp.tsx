@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
 import type { ClampAsked, Clamped, Tokens, Trial, UnitPage } from "../../api/types";
-import { BARE, neutral } from "../../clamps";
+import { BARE, neutral, usualMode } from "../../clamps";
 import { number } from "../../format";
 import { Slider } from "../../parts/Slider";
 import { Failed } from "../../parts/States";
@@ -49,7 +49,8 @@ export function Clamp({ clamp, place, tokens, token, generates, many, clamped, o
   const { place: where, index } = named(clamp.key);
   const name = unit.state === "here" ? unit.data.name : `${where} ${index}`.trim();
   const { other } = asked.value;
-  const modes = MODES.filter(([mode]) => mode !== "patch" || other || clamp.mode === "patch");
+  const usual = usualMode(clamp.key);
+  const modes = MODES.filter(([mode]) => mode === clamp.mode || ((mode !== "patch" || other) && (usual === "set" || (mode !== "set" && mode !== "add"))));
   const before = clamped?.before ?? (alone.state === "here" ? alone.data.acts : undefined);
   const rest = before?.[first(clamp.at, token, before.length)] ?? 0;
   return (
@@ -60,7 +61,7 @@ export function Clamp({ clamp, place, tokens, token, generates, many, clamped, o
           <span class="small soft mono path">{local(clamp.key)}</span>
         </h3>
         <span class="row tight">
-          <button type="button" class="quiet" disabled={neutral(clamp)} onClick={() => onChange({ value: null, ...(BARE.has(clamp.mode) && { mode: "set" }) }, "neutral")} aria-label={`neutral: ${name}`}>
+          <button type="button" class="quiet" disabled={neutral(clamp)} onClick={() => onChange({ value: null, ...(BARE.has(clamp.mode) && { mode: usual }) }, "neutral")} aria-label={`neutral: ${name}`}>
             neutral
           </button>
           <button type="button" class="quiet" onClick={onRemove} aria-label={`remove the clamp of ${name}`}>

@@ -4,10 +4,11 @@ import type { Ran } from "../../api/run";
 import type { Control } from "../../api/types";
 import { draft } from "../../draft";
 import { count, number, percent, plural } from "../../format";
+import { Sets } from "../../parts/Sets";
 import { Chip } from "../../parts/Text";
 import { Verdict } from "../../parts/Verdict";
 import { Answers } from "./Ranked";
-import { SETS, shown } from "./state";
+import { asked, SETS, shown } from "./state";
 
 /** The button, and its answer. */
 export function RandomUnits({ ran, acting }: { ran: Ran; acting: boolean }): JSX.Element {
@@ -19,9 +20,10 @@ export function RandomUnits({ ran, acting }: { ran: Ran; acting: boolean }): JSX
       {acting ? (
         <>
           <p class="small soft">
-            The same clamps on {SETS} random sets of other units of the same sites, which the clamps change by about as much. The log-probability of
-            one token is compared.
+            The same clamps on random sets of other units of the same sites, which the clamps change by about as much; of the same kind in other layers
+            where a site has too few. The log-probability of one token is compared.
           </p>
+          {!ran.control && <Sets asked={{ graph: "", nodes: [], clamps: asked.value.clamps }} />}
           <div class="asks">
             <Answers name="target" words="token" none="the likeliest without clamps" rows={ran.table?.rows ?? []} />
             <button type="button" disabled={waits} data-testid="control" onClick={() => draft({ controls: String(SETS) }, "controls")}>
@@ -71,6 +73,7 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
   const dots = [...effects].sort((a, b) => a - b).map((x) => ({ x, level: height(x) }));
   return (
     <div class={stale ? "old" : ""} data-testid="control-result" data-measured={measured ?? ""} data-low={low ?? ""} data-high={high ?? ""} data-mean={control.mean.value ?? ""} data-p={p} data-sets={n}>
+      <Verdict of={control} rule={control.rule} />
       <div class="swarm" role="img" aria-label={`effects of ${n} random sets and of these clamps`}>
         <i class="nought" style={{ left: left(0) }} />
         {low !== null && high !== null && <i class="span" style={{ left: left(low), right: `calc(100% - ${left(high)})` }} />}
@@ -99,11 +102,12 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
         . {count(asFar)} of {count(n)} moved it at least as far: <strong class="num" data-testid="control-p">p = {p.toFixed(3)}</strong>
         {asFar === 0 && `, the least that ${plural(different, "different set")} can give`}.
       </p>
-      <Verdict of={control} rule={control.rule} />
       {control.other_decile > 0 && (
         <p class={`small ${control.other_decile > UNLIKE ? "warn" : "soft"}`} data-testid="unlike" data-value={control.other_decile}>
-          {percent(control.other_decile)} of the random units are changed by less or more than those they replace: too few comparable units exist here
-          {control.other_decile > UNLIKE && ", so this control is weak"}.
+          {control.other_decile === 1
+            ? "No comparable units exist here, so this control is weak"
+            : `${percent(control.other_decile)} of the random units are in another layer, or changed by less or more than those they replace`}
+          . Drawn: {control.drawn}.
         </p>
       )}
       <p class="small soft">

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
 import type { AtlasPage, LabPage, NextToken, RankedUnit, Ranking, Tokens } from "../../api/types";
+import { usualMode } from "../../clamps";
 import { draft, drafted } from "../../draft";
 import { count, number } from "../../format";
 import { Awaited, Nothing } from "../../parts/States";
@@ -126,7 +127,7 @@ function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Eleme
   const there = clamps.findIndex((one) => local(one.key) === local(unit.key));
   const clamp = () => {
     focusNext.value = there >= 0 ? there : clamps.length;
-    if (there < 0) clampTo([...clamps, { key: unit.key, mode: "set", value: null, at: "" }], "clamps");
+    if (there < 0) clampTo([...clamps, { key: unit.key, mode: usualMode(unit.key), value: null, at: "" }], "clamps");
   };
   const led = effect ? unit.effect : unit.value;
   return (

@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import type { ConceptScore, Neighbour, TokenWeight, UnitPage } from "../../api/types";
 import { count, number, plural } from "../../format";
+import { Grade } from "../../parts/Verdict";
 import { type Bar, Bars } from "../../parts/Bars";
 import { Interval } from "../../parts/Interval";
 import { Chip, Visible } from "../../parts/Text";
@@ -140,6 +141,12 @@ export function Answers({ unit }: Panel): JSX.Element | null {
                 </>
               )}
               {graph.position !== null && <> at position {count(graph.position)}</>}
+              {graph.grade && (
+                <>
+                  . <Grade of={graph.grade} />
+                  {graph.sentence.slice(graph.sentence.indexOf(":"))}
+                </>
+              )}
             </span>
           </li>
         ))}

@@ -2,20 +2,23 @@
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
 import { useEffect } from "preact/hooks";
-import type { ClampAsked, LabPage, PictureExample, PictureExamples, TokenWeight, UnitPage } from "../../api/types";
+import type { ClampAsked, LabPage, Neighbour, PictureExample, PictureExamples, TokenWeight, UnitPage } from "../../api/types";
 import { count, number, percent } from "../../format";
 import { draft, drafted, forget } from "../../draft";
 import { type Bar, Bars } from "../../parts/Bars";
 import { Histogram } from "../../parts/Histogram";
 import { Interval } from "../../parts/Interval";
+import { Line } from "../../parts/Line";
 import { CutOut, OnPicture } from "../../parts/OnPicture";
 import { PictureBench } from "../../parts/PictureBench";
 import { Slider } from "../../parts/Slider";
 import { Awaited, Nothing } from "../../parts/States";
+import { Thumbnail } from "../../parts/Thumbnail";
 import { go, query, unitAddress, withQuery } from "../../route";
 import { chosenBins } from "./Activity";
 import { Descriptions } from "./Descriptions";
-import { Answers, Together } from "./Panels";
+import { Answers } from "./Panels";
+import { Write } from "./Write";
 
 const MOST = 50;
 /** The kinds in the order of the page, and how many are shown before one asks for all. */
@@ -54,6 +57,9 @@ function Whole({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.E
           <div class="evidence">
             <Evidence unit={unit} />
           </div>
+          <div class="notes-of">
+            <Write id={unit.key} />
+          </div>
         </div>
         <div class="column">
           <div class="activity">
@@ -62,7 +68,7 @@ function Whole({ unit, attached }: { unit: UnitPage; attached: boolean }): JSX.E
           <div class="rail">
             <Detects unit={unit} />
             <Promotes unit={unit} />
-            <Together unit={unit} />
+            <Near unit={unit} />
             <Answers unit={unit} />
           </div>
         </div>
@@ -76,7 +82,9 @@ function Sum({ unit }: { unit: UnitPage }): JSX.Element {
   const { statistics: s } = unit;
   return (
     <p class="lead">
-      <span class="soft">
+      <Line parts={unit.line.parts} />
+      <br />
+      <span class="soft small">
         above zero at {percent(s.frequency)} of the places in {count(s.counted)} pictures, up to{" "}
       </span>
       <strong class="num" data-testid="maximum" data-value={s.maximum ?? ""}>
@@ -285,6 +293,7 @@ function Brushed({ edges, counts }: { edges: number[]; counts: number[] }): JSX.
         edges={edges}
         counts={counts}
         chosen={chosen}
+        what="places"
         onChoose={(bins) => go(withQuery({ low: bins && String(edges[bins[0]]), high: bins && String(edges[bins[1] + 1]), kind: null }), chosen !== null && bins !== null)}
       />
       <p class="small soft" data-testid="chosen" aria-live="polite">
@@ -342,6 +351,28 @@ function Promotes({ unit }: { unit: UnitPage }): JSX.Element {
           <Bars bars={bars(unit.suppresses)} scale={most} testid="suppresses" caption="classes that it suppresses" />
         </>
       )}
+    </section>
+  );
+}
+
+function Near({ unit }: { unit: UnitPage }): JSX.Element {
+  const bars = (list: Neighbour[]): Bar[] =>
+    list.slice(0, SHOWN).map((one) => ({
+      label: (
+        <span class="pictured">
+          <Thumbnail of={one.key} />
+          {one.name}
+        </span>
+      ),
+      value: one.value,
+      href: unitAddress(one.key),
+      note: one.label,
+    }));
+  return (
+    <section aria-labelledby="neighbours" data-testid="neighbours">
+      <h2 id="neighbours">Neighbours</h2>
+      {unit.similar.length > 0 && <Bars bars={bars(unit.similar)} scale={1} testid="similar" caption="units that write in the same direction: cosine" />}
+      {unit.together.length > 0 && <Bars bars={bars(unit.together)} scale={1} testid="together" caption="units whose highest values rise and fall with its own from picture to picture: correlation" />}
     </section>
   );
 }

@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { type Answer, useAnswer } from "../../api/ask";
 import { useRun } from "../../api/run";
 import type { ClampAsked, Example, RunAsked, Trial as Tried, UnitPage } from "../../api/types";
-import { labAddress } from "../../clamps";
+import { labAddress, usualMode } from "../../clamps";
 import { draft, drafted, forget } from "../../draft";
 import { number } from "../../format";
 import { Next } from "../../parts/Next";
@@ -22,7 +22,7 @@ function finite(text: string | null): number | null {
 }
 
 function clampOf(key: string, value: number | null): ClampAsked {
-  return { key, mode: "set", value, at: "" };
+  return { key, mode: usualMode(key), value, at: "" };
 }
 
 /** The panel; `id` is the unit's key. */
@@ -79,17 +79,14 @@ function MiniClamp({ unit, text, tried }: { unit: UnitPage; text: string; tried:
   const marks: [number, string][] = [[0, "0"]];
   if (maximum) marks.push([maximum, `max ${number(maximum)}`]);
   if (mean !== null) marks.push([mean, `mean ${number(mean)}`]);
+  const track = { rest, low, high: high > low ? high : low + 1, natural: minimum !== null && maximum !== null ? ([minimum, maximum] as const) : null, marks, label: "set this unit to" };
+  const scaled: typeof track = { rest: 1, low: 0, high: 2, natural: null, marks: [[0, "× 0"], [1, "× 1"], [2, "× 2"]], label: "scale this head by" };
   return (
     <div class="mini" data-testid="mini-clamp">
       <h3>Clamp it on this text</h3>
       <Slider
         value={shown}
-        rest={rest}
-        low={low}
-        high={high > low ? high : low + 1}
-        natural={minimum !== null && maximum !== null ? [minimum, maximum] : null}
-        marks={marks}
-        label="set this unit to"
+        {...(usualMode(unit.key) === "scale" ? scaled : track)}
         onMove={(to) => draft({ value: to === null ? null : String(to) }, "value")}
       />
       {ran.failure && <Failed failure={ran.failure} />}

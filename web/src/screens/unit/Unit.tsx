@@ -64,6 +64,11 @@ function OnText({ unit, lab }: { unit: UnitPage; lab: LabPage | null }): JSX.Ele
       <Sum unit={unit} />
       <div class="unit">
         <div class="column">
+          {head && (
+            <div class="patterns-of-head">
+              <Patterns unit={head} lab={lab} />
+            </div>
+          )}
           {unit.descriptions.length > 0 && (
             <div class="said">
               <Descriptions unit={unit} />
@@ -75,11 +80,6 @@ function OnText({ unit, lab }: { unit: UnitPage; lab: LabPage | null }): JSX.Ele
           <div class="evidence">
             <Evidence unit={unit} />
           </div>
-          {head && (
-            <div class="patterns-of-head">
-              <Patterns unit={head} lab={lab} />
-            </div>
-          )}
           {lab?.attached && (
             <div class="tried">
               <Later load={trial} id={unit.key} />

@@ -16,7 +16,7 @@ from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page
 from patchclamp.atlas.read.responses import GraphRow, Source
 from patchclamp.atlas.serve.served import Served
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.graph import Node
+from patchclamp.core.graph import Graph, Node
 from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.receipt import RULE
 from patchclamp.core.unit import UnitKey
@@ -68,12 +68,14 @@ class EdgeRow:
         target: where it goes to.
         weight: how strong it is.
         slot: what the target reads it as: ``q``, ``k`` or ``v`` of a head; empty where it reads one thing.
+        measured: what replacing it alone took from the metric, where that was measured.
     """
 
     source: str
     target: str
     weight: float
     slot: str
+    measured: float | None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class GraphPage:
         kept: share of the sum of |scores| that the shown nodes carry, inputs, outputs and errors left out.
         tokens: the prompt's tokens as text, for the columns; empty where the graph does not say.
         layers: blocks of the model, for the rows; None where not known.
+        units: how many units the atlas has at each site and basis of a node: as many are alike.
         notice: what was cut because the graph is larger than a page; empty where nothing was.
         measures: baseline, completeness and other numbers of the whole.
         subject: slug and hash of the model.
@@ -107,6 +110,7 @@ class GraphPage:
     kept: float | None
     tokens: list[str]
     layers: int | None
+    units: dict[str, int]
     notice: str
     measures: dict[str, float]
     subject: dict[str, str]
@@ -172,23 +176,22 @@ def graph_page(
     Raises:
         NotFound: there is no such layer.
     """
-    kept = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
-    graph = kept if asked is None else asked.graph
-    if graph is None:
-        raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
-    held = {node.key for node in graph.nodes if node.key in pins or node.key.partition("/")[2] in pins}
-    pruned = prune(graph, keep, pinned=held, max_nodes=max_nodes)
+    graph = find_graph(atlas, id, asked)
+    pruned = prune(graph, keep, pinned=full_keys(graph, pins), max_nodes=max_nodes)
     about = _as_json(graph.about)
     tokens, layers = about.get("tokens"), about.get("layers")
     return GraphPage(
         graph=graph_row(id, graph, kept=asked is None),
-        nodes=[_node(atlas, node) for node in pruned.nodes],
-        edges=[EdgeRow(e.source, e.target, _number(e.weight), e.slot) for e in pruned.edges],
+        nodes=[read_node(atlas, node) for node in pruned.nodes],
+        edges=[
+            EdgeRow(e.source, e.target, _number(e.weight), e.slot, number_or_none(e.measured)) for e in pruned.edges
+        ],
         total=len(graph.nodes),
         total_edges=len(graph.edges),
         kept=number_or_none(pruned.kept),
         tokens=tokens if isinstance(tokens, list) and all(isinstance(t, str) for t in tokens) else [],
         layers=layers if type(layers) is int and layers > 0 else None,
+        units=_count_units(atlas, pruned.nodes),
         notice=pruned.notice,
         measures={name: x for name, value in graph.measures.items() if (x := number_or_none(value)) is not None},
         subject={str(name): str(value) for name, value in graph.subject.items()},
@@ -201,7 +204,26 @@ def graph_page(
     )
 
 
-def _node(atlas: Reading, node: Node) -> NodeRow:
+def find_graph(atlas: Reading, id: str, asked: AskedGraph | None = None) -> Graph:
+    """Return an explained answer whole.
+
+    Raises:
+        NotFound: there is no such layer.
+    """
+    kept = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+    graph = kept if asked is None else asked.graph
+    if graph is None:
+        raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
+    return graph
+
+
+def full_keys(graph: Graph, keys: Collection[str]) -> list[str]:
+    """Return the keys of the nodes that are named with or without their subject, in the graph's order."""
+    return [node.key for node in graph.nodes if node.key in keys or node.key.partition("/")[2] in keys]
+
+
+def read_node(atlas: Reading, node: Node) -> NodeRow:
+    """Return a node as a row, with what the atlas knows of its unit."""
     unit, site, layer = None, "", None
     at = _AT.search(node.key)
     try:
@@ -230,9 +252,17 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
     )
 
 
+def _count_units(atlas: Reading, nodes: Sequence[Node]) -> dict[str, int]:
+    """Return how many units stand at every place whose kind one of the nodes has, as ``site/basis``."""
+    places = ["/".join(node.key.split("/")[-3:-1]) for node in nodes if node.key.count("/") >= 2]
+    kinds = {_BLOCK.sub("", place) for place in places}
+    counts = {f"{path}/{basis}": units for _, path, _, _, basis, _, units in atlas.sites}
+    return {place: units for place, units in counts.items() if _BLOCK.sub("", place) in kinds}
+
+
 def _name(node: Node, site: str) -> str:
-    if node.kind == "error" and site:
-        return f"{name_site(site)}, error"
+    if node.kind == "error":
+        return f"{name_site(site)}, error" if site else "Error"
     return name_unit(node.key)
 
 

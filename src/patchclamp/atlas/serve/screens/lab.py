@@ -26,6 +26,7 @@ _EVENTS = (
     | messages.Step
     | messages.Control
     | messages.Verified
+    | messages.EdgesVerified
     | explaining.Explained
     | messages.Finished
     | messages.Refused
@@ -109,8 +110,14 @@ def add_routes(app: FastAPI, served: Served) -> None:
 
     @app.post("/api/lab/verify", operation_id="verifyNodes", responses=_STREAMED, response_class=StreamingResponse)
     async def verify_nodes(asked: messages.VerifyAsked) -> StreamingResponse:
-        """Replace nodes of an explained answer: ``queued``, ``progressed`` …, ``verified``, ``finished``."""
+        """Replace nodes of an explained answer, or edges: ``queued``, ``verified`` or ``edgesverified``, ``finished``."""
         return await stream_events(lambda now, own: own.verify(now, asked))
+
+    @app.post("/api/lab/sets", operation_id="countSets")
+    def count_sets(asked: messages.SetsAsked) -> messages.Sets:
+        """Count the random sets that clamps, or nodes of an answer, can be compared with, before any is measured."""
+        atlas = served.atlas()
+        return require_lab(atlas).sets(atlas, asked)
 
     @app.get("/api/lab/unit", operation_id="checkUnit")
     def check_unit(key: Annotated[str, Query(min_length=1, max_length=LONGEST_KEY)]) -> messages.ClampableUnit:
