@@ -112,8 +112,8 @@ def label_line(line: UnitLine, description: str | None) -> str:
         description: its best description, where it has one.
 
     Returns:
-        str: the description, else where it attends, else what it detects, else what it promotes, else where it is strongest; empty where
-            nothing is known.
+        str: the description, else where it attends, else what it detects, else what it promotes, else where it is
+            strongest; empty where nothing is known.
     """
     if description:
         return description
