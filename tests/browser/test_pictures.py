@@ -144,6 +144,13 @@ def test_an_explained_answer_about_a_picture_opens(reader):
     reader.settle()
     assert "digits:17" in reader.page.locator("h1").inner_text()
     assert reader.page.get_by_test_id("failure").count() == 0
+    # The lab opens on the picture that the answer is about, with its causes clamped.
+    reader.page.get_by_role("link", name=re.compile("causes to zero")).click()
+    reader.page.wait_for_url(re.compile("/lab[?]"))
+    reader.page.wait_for_selector("[data-testid=class]:not([data-after=''])")
+    reader.settle()
+    assert reader.page.get_by_test_id("picture-number").input_value() == "17"
+    assert reader.page.get_by_test_id("clamp").count() == 3
 
 
 @pytest.mark.parametrize("width", [1280, 400])

@@ -138,7 +138,11 @@ def test_tables_hold_the_pairs_of_every_head(tables, atlas):
         for name in ("attends", "writes", "matches") if head else ():
             written = [(one.source, token, token.weight, None) for one in head.writes for token in one.promoted]
             of = getattr(head, name)
-            pairs = written if name == "writes" else [(p.source, p.target, p.weight, p.n if name == "attends" else None) for p in of]
+            pairs = (
+                written
+                if name == "writes"
+                else [(p.source, p.target, p.weight, p.n if name == "attends" else None) for p in of]
+            )
             wanted += [(key, name, i, s.id, t.id, s.text, t.text, w, n) for i, (s, t, w, n) in enumerate(pairs)]
     columns = ("key", "name", "rank", "source_id", "target_id", "source", "target", "weight", "n")
     assert [tuple(row[name] for name in columns) for row in held] == wanted
