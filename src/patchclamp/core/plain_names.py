@@ -40,7 +40,7 @@ _BASES: Mapping[str, tuple[str, str]] = {
 """Basis → what it calls its units, where its site's own words do not."""
 _POOLED = ("channels that the classifier reads", "channel that the classifier reads")
 """Site ``final`` of a network of maps: there is no residual stream."""
-_ENDS = {"output": "output", "input": "input"}
+_ENDS = {"output": "output", "input": "input", "error": "error"}
 
 
 def name_site(path: str, basis: str = "neurons") -> str:

@@ -207,6 +207,9 @@ def graph_page(
 def find_graph(atlas: Reading, id: str, asked: AskedGraph | None = None) -> Graph:
     """Return an explained answer whole.
 
+    Returns:
+        Graph: of a layer, or one that was explained from the page.
+
     Raises:
         NotFound: there is no such layer.
     """
