@@ -31,6 +31,12 @@ _NOTES: dict[str, str] = {
 }
 
 
+class PngResponse(Response):
+    """A PNG file."""
+
+    media_type = "image/png"
+
+
 @dataclass(frozen=True)
 class PictureExample:
     """One place on a picture, with the unit's values all over it.
@@ -131,10 +137,10 @@ def add_routes(app: FastAPI, served: Served) -> None:
         """List the pictures of an atlas of images in their order; only those of a name where one is given."""
         return picture_list(served.atlas(), first, limit, name)
 
-    @app.get("/api/pictures/{number}.png", operation_id="readPicture", response_class=Response)
+    @app.get("/api/pictures/{number}.png", operation_id="readPicture", response_class=PngResponse)
     def read_file(number: Annotated[int, Path(ge=0, le=2**53)]) -> Response:
         """Read a picture, as the network is shown it, as a PNG file."""
-        return Response(read_picture(served.atlas(), number).png, media_type="image/png")
+        return PngResponse(read_picture(served.atlas(), number).png)
 
     @app.get("/api/units/{key:path}/pictures", operation_id="readPictureExamples")
     def read_examples(
@@ -155,10 +161,10 @@ def add_routes(app: FastAPI, served: Served) -> None:
             lab.check(atlas)
         return lab.run_picture(atlas, asked)
 
-    @app.get("/api/units/{key:path}/top.png", operation_id="readThumbnail", response_class=Response)
+    @app.get("/api/units/{key:path}/top.png", operation_id="readThumbnail", response_class=PngResponse)
     def read_thumbnail(key: str) -> Response:
         """Read a unit's highest example as a small PNG file, dimmed outside of what the place reads."""
-        return Response(thumbnail(served.atlas(), key), media_type="image/png")
+        return PngResponse(thumbnail(served.atlas(), key))
 
 
 @page_of
