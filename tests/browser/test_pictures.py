@@ -42,10 +42,10 @@ def test_the_units_page_shows_the_pictures_with_the_highest_values_and_their_pla
     assert float(page.get_by_test_id("maximum").get_attribute("data-value")) == pytest.approx(values.max(), abs=1e-4)
     # The file is drawn, and the frame lies where the address of the place says.
     assert cards.first.locator("img").evaluate("img => img.complete && img.naturalWidth") == 32
-    frame, whole = cards.first.get_by_test_id("box").bounding_box(), cards.first.locator("img").bounding_box()
-    left, top, right, bottom = map(float, cards.first.get_by_test_id("box").get_attribute("data-box").split())
-    assert (frame["x"] - whole["x"]) / whole["width"] == pytest.approx(left, abs=0.02)
-    assert frame["height"] / whole["height"] == pytest.approx(bottom - top, abs=0.02)
+    frame, drawn = cards.first.get_by_test_id("box").bounding_box(), cards.first.locator("img").bounding_box()
+    left, top, _, bottom = map(float, cards.first.get_by_test_id("box").get_attribute("data-box").split())
+    assert (frame["x"] - drawn["x"]) / drawn["width"] == pytest.approx(left, abs=0.02)
+    assert frame["height"] / drawn["height"] == pytest.approx(bottom - top, abs=0.02)
     assert page.locator(".evidence").get_by_test_id("heat").count() == 0
 
 
