@@ -161,7 +161,7 @@ def test_a_page_says_where_everything_stands(atlas):
     cat = found[f"cat/{SITE}/neurons/{CAT}@3"]
     assert (cat.unit, cat.site, cat.layer, cat.position) == (f"cat/{SITE}/neurons/{CAT}", SITE, 0, 3)
     head, error = found["cat/blocks.0.attn.z/heads/0@3"], found["cat/blocks.1.mlp.write/error/0@3"]
-    assert (head.unit, head.layer, head.position) == (None, 0, 3)
+    assert (head.unit, head.layer, head.position) == ("cat/blocks.0.attn.z/heads/0", 0, 3)
     assert (error.unit, error.kind, error.layer, error.position) == (None, "error", 1, 3)
     assert (found["input@2"].position, found["input@2"].layer, found["input@2"].site) == (2, None, "")
     assert (found["output"].position, found["output"].layer) == (None, None)
