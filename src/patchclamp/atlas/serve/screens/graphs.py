@@ -205,7 +205,7 @@ def find_graph(atlas: Reading, id: str, asked: AskedGraph | None = None) -> Grap
     """Return an explained answer whole.
 
     Returns:
-        Graph: the answer's, as it is kept or was asked.
+        Graph: of a layer, or one that was explained from the page.
 
     Raises:
         NotFound: there is no such layer.

@@ -167,6 +167,9 @@ def picture_list(atlas: Reading, first: int, limit: int) -> PictureList:
         atlas: the atlas.
         first: how many to leave out before them.
         limit: how many at most.
+
+    Returns:
+        PictureList: these, and how many there are.
     """
     require_pictures(atlas)
     [(total,)] = atlas.rows("SELECT count(*) FROM pictures")
@@ -183,6 +186,9 @@ def picture_examples(
     """Return a unit's examples of one kind on pictures.
 
     An interval holds its lower end, and its upper end where that is the unit's maximum or above.
+
+    Returns:
+        PictureExamples: at most ``limit`` places, and how many there are.
 
     Raises:
         NotFound: the atlas has no such unit, or is one of text.
