@@ -149,7 +149,7 @@ def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
         differentiates=False,
         most_clamps=0,
         most_new=0,
-        shows="pictures" if atlas.reading.about["modality"] == "image" else "texts",
+        shows=messages.shown_by(str(atlas.reading.about["modality"])),
         remedy="This page is a file without a model. Serve the atlas: patchclamp atlas serve ATLAS --model MODEL",
         source=unit.source,
     )

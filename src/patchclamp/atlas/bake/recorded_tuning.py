@@ -1,0 +1,196 @@
+"""Conditions of labels, means in them with intervals over trials or blocks of time, and which one a unit tells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from patchclamp.atlas.bake.concept_labels import clustered_auroc
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.stats import rank
+
+MOST_CONDITIONS, BINS = 12, 8
+"""Different values of a label that are conditions each; where a label has more, intervals of equal width."""
+N_BLOCKS, FEWEST_TRIALS = 20, 10
+"""Blocks of time where there are fewer trials than that."""
+N_RESAMPLES, GAP = 1000, 0.05
+"""Share of a block at each end that conditions are not chosen on, as it resembles the next block."""
+PER_UNIT, FEWEST = 3, 3
+"""Conditions kept per unit, and blocks in each half in which one must occur, and be absent."""
+Scored = tuple[str, str, Estimate]
+"""Kind, ``LABEL = CONDITION``, and AUROC."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """The conditions of one label.
+
+    Args:
+        label: its name.
+        names: of the conditions.
+        which: per trial or sample the number of its condition; −1 where it has none.
+    """
+
+    label: str
+    names: tuple[str, ...]
+    which: Int[np.ndarray, " row"]
+
+
+def find_conditions(label: str, values: np.ndarray) -> Conditions | None:
+    """Return the conditions of a label; None where it has one value only, or is neither text nor numbers.
+
+    Example:
+        >>> found = find_conditions("side", np.array([1.0, 2.0, 1.0, np.nan]))
+        >>> found.names, found.which.tolist()
+        (('1', '2'), [0, 1, 0, -1])
+        >>> find_conditions("x", np.arange(100.0)).names[0]
+        '0 to 12.4'
+    """
+    flat = np.asarray(values).ravel()
+    if flat.dtype.kind in "biuf":
+        numbers = flat.astype(np.float64)
+        known = np.isfinite(numbers)
+        different = np.unique(numbers[known])
+        if len(different) > MOST_CONDITIONS:
+            edges = np.linspace(different[0], different[-1], BINS + 1)
+            which = np.clip(np.digitize(numbers, edges[1:-1]), 0, BINS - 1)
+            names = tuple(f"{a:.4g} to {b:.4g}" for a, b in zip(edges[:-1], edges[1:], strict=True))
+        else:
+            which = np.searchsorted(different, np.where(known, numbers, 0.0))
+            names = tuple(f"{one:.6g}" for one in different.tolist())
+        which = np.where(known, which, -1)
+    elif flat.dtype.kind in "US":
+        words = flat.astype(str)
+        found, which, n = np.unique(words, return_inverse=True, return_counts=True)
+        kept = np.sort(np.argsort(-n, kind="stable")[:MOST_CONDITIONS])
+        place = np.full(len(found), -1)
+        place[kept] = np.arange(len(kept))
+        which, names = place[which], tuple(map(str, found[kept]))
+    else:
+        return None
+    return Conditions(label, names, which.astype(np.int64)) if len(set(which[which >= 0].tolist())) > 1 else None
+
+
+def cut_blocks(n_trials: int, n_samples: int) -> tuple[Int[np.ndarray, " sample"], Bool[np.ndarray, " sample"]]:
+    """Return of every sample, trial after trial, the trial or block of time it is of, and whether it is inside of it.
+
+    Trials are blocks where there are ten or more; else each is cut into as many as give twenty.
+    """
+    per_trial = 1 if n_trials >= FEWEST_TRIALS else min(-(-N_BLOCKS // n_trials), n_samples)
+    place = np.arange(n_samples) * per_trial / n_samples
+    within = place - np.floor(place)
+    inside = (within >= GAP) & (within < 1 - GAP) if per_trial > 1 else np.ones(n_samples, dtype=bool)
+    block = (np.arange(n_trials)[:, None] * per_trial + np.floor(place).astype(np.int64)).ravel()
+    return block, np.tile(inside, n_trials)
+
+
+def ratio_intervals(
+    sums: Float[np.ndarray, "block k"], counts: Float[np.ndarray, "block k"], *, seed: int = 0
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Return the mean Σ sums / Σ counts of every column, and a percentile bootstrap interval over blocks.
+
+    Where every count is 1 the interval is that of ``core.stats.mean_interval``.
+
+    Returns:
+        tuple: means, lower and upper ends; NaN where nothing was counted, and ends also where one block was.
+
+    Cost: O(1,000 · block · k), in one matrix product.
+    """
+    n = len(sums)
+    total, held = sums.sum(0), counts.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(held > 0, total / held, np.nan)
+        centre = np.nan_to_num(mean)
+        drawn = np.random.default_rng(seed).integers(0, n, size=(N_RESAMPLES, n))
+        times = np.zeros((N_RESAMPLES, n))
+        np.add.at(times, (np.arange(N_RESAMPLES)[:, None], drawn), 1.0)
+        low, high = np.full(len(mean), np.nan), np.full(len(mean), np.nan)
+        asked = np.flatnonzero((counts > 0).sum(0) > 1)
+        for part in np.array_split(asked, max(1, -(-len(asked) * N_RESAMPLES // 2**21))):
+            if len(part):
+                moved = sums[:, part] - centre[part] * counts[:, part]
+                means = (times @ moved) / (times @ counts[:, part])
+                low[part], high[part] = np.nanquantile(means, [0.025, 0.975], axis=0) + centre[part]
+    return mean, low, high
+
+
+def sums_of(
+    x: Float[np.ndarray, "row unit"], block: Int[np.ndarray, " row"], which: Int[np.ndarray, " row"], n_conditions: int
+) -> tuple[Float[np.ndarray, "block condition unit"], Float[np.ndarray, "block condition unit"]]:
+    """Return sum and number of known values of every block in every condition; rows of condition −1 are left out."""
+    n_blocks = int(block.max()) + 1
+    rows = np.flatnonzero(which >= 0)
+    place = block[rows] * n_conditions + which[rows]
+    rows = rows[np.argsort(place, kind="stable")]
+    place = np.sort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    found = [np.zeros((n_blocks * n_conditions, x.shape[1])) for _ in range(2)]
+    known = np.isfinite(x[rows])
+    for table, values in zip(found, (np.where(known, x[rows], 0.0), known.astype(np.float64)), strict=True):
+        table[place[starts]] = np.add.reduceat(values, starts, axis=0)
+    sums, counts = (table.reshape(n_blocks, n_conditions, -1) for table in found)
+    return sums, counts
+
+
+def score_conditions(
+    x: Float[np.ndarray, "row unit"],
+    conditions: Conditions,
+    block: Int[np.ndarray, " row"],
+    inside: Bool[np.ndarray, " row"] | None,
+) -> list[list[tuple[float, Scored]]]:
+    """Return, per unit, the conditions in which it is highest, by AUROC on blocks that they were not chosen on.
+
+    Args:
+        x: values; NaN where missing.
+        conditions: of every row.
+        block: the trial or block of time of every row; none is on both sides.
+        inside: rows that conditions may be chosen on; None where every row is a trial, of which each second of every
+            condition is set aside.
+
+    Returns:
+        list[list[tuple[float, Scored]]]: the AUROC that it was chosen by, and what was measured on the other blocks,
+            whose interval takes rows of one block as dependent; the best first.
+    """
+    which, n = conditions.which, len(conditions.names)
+    truth = which[:, None] == np.arange(n)
+    if inside is None:
+        nth = np.zeros(len(which), dtype=np.int64)
+        for one in range(n):
+            nth[truth[:, one]] = np.arange(int(truth[:, one].sum()))
+        choosing, scoring = (nth % 2 == 0) & (which >= 0), (nth % 2 == 1) & (which >= 0)
+    else:
+        choosing, scoring = (block % 2 == 0) & inside & (which >= 0), (block % 2 == 1) & (which >= 0)
+    enough = [
+        one
+        for one in range(n)
+        if all(
+            min(len(np.unique(block[half & (truth[:, one] == side)])) for side in (True, False)) >= FEWEST
+            for half in (choosing, scoring)
+        )
+    ]
+    found: list[list[tuple[float, Scored]]] = [[] for _ in range(x.shape[1])]
+    for unit in range(x.shape[1]) if enough else ():
+        known = np.isfinite(x[:, unit])
+        first, second = choosing & known, scoring & known
+        held = truth[first][:, enough]
+        n_true, n_first = held.sum(0), int(first.sum())
+        sides = [truth[second][:, enough].sum(0), (~truth[second][:, enough]).sum(0), n_true, n_first - n_true]
+        if not n_first or x[known, unit].max() <= x[known, unit].min() or np.min(sides) < FEWEST:
+            continue
+        areas = (rank(x[first, unit]) @ held - n_true * (n_true + 1) / 2) / (n_true * (n_first - n_true))
+        for k in np.argsort(-areas, kind="stable")[:PER_UNIT].tolist():
+            one = enough[k]
+            scored = clustered_auroc(x[second, unit], truth[second, one], block[second])
+            named = ("label", f"{conditions.label} = {conditions.names[one]}", scored)
+            found[unit].append((float(areas[k]), named))
+    return found
+
+
+def best_of(scored: Sequence[list[list[tuple[float, Scored]]]], n_units: int) -> list[list[Scored]]:
+    """Return each unit's best conditions over all labels, ordered by the AUROC that they were chosen by."""
+    found = []
+    for unit in range(n_units):
+        rows = sorted((row for of in scored for row in of[unit]), key=lambda row: -row[0])
+        found.append([row for _, row in rows[:PER_UNIT]])
+    return found

@@ -1,0 +1,152 @@
+"""What an atlas of a recorded brain knows of its units: names, a measured line, and units to begin with."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from patchclamp.atlas.read.responses import ConceptScore
+from patchclamp.atlas.read.unit_line import CLEAR, LinePart, UnitLine, area_words, name_concept, weakness_of
+from patchclamp.core.plain_numbers import format_fixed, format_general
+
+if TYPE_CHECKING:
+    from patchclamp.atlas.read.reader import Reading
+
+RECORDING = "recording"
+CANNOT_CLAMP = "A recording cannot be clamped: it is a record of what happened."
+SPARK_BINS = 48
+COUNTS = "counts"
+
+
+@dataclass(frozen=True)
+class Spark:
+    """A small trace of a unit: the lowest and the highest sample of every bin, to three digits; None where missing."""
+
+    low: list[float | None]
+    high: list[float | None]
+
+
+def recorded_name(atlas: "Reading", unit: int) -> str:
+    """Return a unit's name in its recording; one that is a number is called a unit.
+
+    Args:
+        atlas: an atlas of a recording.
+        unit: its number.
+    """
+    [(name,)] = atlas.rows("SELECT name FROM recorded WHERE unit = ?", [unit])
+    return f"unit {name}" if name.strip().isdecimal() else name
+
+
+def scale_of(facts: dict[str, Any]) -> tuple[float, str]:
+    """Return what means are multiplied by, and their unit of measure: counts of a known rate become Hz.
+
+    Example:
+        >>> scale_of({"measure": "counts", "rate": 20.0}), scale_of({"measure": "µV", "rate": 20.0})
+        ((20.0, 'Hz'), (1.0, 'µV'))
+    """
+    if facts["measure"] == COUNTS and facts["rate"] is not None:
+        return float(facts["rate"]), "Hz"
+    return 1.0, str(facts["measure"])
+
+
+def recorded_line(atlas: "Reading", unit: int, concepts: Sequence[ConceptScore]) -> UnitLine:
+    """Return what is measured of a recorded unit in one line: its best condition, nearest unit, mean, and groups.
+
+    Args:
+        atlas: an atlas of a recording.
+        unit: its number.
+        concepts: the conditions that it tells, the best first.
+    """
+    facts = atlas.about["recording"]
+    frequency, mean, minimum, maximum = atlas.row(unit, "frequency", "mean", "minimum", "maximum")
+    best = concepts[0] if concepts else None
+    weak = weakness_of(best)
+    parts = []
+    if best is not None:
+        words = f"strongest in {name_concept(best)}, AUROC {area_words(best)}"
+        parts.append(LinePart("weak", f"barely {words}: {weak}") if weak else LinePart("detects", words))
+    near = atlas.rows("SELECT other, r FROM near WHERE unit = ? AND rank = 0", [unit])
+    chance = atlas.rows("SELECT chance FROM recorded WHERE unit = ?", [unit])[0][0]
+    if near:
+        [(other, r)] = near
+        beside = "" if chance is None else f" (chance up to {_r(chance)})"
+        parts.append(LinePart("together", f"r = {_r(r)} with {recorded_name(atlas, other)}{beside}"))
+    scale, measure = scale_of(facts)
+    if mean is None:
+        parts.append(LinePart("mean", "every sample is missing"))
+    elif minimum == maximum:
+        parts.append(LinePart("mean", f"constant at {format_general(mean, 4)} {measure}"))
+    else:
+        what = "mean rate" if measure == "Hz" else "mean"
+        parts.append(LinePart("mean", f"{what} {format_general(mean * scale, 3)} {measure}"))
+    groups = groups_of(atlas, unit)
+    if groups:
+        parts.append(LinePart("group", f"in {', '.join(groups)}"))
+    return UnitLine(
+        text=" · ".join(part.text for part in parts),
+        parts=parts,
+        detects=best,
+        weak=weak,
+        strongest=None,
+        promotes=[],
+        frequency=frequency,
+        silent=maximum is None or maximum <= 0,
+        minimum=minimum if minimum is not None and minimum < 0 else None,
+        attends="",
+    )
+
+
+def recorded_label(line: UnitLine) -> str:
+    """Return a few words for a recorded unit: the condition in which it is strongest, else its groups."""
+    if line.detects is not None and not line.weak:
+        return f"strongest in {name_concept(line.detects)}"
+    return next((part.text for part in line.parts if part.of == "group"), "")
+
+
+def groups_of(atlas: "Reading", unit: int) -> list[str]:
+    """Return the groups that a recorded unit is in."""
+    return [name for (name,) in atlas.rows("SELECT name FROM groups WHERE unit = ? ORDER BY rank", [unit])]
+
+
+def spark_of(atlas: "Reading", unit: int) -> Spark | None:
+    """Return a unit's trace in few bins; None where there is none."""
+    rows = atlas.rows("SELECT low, high FROM traces WHERE unit = ? ORDER BY trial LIMIT 1", [unit])
+    if not rows:
+        return None
+    low, high = (np.frombuffer(packed, "<f4").astype(np.float64) for packed in rows[0])
+    n = min(len(low), SPARK_BINS)
+    starts = np.arange(n) * len(low) // n
+    return Spark(*(digits(one.reduceat(x, starts), 3) for one, x in ((np.fmin, low), (np.fmax, high))))
+
+
+def digits(values: np.ndarray, n: int = 4) -> list[float | None]:
+    """Return numbers to so many digits; None where one is not finite."""
+    return [float(f"{x:.{n}g}") if np.isfinite(x) else None for x in values.tolist()]
+
+
+def suggest_recorded(atlas: "Reading") -> Iterator[tuple[int, str]]:
+    """Yield units with the reason: those that tell a condition, then the nearest pairs, then the most active."""
+    seen: set[str] = set()
+    for unit, concept, area in atlas.rows(
+        "SELECT u.id, u.concept, u.auroc FROM units u JOIN concepts c ON c.unit = u.id AND c.rank = 0 "
+        "WHERE c.low > 0.5 ORDER BY u.auroc DESC, u.id LIMIT 200"
+    ):
+        if concept not in seen:
+            seen.add(concept)
+            yield unit, "clear" if area >= CLEAR else "tuned"
+    taken: set[int] = set()
+    for unit, other in atlas.rows(
+        "SELECT n.unit, n.other FROM near n JOIN recorded r ON r.unit = n.unit "
+        "WHERE n.rank = 0 AND abs(n.r) > coalesce(r.chance, 0) ORDER BY abs(n.r) DESC, n.unit LIMIT 200"
+    ):
+        if other not in taken:
+            taken |= {unit, other}
+            yield unit, "goes with another"
+    for (unit,) in atlas.rows("SELECT id FROM units WHERE maximum > 0 ORDER BY mean DESC, id LIMIT 20"):
+        yield unit, "most active"
+
+
+def _r(value: float) -> str:
+    text = format_fixed(value)
+    return text.replace("0.", ".", 1) if text.lstrip("-−").startswith("0.") else text
