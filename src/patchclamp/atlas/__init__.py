@@ -1,7 +1,7 @@
 """What was found, as a folder to keep and pages to look at.
 
-``open`` reads one; ``bake_atlas`` and ``bake_recording`` make one; ``add_basis``, ``write_descriptions``, ``write_graph`` and
-``write_notes`` add to it.
+``open`` reads one; ``bake_atlas`` and ``bake_recording`` make one; ``add_basis``, ``write_descriptions``,
+``write_graph`` and ``write_notes`` add to it.
 ``show`` puts a unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what
 others read.
 """

@@ -857,7 +857,7 @@ export interface Trial {
 
 export interface Tuning {
   label: string;
-  over: "trials" | "blocks of time";
+  over: "trials" | "runs of trials" | "blocks of time";
   points: TuningPoint[];
 }
 

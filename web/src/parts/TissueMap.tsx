@@ -12,7 +12,7 @@ export function TissueMap({ tissue, own, marked }: { tissue: Tissue; own?: strin
   if (!units.length) return null;
   const [left, right, low, high] = [Math.min(...x), Math.max(...x), Math.min(...y), Math.max(...y)];
   const size = Math.max(right - left, high - low) || 1;
-  const dot = units.length > 400 ? 3 : 5;
+  const dot = units.length > 400 ? 2.5 : 4;
   const scale = (WIDE - 20) / size;
   const at = (one: number, other: number): [number, number] => [10 + (one - left) * scale, 10 + (high - other) * scale];
   const height = 20 + (high - low) * scale;
@@ -39,7 +39,7 @@ export function TissueMap({ tissue, own, marked }: { tissue: Tissue; own?: strin
         {tissue.axes[0]} to the right, {tissue.axes[1]} upwards
         {tissue.axes[2] ? `, ${tissue.axes[2]} not drawn` : ""}
         {units.length < tissue.total && `; ${count(units.length)} of ${count(tissue.total)} units`}
-        {tissue.r.length > 0 && "; blue goes with this unit, orange against it; the ring is this unit"}
+        {tissue.r.length > 0 && "; blue goes with this unit, orange with a broken rim against it; the ring is this unit"}
       </figcaption>
     </figure>
   );

@@ -80,10 +80,11 @@ def correlate_pairs(
     same &= apart
     n_shifts = count_shifts(n, len(x))
     draw = np.random.default_rng(seed)
-    steps = draw.integers(len(x) // 20 + 1, len(x) - len(x) // 20, size=n_shifts) if n_shifts else []
+    edge = len(x) // 20
+    steps = draw.integers(edge + 1, max(len(x) - edge, edge + 2), size=n_shifts).tolist()
     largest, means = np.zeros((n_shifts, n)), np.full((n_shifts, n), np.nan)
     for shift, step in enumerate(steps):
-        moved = np.roll(x, int(step), axis=0).T @ x
+        moved = np.roll(x, step, axis=0).T @ x
         largest[shift] = np.abs(np.where(apart, moved, 0.0)).max(1)
         means[shift] = _mean_where(moved, same)
         if progress is not None:

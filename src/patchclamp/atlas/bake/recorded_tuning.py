@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from patchclamp.atlas.bake.concept_labels import clustered_auroc
 from patchclamp.core.estimate import Estimate
@@ -15,9 +17,11 @@ MOST_CONDITIONS, BINS = 12, 8
 N_BLOCKS, FEWEST_TRIALS = 20, 10
 """Blocks of time where there are fewer trials than that."""
 N_RESAMPLES, GAP = 1000, 0.05
-"""Share of a block at each end that conditions are not chosen on, as it resembles the next block."""
-PER_UNIT, FEWEST = 3, 3
-"""Conditions kept per unit, and blocks in each half in which one must occur, and be absent."""
+"""Resamples of blocks; share of the first half, before its end, that conditions are not chosen on."""
+PER_UNIT, FEWEST, CHANCE = 3, 3, 0.5
+"""Conditions kept per unit; blocks in each half in which one must occur, and be absent; AUROC that it must exceed."""
+Over = Literal["trials", "runs of trials", "blocks of time"]
+"""What intervals are over."""
 Scored = tuple[str, str, Estimate]
 """Kind, ``LABEL = CONDITION``, and AUROC."""
 
@@ -55,7 +59,7 @@ def find_conditions(label: str, values: np.ndarray) -> Conditions | None:
         if len(different) > MOST_CONDITIONS:
             edges = np.linspace(different[0], different[-1], BINS + 1)
             which = np.clip(np.digitize(numbers, edges[1:-1]), 0, BINS - 1)
-            names = tuple(f"{a:.4g} to {b:.4g}" for a, b in zip(edges[:-1], edges[1:], strict=True))
+            names = tuple(f"{a:.4g} to {b:.4g}" for a, b in pairwise(edges))
         else:
             which = np.searchsorted(different, np.where(known, numbers, 0.0))
             names = tuple(f"{one:.6g}" for one in different.tolist())
@@ -72,17 +76,31 @@ def find_conditions(label: str, values: np.ndarray) -> Conditions | None:
     return Conditions(label, names, which.astype(np.int64)) if len(set(which[which >= 0].tolist())) > 1 else None
 
 
-def cut_blocks(n_trials: int, n_samples: int) -> tuple[Int[np.ndarray, " sample"], Bool[np.ndarray, " sample"]]:
-    """Return of every sample, trial after trial, the trial or block of time it is of, and whether it is inside of it.
+def cut_blocks(n_trials: int, n_samples: int) -> Int[np.ndarray, " sample"]:
+    """Return of every sample, trial after trial, the trial or block of time that it is of.
 
     Trials are blocks where there are ten or more; else each is cut into as many as give twenty.
     """
     per_trial = 1 if n_trials >= FEWEST_TRIALS else min(-(-N_BLOCKS // n_trials), n_samples)
-    place = np.arange(n_samples) * per_trial / n_samples
-    within = place - np.floor(place)
-    inside = (within >= GAP) & (within < 1 - GAP) if per_trial > 1 else np.ones(n_samples, dtype=bool)
-    block = (np.arange(n_trials)[:, None] * per_trial + np.floor(place).astype(np.int64)).ravel()
-    return block, np.tile(inside, n_trials)
+    place = np.arange(n_samples) * per_trial // n_samples
+    return np.asarray((np.arange(n_trials)[:, None] * per_trial + place).ravel())
+
+
+def cut_runs(which: Int[np.ndarray, " trial"]) -> tuple[Int[np.ndarray, " trial"], Over]:
+    """Return the block of every trial: itself, or its run where trials of one condition stand together by design.
+
+    In a block design neighbouring trials are alike whatever the condition does, so that each run counts once.
+
+    Example:
+        >>> cut_runs(np.repeat([0, 1, 0, 1], 10))[0].max(), cut_runs(np.array([0, 1, 1, 0, 1, 0]))[1]
+        (3, 'trials')
+    """
+    changes = np.diff(which, prepend=which[0]) != 0
+    shares = np.unique(which, return_counts=True)[1] / len(which)
+    expected = 1 + (len(which) - 1) * (1 - (shares**2).sum())
+    if 1 + changes.sum() < expected / 2:
+        return np.cumsum(changes), "runs of trials"
+    return np.arange(len(which)), "trials"
 
 
 def ratio_intervals(
@@ -134,55 +152,48 @@ def sums_of(
 
 
 def score_conditions(
-    x: Float[np.ndarray, "row unit"],
-    conditions: Conditions,
-    block: Int[np.ndarray, " row"],
-    inside: Bool[np.ndarray, " row"] | None,
+    x: Float[np.ndarray, "row unit"], conditions: Conditions, block: Int[np.ndarray, " row"]
 ) -> list[list[tuple[float, Scored]]]:
-    """Return, per unit, the conditions in which it is highest, by AUROC on blocks that they were not chosen on.
+    """Return, per unit, the conditions in which it is highest: chosen on the first half of blocks, scored on the second.
+
+    Halves of time share a border only; what is near to it is not chosen on.
 
     Args:
         x: values; NaN where missing.
         conditions: of every row.
-        block: the trial or block of time of every row; none is on both sides.
-        inside: rows that conditions may be chosen on; None where every row is a trial, of which each second of every
-            condition is set aside.
+        block: the trial, run of trials or block of time of every row, in the order of time; none is in both halves.
 
     Returns:
-        list[list[tuple[float, Scored]]]: the AUROC that it was chosen by, and what was measured on the other blocks,
+        list[list[tuple[float, Scored]]]: the AUROC that it was chosen by, and what was measured on the other half,
             whose interval takes rows of one block as dependent; the best first.
     """
     which, n = conditions.which, len(conditions.names)
     truth = which[:, None] == np.arange(n)
-    if inside is None:
-        nth = np.zeros(len(which), dtype=np.int64)
-        for one in range(n):
-            nth[truth[:, one]] = np.arange(int(truth[:, one].sum()))
-        choosing, scoring = (nth % 2 == 0) & (which >= 0), (nth % 2 == 1) & (which >= 0)
-    else:
-        choosing, scoring = (block % 2 == 0) & inside & (which >= 0), (block % 2 == 1) & (which >= 0)
+    scoring = block > block[-1] // 2
+    choosing = np.arange(len(block)) < (1 - GAP) * int((~scoring).sum())
+    halves = [half & (which >= 0) for half in (choosing, scoring)]
     enough = [
         one
         for one in range(n)
         if all(
             min(len(np.unique(block[half & (truth[:, one] == side)])) for side in (True, False)) >= FEWEST
-            for half in (choosing, scoring)
+            for half in halves
         )
     ]
     found: list[list[tuple[float, Scored]]] = [[] for _ in range(x.shape[1])]
     for unit in range(x.shape[1]) if enough else ():
         known = np.isfinite(x[:, unit])
-        first, second = choosing & known, scoring & known
-        held = truth[first][:, enough]
+        first, second = (half & known for half in halves)
+        held, asked = truth[first][:, enough], truth[second][:, enough]
         n_true, n_first = held.sum(0), int(first.sum())
-        sides = [truth[second][:, enough].sum(0), (~truth[second][:, enough]).sum(0), n_true, n_first - n_true]
-        if not n_first or x[known, unit].max() <= x[known, unit].min() or np.min(sides) < FEWEST:
+        if not n_first or x[known, unit].max() <= x[known, unit].min():
+            continue
+        if np.min([n_true, n_first - n_true, asked.sum(0), (~asked).sum(0)]) < FEWEST:
             continue
         areas = (rank(x[first, unit]) @ held - n_true * (n_true + 1) / 2) / (n_true * (n_first - n_true))
-        for k in np.argsort(-areas, kind="stable")[:PER_UNIT].tolist():
-            one = enough[k]
-            scored = clustered_auroc(x[second, unit], truth[second, one], block[second])
-            named = ("label", f"{conditions.label} = {conditions.names[one]}", scored)
+        for k in [k for k in np.argsort(-areas, kind="stable")[:PER_UNIT].tolist() if areas[k] > CHANCE]:
+            scored = clustered_auroc(x[second, unit], asked[:, k], block[second])
+            named = ("label", f"{conditions.label} = {conditions.names[enough[k]]}", scored)
             found[unit].append((float(areas[k]), named))
     return found
 

@@ -4,7 +4,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
@@ -16,10 +16,13 @@ from patchclamp.atlas.bake.base import refuse_baked, tidy_staging, write_base_he
 from patchclamp.atlas.bake.concept_labels import as_rows
 from patchclamp.atlas.bake.recorded_pairs import Pairs, correlate_pairs, count_shifts
 from patchclamp.atlas.bake.recorded_tuning import (
+    FEWEST_TRIALS,
     Conditions,
+    Over,
     Scored,
     best_of,
     cut_blocks,
+    cut_runs,
     find_conditions,
     ratio_intervals,
     score_conditions,
@@ -111,7 +114,7 @@ def bake_recording(
         base_hash = write_base_head(whole)
         source = name or recording.name
         typed = command or f"patchclamp atlas bake {source} --out {folder}"
-        shape = f"{recording.n_units:,} units, {recording.n_trials:,} trials of {recording.n_samples:,} samples"
+        shape = f"{recording.n_units:,} units, {recording.n_trials:,} × {recording.n_samples:,} samples"
         run = Run(
             verb="atlas bake",
             command=typed,
@@ -122,7 +125,12 @@ def bake_recording(
             versions=versions("numpy"),
             seeds={"seed": seed},
             hashes={"recording": recording.hash, "base": base_hash},
-            options={"model": source, "measure": recording.measure, "rate": str(recording.rate), "shifts": str(n_shifts)},
+            options={
+                "model": source,
+                "measure": recording.measure,
+                "rate": str(recording.rate),
+                "shifts": str(n_shifts),
+            },
             log=(shape, f"base written after {time.monotonic() - clock:.1f} s"),
             rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
         )
@@ -182,7 +190,7 @@ def write_recorded_rows(
         seed: of circular shifts and resampling.
         progress: called with steps done.
     """
-    block, inside = cut_blocks(brain.n_trials, brain.n_samples)
+    block = cut_blocks(brain.n_trials, brain.n_samples)
     flat = brain.values.reshape(-1, brain.n_units).astype(np.float64)
     pairs = correlate_pairs(
         brain, block, seed=seed, progress=None if progress is None else lambda done, _total: progress(done)
@@ -192,19 +200,28 @@ def write_recorded_rows(
     with np.errstate(invalid="ignore", divide="ignore"):
         known = np.isfinite(brain.values.astype(np.float64))
         means = np.where(known, brain.values, 0.0).sum(1) / known.sum(1)  # (trial, unit)
-    trials = np.arange(brain.n_trials)
-    scored = [score_conditions(means, one, trials, None) for one in of_trials]
-    scored += [score_conditions(flat, one, block, inside) for one in of_time]
+    # Of every label its conditions, the values that are averaged in them, and the block of each.
+    runs = {one.label: cut_runs(one.which) for one in of_trials}
+    tuned: list[tuple[Conditions, np.ndarray, np.ndarray]] = [(one, means, runs[one.label][0]) for one in of_trials]
+    tuned += [(one, flat, block) for one in of_time]
+    over: dict[str, Over] = {label: kind for label, (_, kind) in runs.items()}
+    over |= dict.fromkeys(
+        (one.label for one in of_time), "trials" if brain.n_trials >= FEWEST_TRIALS else "blocks of time"
+    )
+    scored = [score_conditions(values, one, place) for one, values, place in tuned]
     concepts = best_of(scored, brain.n_units)
-    _about(db, brain, name, pairs, of_trials, of_time, int(block.max()) + 1)
+    _about(db, brain, name, pairs, over, int(block.max()) + 1)
     db.execute("INSERT INTO sites VALUES (0, 'recording', 'recording', NULL, 'neurons', 0, ?)", [brain.n_units])
     statistics, counts = _statistics(flat, block)
     insert_units(db, 0, 0, statistics, counts, concepts)
     db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", as_rows(0, concepts))
-    for one, x, place in [(c, means, trials) for c in of_trials] + [(c, flat, block) for c in of_time]:
-        _tuning(db, one, x, place, seed)
-    for one in [None, *(c for c in of_trials if len(c.names) <= MOST_COURSES)] if brain.n_trials > 1 else []:
-        _courses(db, brain, one, seed)
+    for one, values, place in tuned:
+        _tuning(db, one, values, place, seed)
+    if brain.n_trials > 1:
+        _courses(db, brain, None, seed)
+        for one in of_trials:
+            if len(one.names) <= MOST_COURSES:
+                _courses(db, brain, one, seed)
     _pairs(db, brain, pairs)
     for unit in range(brain.n_units):
         _unit(db, brain, unit, flat[:, unit], pairs)
@@ -223,12 +240,11 @@ def _about(
     brain: NeuralRecording,
     name: str,
     pairs: Pairs,
-    of_trials: Sequence[Conditions],
-    of_time: Sequence[Conditions],
+    over: Mapping[str, Over],
     n_blocks: int,
 ) -> None:
     samples = brain.n_trials * brain.n_samples
-    labelled = samples if of_time or of_trials else 0
+    labelled = samples if over else 0
     mapped = _mapped(brain)
     why = "a recorded brain has no weights that could be read"
     about: dict[str, Any] = {
@@ -262,7 +278,8 @@ def _about(
             "unit_labels": [*brain.unit_labels],
             "trial_labels": [*brain.trial_labels],
             "time_labels": [*brain.time_labels],
-            "tuned": [*(one.label for one in of_trials), *(one.label for one in of_time)],
+            "tuned": [*over],
+            "over": over,
             "missing": sum(brain.missing.values()),
             "constant": len(brain.constant),
             "mean_r": _finite(brain.mean_correlation()),
@@ -379,7 +396,13 @@ def _pairs(db: sqlite3.Connection, brain: NeuralRecording, pairs: Pairs) -> None
         db.executemany(
             "INSERT INTO near VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                (unit, k, other, float(pairs.r[unit, other]), *(_finite(a[unit, k]) for a in (pairs.low, pairs.high, pairs.p)))
+                (
+                    unit,
+                    k,
+                    other,
+                    float(pairs.r[unit, other]),
+                    *(_finite(a[unit, k]) for a in (pairs.low, pairs.high, pairs.p)),
+                )
                 for k, other in enumerate(pairs.near[unit].tolist())
                 if other >= 0
             ],

@@ -168,7 +168,10 @@ class Reading:
         """
         others = {
             "image": ("images", "`patchclamp atlas serve` shows its pictures; atlas.pictures(KEY) gives the numbers."),
-            RECORDING: ("a recorded brain", "Export parquet; `patchclamp atlas serve` and atlas.recorded(KEY) show it."),
+            RECORDING: (
+                "a recorded brain",
+                "Export parquet; `patchclamp atlas serve` and atlas.recorded(KEY) show it.",
+            ),
         }
         if self.about["modality"] in others:
             of, remedy = others[self.about["modality"]]

@@ -76,7 +76,7 @@ def recorded_line(atlas: "Reading", unit: int, concepts: Sequence[ConceptScore])
     if mean is None:
         parts.append(LinePart("mean", "every sample is missing"))
     elif minimum == maximum:
-        parts.append(LinePart("mean", f"constant at {format_general(mean, 4)} {measure}"))
+        parts.append(LinePart("mean", f"constant at {format_general(mean, 4)} {facts['measure']}"))
     else:
         what = "mean rate" if measure == "Hz" else "mean"
         parts.append(LinePart("mean", f"{what} {format_general(mean * scale, 3)} {measure}"))

@@ -164,6 +164,7 @@ def _distinct(promoted: Sequence[TokenWeight]) -> list[TokenWeight]:
 
 def area_words(one: ConceptScore) -> str:
     """Return an AUROC with its interval, without the zeros before the points."""
+
     def short(x: float | None) -> str:
         return "?" if x is None else f"{x:.2f}".removeprefix("0")
 

@@ -66,12 +66,14 @@ def _show_recording(out: Any, page: Any) -> None:
         for of, names in (("unit", one.unit_labels), ("trial", one.trial_labels), ("time", one.time_labels))
         for name in names
     ]
-    within = "" if one.mean_r_within is None else f", within the {one.n_groups} groups {format_fixed(one.mean_r_within)}"
+    within = (
+        "" if one.mean_r_within is None else f", within the {one.n_groups} groups {format_fixed(one.mean_r_within)}"
+    )
     _print_pairs(
         out,
         {
             "recording": f"{page.corpus.name}  {page.subject.hash[:12]}, in {one.measure}",
-            "time": f"{one.trials:,} trials of {one.samples:,} samples, {rate}",
+            "time": f"{one.trials:,} trial{'s' if one.trials != 1 else ''} of {one.samples:,} samples, {rate}",
             "labels": ", ".join(labels) or "none",
             "correlation": f"mean r of all pairs {format_fixed(one.mean_r)}{within}",
             "flaws": f"{one.missing:,} samples missing, {one.constant:,} units constant",

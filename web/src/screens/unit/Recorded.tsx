@@ -77,7 +77,8 @@ function Sum({ unit, did }: { unit: UnitPage; did: RecordedUnit }): JSX.Element 
             ; {plural(did.missing, "sample")} missing
           </span>
         )}
-        . <span data-testid="cannot">{did.cannot}</span>
+        {" · "}
+        <span data-testid="cannot">{did.cannot}</span>
       </span>
     </p>
   );
@@ -95,7 +96,7 @@ function InTime({ did }: { did: RecordedUnit }): JSX.Element {
   return (
     <section aria-labelledby="in-time">
       <h2 id="in-time">In time</h2>
-      {did.peak && (
+      {did.peak && !raster && !did.constant && (
         <p class="small soft" data-testid="peak" data-trial={did.peak[0]} data-sample={did.peak[1]}>
           highest at {moment(did, did.peak[1] as number)}
           {did.trials > 1 && ` of trial ${count(did.peak[0] as number)}`}

@@ -14,7 +14,6 @@ from patchclamp.atlas.serve.served import Served
 from patchclamp.atlas.store.sqlite_files import VERSION
 from patchclamp.core.plain_names import name_site
 
-
 MOST_GROUPS = 50
 
 

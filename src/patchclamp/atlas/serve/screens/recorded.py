@@ -1,18 +1,19 @@
 """What a unit of a recorded brain did: trace, events, means over trials, tuning, neighbours, and its place."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, Query
 
+from patchclamp.atlas.bake.recorded_tuning import Over
 from patchclamp.atlas.bake.recordings import course_bins
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
 from patchclamp.atlas.read.recorded import CANNOT_CLAMP, RECORDING, digits, groups_of, recorded_name, scale_of
 from patchclamp.atlas.read.responses import Source
 from patchclamp.atlas.serve.served import LONGEST, Served
 
-MOST_COURSES = 6
+MOST_COURSES, MOST_TUNED = 6, 4
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,13 @@ class Tuning:
 
     Args:
         label: the label.
-        over: what intervals are over: ``trials`` or ``blocks of time``.
+        over: what intervals are over: ``trials``, ``runs of trials`` of one condition in a block design, or
+            ``blocks of time``.
         points: one per condition.
     """
 
     label: str
-    over: Literal["trials", "blocks of time"]
+    over: Over
     points: list[TuningPoint]
 
 
@@ -349,12 +351,9 @@ def _tuning(atlas: Reading, unit: int, facts: dict[str, Any], scale: float) -> l
         "SELECT label, condition, mean, low, high, n FROM tuning WHERE unit = ? ORDER BY label, rank", [unit]
     )
     for label, condition, mean, low, high, n in rows:
-        ends = (number_or_none(None if value is None else value * scale) for value in (mean, low, high))
-        found[label].append(TuningPoint(condition, *ends, n))
-    return [
-        Tuning(label, "trials" if label in facts["trial_labels"] else "blocks of time", points)
-        for label, points in list(found.items())[:4]
-    ]
+        mean, low, high = (number_or_none(None if value is None else value * scale) for value in (mean, low, high))
+        found[label].append(TuningPoint(condition, mean, low, high, n))
+    return [Tuning(label, facts["over"][label], points) for label, points in list(found.items())[:MOST_TUNED]]
 
 
 def _nearest(atlas: Reading, unit: int) -> list[tuple[Any, ...]]:
@@ -365,8 +364,8 @@ def _near(
     atlas: Reading, groups: list[str], other: int, r: float, low: float | None, high: float | None, p: float | None
 ) -> Near:
     shared = [name for name in groups_of(atlas, other) if name in groups]
-    r, low, high, p = (number_or_none(value, 4) for value in (r, low, high, p))
-    return Near(str(atlas.key(other)), recorded_name(atlas, other), r or 0.0, low, high, p, shared)
+    low, high, p = (number_or_none(value, 4) for value in (low, high, p))
+    return Near(str(atlas.key(other)), recorded_name(atlas, other), float(f"{r:.4g}"), low, high, p, shared)
 
 
 @page_of
