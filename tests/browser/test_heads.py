@@ -79,8 +79,8 @@ def test_pairs_and_weights_are_those_of_the_server(page, pairs_reader, pairs_ser
     assert [" Reed", " Tom"] in [row[:2] for row in drawn]
     for row in page.locator("[data-testid=ov-tokens] tbody tr").all():
         assert row.get_attribute("data-source") == row.get_attribute("data-promoted")
-    shares = dict(zip(pairs_reader.all("[data-share]", "data-share"), pairs_reader.all("[data-share]", "data-value")))
-    assert {name: float(x) for name, x in shares.items()} == {name: head["shares"][name] for name in shares}
+    names = pairs_reader.all("[data-share]", "data-share")
+    assert [float(x) for x in pairs_reader.all("[data-share]", "data-value")] == [head["shares"][n] for n in names]
     pairs_reader.visit(BEFORE)
     previous = pairs_reader.page.locator("[data-share=previous]")
     assert float(previous.get_attribute("data-value")) > 0.9

@@ -97,7 +97,7 @@ def test_maps_and_the_strongest_are_printed(say, tmp_path):
         json_too=False,
     )  # fmt: skip
     assert code == 0
-    assert "blocks.0.mlp.act/neurons/7" in out
+    assert "Block 0 · MLP neuron 7" in out
     assert "one pair" in out
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import pytest
+from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
 from pyarrow import parquet
 
@@ -18,6 +19,7 @@ from patchclamp.atlas.export import output_path
 from patchclamp.atlas.export.neuronpedia import _activation, _Names, positive_bars
 from patchclamp.atlas.export.page import inline_json
 from patchclamp.atlas.export.parquet import COLUMNS
+from patchclamp.atlas.serve.app import make_app
 from patchclamp.atlas.serve.screens.unit.examples import STORED
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -138,7 +140,11 @@ def test_tables_hold_the_pairs_of_every_head(tables, atlas):
         for name in ("attends", "writes", "matches") if head else ():
             written = [(one.source, token, token.weight, None) for one in head.writes for token in one.promoted]
             of = getattr(head, name)
-            pairs = written if name == "writes" else [(p.source, p.target, p.weight, p.n if name == "attends" else None) for p in of]
+            pairs = (
+                written
+                if name == "writes"
+                else [(p.source, p.target, p.weight, p.n if name == "attends" else None) for p in of]
+            )
             wanted += [(key, name, i, s.id, t.id, s.text, t.text, w, n) for i, (s, t, w, n) in enumerate(pairs)]
     columns = ("key", "name", "rank", "source_id", "target_id", "source", "target", "weight", "n")
     assert [tuple(row[name] for name in columns) for row in held] == wanted
@@ -489,3 +495,30 @@ def test_a_failed_export_leaves_no_folder_that_it_made(atlas, tmp_path, monkeypa
     with pytest.raises(PatchclampError, match="name of a folder"):
         pc.atlas.export_atlas(atlas, tmp_path / "new" / "..", format="parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+# -- a graph for other viewers ----------------------------------------------------------------------------------------
+
+
+def test_a_graph_is_the_same_in_a_file_and_at_its_address_with_labels_and_groups(atlas, seeded_atlas, tmp_path):
+    pages = [atlas.graph(row.id) for row in atlas.graphs().rows]
+    page = next(page for page in pages if f"cat/{CAT}@3" in {edge.target for edge in page.edges})
+    id = page.graph.id
+    pc.atlas.export_atlas(seeded_atlas, tmp_path / "g.json", format="neuronpedia", graph=id)
+    file = json.loads((tmp_path / "g.json").read_text())
+    labels = {node.key: node.label for node in page.nodes if node.label}
+    assert {node["node_id"] for node in file["nodes"]} == {node.key for node in page.nodes}
+    assert labels
+    assert labels.items() <= {node["node_id"]: node["clerp"] for node in file["nodes"]}.items()
+    with TestClient(make_app(lambda: atlas.reading)) as server:
+        address = f"/api/graphs/{id}/export"
+        assert server.get(address, params={"format": "neuronpedia"}).json() == file
+        grouped = server.get(address, params={"group": f"{CAT}@3 input@3 : the cat", "pin": "output"})
+        assert grouped.json()["qParams"]["supernodes"] == [["the cat", f"cat/{CAT}@3", "input@3"]]
+        assert "attachment" in grouped.headers["content-disposition"]
+        for wrong in ({"format": "svg"}, {"group": "no name"}, {"group": "input@77 : one"}, {"pin": "input@77"}):
+            assert server.get(address, params=wrong).status_code == 400
+        assert server.get("/api/graphs/none/export").status_code == 404
+    for options in ({"format": "circuit-tracer"}, {"format": "parquet", "graph": id}):
+        with pytest.raises(PatchclampError, match="--graph ID"):
+            pc.atlas.export_atlas(seeded_atlas, tmp_path / "h.json", **options)

@@ -177,7 +177,9 @@ def test_tokens_through_the_weights_are_plain_products(baked):
         match = oracle.matched(model.module, parts)[tried][:, tried]
         match = match - match.mean(1, keepdim=True)
         best = match.max(1)
-        assert [p.weight for p in head.matches] == pytest.approx(best.values.sort(descending=True).values[:12].tolist(), rel=2e-3)
+        assert [p.weight for p in head.matches] == pytest.approx(
+            best.values.sort(descending=True).values[:12].tolist(), rel=2e-3
+        )
         where = {int(tried[i]): int(tried[best.indices[i]]) for i in range(len(tried))}
         assert all(where[pair.target.id] == pair.source.id for pair in head.matches)
 
@@ -281,7 +283,11 @@ def test_what_is_not_there_is_said(copying):
     units = f"/api/units/copy-gpt2/{COPYING}"
     assert client.get(units).status_code == 200
     assert client.get(f"{units}/attention", params={"kind": "top", "rank": 5}).status_code == 200
-    for unit, query in ((units, {"kind": "top", "rank": 9}), (units, {"kind": "counter"}), ("/api/units/blocks.0.mlp.act/neurons/1", {})):
+    for unit, query in (
+        (units, {"kind": "top", "rank": 9}),
+        (units, {"kind": "counter"}),
+        ("/api/units/blocks.0.mlp.act/neurons/1", {}),
+    ):
         answer = client.get(f"{unit}/attention", params=query)
         assert answer.status_code == 404
         assert "attention head" in answer.json()["error"]["expected"]

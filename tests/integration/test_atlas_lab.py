@@ -20,7 +20,7 @@ from patchclamp.atlas.lab.random_controls import compare
 from patchclamp.atlas.lab.verify import verify
 from patchclamp.attribute import attribute_nodes
 from patchclamp.core.errors import CannotIntervene, PatchclampError
-from patchclamp.core.graph import Graph
+from patchclamp.core.graph import Edge, Graph
 from patchclamp.core.metric import Metric
 
 CAT = "cat/blocks.0.mlp.act/neurons/7"
@@ -553,6 +553,24 @@ def test_the_causes_replaced_together_do_what_explain_measured(bench, answer):
     assert (told["different"], told["floor"]) == (len(found["randoms"]), 0.01)
     assert bench.post("/api/lab/sets", graph="none", nodes=[single.key]).status_code == 404
     assert bench.post("/api/lab/sets").status_code == 400
+
+
+def test_edges_are_verified_one_by_one(bench, answer):
+    id, graph = answer
+    edges = [edge for edge in graph.edges if edge.measured is not None]
+    assert {(edge.source, edge.target) for edge in edges} >= {("input@3", f"{CAT}@3"), (f"{CAT}@3", "output")}
+    asked = [{"source": e.source, "target": e.target, "slot": e.slot} for e in edges]
+    found = only(heard(bench.post("/api/lab/verify", graph=id, edges=asked)), "edgesverified")
+    assert [e["predicted"] for e in found["edges"]] == pytest.approx([e.weight for e in edges], abs=1e-4)
+    assert [e["measured"] for e in found["edges"]] == pytest.approx([e.measured for e in edges], abs=1e-4)
+    [error] = [e for e in graph.edges if e.source.startswith("error")][:1]
+    for strange in (error, Edge("input@1", f"{CAT}@3", 0.0)):
+        asked = [{"source": strange.source, "target": strange.target}]
+        name, data = heard(bench.post("/api/lab/verify", graph=id, edges=asked))[-1]
+        assert name == "refused"
+        assert "edges of this answer" in data["error"]["expected"]
+    for both in ({}, {"nodes": [f"{CAT}@3"], "edges": asked}):
+        assert bench.post("/api/lab/verify", graph=id, **both).status_code == 400
 
 
 def test_what_cannot_be_verified(bench, answer, cat):

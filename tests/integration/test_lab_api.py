@@ -20,7 +20,11 @@ PLACES = st.sampled_from(["", "", "0", "3", "1:3", "-1", ":2", "+0", "+0:", "2,+
 VALUES = st.none() | st.floats(-20, 20) | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-5, 5)
 CLAMPS = st.fixed_dictionaries(
     {"key": KEYS},
-    optional={"mode": st.sampled_from(["set", "add", "scale", "ablate"]), "value": VALUES, "at": PLACES | st.text()},
+    optional={
+        "mode": st.sampled_from(["set", "add", "scale", "ablate", "patch"]),
+        "value": VALUES,
+        "at": PLACES | st.text(),
+    },
 )
 SOME = ["the", "old", "cat", "sat", "dog", "ran", "on", "<bos>", "mat", "é", "<img/>"]
 WORDS = st.lists(st.sampled_from(SOME), min_size=1).map(" ".join)
@@ -41,7 +45,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 FIELDS = st.sampled_from(
-    ["text", "clamps", "top", "new_tokens", "controls", "target", "seed", "graph", "nodes", "more"]
+    ["text", "clamps", "top", "new_tokens", "controls", "target", "seed", "graph", "nodes", "prompt", "pairs", "more"]
 )
 
 
@@ -106,12 +110,17 @@ def test_every_run_ends_and_unclamped_runs_change_nothing(ask, asked):
 
 
 @settings(suppress_health_check=list(HealthCheck), max_examples=60)
-@given(path=st.sampled_from(["run", "verify"]), body=st.dictionaries(FIELDS, JSON, max_size=5) | JSON)
+@given(
+    path=st.sampled_from(["run", "verify", "explain", "circuit"]), body=st.dictionaries(FIELDS, JSON, max_size=5) | JSON
+)
 def test_bodies_of_any_shape_are_refused_or_answered(ask, path, body):
     check(ask(f"/api/lab/{path}", json.dumps(body).encode("utf-8", "surrogatepass")))
 
 
 @settings(suppress_health_check=list(HealthCheck), max_examples=30)
-@given(path=st.sampled_from(["run", "verify"]), raw=st.binary(max_size=60) | st.integers(1, 30_000).map(b"[{".__mul__))
+@given(
+    path=st.sampled_from(["run", "verify", "explain", "circuit"]),
+    raw=st.binary(max_size=60) | st.integers(1, 30_000).map(b"[{".__mul__),
+)
 def test_bytes_of_any_kind_are_refused(ask, path, raw):
     assert check(ask(f"/api/lab/{path}", raw)) == []

@@ -289,3 +289,25 @@ def test_without_a_model_nothing_is_explained(seeded_atlas):
     ]
     assert {answer.status_code for answer in refused} == {404}
     assert isinstance(refused[0], httpx.Response)
+
+
+def test_the_first_page_asks_the_best_answer_that_the_atlas_keeps(seeded_atlas):
+    from dataclasses import replace
+    from urllib.parse import parse_qs, urlsplit
+
+    from patchclamp.atlas.serve.start import start_address
+
+    reading = pc.atlas.open(seeded_atlas).reading
+    found = urlsplit(start_address("http://127.0.0.1:1/?token=abc#write=def", reading))
+    assert (found.path, found.fragment) == ("/ask", "write=def")
+    asked = parse_qs(found.query)
+    grades = {
+        layer.graph.about["prompt"]: layer.graph.about.get("grade")
+        for layer in reading.layers
+        if layer.graph and layer.graph.about.get("grade")
+    }
+    best = min(grades.values(), key=["holds", "weak", "no evidence"].index)
+    assert grades[asked["prompt"][0]] == best
+    assert asked["token"] == ["abc"]
+    reading.layers = [replace(layer, graph=None) for layer in reading.layers]
+    assert start_address("http://127.0.0.1:1/", reading) == ""

@@ -32,7 +32,7 @@ def respond(
         rows: which stream each row reads, and in which slot: ``q``, ``k``, ``v``; empty for all.
 
     Returns:
-        ``(row, position, width)``.
+        Tensor: ``(row, position, width)``, in units of the activation.
 
     Cost: a row of a forward pass from the block's beginning to the site per stream, and of its attention per row.
     """
@@ -71,7 +71,7 @@ def lost(writes: Writes, node: UnitKey, values: Float[Tensor, "row width"]) -> F
         values: what its site has there instead, a row each.
 
     Returns:
-        ``(row, width)``: its own columns of n(x) − n, or (f(x) − f) D of a feature; 0 elsewhere.
+        Tensor: ``(row, width)``: its own columns of n(x) − n, or (f(x) − f) D of a feature; 0 elsewhere.
     """
     x = upcast(writes.clean[node.site][node.position])
     values = upcast(values)

@@ -56,6 +56,14 @@ def place_of(graph: EdgeMap, path: str, basis: str) -> Place:
     Attention of block l reads at 2 l, its MLP at 2 l + 1 (of a parallel block at 2 l too); the stream itself stands
     between.
 
+    Args:
+        graph: the model's writers and readers.
+        path: the site.
+        basis: how its units are counted.
+
+    Returns:
+        Place: its block, the stream that it reads, and its order.
+
     Raises:
         CannotIntervene: a site that does not write to the stream.
 

@@ -176,6 +176,7 @@ def draw_graph(
         "level": scores.level,
         "n_pairs": len(origin["pairs"]),
         "task": task,
+        "edges": {"kind": "direct" if scores.of_edges else "total", "method": made.method},
         "tokens": list(tokens),
         "layers": 1 + max(map(_block_of, scores.names())),
         "settings": origin["settings"],

@@ -81,6 +81,8 @@ def parse_task(text: str, name: str, layout: str | None = None, *, measure: Metr
     Raises:
         PatchclampError: unknown columns, no cases, or a line that is none, which is named.
 
+    Cost: none besides the text.
+
     Example:
         >>> parse_task("clean,corrupted,answer,wrong\\nthe old cat,the old dog, sat, ran", "pairs").cases[0].targets
         (' sat',)

@@ -236,8 +236,22 @@ def search_cost(model: Any, cases: ReadTask, level: Level) -> Cost:
         cases: pairs.
         level: what the parts are.
 
+    Returns:
+        Cost: rows of forward and backward passes, and bytes besides the model's.
+
     Raises:
         PatchclampError: a level that the subject has not.
+
+    Source: ours.
+
+    Cost: none; sites are counted.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> pair = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> search_cost(cat, cat.read(pair), "neuron").parts
+        40
     """
     method = _method(model, cases, level, None, None, by_position=False)
     if level == "edge":

@@ -16,14 +16,12 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Node
 from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
-from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.engine import Restart
-from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.residual_edges import edge_map
+from patchclamp.subjects.residual_edges import edge_map, require_edges
 
 N_MEASURED = 10
 """Edges that are measured by default, the strongest first."""
@@ -115,19 +113,18 @@ def open_writes(model: Any, case: ReadCase, baseline: Baseline, sites: Mapping[s
         baseline: r of every site.
         sites: site to basis of the units.
 
+    Returns:
+        Writes: nothing is run yet.
+
     Raises:
         PatchclampError: no language model, or one whose stream is not the sum of what its parts write.
     """
-    if not isinstance(model, LanguageModel) or not isinstance(case.clean, Stimulus):
-        raise PatchclampError(
-            expected="a residual stream that is the sum of what units write",
-            got=f"{model.name} has none that is known",
-            remedy="every edge is a node's whole effect.",
-        )
-    edge_map(model)
-    model.require("differentiate")
-    other = case.counterpart
-    return Writes(model, case.clean, other if isinstance(other, Stimulus) else None, baseline, sites)
+    language = require_edges(model)
+    edge_map(language)
+    language.require("differentiate")
+    shown: Any = case.clean
+    other: Any = case.counterpart
+    return Writes(language, shown, other, baseline, sites)
 
 
 @checked

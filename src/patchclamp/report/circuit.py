@@ -7,10 +7,11 @@ from typing import Any
 from patchclamp.core.caution import caution
 from patchclamp.core.circuit import draw_graph, to_document
 from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.plain_numbers import is_share
 from patchclamp.core.receipt import RULE
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.report.html import inline, is_known, local, number, page, percent, safe, span, unit
+from patchclamp.report.html import UNDEFINED, inline, is_known, local, number, page, percent, safe, span, unit
 
 MOST_EDGES, MOST_UNITS, MOST_ROWS = 80, 60, 30
 """Parts of the picture, by their kind, and rows of the table, at most."""
@@ -222,18 +223,17 @@ def _measured_line(d: Mapping[str, Any]) -> str:
 def _receipt(d: Mapping[str, Any]) -> str:
     r = d["receipt"]
     rows = [
-        (f"these {len(r['parts'])} together", r["predicted"], r["measured"], r["measured_share"]),
+        (f"these {len(r['parts'])} together", r["measured"], r["measured_share"]),
         (
             f"{r['distinct']} random set{'s' * (r['distinct'] != 1)} like them, mean",
-            r.get("random_predicted"),
             r["random_mean"],
             r["random_share"],
         ),
     ]
     cells = "".join(
-        f"<tr><th scope='row'>{inline(name)}</th><td class='n'>{'' if p is None else number(p, signed=True)}</td>"
-        f"<td class='n'>{number(m, signed=True)}</td><td class='n'>{percent(share)}</td></tr>"
-        for name, p, m, share in rows
+        f"<tr><th scope='row'>{inline(name)}</th><td class='n'>{number(m, signed=True)}</td>"
+        f"<td class='n'>{percent(min(max(share, 0.0), 1.0)) if is_share(share) else UNDEFINED}</td></tr>"
+        for name, m, share in rows
     )
     p = (
         f"p = {number(r['p'])}: as much was taken by such a share of {r['distinct']} different random sets and these "
@@ -245,10 +245,9 @@ def _receipt(d: Mapping[str, Any]) -> str:
         p = f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left."
     if rule := r.get("rule"):
         p += f" Random sets: {inline(rule)}."
-    verdict = f"<p><b>Verdict: {inline(r['sentence'])}</b></p><p class='note'>{RULE}</p>" if r.get("sentence") else ""
+    verdict = f"<p><b>{inline(r['sentence'])}</b></p><p class='note'>{RULE}</p>" if r.get("sentence") else ""
     return (
-        f"{verdict}<p>What m {_measured_line(d)}.</p><table><thead><tr><th></th><th class='n'>predicted</th>"
-        "<th class='n'>measured</th>"
+        f"{verdict}<p>What m {_measured_line(d)}.</p><table><thead><tr><th></th><th class='n'>measured</th>"
         f"<th class='n'>of m(clean) − m(corrupted)</th></tr></thead><tbody>{cells}</tbody></table>{_agreement(r)}"
         f"<p class='note'>95&nbsp;% interval over pairs {span(*r['interval'], signed=True)}; "
         f"{p}</p>"

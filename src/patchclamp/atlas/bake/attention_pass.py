@@ -51,7 +51,7 @@ class KeptPattern:
 
 @dataclass(frozen=True, eq=False)
 class TokenPairs:
-    """Which token a head attends to most, by the token that attends: ids, mean weight and how often, most in sum first."""
+    """Which token a head attends to most, by the token that attends: ids, mean weight, how often; most in sum first."""
 
     source: Int[np.ndarray, " pair"]
     target: Int[np.ndarray, " pair"]
@@ -106,7 +106,7 @@ def measure_attention(
     for numbers, shown in _batches_of(batches, every, needed, counts):
         measured = [number % every == 0 for number in numbers]
 
-        def see(path: str, pattern: Tensor, numbers=numbers, shown=shown, measured=measured) -> None:  # type: ignore[no-untyped-def]
+        def see(path: str, pattern: Tensor, numbers=numbers, shown=shown, measured=measured) -> None:
             first = 0
             for number, stimulus, counted in zip(numbers, shown, measured, strict=True):
                 n = len(stimulus)
@@ -136,7 +136,7 @@ def _batches_of(
                 numbers.append(number)
                 shown.append(stimulus)
             number += 1
-        counts.update(np.concatenate([one.ids[one.counted] for one in batch]).tolist())
+        counts.update(np.concatenate([one.ids[one.counted] for one in batch if isinstance(one, Stimulus)]).tolist())
         if len(shown) >= size:
             yield numbers, shown
             numbers, shown = [], []

@@ -13,12 +13,12 @@ its weight is their sum, and ``slots`` has each.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from patchclamp import __version__
 from patchclamp.core.arguments import checked
 from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph, Node
 from patchclamp.core.plain_names import name_unit
+from patchclamp.core.provenance import read_versions
 from patchclamp.core.unit import UnitKey
 
 GraphFormat = Literal["circuit-tracer", "neuronpedia"]
@@ -96,7 +96,7 @@ def _metadata(graph: Graph, format: GraphFormat, slug: str) -> dict[str, Any]:
         **common,
         "info": {
             "description": str(about.get("sentence") or ""),
-            "generator": {"name": "patchclamp", "version": __version__},
+            "generator": {"name": "patchclamp", "version": read_versions()["patchclamp"]},
         },
         "generation_settings": settings,
     }

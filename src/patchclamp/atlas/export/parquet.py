@@ -286,7 +286,7 @@ def _unit_row(unit: UnitPage) -> dict[str, Any]:
 def _head_pairs(unit: UnitPage) -> Iterator[dict[str, Any]]:
     if unit.head is None:
         return
-    pairs = {
+    pairs: dict[str, list[tuple[Any, ...]]] = {
         "attends": [(p.source, p.target, p.weight, p.n) for p in unit.head.attends],
         "writes": [(one.source, token, token.weight, None) for one in unit.head.writes for token in one.promoted],
         "matches": [(p.source, p.target, p.weight, None) for p in unit.head.matches],

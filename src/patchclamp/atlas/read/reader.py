@@ -310,7 +310,7 @@ class Reading:
             [own],
         )
         pair = (self.token(pairs[0][0]), self.token(pairs[0][1]), float(pairs[0][2])) if pairs else None
-        return head_words(known[0][:5], *known[0][5:], pair) if known else ""
+        return head_words(list(known[0][:5]), float(known[0][5]), float(known[0][6]), pair) if known else ""
 
     def label(self, unit: int | str) -> str:
         """Return a few words for a unit: its best description, else what it detects, else what it promotes.

@@ -65,7 +65,7 @@ def write_line(
     maximum: float | None,
     attends: str = "",
 ) -> UnitLine:
-    """Return a unit's line from what is known of it.
+    """Write a unit's line from what is known of it.
 
     Args:
         detects: the concept or pattern that it detects best.
@@ -75,6 +75,9 @@ def write_line(
         minimum: its lowest activation.
         maximum: its highest.
         attends: of an attention head where it attends.
+
+    Returns:
+        UnitLine: the line, and what it rests on.
     """
     silent, weak = maximum is None or maximum <= 0, weakness_of(detects)
     below = minimum if minimum is not None and minimum < 0 else None
@@ -109,8 +112,8 @@ def label_line(line: UnitLine, description: str | None) -> str:
         description: its best description, where it has one.
 
     Returns:
-        str: the description, else where it attends, else what it detects, else what it promotes, else where it is strongest; empty where
-            nothing is known.
+        str: the description, else where it attends, else what it detects, else what it promotes, else where it is
+            strongest; empty where nothing is known.
     """
     if description:
         return description

@@ -43,9 +43,8 @@ def run(options: Namespace) -> int:
     import threading
     import webbrowser
 
-    from patchclamp.atlas.serve.server import serve
-
     from patchclamp.atlas.read.reader import open_reading
+    from patchclamp.atlas.serve.server import serve
     from patchclamp.atlas.serve.start import start_address
 
     def ready(address: str) -> None:

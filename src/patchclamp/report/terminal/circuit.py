@@ -100,13 +100,13 @@ def _receipt(out: Any, document: dict[str, Any], *, edges: bool, full: bool) -> 
     for name, measured, share, (low, high) in rows:
         table.add_row(escape(name), format_signed(measured), format_share(share), format_range(low, high))
     print_table(out, table)
-    if not full:
-        return
     if not is_known(r["measured_share"]):
         out.print(
             "No percentages are given: m is not clearly higher on these clean prompts than on the corrupted ones.",
             style="bold",
         )
+    if not full:
+        return
     if not r["distinct"]:
         out.print("No p: no other part of these kinds is left to draw random sets from.", style="bold")
     elif not is_known(r["p"]):

@@ -44,8 +44,7 @@ const pairsOf = (page: GraphPage) => (typeof page.about.n_pairs === "number" ? p
 
 /** One explained answer as a graph. */
 export default function Circuit({ id }: { id: string }): JSX.Element {
-  const pinned = pins.value.map((key) => `&pin=${encodeURIComponent(key)}`).join("");
-  const url = `/api/graphs/${encodeURIComponent(id)}?keep=${keep.value}${pinned}`;
+  const url = `/api/graphs/${encodeURIComponent(id)}${spelt(changed(new URLSearchParams(), { keep: String(keep.value), pin: pins.value }))}`;
   const answer = useAnswer<GraphPage>(url);
   useTitle(answer.state === "here" ? `${answer.data.graph.prompt} →${answer.data.graph.target}` : "Circuit");
   return <Awaited answer={answer}>{(page) => <Whole page={page} url={url} />}</Awaited>;

@@ -22,6 +22,8 @@ const TRIED: [number, number, number, number][] = [
   [150, 1, 0.5, 1.2],
   [110, 1, 0.5, 1.2],
 ];
+/** Lines of a long description on a card, at most. */
+const WORDY = 4;
 export const TEXT = 12;
 export const GREY = 10.5;
 const LINE = 15;
@@ -199,7 +201,7 @@ export function arrange(items: Item[], links: Link[], page: GraphPage, available
 
 function card(item: Item, page: GraphPage, longest: number, slots: boolean): Size {
   const { title, grey } = called(item, page);
-  const lines = broken(title, longest, TEXT, 2);
+  const lines = broken(title, longest, TEXT, WORDY);
   const words = { lines, grey: cut(grey, longest, GREY) };
   const text = Math.max(...lines.map((line) => widthOf(line, TEXT)), widthOf(words.grey, GREY));
   return {

@@ -58,6 +58,9 @@ def graph_file(
         groups: ``KEY KEY : NAME`` each, as a page's address has them.
         asked: the answer, where it is not a layer yet.
 
+    Returns:
+        dict: ``metadata``, ``qParams``, ``nodes`` and ``links``.
+
     Raises:
         NotFound: there is no such graph.
         PatchclampError: no such format, or a group without a name or of nodes that the graph has not.
@@ -69,6 +72,7 @@ def graph_file(
     members = [key for _, keys in named for key in keys]
     held = full_keys(graph, [*pins, *members])
     pruned = prune(graph, keep, pinned=held)
+    full = {node.key.partition("/")[2]: node.key for node in graph.nodes if "/" in node.key}
     rows = [read_node(atlas, node) for node in pruned.nodes]
     shown = replace(graph, nodes=pruned.nodes, edges=pruned.edges)
     return graph_to_json(
@@ -76,8 +80,8 @@ def graph_file(
         format=format,  # type: ignore[arg-type]
         slug=id,
         labels={row.key: row.label for row in rows if row.label},
-        groups=[(name, full_keys(graph, keys)) for name, keys in named],
-        pinned=full_keys(graph, pins),
+        groups=[(name, [full.get(key, key) for key in keys]) for name, keys in named],
+        pinned=[full.get(key, key) for key in pins],
     )
 
 

@@ -110,7 +110,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
 
     @app.post("/api/lab/verify", operation_id="verifyNodes", responses=_STREAMED, response_class=StreamingResponse)
     async def verify_nodes(asked: messages.VerifyAsked) -> StreamingResponse:
-        """Replace nodes of an explained answer, or edges: ``queued``, ``verified`` or ``edgesverified``, ``finished``."""
+        """Replace nodes of an answer, or edges: ``queued`` …, ``verified`` or ``edgesverified``, ``finished``."""
         return await stream_events(lambda now, own: own.verify(now, asked))
 
     @app.post("/api/lab/sets", operation_id="countSets")
