@@ -26,10 +26,17 @@ export function outline(low: Row, high: Row, place: (value: number) => number, a
   return path;
 }
 
+/** Return the ends of a scale: zero is one of them unless it lies further off than the values from one another. */
+export function ends(values: readonly (number | null)[]): [low: number, high: number] {
+  const all = values.filter((value): value is number => value !== null);
+  if (!all.length) return [0, 1];
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  return low > high - low ? [low, high] : -high > high - low ? [low, high] : [Math.min(low, 0), Math.max(high, 0)];
+}
+
 /** Return where a value stands on a plot of some height, and the ends of its scale. */
 export function scaled(rows: Row[], height: number): { place: (value: number) => number; low: number; high: number } {
-  const all = rows.flat().filter((value): value is number => value !== null);
-  const [low, high] = [Math.min(0, ...all), Math.max(0, ...all)];
+  const [low, high] = ends(rows.flat());
   const size = high - low || 1;
   return { place: (value) => (1 - (value - low) / size) * height, low, high };
 }

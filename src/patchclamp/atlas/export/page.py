@@ -57,6 +57,7 @@ def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
     """
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
     unit = source.unit(key)
+    source.reading.require_text("the page of one unit in one file shows texts")
     script, style, mark, notices = _build_parts()
     home = source.page()
     title = escape(f"{unit.site} {unit.index} · atlas")

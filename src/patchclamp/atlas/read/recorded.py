@@ -1,5 +1,6 @@
 """What an atlas of a recorded brain knows of its units: names, a measured line, and units to begin with."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ def recorded_line(atlas: "Reading", unit: int, concepts: Sequence[ConceptScore])
         parts.append(LinePart("mean", f"constant at {format_general(mean, 4)} {facts['measure']}"))
     else:
         what = "mean rate" if measure == "Hz" else "mean"
-        parts.append(LinePart("mean", f"{what} {format_general(mean * scale, 3)} {measure}"))
+        parts.append(LinePart("mean", f"{what} {_three_digits(mean * scale)} {measure}"))
     groups = groups_of(atlas, unit)
     if groups:
         parts.append(LinePart("group", f"in {', '.join(groups)}"))
@@ -145,6 +146,13 @@ def suggest_recorded(atlas: "Reading") -> Iterator[tuple[int, str]]:
             yield unit, "goes with another"
     for (unit,) in atlas.rows("SELECT id FROM units WHERE maximum > 0 ORDER BY mean DESC, id LIMIT 20"):
         yield unit, "most active"
+
+
+def _three_digits(value: float) -> str:
+    """Return a number to three digits, without a power of ten where a reader needs none."""
+    if value == 0 or not 1e-3 <= abs(value) < 1e6:
+        return format_general(value, 3)
+    return f"{value:,.{max(2 - math.floor(math.log10(abs(value))), 0)}f}"
 
 
 def _r(value: float) -> str:

@@ -28,7 +28,7 @@ function Whole({ page, of }: { page: AtlasPage; of: RecordingView }): JSX.Elemen
       <Title question="What is in this atlas, and where to begin?">{page.title}</Title>
       <p class="lead" data-testid="recording" data-units={page.n_units} data-trials={of.trials} data-samples={of.samples} data-rate={of.rate ?? ""}>
         <a href="/units">{plural(page.n_units, "unit")}</a> of a recorded brain, {plural(of.trials, "trial")} of {count(of.samples)} samples
-        {of.rate === null ? "; nobody stated the rate" : ` at ${of.rate} Hz`}.<br />
+        {of.rate === null ? "; nobody stated the rate" : ` at ${Number(of.rate.toPrecision(6))} Hz`}.<br />
         <span class="small soft" data-testid="cannot">
           {of.cannot}
         </span>

@@ -8,7 +8,7 @@ import { type Bar, Bars } from "../../parts/Bars";
 import { Histogram } from "../../parts/Histogram";
 import { Interval } from "../../parts/Interval";
 import { Line } from "../../parts/Line";
-import { outline, scaled } from "../../parts/Spark";
+import { ends, outline, scaled } from "../../parts/Spark";
 import { Awaited, Nothing } from "../../parts/States";
 import { TissueMap } from "../../parts/TissueMap";
 import { query, unitAddress, withQuery } from "../../route";
@@ -39,8 +39,6 @@ function Whole({ unit, did }: { unit: UnitPage; did: RecordedUnit }): JSX.Elemen
           <div class="evidence">
             <InTime did={did} />
             <Courses did={did} />
-          </div>
-          <div class="beside">
             <Near did={did} />
           </div>
           <div class="notes-of">
@@ -71,7 +69,7 @@ function Sum({ unit, did }: { unit: UnitPage; did: RecordedUnit }): JSX.Element 
       <br />
       <span class="soft small">
         {plural(did.trials, "trial")} of {count(did.samples)} samples
-        {did.rate === null ? ", rate unknown" : ` at ${did.rate} Hz`}, in <bdi>{did.measure}</bdi>
+        {did.rate === null ? ", rate unknown" : ` at ${Number(did.rate.toPrecision(6))} Hz`}, in <bdi>{did.measure}</bdi>
         {did.missing > 0 && (
           <span data-testid="missing" data-value={did.missing}>
             ; {plural(did.missing, "sample")} missing
@@ -111,7 +109,8 @@ function InTime({ did }: { did: RecordedUnit }): JSX.Element {
 function Trace({ did }: { did: RecordedUnit }): JSX.Element {
   const { trace } = did;
   const { place, low, high } = scaled([trace.low, trace.high], TALL);
-  if (did.constant) return <Nothing>It has one value throughout, or none.</Nothing>;
+  const known = [...trace.low, ...trace.high].filter((x): x is number => x !== null);
+  if (did.constant || !known.length) return <Nothing>It has one value throughout, or none.</Nothing>;
   return (
     <>
       {trace.trials.length > 1 && (
@@ -129,11 +128,12 @@ function Trace({ did }: { did: RecordedUnit }): JSX.Element {
           <path class="pos" d={outline(trace.low, trace.high, place, true, WIDE)} />
           <path class="neg" d={outline(trace.low, trace.high, place, false, WIDE)} />
           {trace.exact && <path class="curve" d={curve(trace.low, place)} />}
-          <line x1="0" x2={WIDE} y1={place(0)} y2={place(0)} />
+          {low <= 0 && high >= 0 && <line x1="0" x2={WIDE} y1={place(0)} y2={place(0)} />}
         </svg>
         <Ends did={did} from={0} to={did.samples - 1} />
         <figcaption class="small soft">
-          from {number(low)} to {number(high)} <bdi>{did.measure}</bdi>;{" "}
+          from {number(Math.min(...known))} to {number(Math.max(...known))} <bdi>{did.measure}</bdi>
+          {low === 0 && Math.min(...known) > 0 && ", drawn from 0"};{" "}
           {trace.exact ? "every sample is drawn" : `${count(trace.low.length)} bins, each from its lowest to its highest sample`}
         </figcaption>
       </figure>
@@ -266,9 +266,9 @@ function Told({ unit }: { unit: UnitPage }): JSX.Element | null {
   if (!unit.concepts.length) return null;
   return (
     <section aria-labelledby="concepts" data-testid="concepts">
-      <h2 id="concepts">Conditions it tells</h2>
+      <h2 id="concepts">Where it is highest</h2>
       <table class="concepts">
-        <caption class="small soft">by AUROC against all other conditions, on trials or blocks of time that they were not chosen on; 0.5 is chance</caption>
+        <caption class="small soft">by AUROC of a condition against all others, on the half of the time that it was not chosen on; 0.5 is chance</caption>
         <tbody>
           {unit.concepts.map((one) => (
             <tr key={one.concept} data-concept={one.concept} data-value={one.auroc.value} data-low={one.auroc.low ?? ""}>
@@ -287,8 +287,7 @@ function Told({ unit }: { unit: UnitPage }): JSX.Element | null {
 }
 
 function InConditions({ of, measure }: { of: Tuning; measure: string }): JSX.Element {
-  const ends = of.points.flatMap((one) => [one.mean, one.low, one.high]).filter((x): x is number => x !== null);
-  const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)];
+  const [low, high] = ends(of.points.flatMap((one) => [one.mean, one.low, one.high]));
   const at = (x: number) => `${((x - low) / (high - low || 1)) * 100}%`;
   return (
     <section data-testid="tuning" data-label={of.label}>
@@ -308,7 +307,7 @@ function InConditions({ of, measure }: { of: Tuning; measure: string }): JSX.Ele
               <td>
                 <span class="interval">
                   <span class="track" aria-hidden="true">
-                    <i class="chance" style={{ left: at(0) }} />
+                    {low <= 0 && high >= 0 && <i class="chance" style={{ left: at(0) }} />}
                     {one.low !== null && one.high !== null && <i class="span" style={{ left: at(one.low), right: `calc(100% - ${at(one.high)})` }} />}
                     {one.mean !== null && <i class="dot" style={{ left: at(one.mean) }} />}
                   </span>
