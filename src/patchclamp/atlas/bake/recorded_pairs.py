@@ -68,6 +68,9 @@ def correlate_pairs(
         seed: of the shifts, each by 5 to 95 % of all samples.
         progress: called with shifts done and in all.
 
+    Returns:
+        Pairs: correlations, the nearest units, and chance.
+
     Cost: two products of (unit, sample) with (sample, unit) for every shift, in float32.
     """
     n = brain.n_units

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from patchclamp.atlas.bake.concept_labels import clustered_auroc
+from patchclamp.atlas.read.recorded import Over
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.stats import rank
 
@@ -20,8 +20,6 @@ N_RESAMPLES, GAP = 1000, 0.05
 """Resamples of blocks; share of the first half, before its end, that conditions are not chosen on."""
 PER_UNIT, FEWEST, CHANCE = 3, 3, 0.5
 """Conditions kept per unit; blocks in each half in which one must occur, and be absent; AUROC that it must exceed."""
-Over = Literal["trials", "runs of trials", "blocks of time"]
-"""What intervals are over."""
 Scored = tuple[str, str, Estimate]
 """Kind, ``LABEL = CONDITION``, and AUROC."""
 
@@ -136,7 +134,11 @@ def ratio_intervals(
 def sums_of(
     x: Float[np.ndarray, "row unit"], block: Int[np.ndarray, " row"], which: Int[np.ndarray, " row"], n_conditions: int
 ) -> tuple[Float[np.ndarray, "block condition unit"], Float[np.ndarray, "block condition unit"]]:
-    """Return sum and number of known values of every block in every condition; rows of condition −1 are left out."""
+    """Return sum and number of known values of every block in every condition; rows of condition −1 are left out.
+
+    Returns:
+        tuple: sums and numbers, 0 where a block has no row of a condition.
+    """
     n_blocks = int(block.max()) + 1
     rows = np.flatnonzero(which >= 0)
     place = block[rows] * n_conditions + which[rows]
@@ -154,7 +156,7 @@ def sums_of(
 def score_conditions(
     x: Float[np.ndarray, "row unit"], conditions: Conditions, block: Int[np.ndarray, " row"]
 ) -> list[list[tuple[float, Scored]]]:
-    """Return, per unit, the conditions in which it is highest: chosen on the first half of blocks, scored on the second.
+    """Return, per unit, where it is highest: conditions chosen on the first half of blocks, scored on the second.
 
     Halves of time share a border only; what is near to it is not chosen on.
 

@@ -18,7 +18,6 @@ from patchclamp.atlas.bake.recorded_pairs import Pairs, correlate_pairs, count_s
 from patchclamp.atlas.bake.recorded_tuning import (
     FEWEST_TRIALS,
     Conditions,
-    Over,
     Scored,
     best_of,
     cut_blocks,
@@ -30,6 +29,7 @@ from patchclamp.atlas.bake.recorded_tuning import (
 )
 from patchclamp.atlas.bake.second_pass import BINS
 from patchclamp.atlas.bake.write_rows import insert_units
+from patchclamp.atlas.read.recorded import COUNTS, COURSE_BINS, PLACES, Over, course_bins
 from patchclamp.atlas.store.provenance import Run, host, now, versions, write_run
 from patchclamp.atlas.store.sqlite_files import BASE, open_database, read_head, staging_path, write_database
 from patchclamp.core.arguments import Natural, checked
@@ -43,12 +43,10 @@ from patchclamp.subjects.neural import NeuralRecording
 
 TRACE_BINS, TRIAL_BINS, MOST_TRACES = 400, 150, 12
 """Bins of the trace of a single trial, and of each of several; trials whose trace is kept."""
-COURSE_BINS, MOST_COURSES = 80, 6
-"""Bins of a mean over trials; labels with more conditions than that have no means of their own."""
+MOST_COURSES = 6
+"""Labels with more conditions than that have no means over time of their own."""
 MOST_EVENTS, MOST_MAPPED = 1000, 2048
 """Events kept of a unit; units on the map of the tissue."""
-COUNTS = "counts"
-PLACES = ("x", "y", "z")
 
 
 @checked
@@ -355,17 +353,6 @@ def _tuning(db: sqlite3.Connection, one: Conditions, x: np.ndarray, block: np.nd
                 for unit in range(x.shape[1])
             ],
         )
-
-
-def course_bins(n_samples: int) -> np.ndarray:
-    """Return the first sample of every bin of a mean over trials.
-
-    Example:
-        >>> course_bins(3).tolist(), len(course_bins(1000))
-        ([0, 1, 2], 80)
-    """
-    n = min(n_samples, COURSE_BINS)
-    return np.arange(n) * n_samples // n
 
 
 def _courses(db: sqlite3.Connection, brain: NeuralRecording, one: Conditions | None, seed: int) -> None:

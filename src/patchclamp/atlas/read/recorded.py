@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -11,13 +11,27 @@ from patchclamp.atlas.read.responses import ConceptScore
 from patchclamp.atlas.read.unit_line import CLEAR, LinePart, UnitLine, area_words, name_concept, weakness_of
 from patchclamp.core.plain_numbers import format_fixed, format_general
 
-if TYPE_CHECKING:
-    from patchclamp.atlas.read.reader import Reading
-
 RECORDING = "recording"
 CANNOT_CLAMP = "A recording cannot be clamped: it is a record of what happened."
-SPARK_BINS = 48
-COUNTS = "counts"
+SPARK_BINS, COURSE_BINS = 48, 80
+"""Bins of a small trace, and of a mean over trials."""
+COUNTS, PLACES = "counts", ("x", "y", "z")
+Over = Literal["trials", "runs of trials", "blocks of time"]
+"""What intervals are over."""
+
+
+class Opened(Protocol):
+    """What is asked of an atlas here: rows of its tables, columns of a unit, and what it is about."""
+
+    about: dict[str, Any]
+
+    def rows(self, query: str, values: Sequence[Any] = (), /) -> list[tuple[Any, ...]]:
+        """Return the rows that a query gives."""
+        ...
+
+    def row(self, unit: int, /, *columns: str) -> tuple[Any, ...]:
+        """Return some columns of a unit."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,7 @@ class Spark:
     high: list[float | None]
 
 
-def recorded_name(atlas: "Reading", unit: int) -> str:
+def recorded_name(atlas: Opened, unit: int) -> str:
     """Return a unit's name in its recording; one that is a number is called a unit.
 
     Args:
@@ -51,13 +65,16 @@ def scale_of(facts: dict[str, Any]) -> tuple[float, str]:
     return 1.0, str(facts["measure"])
 
 
-def recorded_line(atlas: "Reading", unit: int, concepts: Sequence[ConceptScore]) -> UnitLine:
+def recorded_line(atlas: Opened, unit: int, concepts: Sequence[ConceptScore]) -> UnitLine:
     """Return what is measured of a recorded unit in one line: its best condition, nearest unit, mean, and groups.
 
     Args:
         atlas: an atlas of a recording.
         unit: its number.
         concepts: the conditions that it tells, the best first.
+
+    Returns:
+        UnitLine: as of other units; nothing of tokens.
     """
     facts = atlas.about["recording"]
     frequency, mean, minimum, maximum = atlas.row(unit, "frequency", "mean", "minimum", "maximum")
@@ -105,12 +122,23 @@ def recorded_label(line: UnitLine) -> str:
     return next((part.text for part in line.parts if part.of == "group"), "")
 
 
-def groups_of(atlas: "Reading", unit: int) -> list[str]:
+def course_bins(n_samples: int) -> np.ndarray:
+    """Return the first sample of every bin of a mean over trials.
+
+    Example:
+        >>> course_bins(3).tolist(), len(course_bins(1000))
+        ([0, 1, 2], 80)
+    """
+    n = min(n_samples, COURSE_BINS)
+    return np.arange(n) * n_samples // n
+
+
+def groups_of(atlas: Opened, unit: int) -> list[str]:
     """Return the groups that a recorded unit is in."""
     return [name for (name,) in atlas.rows("SELECT name FROM groups WHERE unit = ? ORDER BY rank", [unit])]
 
 
-def spark_of(atlas: "Reading", unit: int) -> Spark | None:
+def spark_of(atlas: Opened, unit: int) -> Spark | None:
     """Return a unit's trace in few bins; None where there is none."""
     rows = atlas.rows("SELECT low, high FROM traces WHERE unit = ? ORDER BY trial LIMIT 1", [unit])
     if not rows:
@@ -126,7 +154,7 @@ def digits(values: np.ndarray, n: int = 4) -> list[float | None]:
     return [float(f"{x:.{n}g}") if np.isfinite(x) else None for x in values.tolist()]
 
 
-def suggest_recorded(atlas: "Reading") -> Iterator[tuple[int, str]]:
+def suggest_recorded(atlas: Opened) -> Iterator[tuple[int, str]]:
     """Yield units with the reason: those that tell a condition, then the nearest pairs, then the most active."""
     seen: set[str] = set()
     for unit, concept, area in atlas.rows(

@@ -6,10 +6,18 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Query
 
-from patchclamp.atlas.bake.recorded_tuning import Over
-from patchclamp.atlas.bake.recordings import course_bins
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
-from patchclamp.atlas.read.recorded import CANNOT_CLAMP, RECORDING, digits, groups_of, recorded_name, scale_of
+from patchclamp.atlas.read.recorded import (
+    CANNOT_CLAMP,
+    PLACES,
+    RECORDING,
+    Over,
+    course_bins,
+    digits,
+    groups_of,
+    recorded_name,
+    scale_of,
+)
 from patchclamp.atlas.read.responses import Source
 from patchclamp.atlas.serve.served import LONGEST, Served
 
@@ -261,6 +269,9 @@ def recorded_unit(atlas: Reading, key: str, trial: int | None = None) -> Recorde
         key: the unit's key.
         trial: the trial whose trace is shown (default: the first).
 
+    Returns:
+        RecordedUnit: all that its page shows, but for what ``unit_page`` says.
+
     Raises:
         NotFound: an atlas of a model, no such unit, or no trace of that trial.
     """
@@ -272,7 +283,7 @@ def recorded_unit(atlas: Reading, key: str, trial: int | None = None) -> Recorde
         [unit],
     )
     missing, peak, *rest = row
-    place = {axis: float(value) for axis, value in zip("xyz", rest[:3], strict=True) if value is not None}
+    place = {axis: float(value) for axis, value in zip(PLACES, rest[:3], strict=True) if value is not None}
     chance, within, outside, low, high = (number_or_none(value, 4) for value in rest[3:])
     minimum, maximum, concept = atlas.row(unit, "minimum", "maximum", "concept")
     named = str(atlas.key(unit))
