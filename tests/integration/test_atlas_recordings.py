@@ -164,6 +164,8 @@ def test_the_planted_unit_comes_first_and_the_decoy_stands_at_chance(atlas, brai
     for one in atlas.unit(key(DECOY)).concepts:
         assert one.auroc.low < 0.55
     assert atlas.unit(key(DECOY)).line.weak
+    assert atlas.unit(key(DECOY)).line.text.startswith("no condition stands out (")
+    assert "no r above chance: the largest = " in atlas.unit(key(DECOY)).line.text
     # What it was found by is not what it was chosen on: the trials of the second half.
     side = brain.trial_labels["side"][N_TRIALS // 2 :]
     assert atlas.unit(key(TUNED)).concepts[0].auroc.n == (side == "left").sum()
@@ -355,6 +357,8 @@ def test_labels_of_few_values_are_conditions_and_of_many_are_cut():
     assert find_conditions("none", np.full(5, np.nan)) is None
     words = find_conditions("word", np.array(["b", "a", "b"]))
     assert (words.names, words.which.tolist()) == (("a", "b"), [1, 0, 1])
+    few = find_conditions("state", np.array([2.0, 7.0, np.nan, 2.0]))
+    assert (few.names, few.which.tolist()) == (("2", "7"), [0, 1, -1, 0])
     many = find_conditions("x", np.r_[np.arange(100.0), np.nan])
     assert len(many.names) == 8
     assert (many.which[0], many.which[99], many.which[100]) == (0, 7, -1)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from patchclamp.atlas.read.responses import ConceptScore
-from patchclamp.atlas.read.unit_line import CLEAR, LinePart, UnitLine, area_words, name_concept, weakness_of
+from patchclamp.atlas.read.unit_line import CHANCE, CLEAR, LinePart, UnitLine, area_words, name_concept, weakness_of
 from patchclamp.core.plain_numbers import format_fixed, format_general
 
 RECORDING = "recording"
@@ -82,14 +82,17 @@ def recorded_line(atlas: Opened, unit: int, concepts: Sequence[ConceptScore]) ->
     weak = weakness_of(best)
     parts = []
     if best is not None:
-        words = f"strongest in {name_concept(best)}, AUROC {area_words(best)}"
-        parts.append(LinePart("weak", f"barely {words}: {weak}") if weak else LinePart("detects", words))
+        words = f"{name_concept(best)}, AUROC {area_words(best)}"
+        chance_too = best.auroc.low is None or best.auroc.low <= CHANCE
+        little = f"no condition stands out ({words})" if chance_too else f"a little higher in {words}"
+        parts.append(LinePart("weak", little) if weak else LinePart("detects", f"strongest in {words}"))
     near = atlas.rows("SELECT other, r FROM near WHERE unit = ? AND rank = 0", [unit])
     chance = atlas.rows("SELECT chance FROM recorded WHERE unit = ?", [unit])[0][0]
     if near:
         [(other, r)] = near
         beside = "" if chance is None else f" (chance up to {_r(chance)})"
-        parts.append(LinePart("together", f"r = {_r(r)} with {recorded_name(atlas, other)}{beside}"))
+        above = "r" if chance is None or abs(r) > chance else "no r above chance: the largest"
+        parts.append(LinePart("together", f"{above} = {_r(r)} with {recorded_name(atlas, other)}{beside}"))
     scale, measure = scale_of(facts)
     if mean is None:
         parts.append(LinePart("mean", "every sample is missing"))
