@@ -3,15 +3,14 @@ import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
 import type { AtlasPage, LabPage, SiteRow } from "../../api/types";
 import { bytes, count, percent, plural } from "../../format";
-import { Command } from "../../parts/Command";
 import { Later } from "../../parts/Later";
 import { Awaited } from "../../parts/States";
-import { Origin, Title, useTitle } from "../../parts/Title";
+import { Title, useTitle } from "../../parts/Title";
 import { WrittenHere } from "../../parts/WrittenHere";
 import { placesOf } from "../../route";
 import { AskFirst, Explained, Units } from "./Begin";
 import { Blocks } from "./Blocks";
-import { Layers } from "./Layers";
+import { Added, Made } from "./Layers";
 import { Path } from "./Path";
 
 // Only of recorded brains.
@@ -103,15 +102,9 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
             </dd>
           </dl>
         </div>
-        {page.layers.length > 0 && (
-          <div>
-            <h2>What was added</h2>
-            <Layers layers={page.layers} />
-          </div>
-        )}
+        <Added layers={page.layers} />
       </section>
-      {page.baked !== page.source.command && <Command command={page.baked}>Baked by</Command>}
-      <Origin source={page.source} twin="/api/atlas" />
+      <Made page={page} />
     </>
   );
 }

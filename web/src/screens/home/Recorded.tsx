@@ -4,14 +4,13 @@ import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
 import type { AtlasPage, RecordingView, Tissue } from "../../api/types";
 import { bytes, count, number, plural } from "../../format";
-import { Command } from "../../parts/Command";
 import { Awaited } from "../../parts/States";
 import { TissueMap } from "../../parts/TissueMap";
-import { Origin, Title } from "../../parts/Title";
+import { Title } from "../../parts/Title";
 import { WrittenHere } from "../../parts/WrittenHere";
 import { query, withQuery } from "../../route";
 import { Units } from "./Begin";
-import { Layers } from "./Layers";
+import { Added, Made } from "./Layers";
 
 /** The whole page. */
 export function Recorded(): JSX.Element {
@@ -107,15 +106,9 @@ function Whole({ page, of }: { page: AtlasPage; of: RecordingView }): JSX.Elemen
             </dd>
           </dl>
         </div>
-        {page.layers.length > 0 && (
-          <div>
-            <h2>What was added</h2>
-            <Layers layers={page.layers} />
-          </div>
-        )}
+        <Added layers={page.layers} />
       </section>
-      {page.baked !== page.source.command && <Command command={page.baked}>Baked by</Command>}
-      <Origin source={page.source} twin="/api/atlas" />
+      <Made page={page} />
     </>
   );
 }

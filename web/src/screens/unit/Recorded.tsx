@@ -3,7 +3,7 @@ import "../../parts/recorded.css";
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
 import type { Course, RecordedUnit, Tissue, Tuning, UnitPage } from "../../api/types";
-import { count, number, percent, plural } from "../../format";
+import { count, number, plural } from "../../format";
 import { type Bar, Bars } from "../../parts/Bars";
 import { Histogram } from "../../parts/Histogram";
 import { Interval } from "../../parts/Interval";
@@ -12,6 +12,7 @@ import { ends, outline, scaled } from "../../parts/Spark";
 import { Awaited, Nothing } from "../../parts/States";
 import { TissueMap } from "../../parts/TissueMap";
 import { query, unitAddress, withQuery } from "../../route";
+import { Numbers } from "./Activity";
 import { Descriptions } from "./Descriptions";
 import { Write } from "./Write";
 
@@ -229,32 +230,12 @@ function CourseOf({ one, did, place }: { one: Course; did: RecordedUnit; place: 
 // -- beside it --------------------------------------------------------------------------------------------------------
 
 function Activity({ unit, did }: { unit: UnitPage; did: RecordedUnit }): JSX.Element {
-  const { statistics: s, histogram } = unit;
-  const rows: [string, number | null][] = [
-    ["mean", s.mean],
-    ["deviation", s.deviation],
-    ["lowest", s.minimum],
-    ["highest", s.maximum],
-    ...s.quantiles.filter((q) => [0.05, 0.5, 0.95].includes(q.probability)).map((q): [string, number | null] => [`${Math.round(q.probability * 100)} % quantile`, q.value]),
-  ];
+  const { histogram } = unit;
   return (
     <section aria-labelledby="activity">
       <h2 id="activity">Activity</h2>
       {histogram === null ? <Nothing>It has one value throughout, or none, so there is no histogram.</Nothing> : <Histogram edges={histogram.edges} counts={histogram.tokens} chosen={null} onChoose={null} what="samples" />}
-      <dl class="numbers small">
-        {rows.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd class="num" data-statistic={name} data-value={value ?? ""}>
-              {number(value)}
-            </dd>
-          </div>
-        ))}
-        <div>
-          <dt>above 0</dt>
-          <dd class="num">{percent(s.frequency)}</dd>
-        </div>
-      </dl>
+      <Numbers of={unit.statistics} />
       <p class="small soft">
         of single samples, in <bdi>{did.measure}</bdi>
       </p>
