@@ -7,6 +7,7 @@ export interface AtlasPage {
   base: string;
   version: number;
   modality: string;
+  recording: RecordingView | null;
   subject: SubjectView;
   corpus: CorpusView;
   sites: SiteRow[];
@@ -120,6 +121,15 @@ export interface CorpusView {
   counted: number;
   window: number;
   labelled: number;
+}
+
+export interface Course {
+  label: string;
+  condition: string;
+  n: number;
+  mean: (number | null)[];
+  low: (number | null)[];
+  high: (number | null)[];
 }
 
 export interface DescriptionView {
@@ -290,6 +300,11 @@ export interface GraphRow {
   contrast_read: string;
 }
 
+export interface GroupRow {
+  name: string;
+  units: number;
+}
+
 export interface HeadPair {
   source: TokenView;
   target: TokenView;
@@ -342,7 +357,7 @@ export interface KindCount {
 
 export interface LabPage {
   attached: boolean;
-  shows: "texts" | "pictures";
+  shows: "texts" | "pictures" | "recording";
   model: string;
   remedy: string;
   context: number | null;
@@ -383,6 +398,16 @@ export interface LinePart {
 export interface Match {
   of: string;
   text: string;
+}
+
+export interface Near {
+  key: string;
+  name: string;
+  r: number;
+  low: number | null;
+  high: number | null;
+  p: number | null;
+  groups: string[];
 }
 
 export interface Neighbour {
@@ -567,6 +592,71 @@ export interface Ranking {
   source: Source;
 }
 
+export interface Raster {
+  trials: number;
+  total: number;
+  samples: number[];
+}
+
+export interface RecordedTrace {
+  trial: number;
+  trials: number[];
+  exact: boolean;
+  low: (number | null)[];
+  high: (number | null)[];
+}
+
+export interface RecordedUnit {
+  key: string;
+  measure: string;
+  rate_measure: string;
+  rate: number | null;
+  start: number;
+  trials: number;
+  samples: number;
+  missing: number;
+  constant: boolean;
+  peak: number[] | null;
+  trace: RecordedTrace;
+  raster: Raster | null;
+  course_starts: number[];
+  courses: Course[];
+  tuning: Tuning[];
+  near: Near[];
+  chance: number | null;
+  shifts: number;
+  groups: string[];
+  within: number | null;
+  outside: number | null;
+  within_low: number | null;
+  within_high: number | null;
+  labels: Record<string, string>;
+  place: Record<string, number>;
+  cannot: string;
+  source: Source;
+}
+
+export interface RecordingView {
+  measure: string;
+  rate: number | null;
+  start: number;
+  trials: number;
+  samples: number;
+  axes: string[];
+  trial_labels: string[];
+  time_labels: string[];
+  unit_labels: string[];
+  groups: GroupRow[];
+  n_groups: number;
+  mean_r: number | null;
+  mean_r_within: number | null;
+  missing: number;
+  constant: number;
+  shifts: number;
+  blocks: number;
+  cannot: string;
+}
+
 export interface Refusal {
   error: Problem;
 }
@@ -671,6 +761,11 @@ export interface Source {
   python: string;
 }
 
+export interface Spark {
+  low: (number | null)[];
+  high: (number | null)[];
+}
+
 export interface Statistics {
   counted: number;
   frequency: number | null;
@@ -708,6 +803,27 @@ export interface Table {
   seconds: number;
 }
 
+export interface Tissue {
+  prefix: string;
+  axes: string[];
+  units: number[];
+  names: string[];
+  x: number[];
+  y: number[];
+  z: number[];
+  r: (number | null)[];
+  own: number[];
+  groups: TissueGroup[];
+  total: number;
+  source: Source;
+}
+
+export interface TissueGroup {
+  name: string;
+  n: number;
+  mapped: number[];
+}
+
 export interface TokenView {
   id: number;
   text: string;
@@ -736,6 +852,20 @@ export interface Trial {
   special: number[];
   bytes: number[];
   source: Source;
+}
+
+export interface Tuning {
+  label: string;
+  over: "trials" | "runs of trials" | "blocks of time";
+  points: TuningPoint[];
+}
+
+export interface TuningPoint {
+  condition: string;
+  mean: number | null;
+  low: number | null;
+  high: number | null;
+  n: number;
 }
 
 export interface UnitLine {
@@ -827,6 +957,7 @@ export interface UnitRow {
   concept: string | null;
   auroc: number | null;
   starred: boolean;
+  spark: Spark | null;
 }
 
 export interface Verified {
