@@ -53,6 +53,9 @@ def head_weights(model: LanguageModel, site: Site, tokens: Sequence[int]) -> Ite
         site: the heads of a block.
         tokens: ids of the tokens that are tried.
 
+    Yields:
+        HeadWeights: of each head, in their order.
+
     Source: Elhage et al. (2021), A Mathematical Framework for Transformer Circuits.
 
     Cost: a product of tokens × d_model × vocabulary per head.

@@ -68,6 +68,9 @@ def estimate_disk(sites: Sequence[Site], n_pictures: int, shape: tuple[int, int,
         sites: what is baked.
         n_pictures: how many pictures are shown.
         shape: ``(channel, y, x)`` of each.
+
+    Returns:
+        int: bytes.
     """
     units = 0
     for site in sites:

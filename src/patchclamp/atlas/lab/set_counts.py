@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from patchclamp.atlas.lab import messages
@@ -28,7 +29,9 @@ def sets_for_clamps(model: LanguageModel, atlas: Reading, clamps: Sequence[messa
         NotFound: a clamp names a unit that the model has not.
         PatchclampError: no clamp acts on the prompt.
     """
-    now = [own for _, change in interventions(model, atlas, clamps) if (own := on_prompt(change)) is not None]
+    # Only where a clamp acts is counted: what it puts there may need another prompt's run.
+    acting = [replace(clamp, mode="ablate") if clamp.mode == "patch" else clamp for clamp in clamps]
+    now = [own for _, change in interventions(model, atlas, acting) if (own := on_prompt(change)) is not None]
     if not now:
         raise PatchclampError(expected="clamps that act on the prompt", got="none", remedy="Clamp a unit there.")
     return _tell(count_sets(model, now, MOST))

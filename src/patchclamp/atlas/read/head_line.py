@@ -25,6 +25,9 @@ def head_words(
         erases: share of them that it suppresses most.
         pair: source, target and mean weight of the pair with the most attention.
 
+    Returns:
+        str: empty where its attention is not finite.
+
     Example:
         >>> head_words([0.1, 0.0, 0.75, 0.0, 0.0], 0.9, 0.0, None)
         'attends to the token before (75 %), copies what it attends to'
