@@ -135,8 +135,12 @@ def stream_sites(model: Unembeds) -> list[str]:
             got=f"{model.name}, a {family.name}, which norms the stream itself after each addition",
             remedy="Use a model that norms what its blocks read, such as gpt2 or llama; or read the logits alone.",
         )
-    outs = [site.path for site in model.sites() if site.kind == "resid_out"]
-    return ["blocks.0.resid_in", *outs]
+    return along_stream(model)
+
+
+def along_stream(model: Unembeds) -> list[str]:
+    """Return the residual stream's sites from block to block, whatever norms stand between."""
+    return ["blocks.0.resid_in", *(site.path for site in model.sites() if site.kind == "resid_out")]
 
 
 def _read_logits(logits: Float[Tensor, "row token"], top: int, target: int | None) -> list[np.ndarray]:
