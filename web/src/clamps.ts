@@ -52,3 +52,8 @@ export function neutral({ mode, value }: ClampAsked): boolean {
 export function labAddress(text: string, clamps: ClampAsked[], more: Record<string, string> = {}): string {
   return `/lab${spelt(changed(new URLSearchParams(), { text, clamp: written(clamps), ...more }))}`;
 }
+
+/** Return the address of the maps of blocks against tokens, with a text, clamps, and what else it can hold. */
+export function heatAddress(text: string, clamps: ClampAsked[], more: Record<string, string> = {}): string {
+  return `/heat${spelt(changed(new URLSearchParams(), { text, ...more, clamp: written(clamps) }))}`;
+}

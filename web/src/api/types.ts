@@ -418,7 +418,7 @@ export interface LensPage {
   rows: LensRow[];
   changed: LensRow[];
   words: TokenView[];
-  target: TokenView | null;
+  target: TokenView;
   source: Source;
 }
 

@@ -79,30 +79,30 @@ def read_lens(lab: Any, atlas: Reading, asked: LensAsked) -> LensPage:
     sites = stream_sites(model)
     stimulus = lab.cut(asked.text)
     _refuse_if_long(len(sites), len(stimulus))
-    if asked.target is not None:
-        _check_tokens(model, asked.target)
+    _check_tokens(model, asked.target)
     with lab.turns.at_once():
         changes = _changes(lab, atlas, stimulus, asked.clamps, asked.other)
+        target = asked.target
+        if target is None:
+            target = int(model.run(stimulus, logits=(-1,)).logits[0, 0].argmax())
         lenses = [
-            model.logit_lens(stimulus, top=asked.top, target=asked.target, interventions=on)
+            model.logit_lens(stimulus, top=asked.top, target=target, interventions=on)
             for on in ([], *([changes] if changes else []))
         ]
     named = sorted({int(id) for lens in lenses for id in np.unique(lens.ids)})
-    how = f", target={asked.target}" if asked.target is not None else ""
     return LensPage(
         cut=lab.tokens(asked.text),
         rows=_lens_rows(lenses[0]),
         changed=_lens_rows(lenses[1]) if changes else [],
         words=[lab.spell(id) for id in named],
-        target=None if asked.target is None else lab.spell(asked.target),
-        source=_source(lab, atlas, f".logit_lens({asked.text!r}, top={asked.top}{how})"),
+        target=lab.spell(target),
+        source=_source(lab, atlas, f".logit_lens({asked.text!r}, top={asked.top}, target={target})"),
     )
 
 
 def _lens_rows(lens: LogitLens) -> list[LensRow]:
     rows = []
     for row, site in enumerate(lens.sites):
-        of_target = lens.log_probabilities[row] if lens.target is not None else np.zeros(0)
         rows.append(
             LensRow(
                 key=_whole(site),
@@ -111,8 +111,8 @@ def _lens_rows(lens: LogitLens) -> list[LensRow]:
                 layer=_layer(site),
                 ids=lens.ids[row].tolist(),
                 probabilities=[_numbers(cell) for cell in lens.probabilities[row]],
-                ranks=lens.ranks[row].tolist() if lens.target is not None else [],
-                target_probabilities=_numbers(np.exp(of_target)),
+                ranks=lens.ranks[row].tolist(),
+                target_probabilities=_numbers(np.exp(lens.log_probabilities[row])),
             )
         )
     return rows

@@ -36,7 +36,8 @@ class LensAsked:
         text: the text.
         other: a text of as many tokens, from which ``patch`` takes its values; empty without one.
         clamps: changes, all at once, beside the text without them; generated steps have no place here.
-        target: the token whose rank and probability are wanted everywhere; None for the likeliest of each place alone.
+        target: the token whose rank and probability are wanted everywhere; the model's own answer to the
+            text where None.
         top: how many of the likeliest tokens each place gives.
     """
 
@@ -93,8 +94,8 @@ class LensRow:
         layer: the block whose attention belongs beside it.
         ids: for each token the likeliest next ones.
         probabilities: of these; None where they are not finite.
-        ranks: for each token the target's place among all, 1 for the likeliest; empty without a target.
-        target_probabilities: for each token P(target); empty without one.
+        ranks: for each token the target's place among all, 1 for the likeliest.
+        target_probabilities: for each token P(target).
     """
 
     key: str
@@ -116,7 +117,7 @@ class LensPage:
         rows: in forward order, without clamps; the last is the model's own answer.
         changed: the same with them; empty where nothing is clamped.
         words: every token that a row names.
-        target: the token that was asked for.
+        target: the token whose rank and probability are given.
         source: where this comes from.
     """
 
@@ -124,7 +125,7 @@ class LensPage:
     rows: list[LensRow]
     changed: list[LensRow]
     words: list[TokenView]
-    target: TokenView | None
+    target: TokenView
     source: Source
 
 
