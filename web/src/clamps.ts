@@ -7,9 +7,9 @@ const MODES = new Set(["ablate", "patch", "set", "add", "scale"]);
 /** Modes that take no number. */
 export const BARE = new Set(["ablate", "patch"]);
 
-/** The change that a new clamp of a unit asks for: a head is many numbers, so it is scaled and not set to one. */
+/** The change that a new clamp asks for: a head, or a whole site, is many numbers, so it is scaled and not set to one. */
 export function usualMode(key: string): ClampAsked["mode"] {
-  return key.includes("/heads/") ? "scale" : "set";
+  return /\/(heads|whole)\//.test(key) ? "scale" : "set";
 }
 
 function change({ mode, value }: ClampAsked): string {

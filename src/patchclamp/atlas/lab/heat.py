@@ -1,6 +1,7 @@
 """A text as heat maps of blocks against tokens: logit lens, activation, attribution and patching."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ from patchclamp.core.logit_lens import LogitLens
 from patchclamp.core.method_index import find_title
 from patchclamp.core.metric import Metric
 from patchclamp.core.plain_names import name_site, name_unit
-from patchclamp.core.score_maps import SHARES
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
@@ -53,6 +53,7 @@ _SCORED: dict[Part, tuple[tuple[str, str], ...]] = {
 }
 """Part → kinds of sites whose scores are summed, and the units there."""
 _NORMS: dict[Part, str] = {"resid": "residual stream", "attn": "attention's output", "mlp": "MLP's output"}
+_NORMS["all"] = _NORMS["resid"]
 
 
 # -- logit lens -------------------------------------------------------------------------------------------------------
@@ -309,7 +310,7 @@ def prepare_patching(lab: Any, atlas: Reading, asked: HeatAsked) -> Callable[[Jo
             lab,
             atlas,
             asked,
-            f"{SHARES[DIRECTION]}, where the other prompt's {_NORMS[_of_stream(asked.part)]} is put in",
+            f"share of the logit difference that is lost where the other prompt's {_NORMS[asked.part]} is put in",
             rows,
             f"pc.patch(pc.load({lab.loading}), {pair}, {paths!r}, direction={DIRECTION!r})",
             metric=case.metric,
@@ -379,14 +380,10 @@ def _named_units(model: LanguageModel, atlas: Reading, text: str) -> _Named:
     return _Named(first.site, first.basis, None)
 
 
-def _of_stream(part: Part) -> Part:
-    return part if part in ("attn", "mlp") else "resid"
-
-
 def _part_sites(model: LanguageModel, part: Part) -> list[str]:
     """Return the sites of a part of every block, in forward order."""
     model.covering_family()
-    if _of_stream(part) == "resid":
+    if part in ("resid", "all"):
         return along_stream(model)
     kind = f"{part}.write"
     paths = [site.path for site in model.sites() if site.kind == kind]
@@ -455,7 +452,7 @@ def _page(
 
 
 def _source(lab: Any, atlas: Reading, python: str) -> Source:
-    return Source(atlas.base_run, "", f"pc.load({lab.loading}){python}" if python.startswith(".") else python)
+    return replace(atlas.source(""), python=f"pc.load({lab.loading}){python}" if python.startswith(".") else python)
 
 
 def _sides(both: Sequence[Sequence[Float[np.ndarray, " position"]]], i: int) -> tuple[list[Any], list[Any]]:

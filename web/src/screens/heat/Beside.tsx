@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
-import type { AttentionPage, LensPage } from "../../api/types";
+import type { AttentionPage, HeadPattern, LensPage } from "../../api/types";
 import { draft } from "../../draft";
 import { Attention } from "../../parts/Attention";
 import { chance } from "../../parts/Next";
@@ -83,13 +83,19 @@ function Likely({ lens, row, position }: { lens: LensPage; row: number; position
   );
 }
 
+/** The head that reads most at one token from any other than the first. */
+function busiest(page: AttentionPage, position: number): HeadPattern | undefined {
+  const most = ({ rows }: HeadPattern) => Math.max(...(rows[position] ?? []).slice(1), 0);
+  return page.heads.reduce<HeadPattern | undefined>((best, one) => (best && most(best) >= most(one) ? best : one), undefined);
+}
+
 /** One head of the block, without any clamp. */
 function Heads({ layer, position }: { layer: number; position: number }): JSX.Element {
-  const [chosen, choose] = useState(0);
+  const [chosen, choose] = useState<number | null>(null);
   const { text } = settled.value;
   const answer = useAnswer<AttentionPage>(text ? `/api/lab/attention?text=${encodeURIComponent(text)}&layer=${layer}` : null);
   const page = answer.state === "failed" ? undefined : answer.data;
-  const pattern = page?.heads[Math.min(chosen, page.heads.length - 1)];
+  const pattern = page?.heads.find(({ head }) => head === chosen) ?? (page && busiest(page, position));
   return (
     <section aria-labelledby="heads" data-testid="heat-attention" data-layer={page?.layer ?? ""}>
       <div class="row">

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useRef } from "preact/hooks";
 import { number } from "../../format";
-import { seen, Visible } from "../../parts/Text";
+import { Visible } from "../../parts/Text";
 import type { Cell, Drawn } from "./cells";
 
 interface Props {
@@ -125,7 +125,7 @@ export function Scale({ drawn, percent }: { drawn: Drawn; percent: boolean }): J
       <span class="num">0</span>
       <i aria-hidden="true" />
       <span class="num">{end}</span>
-      <span>{seen(drawn.quantity).replaceAll("␣", " ")}</span>
+      <span>{drawn.quantity}</span>
     </p>
   );
 }

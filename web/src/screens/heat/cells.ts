@@ -6,6 +6,9 @@ import { chance } from "../../parts/Next";
 import { seen } from "../../parts/Text";
 import type { Asked } from "./state";
 
+/** What is below zero by a smaller share of the largest number makes no map a signed one. */
+const LEAST = 0.005;
+
 export interface Cell {
   /** What is written: a token, or a number. */
   text: string;
@@ -55,7 +58,7 @@ export function lensCells(page: LensPage, asked: Asked): Drawn {
   const named = seen(page.target.text);
   const quantity =
     side === "difference"
-      ? `P(${named}) with the clamps less that without, in points of a hundred`
+      ? `probability of ${named} with the clamps less that without, in percentage points`
       : asked.target === null
         ? "likeliest next token, shaded by its probability"
         : `probability of ${named} in percent, with its rank`;
@@ -96,14 +99,15 @@ export function heatCells(page: HeatPage, asked: Asked): Drawn {
     cells: page.cut.tokens.map((token, position) => {
       const [before, after] = [row.values[position] ?? null, row.changed[position] ?? null];
       const value = side === "difference" ? difference(before, after) : side === "with" ? after : before;
-      const text = value === null ? "–" : number(value, side === "difference");
+      const text = value === null ? "–" : value === 0 ? "0" : number(value, side === "difference");
       return { text, token: false, value, words: `${row.name}, at ${seen(token)}: ${text}`, href: addressOf(asked, row.keys, position), data: {} };
     }),
   }));
-  const signed = rows.some((row) => row.cells.some(({ value }) => (value ?? 0) < 0));
-  const quantity = side === "difference" ? `${page.quantity}, with the clamps less without` : page.quantity;
   // The first token's norm is often a hundred times that of others: it may not make them pale.
-  return { cut: page.cut, rows, most: largest(rows, page.of === "activation" ? page.cut.special : []), signed, quantity };
+  const most = largest(rows, page.of === "activation" ? page.cut.special : []);
+  const signed = rows.some((row) => row.cells.some(({ value }) => (value ?? 0) < -LEAST * most));
+  const quantity = side === "difference" ? `${page.quantity}, with the clamps less without` : page.quantity;
+  return { cut: page.cut, rows, most, signed, quantity };
 }
 
 function largest(rows: Row[], aside: number[]): number {
