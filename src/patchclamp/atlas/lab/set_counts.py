@@ -25,6 +25,9 @@ MOST = 99
 def sets_for_clamps(model: LanguageModel, atlas: Reading, clamps: Sequence[messages.ClampAsked]) -> messages.Sets:
     """Return how many sets there are for the clamps of a run.
 
+    Returns:
+        messages.Sets: their number, at most as many as are drawn, and the least p in a sentence.
+
     Raises:
         NotFound: a clamp names a unit that the model has not.
         PatchclampError: no clamp acts on the prompt.
@@ -45,6 +48,9 @@ def sets_for_nodes(model: LanguageModel, graph: Graph, nodes: Sequence[str], n_p
         graph: the answer.
         nodes: keys of some of its nodes.
         n_positions: tokens of what was shown.
+
+    Returns:
+        messages.Sets: their number, at most as many as are drawn, and the least p in a sentence.
     """
     chosen = list(dict.fromkeys(UnitKey.parse(node) for node in nodes))
     own: Counter[Any] = Counter()

@@ -160,6 +160,9 @@ def case_of(model: LanguageModel, graph: Graph, shown: Mapping[str, Any] | None 
         graph: the answer.
         shown: what its prompts stand for where they are no texts, by name.
 
+    Returns:
+        ReadCase: the prompt, its counterpart and m.
+
     Raises:
         PatchclampError: its baseline is not at hand, or it does not say what was asked.
     """

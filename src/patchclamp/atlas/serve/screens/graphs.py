@@ -133,7 +133,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
     @app.get("/api/graphs", operation_id="listGraphs")
     def list_graphs() -> GraphList:
         """List the explained answers."""
-        return graph_list(served.atlas(), served.asked())
+        return graph_list(served.atlas(), served.list_asked())
 
     @app.get("/api/graphs/{id}", operation_id="readGraph")
     def read_graph(

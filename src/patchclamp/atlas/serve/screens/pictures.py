@@ -215,7 +215,7 @@ def picture_examples(
     named = atlas.key(unit)
     places, (rows, columns) = places_at(atlas, named.site)
     minimum, maximum, edges, counts = atlas.row(unit, "minimum", "maximum", "edges", "tokens")
-    found = _stored(atlas, unit, kind)
+    found = _read_stored(atlas, unit, kind)
     total = len(found)
     if kind == "range":
         found = [bin[0] for bin in _tenths(found)][::-1]
@@ -243,7 +243,7 @@ def picture_examples(
     )
 
 
-def _stored(atlas: Reading, unit: int, kind: str) -> list[tuple[Any, ...]]:
+def _read_stored(atlas: Reading, unit: int, kind: str) -> list[tuple[Any, ...]]:
     part, own = atlas.part(unit)
     return atlas.rows(
         "SELECT e.rank, e.value, e.stimulus, e.position, e.acts, p.name, p.label "
@@ -308,7 +308,7 @@ def thumbnail(atlas: Reading, key: str) -> bytes:
 
     require_pictures(atlas)
     unit = atlas.index_of(key)
-    found = _stored(atlas, unit, "top")
+    found = _read_stored(atlas, unit, "top")
     if not found:
         raise NotFound(expected="a unit with an example", got=key[:120], remedy="Its values were never finite.")
     places, _ = places_at(atlas, atlas.key(unit).site)
