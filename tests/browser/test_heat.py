@@ -140,14 +140,20 @@ def test_arrow_keys_move_the_cell_and_enter_clamps_it(pairs_reader):
     assert parse_qs(urlsplit(pairs_reader.address).query)["clamp"] == ["blocks.1.resid_out/whole/0@8 ablate"]
 
 
-def test_a_narrow_window_scrolls_the_map_in_its_own_box(pairs_reader):
-    pairs_reader.page.set_viewport_size({"width": 400, "height": 900})
-    pairs_reader.visit(address())
-    cells(pairs_reader)
-    assert pairs_reader.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    box = pairs_reader.page.get_by_test_id("heat-box")
+def test_every_width_and_theme_is_readable_and_the_map_scrolls_in_its_own_box(pairs_reader):
+    page = pairs_reader.page
+    for width, of in ((1280, "lens"), (400, "lens"), (400, "patching")):
+        page.set_viewport_size({"width": width, "height": 900})
+        pairs_reader.visit(address(of, other=OTHER))
+        cells(pairs_reader)
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            for check in ("nameless", "overlaps", "unreadable"):
+                assert pairs_reader.check(check) == [], (width, of, theme)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    box = page.get_by_test_id("heat-box")
     assert box.evaluate("box => box.scrollWidth > box.clientWidth")
-    assert pairs_reader.page.locator(f"{MAP} thead th").nth(1).is_visible()
+    assert page.locator(f"{MAP} thead th").nth(1).is_visible()
 
 
 def test_without_a_model_there_is_the_command(reader):
@@ -155,8 +161,22 @@ def test_without_a_model_there_is_the_command(reader):
     assert "--model organism:cat" in reader.page.get_by_test_id("attach").inner_text()
 
 
-def test_the_lab_and_an_answer_lead_here(pairs_reader):
+def test_the_lab_leads_here_with_its_clamps(pairs_reader):
     pairs_reader.visit(f"/lab?text={quote(TEXT)}&clamp={quote(HEAD + ' scale 0')}")
     pairs_reader.page.get_by_test_id("layers").click()
     cells(pairs_reader)
     assert parse_qs(urlsplit(pairs_reader.address).query)["clamp"] == [f"{HEAD} scale 0"]
+
+
+def test_an_answer_leads_here_with_its_tokens(lab_opened, api):
+    reader = lab_opened()
+    rows = api("/graphs")["rows"]
+    one = next(row for row in rows if row["prompt"] == "the old cat")
+    reader.visit(f"/graphs/{one['id']}")
+    reader.page.get_by_test_id("layers").first.click()
+    cells(reader)
+    query = parse_qs(urlsplit(reader.address).query)
+    assert query["text"] == ["the old cat"]
+    assert query["of"][0] in ("attribution", "patching")
+    named = reader.page.get_by_test_id("explains").locator("[data-token]")
+    assert named.first.get_attribute("data-token") == " sat"

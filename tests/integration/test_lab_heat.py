@@ -5,7 +5,8 @@ import pytest
 
 import patchclamp as pc
 from lab_bench import Bench, heard, only
-from patchclamp.atlas.lab import heat
+from patchclamp.atlas.lab import explain_job, heat, heat_messages
+from patchclamp.atlas.lab.job_queue import Job
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.core.metric import Metric
@@ -142,6 +143,23 @@ def test_patching_is_a_run_for_every_cell(bench, cat, part):
     assert [x for row in page["rows"] for x in row["values"]] == pytest.approx(by_hand.values.tolist(), abs=1e-5)
 
 
+def test_patching_says_how_far_it_is_and_stops_once_nobody_waits(bench, cat, monkeypatch):
+    monkeypatch.setattr(explain_job, "OFTEN_S", 0.0)
+    monkeypatch.setattr(heat, "BATCH", 1)
+    asked = heat_messages.HeatAsked(TEXT, "patching", other=OTHER)
+    work = heat.prepare_patching(bench.lab, bench.atlas.reading, asked)
+    heard_of, jobs = [], []
+
+    def hear(event):
+        heard_of.append(type(event).__name__)
+        if event and heard_of.count("Progressed") == 2:
+            jobs[0].leave()
+
+    jobs.append(Job(work, hear, bench.lab.turns, 60.0))
+    jobs[0].run()
+    assert heard_of == ["Progressed", "Progressed", "NoneType"]
+
+
 def test_what_a_cell_clamps_can_be_clamped_in_the_lab(bench, cat):
     for key in ("blocks.0.resid_out/whole/0", "blocks.1.attn.z/whole/0", "blocks.0.mlp.act/whole/0"):
         assert bench.get("/api/lab/unit", key=key).status_code == 200
@@ -172,5 +190,10 @@ def test_refusals_say_what_to_do(bench, cat, monkeypatch):
     same = only(patched(bench, other=OTHER, target=3, contrast=3), "refused")["error"]
     assert "both" in same["got"]
     monkeypatch.setattr(heat, "MOST_CELLS", 8)
-    for path, asked in (("lens", {}), ("heat", {}), ("heat", {"of": "attribution"}), ("patching", {"other": "the old dog sat"})):
+    for path, asked in (
+        ("lens", {}),
+        ("heat", {}),
+        ("heat", {"of": "attribution"}),
+        ("patching", {"other": "the old dog sat"}),
+    ):
         assert "at most 8 cells" in refusal(post(f"/api/lab/{path}", text="the old cat sat", **asked))["expected"]

@@ -44,6 +44,8 @@ from patchclamp.subjects.lens import along_stream, stream_sites
 
 DIRECTION = "noise"
 """The other prompt's values are put into the text, as a clamp of the lab does."""
+BATCH = 64
+"""Cells of one forward pass; between two of these others use the model."""
 LEAST_APART = 1e-6
 """Two prompts whose metrics differ by less have nothing to share out."""
 _SCORED: dict[Part, tuple[tuple[str, str], ...]] = {
@@ -291,7 +293,7 @@ def prepare_patching(lab: Any, atlas: Reading, asked: HeatAsked) -> Callable[[Jo
             case, ends = _pair(model, stimulus, other, asked)
             task = Task.of(asked.text, model.answer_name(case.metric.target[0]), counterpart=asked.other)
             cases = ReadTask(task, (case,), *(np.array([end]) for end in ends))
-            plan = plan_patching(model, cases, paths, direction=DIRECTION)
+            plan = plan_patching(model, cases, paths, direction=DIRECTION, batch_size=BATCH)
             [(effects, _)] = plan.parts(progress=Meter(job, give_way, [1.0]))
         rows = [
             HeatRow(
