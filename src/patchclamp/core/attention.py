@@ -50,6 +50,9 @@ class Attention(Tabular):
             head: one of its heads.
             target: position that attends; negative from the end.
 
+        Returns:
+            list[tuple[int, str, float]]: sources of weight above zero.
+
         Raises:
             PatchclampError: the block's patterns were not read, or it has no such head or position.
         """

@@ -170,7 +170,11 @@ def _slopes(
 
 
 def answer_metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contrast: int | None) -> Metric:
-    """Return the logit of a token after a text, less that of a contrast; of the likeliest where no target is named."""
+    """Return what is explained of a text: the logit of a token, the likeliest where None, less that of a contrast.
+
+    Returns:
+        Metric: read where the next token is.
+    """
     place = read_at(model, stimulus)
     if target is None:
         logits = upcast(model.run(stimulus, logits=(place,)).logits[0, 0])
@@ -182,7 +186,14 @@ def answer_metric(model: LanguageModel, stimulus: Stimulus, target: int | None, 
 
 
 def attribute_units(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Scores:
-    """Return the effect of every unit of sites by RelP, by attribution patching where RelP's rules are not derived."""
+    """Return the effect of every unit of sites by RelP, by attribution patching where RelP's rules are not derived.
+
+    Returns:
+        Scores: of every unit at every token.
+
+    Raises:
+        PatchclampError: gradients that need more memory than the lab takes.
+    """
     _refuse_if_too_large(model, stimulus, sites)
     try:
         return attribute_nodes(model, stimulus, metric, method="relp", levels=sites)

@@ -29,7 +29,7 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
 def add_routes(app: FastAPI, served: Served) -> None:
     """Add the addresses of the maps; without a model they refuse."""
 
-    def attached() -> tuple[Lab, Reading]:
+    def require_lab() -> tuple[Lab, Reading]:
         lab, atlas = served.model(), served.atlas()
         with report_damage(atlas.folder, DAMAGED):
             lab.check(atlas)
@@ -40,14 +40,14 @@ def add_routes(app: FastAPI, served: Served) -> None:
         """Layers: what would the model answer after every block, without clamps and with them?"""
         from patchclamp.atlas.lab import heat
 
-        return heat.read_lens(*attached(), asked)
+        return heat.read_lens(*require_lab(), asked)
 
     @app.post("/api/lab/heat", operation_id="readHeat")
     def read_heat(asked: HeatAsked) -> HeatPage:
         """Layers: what is active at every block and token, or which of them carry an answer?"""
         from patchclamp.atlas.lab import heat
 
-        return heat.read_heat(*attached(), asked)
+        return heat.read_heat(*require_lab(), asked)
 
     @app.post("/api/lab/patching", operation_id="patchPlaces", responses=_STREAMED, response_class=StreamingResponse)
     async def patch_places(asked: HeatAsked) -> StreamingResponse:
@@ -56,7 +56,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
         def prepare() -> tuple[Lab, Callable[[Job], None]]:
             from patchclamp.atlas.lab.heat import prepare_patching
 
-            lab, atlas = attached()
+            lab, atlas = require_lab()
             return lab, prepare_patching(lab, atlas, asked)
 
         lab, work = await run_in_threadpool(prepare)
