@@ -336,6 +336,41 @@ export interface HeadWrite {
   promoted: TokenWeight[];
 }
 
+export interface HeatAsked {
+  text: string;
+  of: "activation" | "attribution" | "patching";
+  part: "resid" | "attn" | "mlp" | "all";
+  unit: string;
+  other: string;
+  clamps: ClampAsked[];
+  target: number | null;
+  contrast: number | null;
+}
+
+export interface HeatPage {
+  of: "activation" | "attribution" | "patching";
+  cut: Tokens;
+  other: Tokens | null;
+  quantity: string;
+  rows: HeatRow[];
+  target: TokenView | null;
+  contrast: TokenView | null;
+  metric: number | null;
+  other_metric: number | null;
+  method: string;
+  total: number;
+  source: Source;
+}
+
+export interface HeatRow {
+  keys: string[];
+  name: string;
+  short: string;
+  layer: number | null;
+  values: (number | null)[];
+  changed: (number | null)[];
+}
+
 export interface Histogram {
   edges: number[];
   tokens: number[];
@@ -383,6 +418,34 @@ export interface LayerRow {
   rows: number;
   title: string;
   bytes: number;
+}
+
+export interface LensAsked {
+  text: string;
+  other: string;
+  clamps: ClampAsked[];
+  target: number | null;
+  top: number;
+}
+
+export interface LensPage {
+  cut: Tokens;
+  rows: LensRow[];
+  changed: LensRow[];
+  words: TokenView[];
+  target: TokenView;
+  source: Source;
+}
+
+export interface LensRow {
+  key: string;
+  name: string;
+  short: string;
+  layer: number;
+  ids: number[][];
+  probabilities: ((number | null)[])[];
+  ranks: number[];
+  target_probabilities: (number | null)[];
 }
 
 export interface Likely {
