@@ -232,7 +232,8 @@ def open_atlas(path: str | Path) -> Atlas:
         path: the folder that ``patchclamp atlas bake`` wrote.
 
     Returns:
-        Atlas: its pages, each a frozen dataclass: ``page find unit examples graphs graph comparisons comparison runs run``.
+        Atlas: its pages, each a frozen dataclass: ``page find unit examples graphs graph comparisons
+            comparison runs run``.
 
     Raises:
         PatchclampError: no atlas there, or a newer one.

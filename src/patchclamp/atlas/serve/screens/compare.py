@@ -249,7 +249,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
         """Read a comparison: do these two represent the same thing?"""
         return comparison_page(served.atlas(), id)
 
-    @app.get("/api/compare/{id}/pairs/{row}/{column}", operation_id="readPairs")
+    @app.get("/api/compare/{id}/pairs/{row}/{column}", operation_id="readUnitPairs")
     def read_pairs(
         id: str,
         row: Annotated[int, Path(ge=0)],
