@@ -25,6 +25,8 @@ from patchclamp.core.table import Table, Tabular
 FOLDER = "model_comparison"
 MOVED = ("r", "mean_first", "mean_second", "max_first", "max_second", "cosine", "change", "share")
 """What is measured of a unit that both networks have: see ``ModelComparison.moved``."""
+ABOVE = 0.025
+"""Share of shuffled best partners whose correlation counts as above chance."""
 SAME = 1e-6
 """Mean KL divergence in nats below which two networks say the same: rounding reaches it."""
 
@@ -180,7 +182,10 @@ class ModelComparison(Tabular):
                 f"(shuffled {format_fixed(self.shuffled_mean)})"
             )
         if self.n_live:
-            said += f"; {self.n_paired:,} of {self.n_live:,} units have a partner above chance"
+            chance = round(ABOVE * self.n_live)
+            said += (
+                f"; {self.n_paired:,} of {self.n_live:,} units have a partner above chance ({chance:,} would by chance)"
+            )
         return f"{said}."
 
     @property
@@ -204,7 +209,7 @@ class ModelComparison(Tabular):
     def threshold(self) -> float:
         """The correlation above which a partner is above chance: 97.5 % of shuffled best partners lie below."""
         known = self.chance[np.isfinite(self.chance)]
-        return float(np.quantile(known, 0.975)) if len(known) else math.nan
+        return float(np.quantile(known, 1 - ABOVE)) if len(known) else math.nan
 
     @property
     def n_live(self) -> int:

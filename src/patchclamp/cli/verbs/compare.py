@@ -27,7 +27,7 @@ SUMMARY = (
     "dictionaries of features?"
 )
 QUESTION = "alike"
-EXAMPLE = "patchclamp compare organism:language-gpt2 organism:facts-gpt2 --inputs story.txt"
+EXAMPLE = "patchclamp compare organism:cat organism:cat --inputs story.txt --clamp blocks.0.mlp.act/neurons/7=0"
 OF_MODELS = ("inputs", "window", "max_tokens", "batch_size", "controls", "clamp", "basis", "device", "dtype", "full")
 FEW, MANY = 5, 50
 """Rows of each table by default, and with --full."""
