@@ -1,7 +1,7 @@
 // Builds the pages into the package, so that nobody who installs it needs node.
 import { readFileSync, readdirSync } from "node:fs";
-import { join } from "node:path";
-import { defineConfig } from "vite";
+import { join, resolve } from "node:path";
+import { build, defineConfig } from "vite";
 
 const OUT = "../src/patchclamp/atlas/static";
 
@@ -54,14 +54,53 @@ function blockRendering() {
   };
 }
 
+const SHARED = { target: "es2022", modulePreload: { polyfill: false } };
+const OXC = { jsx: { runtime: "automatic", importSource: "preact" } };
+const EVERY = "./screens/*/screen.ts";
+
+/** Build one script of the unit's screen and all that it needs, for pages that are a file. */
+function exportedPage() {
+  let config;
+  const unitAlone = {
+    name: "unit-alone",
+    transform: (code, id) => (id.endsWith("/screens.ts") ? code.replace(EVERY, "./screens/unit/screen.ts") : null),
+    // Its style is the index page's.
+    generateBundle(_, bundle) {
+      for (const name of Object.keys(bundle)) if (name.endsWith(".css")) delete bundle[name];
+    },
+  };
+  return {
+    name: "exported-page",
+    apply: "build",
+    configResolved(resolved) {
+      config = resolved;
+    },
+    async closeBundle() {
+      await build({
+        configFile: false,
+        root: config.root,
+        logLevel: config.logLevel,
+        oxc: OXC,
+        plugins: [unitAlone],
+        build: {
+          ...SHARED,
+          outDir: resolve(config.root, config.build.outDir),
+          emptyOutDir: false,
+          copyPublicDir: false,
+          rolldownOptions: { input: "src/main.tsx", output: { codeSplitting: false, entryFileNames: "exported.js" } },
+        },
+      });
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [blockRendering(), thirdParty()],
-  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  plugins: [blockRendering(), thirdParty(), exportedPage()],
+  oxc: OXC,
   build: {
+    ...SHARED,
     outDir: OUT,
     emptyOutDir: true,
-    target: "es2022",
-    modulePreload: { polyfill: false },
     // Everything small enough for one request; later screens are loaded when they are first opened.
     assetsInlineLimit: 0,
   },

@@ -130,17 +130,16 @@ def test_a_random_unit_is_no_evidence(asking, cat):
 
 def test_progress_is_told_and_stop_stops(asking):
     page = asking.page
-    stopped = []
-    page.on("requestfailed", lambda request: "explain" in request.url and stopped.append(request))
     # The answer is held, as that of a larger model would be.
     page.route("**/api/lab/explain", lambda route: None)
     asking.visit(ask(prompt="the old cat"))
     page.locator("[data-testid=likely-token][data-text=' sat']").click()
     page.get_by_test_id("why").click()
     page.get_by_test_id("meter").wait_for()
-    page.get_by_test_id("stop").click()
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/api/lab/explain")) as stopped:
+        page.get_by_test_id("stop").click()
     page.get_by_test_id("meter").wait_for(state="detached")
-    assert [one.failure for one in stopped] == ["net::ERR_ABORTED"]
+    assert stopped.value.failure == "net::ERR_ABORTED"
 
 
 def test_what_cannot_be_explained_is_said_in_three_parts(asking):

@@ -341,9 +341,9 @@ def test_all_causes_lead_to_the_lab_as_clamps(reader, api, planted):
 
 def test_the_least_p_stands_before_the_button(pairs_reader, edges):
     pairs_reader.visit(f"/graphs/{edges}?keep=1&select=blocks.0.attn.z/heads/1")
-    floor = pairs_reader.page.get_by_test_id("floor-of-p")
-    sets = int(floor.get_attribute("data-sets"))
-    assert float(re.search(r"p can fall to ([\d.]+)", floor.inner_text())[1]) == pytest.approx(1 / (sets + 1), abs=6e-3)
+    floor = pairs_reader.page.get_by_test_id("sets")
+    sets = int(floor.get_attribute("data-different"))
+    assert float(re.search(r"below (\d+\.\d+)", floor.inner_text())[1]) == pytest.approx(1 / (sets + 1), abs=6e-3)
     pairs_reader.page.get_by_test_id("verify-button").click()
     pairs_reader.page.get_by_test_id("verified").wait_for()
     found = float(pairs_reader.page.get_by_test_id("verified").get_attribute("data-p"))

@@ -42,10 +42,10 @@ def test_the_units_page_shows_the_pictures_with_the_highest_values_and_their_pla
     assert float(page.get_by_test_id("maximum").get_attribute("data-value")) == pytest.approx(values.max(), abs=1e-4)
     # The file is drawn, and the frame lies where the address of the place says.
     assert cards.first.locator("img").evaluate("img => img.complete && img.naturalWidth") == 32
-    frame, whole = cards.first.get_by_test_id("box").bounding_box(), cards.first.locator("img").bounding_box()
-    left, top, right, bottom = map(float, cards.first.get_by_test_id("box").get_attribute("data-box").split())
-    assert (frame["x"] - whole["x"]) / whole["width"] == pytest.approx(left, abs=0.02)
-    assert frame["height"] / whole["height"] == pytest.approx(bottom - top, abs=0.02)
+    frame, drawn = cards.first.get_by_test_id("box").bounding_box(), cards.first.locator("img").bounding_box()
+    left, top, _, bottom = map(float, cards.first.get_by_test_id("box").get_attribute("data-box").split())
+    assert (frame["x"] - drawn["x"]) / drawn["width"] == pytest.approx(left, abs=0.02)
+    assert frame["height"] / drawn["height"] == pytest.approx(bottom - top, abs=0.02)
     assert page.locator(".evidence").get_by_test_id("heat").count() == 0
 
 
@@ -144,6 +144,13 @@ def test_an_explained_answer_about_a_picture_opens(reader):
     reader.settle()
     assert "digits:17" in reader.page.locator("h1").inner_text()
     assert reader.page.get_by_test_id("failure").count() == 0
+    # The lab opens on the picture that the answer is about, with its causes clamped.
+    reader.page.get_by_role("link", name=re.compile("causes to zero")).click()
+    reader.page.wait_for_url(re.compile("/lab[?]"))
+    reader.page.wait_for_selector("[data-testid=class]:not([data-after=''])")
+    reader.settle()
+    assert reader.page.get_by_test_id("picture-number").input_value() == "17"
+    assert reader.page.get_by_test_id("clamp").count() == 3
 
 
 @pytest.mark.parametrize("width", [1280, 400])

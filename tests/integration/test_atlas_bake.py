@@ -273,19 +273,32 @@ def test_labels_become_concepts(tmp_path):
     # Every document stands alone, in the very tokens that carry the labels.
     assert (atlas.page().corpus.stimuli, atlas.page().corpus.counted) == (len(documents), atlas.page().corpus.labelled)
     best = atlas.find(Asked(sort="concept")).rows[0]
-    assert best.concept.auroc.value > 0.9
+    assert best.auroc > 0.9
     # An independent recount of that unit and concept, on the same half of the documents.
     odd = documents[1::2]
     scores, labels = [], []
     for d in odd:
         values = np.asarray(model.run(d.stimulus, record=best.site, logits=False).recording[best.site])[:, best.index]
         scores.append(values[d.stimulus.counted])
-        labels.append(d.where(best.concept.concept)[d.stimulus.counted])
-    assert best.concept.auroc.value == pytest.approx(auroc(np.concatenate(scores), np.concatenate(labels)), abs=1e-3)
-    assert best.concept.auroc.low <= best.concept.auroc.value <= best.concept.auroc.high
-    found = atlas.find(Asked(concept=best.concept.concept))
+        labels.append(d.where(best.concept)[d.stimulus.counted])
+    assert best.auroc == pytest.approx(auroc(np.concatenate(scores), np.concatenate(labels)), abs=1e-3)
+    clear = atlas.unit(best.key).concepts[0].auroc
+    assert clear.low <= clear.value == best.auroc <= clear.high
+    found = atlas.find(Asked(concept=best.concept))
     assert best.key in [row.key for row in found.rows]
-    assert all(row.concept.concept == best.concept.concept for row in found.rows)
+    assert all(row.concept == best.concept for row in found.rows)
+    # What units clearly detect comes first, the best first; then tokens at their peaks, then what they promote.
+    word = best.concept.split("_")[0]
+    searched = atlas.find(Asked(words=word, sort="relevance"), limit=200).rows
+    order = ("concept", "peak", "promotes", "weak")
+    tiers = [order.index(row.matched[0].of) for row in searched if row.maximum > 0]
+    assert tiers == sorted(tiers)
+    assert tiers.count(0) >= 2
+    named = [
+        max(c.auroc.value for c in atlas.unit(row.key).concepts if f"_{word}" in f"_{c.concept}")
+        for row in searched[: tiers.count(0)]
+    ]
+    assert named == pytest.approx(sorted(named, reverse=True), abs=0.02)
 
 
 def test_the_interval_of_an_auroc_is_that_of_resampled_documents():

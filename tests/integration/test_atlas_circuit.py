@@ -111,6 +111,21 @@ def test_what_the_limits_cut_is_said():
     assert prune(graph, 1.0).notice == ""
 
 
+def test_what_is_pinned_is_shown_besides_and_counts_in_what_is_kept():
+    graph = made(400, 3000)
+    plain = prune(graph, 0.5)
+    small = min((node for node in graph.nodes if node.kind not in ENDS), key=lambda node: abs(node.score))
+    held = prune(graph, 0.5, pinned=[small.key])
+    assert {node.key for node in held.nodes} == {node.key for node in plain.nodes} | {small.key}
+    assert held.kept > plain.kept
+    whole = sum(abs(node.score) for node in graph.nodes if node.kind not in ENDS)
+    assert held.kept == pytest.approx(plain.kept + abs(small.score) / whole)
+    # Where a page is full, what is pinned has its place before the rest.
+    full = prune(graph, 1.0, pinned=[small.key], max_nodes=100)
+    assert len(full.nodes) == 100
+    assert small.key in {node.key for node in full.nodes}
+
+
 @pytest.mark.parametrize("score", [math.nan, math.inf])
 def test_scores_that_are_no_numbers_break_nothing(atlas, score):
     graph = Graph(
@@ -146,7 +161,7 @@ def test_a_page_says_where_everything_stands(atlas):
     cat = found[f"cat/{SITE}/neurons/{CAT}@3"]
     assert (cat.unit, cat.site, cat.layer, cat.position) == (f"cat/{SITE}/neurons/{CAT}", SITE, 0, 3)
     head, error = found["cat/blocks.0.attn.z/heads/0@3"], found["cat/blocks.1.mlp.write/error/0@3"]
-    assert (head.unit, head.layer, head.position) == (None, 0, 3)
+    assert (head.unit, head.layer, head.position) == ("cat/blocks.0.attn.z/heads/0", 0, 3)
     assert (error.unit, error.kind, error.layer, error.position) == (None, "error", 1, 3)
     assert (found["input@2"].position, found["input@2"].layer, found["input@2"].site) == (2, None, "")
     assert (found["output"].position, found["output"].layer) == (None, None)

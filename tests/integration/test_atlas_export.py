@@ -68,7 +68,7 @@ def test_a_page_holds_what_the_api_answers(atlas, seeded_atlas):
     with TestClient(make_app(lambda: atlas.reading)) as server:
         base = f"/api/units/cat/{CAT}"
         assert came[base] == server.get(base).json()
-        for kind in ("top", "counter", "quantile", "random"):
+        for kind in ("top", "lowest", "counter", "range", "random"):
             address = f"{base}/examples?kind={kind}"
             assert came[address] == server.get(f"{address}&limit=50").json()
         edges = came[base]["histogram"]["edges"]

@@ -99,7 +99,7 @@ BASES = {
     "short arrays": "UPDATE units SET quantiles = x'00', edges = x'00', tokens = x'00'",
     "strips of one byte": "UPDATE examples SET acts = x'00'",
     "units without an end": "UPDATE sites SET units = 2000000000, first = -5",
-    "a concept without numbers": "INSERT INTO concepts VALUES (7, 0, 'token', 'cat', 'a', 'b', 'c', 'd')",
+    "a concept without numbers": "INSERT INTO concepts VALUES (7, 9, 'token', 'cat', 'a', 'b', 'c', 'd')",
 }
 
 

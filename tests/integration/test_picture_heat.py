@@ -1,4 +1,4 @@
-"""Where on a picture an answer comes from: sums of scores by place, against plain gradients and the scores themselves."""
+"""Where on a picture an answer comes from: sums of scores by place, against plain gradients and the scores."""
 
 import re
 

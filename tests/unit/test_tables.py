@@ -57,6 +57,17 @@ def test_every_noun_is_one_line_and_a_table(cat):
         assert len(noun.to_pandas()) == max(noun.table().total, len(noun.table().rows)), name
 
 
+def test_an_explanation_is_its_verdict_and_its_causes(cat):
+    found = pc.explain(cat, "the old cat", " sat", contrast=" ran", top=5)
+    assert found.sentence in repr(found)
+    assert found.sentence in found._repr_html_().replace("&#x27;", "'")
+    frame = found.to_pandas()
+    assert frame["key"].tolist() == [cause.key for cause in found.causes]
+    assert frame["measured"].tolist() == [cause.measured for cause in found.causes]
+    assert repr(found.receipts.receipt) == f"Receipt: {found.receipts.receipt.sentence}"
+    assert len(repr(found.graph())) < 200
+
+
 def test_a_data_frame_holds_the_numbers():
     frame = make_scores().to_pandas()
     assert frame["score"].tolist() == [3.0, 0.5, 0.0, -2.0]

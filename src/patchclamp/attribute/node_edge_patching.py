@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from patchclamp.attribute.node_responses import lost, respond
+from patchclamp.attribute.node_responses import find_loss, respond
 from patchclamp.attribute.node_writes import OUTPUT, Change, Writes
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
@@ -72,7 +72,7 @@ def patch_node_edges(writes: Writes, edges: Sequence[Edge], metric: Metric) -> F
             if path == OUTPUT:
                 m = _without(writes, metric, [sources[i] for i in some])
             else:
-                m = _patched(writes, metric, [edges[i] for i in some], [sources[i] for i in some])
+                m = _patch(writes, metric, [edges[i] for i in some], [sources[i] for i in some])
             effects[some] = clean - m
     return effects
 
@@ -123,7 +123,7 @@ def _streams(writes: Writes, path: str, sources: Sequence[Change]) -> torch.Tens
     return streams
 
 
-def _patched(writes: Writes, metric: Metric, edges: Sequence[Edge], sources: Sequence[Change]) -> np.ndarray:
+def _patch(writes: Writes, metric: Metric, edges: Sequence[Edge], sources: Sequence[Change]) -> np.ndarray:
     """Return m with each edge's target as it is where it alone reads the changed stream."""
     model, nodes = writes.model, [UnitKey.parse(edge.target) for edge in edges]
     place, path, n = writes.place(nodes[0]), nodes[0].site, len(edges)
@@ -131,7 +131,7 @@ def _patched(writes: Writes, metric: Metric, edges: Sequence[Edge], sources: Seq
     there = respond(writes, path, place, streams, [(i, edge.slot) for i, edge in enumerate(edges)])
     values = upcast(writes.clean[path]).repeat(n, 1, 1)
     for row, node, other in zip(values, nodes, there, strict=True):
-        row[node.position] -= lost(writes, node, other[None, node.position])[0]
+        row[node.position] -= find_loss(writes, node, other[None, node.position])[0]
     restart = None
     if place.layer:
         entry = writes.stream(writes.graph.stream(place.layer))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.attribute.gradients import mean_gradient
-from patchclamp.attribute.node_responses import lost, respond
+from patchclamp.attribute.node_responses import find_loss, respond
 from patchclamp.attribute.node_writes import OUTPUT, Change, Place, Writes, place_of_output
 from patchclamp.core.arguments import checked
 from patchclamp.core.graph import Edge
@@ -211,7 +211,7 @@ def _weights(
 ) -> Iterator[_Weight]:
     """Yield the weight of every source into a node."""
     q = int(node.position or 0)
-    effects = lost(writes, node, torch.stack([row.values[q] for row in rows])) @ upcast(g[q])  # (row,)
+    effects = find_loss(writes, node, torch.stack([row.values[q] for row in rows])) @ upcast(g[q])  # (row,)
     for row, effect in zip(rows, effects.double().cpu().tolist(), strict=True):
         for change in row.taken:
             past = not _own_place(node.site, row.slot) and change.position < q

@@ -34,6 +34,8 @@ def respond(
     Returns:
         Tensor: ``(row, position, width)``, in units of the activation.
 
+    Source: 2403.17806, section 2, whose edges a response stands for; the separate slots are ours.
+
     Cost: a row of a forward pass from the block's beginning to the site per stream, and of its attention per row.
     """
     model, layer, which = writes.model, place.layer, [i for i, _ in rows]
@@ -62,7 +64,7 @@ def respond(
     return attention_z(model, [writes.shown] * len(rows), layer, given, entry.expand(len(rows), -1, -1))
 
 
-def lost(writes: Writes, node: UnitKey, values: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
+def find_loss(writes: Writes, node: UnitKey, values: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
     """Return what one unit alone loses, at its site and position, when the site's values there become others.
 
     Args:
@@ -72,6 +74,15 @@ def lost(writes: Writes, node: UnitKey, values: Float[Tensor, "row width"]) -> F
 
     Returns:
         Tensor: ``(row, width)``: its own columns of n(x) − n, or (f(x) − f) D of a feature; 0 elsewhere.
+
+    Example:
+        >>> from patchclamp.ablate import Baseline
+        >>> from patchclamp.loaders import load
+        >>> cat, site = load("organism:cat"), "blocks.0.mlp.act"
+        >>> writes = Writes(cat, cat.tokenize("the old cat"), None, Baseline("zero"), {site: "neurons"})
+        >>> change = find_loss(writes, UnitKey.parse(f"cat/{site}/neurons/7@3"), torch.zeros(1, cat.site(site).width))
+        >>> round(float(change[0, 7]), 2), int((change != 0).sum())
+        (3.0, 1)
     """
     x = upcast(writes.clean[node.site][node.position])
     values = upcast(values)

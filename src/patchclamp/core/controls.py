@@ -72,14 +72,14 @@ class RandomControls:
         stated: the rule in words, of sets that were not drawn among keys (directions, edits).
     """
 
-    sets: tuple[tuple[int, ...], ...]
+    sets: tuple[tuple[int, ...], ...] = field(repr=False)
     step: Step
     outside: float
     idle: float
     asked: int
     size: int
     seed: int
-    measured: tuple[float, ...] = field(default=())
+    measured: tuple[float, ...] = field(default=(), repr=False)
     stated: str = ""
 
     @classmethod

@@ -12,6 +12,8 @@ from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import read_text_file, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse, read_list, read_mapping, read_number, read_word
+from patchclamp.core.plain_names import name_unit
+from patchclamp.core.table import Table, Tabular
 
 FORMAT, VERSION = "patchclamp-graph", 1
 
@@ -56,8 +58,8 @@ class Edge:
 
 
 @checked
-@dataclass(frozen=True)
-class Graph:
+@dataclass(frozen=True, repr=False)
+class Graph(Tabular):
     """Hold an explanation as data: nodes, edges, what they explain and how much of it.
 
     Args:
@@ -84,6 +86,14 @@ class Graph:
     def __post_init__(self) -> None:
         for name in ("subject", "metric", "about"):
             check_plain(name, getattr(self, name))
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the nodes as a table, the largest scores first."""
+        asked = self.about.get("prompt")
+        title = f"{len(self.nodes):,} nodes and {len(self.edges):,} edges{f' of {asked!r}' if asked else ''}"
+        nodes = sorted(self.nodes, key=lambda node: -abs(node.score))[:top]
+        rows = tuple((name_unit(node.key), node.key, node.kind, node.score) for node in nodes)
+        return Table(title, ("node", "key", "kind", "score"), rows, len(self.nodes), ("node", "score"))
 
     def to_json(self) -> dict[str, Any]:
         """Return the graph as JSON-ready data; measures that are not finite, which JSON has not, are left out."""

@@ -68,6 +68,8 @@ def sum_maps(
     Returns:
         Float[np.ndarray, "row column"]: whose sum is that of all maps.
 
+    Source: ours: an even spread keeps every cell's sum.
+
     Cost: two products per map.
 
     Example:

@@ -38,6 +38,8 @@ _BASES: Mapping[str, tuple[str, str]] = {
     "channels": ("channels", "channel"),
 }
 """Basis → what it calls its units, where its site's own words do not."""
+_POOLED = ("channels that the classifier reads", "channel that the classifier reads")
+"""Site ``final`` of a network of maps: there is no residual stream."""
 _ENDS = {"output": "output", "input": "input", "error": "error"}
 
 
@@ -59,7 +61,9 @@ def name_site(path: str, basis: str = "neurons") -> str:
     """
     block, kind = _split(path)
     words = _SITES[kind][0] if kind in _SITES else kind
-    if basis in _BASES:
+    if (kind, basis) == ("final", "channels"):
+        words = _POOLED[0]
+    elif basis in _BASES:
         words = _BASES[basis][0] if kind in ("attn.z", "") or basis == "heads" else f"{_BASES[basis][0]} of {words}"
     elif basis not in ("neurons", "whole"):
         words = f"features {basis} of {words}"
@@ -94,7 +98,9 @@ def name_unit(key: str | UnitKey) -> str:
     block, kind = _split(unit.site)
     if unit.basis == "whole":
         return name_site(unit.site, "whole")
-    if unit.basis in _BASES:
+    if (kind, unit.basis) == ("final", "channels"):
+        words = f"{_POOLED[1]}, {unit.index}"
+    elif unit.basis in _BASES:
         words = f"{_BASES[unit.basis][1]} {unit.index}"
         if unit.basis != "heads" and kind:
             words = f"{_SITES[kind][0] if kind in _SITES else kind}, {words}"

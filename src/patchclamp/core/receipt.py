@@ -10,6 +10,7 @@ from patchclamp.core.controls import RandomControls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.plain_numbers import format_fixed, format_signed
+from patchclamp.core.table import Table, Tabular
 
 Verdict = Literal["holds", "weak", "no evidence"]
 ENOUGH_SETS = 99
@@ -33,8 +34,8 @@ REPLACED: Mapping[str, str] = {
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Receipt:
+@dataclass(frozen=True, eq=False, repr=False)
+class Receipt(Tabular):
     """Hold what was claimed of some keys, and what was measured.
 
     Args:
@@ -171,9 +172,13 @@ class Receipt:
         exist = f"only {n} different random set{'s' * (n != 1)} exist{'s' * (n == 1)}"
         return f"{exist}, and {'none does' if n > 1 else 'it does not do'} as much {told}"
 
-    def __repr__(self) -> str:
-        """Return the sentence."""
-        return f"<Receipt: {self.sentence}>"
+    def table(self, top: int | None = None) -> Table:
+        """Return the measured effect as a table, beside random sets and rivals."""
+        effects = [("these units", self.measured.value), ("random sets, mean", self.controls.mean)]
+        rows = tuple([*effects, *self.rivals.items()][:top])
+        return Table(
+            self.sentence, ("replaced", "effect"), rows, len(effects) + len(self.rivals), ("replaced", "effect")
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON-ready data."""

@@ -127,6 +127,9 @@ def estimate_table(title: str, named: Mapping[str, Any], of: str, top: int | Non
         of: what the names are of: ``target``.
         top: rows at most.
 
+    Returns:
+        Table: a row per estimate, drawn with its interval.
+
     Example:
         >>> estimate_table("nothing", {}, "target").columns[:2]
         ('target', 'value')

@@ -116,6 +116,15 @@ def open_writes(model: Any, case: ReadCase, baseline: Baseline, sites: Mapping[s
     Returns:
         Writes: nothing is run yet.
 
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat, site = load("organism:cat"), "blocks.0.mlp.act"
+        >>> case = cat.read_case("the old cat", (" sat",), (" ran",))
+        >>> writes = open_writes(cat, case, Baseline("zero"), {site: "neurons"})
+        >>> edge = Edge("input@3", f"cat/{site}/neurons/7@3", 8.0)
+        >>> [round(one.measured or 0.0, 1) for one in measure_edges(writes, [edge], case.metric, 1)]
+        [8.0]
+
     Raises:
         PatchclampError: no language model, or one whose stream is not the sum of what its parts write.
     """
@@ -139,6 +148,9 @@ def measure_edges(writes: Writes, edges: Sequence[Edge], metric: Metric, most: i
 
     Returns:
         tuple[Edge, ...]: in the same order.
+
+    Example:
+        See ``open_writes``.
     """
     real = [i for i, edge in enumerate(edges) if not edge.source.startswith("error@")]
     strongest = sorted(real, key=lambda i: -abs(edges[i].weight))[:most]

@@ -15,6 +15,7 @@ from patchclamp.core.plain_numbers import format_fixed, format_percent, is_known
 from patchclamp.core.receipt import REPLACED, Verdict
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Picture, Stimulus
+from patchclamp.core.table import Table, Tabular
 from patchclamp.recipes.explained_edges import ExplainedEdges
 from patchclamp.recipes.receipts import Receipts, normalise
 from patchclamp.subjects.cases import ReadCase
@@ -54,7 +55,7 @@ class Cause:
 
 @checked
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Tabular):
     """An answer explained, with its receipts.
 
     Args:
@@ -102,6 +103,16 @@ class Explanation:
     bases: Mapping[str, str] = field(default_factory=dict)
     omitted: Mapping[str, str] = field(default_factory=dict)
     heat: PictureHeat | None = None
+
+    def table(self, top: int | None = None) -> Table:
+        """Return the causes as a table: unit in words, key, token, value, predicted and measured effect."""
+        rows = (
+            (name_unit(c.key), c.key, c.token, c.activation, c.predicted, c.measured, " ".join(c.promotes))
+            for c in self.causes[:top]
+        )
+        columns = ("unit", "key", "token", "value", "predicted", "measured", "promotes")
+        title = " ".join((self.title, self.sentence, *self.cautions))
+        return Table(title, columns, tuple(rows), len(self.causes), ("unit", "measured"))
 
     def __repr__(self) -> str:
         """Return the verdict with its cautions, and the first causes, a line each."""

@@ -13,7 +13,6 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Picture
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.picture_places import places_of, shown_pixels
-from patchclamp.subjects.vision import VisionModel
 
 MOST_BYTES = 10**9
 """Of scores by place beyond which no map is made."""
@@ -33,10 +32,20 @@ def heat_of(model: Any, case: ReadCase, scores: Scores, *, method: str, seed: in
         seed: of its draws.
         common: baseline and levels, as ``attribute_nodes`` takes them.
 
+    Returns:
+        PictureHeat | None: the picture, and a map for each grid of places.
+
     Cost: nothing for a transformer; else one more attribution.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> from patchclamp.recipes import explain
+        >>> found = explain(load("organism:digits-vit"), "digits:17", "7", contrast="4", top=3, n_controls=20)
+        >>> found.heat.together().shape, round(found.heat.together().sum() + found.heat.apart - found.total, 3)
+        ((4, 4), 0.0)
     """
     shown = case.clean
-    if not isinstance(model, VisionModel) or not isinstance(shown, Picture) or shown.pixels is None:
+    if model.stimulus_kind != "images" or not isinstance(shown, Picture) or shown.pixels is None:
         return None
     channels = [block.site for block in scores.units.blocks if block.basis == "channels"]
     if channels:

@@ -402,7 +402,7 @@ def _promotes(d: Mapping[str, Any]) -> bool:
 
 
 def _table(nodes: Sequence[Mapping[str, Any]], axis: Axis, slug: str, caption: str, *, promotes: bool) -> str:
-    def promoted(c: Mapping[str, Any]) -> str:
+    def draw_promoted(c: Mapping[str, Any]) -> str:
         tokens = " ".join(map(box_token, c["promotes"])) or "–"
         return f'<td class="wide" data-label="promotes">{tokens}</td>' if promotes else ""
 
@@ -413,7 +413,7 @@ def _table(nodes: Sequence[Mapping[str, Any]], axis: Axis, slug: str, caption: s
         f'<td class="n from" data-label="value">{_figure(c["activation"])}</td>'
         f'<td class="n" data-label="predicted">{_figure(c["predicted"], signed=True)}</td>'
         f'<td class="n" data-label="measured"><b>{_figure(c["measured"], signed=True)}</b></td>'
-        f'<td class="effect wide">{effect_bar(axis, c["predicted"], c["measured"])}</td>{promoted(c)}</tr>'
+        f'<td class="effect wide">{effect_bar(axis, c["predicted"], c["measured"])}</td>{draw_promoted(c)}</tr>'
         for rank, c in enumerate(nodes, 1)
     )
     heads = "".join(

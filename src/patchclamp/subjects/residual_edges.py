@@ -408,7 +408,11 @@ def attention_output(
 
 
 def exit_norm(model: LanguageModel, layer: int, write: str = "attn.write") -> nn.Module | None:
-    """Return the norm between a block's attention (or its MLP: ``mlp.write``) and the stream, where there is one."""
+    """Return the norm between a block's attention (or its MLP: ``mlp.write``) and the stream.
+
+    Returns:
+        nn.Module | None: None where what the sublayer returns is added as it is.
+    """
     family = model.covering_family()
     place = family.block[write]
     if place.module not in family.exit_norms:

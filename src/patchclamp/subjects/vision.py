@@ -264,7 +264,7 @@ class VisionModel(Model):
 
         None where no stream leads there: convolutions mix what was written before.
         """
-        if self.family is None or (written := self.written(site, values)) is None:
+        if self.family is None or (written := self.write_to_stream(site, values)) is None:
             return None
         norm = self.module.get_submodule(self.family.final) if self.family.normed else nn.Identity()
         with torch.no_grad():
@@ -273,7 +273,7 @@ class VisionModel(Model):
             logits = self.family.answer(self.module, norm(directions)[:, None].expand(-1, 2, -1))
         return logits[:-1] - logits[-1:]
 
-    def written(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"] | None:
+    def write_to_stream(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"] | None:
         """Return what values at ``mlp.act`` or ``attn.z`` write to the residual stream; None where there is none."""
         if self.family is None or not self.direct:
             return None

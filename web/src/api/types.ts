@@ -301,7 +301,6 @@ export interface GraphPage {
   kept: number | null;
   tokens: string[];
   layers: number | null;
-  units: Record<string, number>;
   notice: string;
   measures: Record<string, number>;
   subject: Record<string, string>;

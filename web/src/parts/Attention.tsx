@@ -74,7 +74,7 @@ export function Attention({ page, pattern = page.heads[0], at, label = "target t
           );
         })}
       </div>
-      <div class="beside">
+      <div class="overview">
         <Matrix pattern={pattern} n={page.tokens.length} target={target} choose={choose} />
         <figcaption class="small">
           <Reading page={page} pattern={pattern} target={target} bytes={bytes} />

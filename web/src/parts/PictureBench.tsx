@@ -45,7 +45,10 @@ interface Props {
 export function PictureBench({ unit, clamps, most = 0 }: Props): JSX.Element {
   const listed = useAnswer<PictureList>(`/api/pictures?limit=${STRIP}`);
   const asked = query.value.get("picture");
-  const first = listed.state === "failed" ? undefined : listed.data?.rows[0]?.picture;
+  // An explained answer names its picture.
+  const name = query.value.get("text");
+  const named = useAnswer<PictureList>(asked === null && name ? `/api/pictures?limit=1&name=${encodeURIComponent(name)}` : null);
+  const first = firstOf(named) ?? (name && named.state === "waiting" && asked === null ? undefined : firstOf(listed));
   const picture = asked !== null && /^\d{1,15}$/.test(asked) ? Number(asked) : first;
   const acting = clamps.filter((one) => !neutral(one));
   const random = query.value.get("random") !== null && acting.length > 0;
@@ -68,6 +71,10 @@ export function PictureBench({ unit, clamps, most = 0 }: Props): JSX.Element {
       </Awaited>
     </div>
   );
+}
+
+function firstOf(answer: Answer<PictureList>): number | undefined {
+  return answer.state === "failed" ? undefined : answer.data?.rows[0]?.picture;
 }
 
 function Choice({ list, picture }: { list: PictureList | undefined; picture: number | undefined }): JSX.Element {

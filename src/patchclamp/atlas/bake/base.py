@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
 from patchclamp.atlas.bake.picture_pass import run_picture_pass
@@ -95,7 +95,7 @@ def bake_atlas(
     folder = Path(out)
     aside = staging_path(folder)
     refuse_baked(folder, resume=resume)
-    images = isinstance(model, VisionModel)
+    images = model.stimulus_kind == "images"
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus, "images" if images else "text")
     check_kind(model, corpus)
     if folder.exists():
@@ -172,14 +172,15 @@ def units_of(
     Raises:
         PatchclampError: a pattern names nothing, or what has no one vector per place.
     """
-    if isinstance(model, VisionModel):
-        pictures = PictureUnits(model)
-        chosen = select_recordable(pictures, default_sites(model) if sites is None else sites)
+    if model.stimulus_kind == "images":
+        pictures = PictureUnits(cast(VisionModel, model))
+        chosen = select_recordable(pictures, default_sites(pictures.model) if sites is None else sites)
         return pictures, chosen, chosen
     if sites is None:
         sites = SITES if any(map(has_heads, model.sites())) else SITES[:1]
-    chosen = select_recordable(WithHeads(model), sites)
-    units = WithHeads(model, [site for site in chosen if is_heads(site)])
+    text = cast(LanguageModel, model)
+    chosen = select_recordable(WithHeads(text), sites)
+    units = WithHeads(text, [site for site in chosen if is_heads(site)])
     return units, chosen, units.read_as(chosen)
 
 
@@ -294,9 +295,9 @@ def _remember(
 
 
 def _input_hashes(model: LanguageModel | VisionModel, plan: dict[str, Any]) -> dict[str, str]:
-    if isinstance(model, VisionModel):
+    if model.stimulus_kind == "images":
         return {**model.input_hashes, "images": plan["stimuli"]}
-    return {"tokenizer": model.tokenizer_hash, "text": plan["text"]}
+    return {"tokenizer": cast(LanguageModel, model).tokenizer_hash, "text": plan["text"]}
 
 
 def cost(sites: Sequence[Site], n_pictures: int = 0, shape: tuple[int, int, int] | None = None) -> tuple[int, int]:
@@ -306,6 +307,9 @@ def cost(sites: Sequence[Site], n_pictures: int = 0, shape: tuple[int, int, int]
         sites: what is baked.
         n_pictures: how many images are shown,
         shape: and ``(channel, y, x)`` of each; None for a text.
+
+    Returns:
+        tuple[int, int]: bytes of memory, and bytes on disk.
     """
     n_units = sum(site.width for site in sites)
     disk = n_units * BASE_BYTES if shape is None else estimate_disk(sites, n_pictures, shape)

@@ -17,7 +17,10 @@ Strongest = tuple[int, float, int] | None
 def detected_by(
     model: LanguageModel | Features | WithHeads, batches: Batches, sites: Sequence[Site], labels: Labelled | None
 ) -> tuple[dict[str, list[list[Detected]]], dict[str, list[Strongest]]]:
-    """Return by site what each unit detects, and the token at which it is strongest on average.
+    """Measure what each unit detects, and the token at which it is strongest on average.
+
+    Returns:
+        tuple[dict, dict]: by site what its units detect, and their strongest tokens.
 
     Cost: a forward pass over at most some 6,000 tokens, two where there are labels.
     """

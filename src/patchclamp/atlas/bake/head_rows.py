@@ -31,7 +31,7 @@ def write_head_rows(
     Returns:
         set[int]: ids of the tokens in these rows.
     """
-    wanted = {site.path: _wanted(db, firsts[site.path], site.width) for site in sites}
+    wanted = {site.path: _choose_patterns(db, firsts[site.path], site.width) for site in sites}
     measured, counts = measure_attention(model, batches, sites, wanted)
     special = model.special_answers
     ranked = sorted((id for id in counts if id not in special), key=lambda id: (-counts[id], id))
@@ -51,7 +51,7 @@ def write_head_rows(
     return ids
 
 
-def _wanted(db: sqlite3.Connection, first: int, n_heads: int) -> list[WantedPattern]:
+def _choose_patterns(db: sqlite3.Connection, first: int, n_heads: int) -> list[WantedPattern]:
     """Return the strips of examples whose patterns are kept."""
     return [
         WantedPattern(unit, kind, rank, unit - first, stimulus, start, length)

@@ -53,6 +53,9 @@ def head_weights(model: LanguageModel, site: Site, tokens: Sequence[int]) -> Ite
         site: the heads of a block.
         tokens: ids of the tokens that are tried.
 
+    Yields:
+        HeadWeights: of each head, in their order.
+
     Source: Elhage et al. (2021), A Mathematical Framework for Transformer Circuits.
 
     Cost: a product of tokens × d_model × vocabulary per head.
@@ -72,7 +75,7 @@ def head_weights(model: LanguageModel, site: Site, tokens: Sequence[int]) -> Ite
         queries, keys = (x[:-1].unflatten(-1, (model.site(slots[s]).n_heads, -1)) for x, s in ((q, "q"), (k, "k")))
         group = queries.shape[1] // keys.shape[1]  # query heads per key-value head
         for head in range(site.width):
-            scores, least = _promoted(model, slots["z"], z, head, site.width)
+            scores, least = _find_promoted(model, slots["z"], z, head, site.width)
             query, key = queries[:, head], keys[:, head // group]
             match = (query @ key.T * scale).cpu()  # (target, source)
             own = scores[torch.arange(len(tokens)), torch.as_tensor(tokens)]
@@ -85,7 +88,7 @@ def head_weights(model: LanguageModel, site: Site, tokens: Sequence[int]) -> Ite
             )
 
 
-def _promoted(
+def _find_promoted(
     model: LanguageModel, path: str, z: Float[Tensor, "token width"], head: int, n_heads: int
 ) -> tuple[Float[Tensor, "token vocabulary"], float]:
     """Return the logits that a head's values promote, before any division by a norm, their mean taken off.

@@ -29,7 +29,7 @@ def keep_lowest(
     lengths: np.ndarray,
     before: int,
 ) -> Held:
-    """Take in one batch's ``(token, unit)`` values and return the lowest so far; only what is below zero is kept.
+    """Take in one batch's ``(token, unit)`` values; only what is below zero is kept.
 
     Args:
         held: the lowest of earlier batches.
@@ -39,6 +39,9 @@ def keep_lowest(
         firsts: row of each stimulus' first token.
         lengths: tokens of each stimulus.
         before: tokens of a strip before its mark.
+
+    Returns:
+        Held: the lowest so far.
     """
     value, place, acts = held
     rows = torch.full(x.shape, torch.inf)

@@ -214,6 +214,9 @@ def read_examples(survey: StoredSurvey, look: Bundle, site: str) -> tuple[np.nda
     """Return a site's examples: rows ``(unit, kind, rank, picture, position)`` by picture, and their values.
 
     Kinds count as in ``second_pass.KINDS``; then 3: places by bin of the histogram, 4: the lowest pictures.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: ``(example, 5)`` rows, and ``(example,)`` values.
     """
     names = [f"{site}|{kind}_{part}" for kind in ("top", "random") for part in ("value", "at")]
     known = survey.bundle.read("exemplars", names)

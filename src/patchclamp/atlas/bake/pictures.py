@@ -68,6 +68,9 @@ def estimate_disk(sites: Sequence[Site], n_pictures: int, shape: tuple[int, int,
         sites: what is baked.
         n_pictures: how many pictures are shown.
         shape: ``(channel, y, x)`` of each.
+
+    Returns:
+        int: bytes.
     """
     units = 0
     for site in sites:
@@ -120,7 +123,7 @@ def write_picture_rows(
         strongest = [] if labels is None else strongest_classes(counts["sample"], labels[sampled])
         db.executemany("INSERT INTO strongest VALUES (?, ?, ?, ?)", [(first + unit, *row) for unit, row in strongest])
         insert_units(db, number, first, survey.statistics(site.path), counts, named)
-        promoted = _promoted(model.model, site)
+        promoted = _find_promoted(model.model, site)
         if promoted is not None:
             insert_panels(db, first, ends_panels("promotes", "suppresses", [promoted]))
         reasons[site.path] = _reasons(model.model, site, promoted is not None, directions[site.path] is not None)
@@ -231,7 +234,7 @@ def pool_map(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 # -- what units write -------------------------------------------------------------------------------------------------
 
 
-def _promoted(model: VisionModel, site: Site) -> Tensor | None:
+def _find_promoted(model: VisionModel, site: Site) -> Tensor | None:
     """Return ``(unit, class)`` logits that units promote by themselves; None where no direct path leads there."""
     if site.kind == HEADS and site.n_heads:
         return None
@@ -249,7 +252,7 @@ def _directions(model: VisionModel, site: Site) -> Tensor | None:
     """Return ``(unit, d_model)`` of what neurons of a transformer write to the residual stream."""
     if not model.direct or site.kind != "mlp.act":
         return None
-    written = model.written(site.path, torch.eye(site.width, dtype=model.dtype, device=model.device))
+    written = model.write_to_stream(site.path, torch.eye(site.width, dtype=model.dtype, device=model.device))
     return None if written is None else written.float().cpu()
 
 

@@ -370,7 +370,11 @@ def _results(looks: dict[str, _SiteAccumulator], n_sample: int) -> dict[str, np.
 
 
 def read_results(bundle: Bundle, site: str, units: slice = slice(None)) -> tuple[Snippets, dict[str, Any]]:
-    """Return the strips of a site, or of some units there, and ``edges tokens pieces sample`` with units first."""
+    """Return what the pass kept of a site, or of some units there.
+
+    Returns:
+        tuple[Snippets, dict[str, Any]]: the strips, and ``edges tokens pieces sample`` with units first.
+    """
     names = list(Snippets.__annotations__)
     rest = ["edges", "tokens", "pieces", "sample"]
     arrays = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])

@@ -202,7 +202,11 @@ def pattern_scores(
 def score_patterns(
     values: Float[np.ndarray, "token unit"], sample: PatternSample, patterns: Patterns
 ) -> list[list[Detected]]:
-    """Return, per unit, the best pattern with its AUROC on the half that it was not chosen on; none below chance."""
+    """Choose each unit's pattern on one half of the text and measure it on the other; none where all are below chance.
+
+    Returns:
+        list[list[Detected]]: per unit its pattern, or nothing.
+    """
     choosing = sample.choosing
     documents, measured = sample.document[~choosing], patterns.true[~choosing]
     truth = patterns.true[choosing].astype(np.float32)
@@ -282,9 +286,11 @@ def _ranks(values: Float[np.ndarray, "token unit"]) -> Float[np.ndarray, "token 
 def strongest_tokens(
     values: Float[np.ndarray, "token unit"], sample: PatternSample
 ) -> list[tuple[int, float, int] | None]:
-    """Return, per unit, the token with the highest mean activation, that mean, and how often it occurs.
+    """Find the token at which each unit is strongest on average, among those that occur ``SEEN`` times.
 
-    Only tokens that occur ``SEEN`` times; None where there is none, or where values are not finite.
+    Returns:
+        list[tuple[int, float, int] | None]: per unit the token's id, the mean, and how often it occurs; None where
+            there is none, or where values are not finite.
     """
     ids, which, n = np.unique(sample.ids, return_inverse=True, return_counts=True)
     by_token = np.argsort(which, kind="stable")

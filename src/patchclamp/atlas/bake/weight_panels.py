@@ -143,6 +143,9 @@ def ends_panels(up: str, down: str, scores: Sequence[Float[Tensor, "unit answer"
         up: the panel of the highest,
         down: and of the lowest.
         scores: blocks of units, one after another.
+
+    Returns:
+        Panels: by name, ids and scores of answers, a row per unit.
     """
     return _both(up, down, [_ends(rows) for rows in scores])
 

@@ -27,7 +27,8 @@ STATIC = Path(__file__).resolve().parents[1] / "static"
 REBUILD = "In a checkout: npm --prefix web ci && npm --prefix web run build. Else install patchclamp again."
 KINDS: tuple[Kind, ...] = ("top", "lowest", "counter", "range", "random")
 ALL = 10**9
-_SCRIPT = re.compile(r'<script type="module"[^>]* src="/(assets/[\w.-]+\.js)"')
+SCRIPT = "exported.js"
+"""The unit's screen with all that it needs, as one script."""
 _STYLE = re.compile(r'<link rel="stylesheet"[^>]* href="/(assets/[\w.-]+\.css)"')
 _IMPORTS = re.compile(r"""(?:^|[;}\n])import(?:[\s{*\w][^;()]*?from)?\s*["'`]""")
 
@@ -164,18 +165,18 @@ def _build_parts() -> tuple[str, str, bytes, str]:
     """
     try:
         index = (STATIC / "index.html").read_text(encoding="utf-8")
-        scripts, styles = _SCRIPT.findall(index), _STYLE.findall(index)
-        script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in scripts)
+        styles = _STYLE.findall(index)
+        script = (STATIC / SCRIPT).read_text(encoding="utf-8")
         style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in styles)
         mark, notices = (STATIC / "mark.svg").read_bytes(), (STATIC / "THIRD_PARTY.txt").read_text(encoding="utf-8")
     except OSError as problem:
         raise PatchclampError(
             expected="the built pages in this installation", got=f"{STATIC}: {problem.strerror}", remedy=REBUILD
         ) from problem
-    if len(scripts) != 1 or not styles or _IMPORTS.search(script):
+    if not styles or _IMPORTS.search(script):
         raise PatchclampError(
-            expected="built pages of one script, which loads others only when they are asked for",
-            got=f"{len(scripts)} scripts and {len(styles)} styles, or a script that begins with others",
+            expected=f"a built page with a style, and {SCRIPT} that needs no other script",
+            got=f"{len(styles)} styles, or a script that imports others",
             remedy=REBUILD,
         )
     # Inside strings, where alone these can stand, a backslash before / or ! changes nothing.

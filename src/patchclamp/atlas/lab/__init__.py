@@ -311,7 +311,7 @@ class Lab:
         case: Any = None
         if not over_pairs(graph):
             with self.words:
-                case = case_of(self.model, graph)
+                case = case_of(self.model, graph, self.find_shown(atlas, graph))
 
         def work(job: Job) -> None:
             what = case
@@ -340,6 +340,10 @@ class Lab:
             job.tell(messages.Finished("", job.seconds, python, ""))
 
         return work
+
+    def find_shown(self, atlas: Reading, graph: Graph) -> dict[str, Any]:
+        """Return what a graph's prompts stand for where they are no texts, by name."""
+        return {}
 
     def explain(self, atlas: Reading, asked: explaining.ExplainAsked) -> Callable[[Job], None]:
         """Return what explains an answer; see ``explain_job``.

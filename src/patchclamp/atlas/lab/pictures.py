@@ -13,6 +13,7 @@ from patchclamp.atlas.read.pictures import places_at, read_picture, require_pict
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
 from patchclamp.atlas.read.responses import Source
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.graph import Graph
 
 TOP = 10
 
@@ -123,16 +124,66 @@ class PictureLab(Lab):
             remedy="Choose a picture by its number: /api/lab/picture.",
         )
 
+    def find_shown(self, atlas: Reading, graph: Graph) -> dict[str, Any]:
+        """Return the kept pictures that a graph is about: a server opens no file for what an atlas names.
+
+        Raises:
+            PatchclampError: the atlas does not keep them.
+        """
+        names = [str(graph.about[name]) for name in ("prompt", "corrupt") if graph.about.get(name)]
+        shown: dict[str, Any] = {}
+        for name in names:
+            found = atlas.rows("SELECT id FROM pictures WHERE name = ? ORDER BY id LIMIT 1", [name])
+            if not found:
+                raise PatchclampError(
+                    expected="an answer about a picture that the atlas keeps",
+                    got=f"one about {name!r:.80}",
+                    remedy="`patchclamp explain MODEL IMAGE` verifies it.",
+                )
+            shown[name] = self._picture(atlas, found[0][0])[0]
+        return shown
+
     def verify(self, atlas: Reading, asked: messages.VerifyAsked) -> Any:
-        """Refuse to read a picture by the name that a graph gives it: a server opens no files for a page.
+        """Return what replaces nodes of an explained answer about one picture; see ``Lab.verify``.
+
+        Raises:
+            NotFound: the atlas has no such answer.
+            PatchclampError: it is about several pictures, or about one that the atlas does not keep.
+        """
+        if self.find_graph(atlas, asked.graph).about.get("task"):
+            raise self._refusal(f"{asked.graph}, found over several pictures")
+        return super().verify(atlas, asked)
+
+    def explain(self, atlas: Reading, asked: Any) -> Any:
+        """Refuse: what is explained is named by a path, and a server opens no files for a page.
 
         Raises:
             PatchclampError: always.
         """
-        raise PatchclampError(
-            expected="an answer about a text",
-            got=f"{asked.graph}, about a picture",
-            remedy="Explain it again with `patchclamp explain MODEL IMAGE`, which verifies it.",
+        raise self._refusal("a picture by its name")
+
+    def find_circuit(self, atlas: Reading, asked: Any) -> Any:
+        """Refuse, as ``explain`` does.
+
+        Raises:
+            PatchclampError: always.
+        """
+        raise self._refusal("pictures by their names")
+
+    def pairs_cost(self, asked: Any) -> Any:
+        """Refuse, as ``explain`` does.
+
+        Raises:
+            PatchclampError: always.
+        """
+        raise self._refusal("pictures by their names")
+
+    @staticmethod
+    def _refusal(got: str) -> PatchclampError:
+        return PatchclampError(
+            expected="an answer about a picture that the atlas keeps",
+            got=got,
+            remedy="`patchclamp explain MODEL IMAGE --target CLASS --atlas ATLAS` explains and verifies it.",
         )
 
     def page(self, atlas: Reading) -> messages.LabPage:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from patchclamp.atlas.lab import messages
@@ -24,11 +25,16 @@ MOST = 99
 def sets_for_clamps(model: LanguageModel, atlas: Reading, clamps: Sequence[messages.ClampAsked]) -> messages.Sets:
     """Return how many sets there are for the clamps of a run.
 
+    Returns:
+        messages.Sets: their number, at most as many as are drawn, and the least p in a sentence.
+
     Raises:
         NotFound: a clamp names a unit that the model has not.
         PatchclampError: no clamp acts on the prompt.
     """
-    now = [own for _, change in interventions(model, atlas, clamps) if (own := on_prompt(change)) is not None]
+    # Only where a clamp acts is counted: what it puts there may need another prompt's run.
+    acting = [replace(clamp, mode="ablate") if clamp.mode == "patch" else clamp for clamp in clamps]
+    now = [own for _, change in interventions(model, atlas, acting) if (own := on_prompt(change)) is not None]
     if not now:
         raise PatchclampError(expected="clamps that act on the prompt", got="none", remedy="Clamp a unit there.")
     return _tell(count_sets(model, now, MOST))
@@ -42,6 +48,9 @@ def sets_for_nodes(model: LanguageModel, graph: Graph, nodes: Sequence[str], n_p
         graph: the answer.
         nodes: keys of some of its nodes.
         n_positions: tokens of what was shown.
+
+    Returns:
+        messages.Sets: their number, at most as many as are drawn, and the least p in a sentence.
     """
     chosen = list(dict.fromkeys(UnitKey.parse(node) for node in nodes))
     own: Counter[Any] = Counter()

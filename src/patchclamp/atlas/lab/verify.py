@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -152,8 +152,16 @@ def _choose_nodes(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], fl
     return [UnitKey.parse(key) for key in named], float(sum(scores[key] for key in named))
 
 
-def case_of(model: LanguageModel, graph: Graph) -> ReadCase:
+def case_of(model: LanguageModel, graph: Graph, shown: Mapping[str, Any] | None = None) -> ReadCase:
     """Return what was asked as the model reads it, from what a graph says of itself.
+
+    Args:
+        model: the subject.
+        graph: the answer.
+        shown: what its prompts stand for where they are no texts, by name.
+
+    Returns:
+        ReadCase: the prompt, its counterpart and m.
 
     Raises:
         PatchclampError: its baseline is not at hand, or it does not say what was asked.
@@ -183,10 +191,11 @@ def case_of(model: LanguageModel, graph: Graph) -> ReadCase:
         raise PatchclampError(
             expected="a graph that says its prompt", got=repr(words)[:120], remedy="Explain the answer again."
         )
+    prompt, other = ((shown or {}).get(str(words[name]), words[name]) for name in ("prompt", "corrupt"))
     if words["target"] is None:
-        return model.read_case(words["prompt"], (), metric=metric, counterpart=words["corrupt"])
+        return model.read_case(prompt, (), metric=metric, counterpart=other)
     contrasts = () if words["contrast"] is None else (words["contrast"],)
-    case = model.read_case(words["prompt"], (words["target"],), contrasts, counterpart=words["corrupt"])
+    case = model.read_case(prompt, (words["target"],), contrasts, counterpart=other)
     return replace(case, metric=metric)
 
 

@@ -67,6 +67,9 @@ def head_pattern(
 ) -> HeadPattern:
     """Return a pattern as a page shows it: four decimals, and of causal attention nothing above the diagonal.
 
+    Returns:
+        HeadPattern: ready for JSON.
+
     Example:
         >>> head_pattern("a/heads/0", 0, np.array([[1.0, 0.0], [0.25, 0.75]]), [0, 0], [0, 0], causal=True).rows
         [[1.0], [0.25, 0.75]]

@@ -69,17 +69,19 @@ def prune(
     whole = sum(_size(node.score) for node in inner)
     wanted = len(inner) if keep >= 1 else _fewest(inner, keep * whole * _ROUNDING)
     shown_ends = ends[: max((max_nodes + 1) // 2, max_nodes - len(inner))]
-    room, held = max_nodes - len(shown_ends), set(pinned)
-    beyond = [node for node in inner[wanted:] if node.key in held][:room]
-    shown = [*inner[: min(wanted, room - len(beyond))], *beyond]
+    room = max_nodes - len(shown_ends)
+    keys = set(pinned)
+    held = [node for node in inner if node.key in keys][:room]
+    others = [node for node in inner[:wanted] if node.key not in keys][: room - len(held)]
+    shown = [*held, *others]
     kept = sum(_size(node.score) for node in shown) / whole if whole else None
     nodes = sorted([*shown_ends, *shown], key=lambda node: -_size(node.score))
-    keys = {node.key for node in nodes}
-    between = [edge for edge in graph.edges if edge.source in keys and edge.target in keys]
+    drawn = {node.key for node in nodes}
+    between = [edge for edge in graph.edges if edge.source in drawn and edge.target in drawn]
     between.sort(key=lambda edge: -_size(edge.weight))
     said = []
-    if (largest := len(shown) - len(beyond)) < wanted:
-        said.append(f"{wanted:,} nodes carry the share asked for: the {largest:,} largest are shown.")
+    if (of_wanted := len(others) + sum(node.key in keys for node in inner[:wanted])) < wanted:
+        said.append(f"{wanted:,} nodes carry the share asked for: the {of_wanted:,} largest are shown.")
     if len(shown_ends) < len(ends):
         said.append(f"{len(ends):,} are inputs, outputs or errors: the {len(shown_ends):,} largest are shown.")
     if len(between) > max_edges:

@@ -25,6 +25,9 @@ def head_words(
         erases: share of them that it suppresses most.
         pair: source, target and mean weight of the pair with the most attention.
 
+    Returns:
+        str: empty where its attention is not finite.
+
     Example:
         >>> head_words([0.1, 0.0, 0.75, 0.0, 0.0], 0.9, 0.0, None)
         'attends to the token before (75 %), copies what it attends to'
@@ -37,7 +40,7 @@ def head_words(
     if places[best] >= MUCH:
         parts.append(f"attends to {_PLACES[best]} ({places[best]:.0%})".replace("%", " %"))
     elif pair is not None and pair[2] >= PAIR:
-        parts.append(f"attends from {spell(pair[1])} to {spell(pair[0])}")
+        parts.append(f"attends from {_quote(pair[1])} to {_quote(pair[0])}")
     elif first >= MUCH:
         parts.append(f"rests on the first token ({first:.0%})".replace("%", " %"))
     if copies >= COPIES:
@@ -45,3 +48,9 @@ def head_words(
     if erases >= COPIES:
         parts.append("suppresses what it attends to")
     return ", ".join(parts)
+
+
+def _quote(token: TokenView) -> str:
+    """Put a token into quotation marks: two words beside each other would be read as the sentence's own."""
+    word = spell(token)
+    return word if word.startswith('"') else f'"{word}"'

@@ -85,7 +85,11 @@ class Found:
 
 
 def matches_of(atlas: Reading, unit: int, words: str) -> Found:
-    """Return which of a unit's words match what was searched."""
+    """Look up why a unit matches what was searched.
+
+    Returns:
+        Found: its words that match; none where a key was searched.
+    """
     terms = terms_of(words) if "/" not in words else []
     if not terms:
         return Found([], [])

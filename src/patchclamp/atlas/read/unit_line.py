@@ -65,7 +65,7 @@ def write_line(
     maximum: float | None,
     attends: str = "",
 ) -> UnitLine:
-    """Return a unit's line from what is known of it.
+    """Write a unit's line from what is known of it.
 
     Args:
         detects: the concept or pattern that it detects best.
@@ -75,6 +75,9 @@ def write_line(
         minimum: its lowest activation.
         maximum: its highest.
         attends: of an attention head where it attends.
+
+    Returns:
+        UnitLine: the line, and what it rests on.
     """
     silent, weak = maximum is None or maximum <= 0, weakness_of(detects)
     below = minimum if minimum is not None and minimum < 0 else None

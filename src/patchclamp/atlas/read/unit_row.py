@@ -96,12 +96,15 @@ class UnitRow:
 
 
 def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
-    """Return a unit as a row of a list.
+    """Gather what a row of a list shows of a unit.
 
     Args:
         atlas: the atlas.
         unit: its number among all.
         words: what was searched, for the reasons why it was found.
+
+    Returns:
+        UnitRow: the row.
     """
     frequency, mean, maximum, fires_on = atlas.row(unit, "frequency", "mean", "maximum", "fires_on")
     key = atlas.key(unit)
@@ -138,13 +141,16 @@ def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
 
 
 def example_line(atlas: Reading, unit: int, preferred: Sequence[Sequence[int]] = ()) -> ExampleLine | None:
-    """Return a unit's best example, a few tokens about its peak; the lowest one where it is never above zero.
+    """Choose a unit's best example, a few tokens about its peak; the lowest one where it is never above zero.
 
     Args:
         atlas: the atlas.
         unit: its number among all.
         preferred: tokens by id, in groups: the highest example marked at one of the first group, else of the second,
             else the highest of all.
+
+    Returns:
+        ExampleLine | None: the example; None where the unit has none.
     """
     part, own = atlas.part(unit)
     # Ids as they lie in the context.

@@ -31,7 +31,7 @@ class Served:
     lab: Lab | None = None
     writer: Writer | None = None
 
-    def asked(self) -> list[AskedGraph]:
+    def list_asked(self) -> list[AskedGraph]:
         """Return the answers that were explained from the page, the newest first."""
         return [] if self.lab is None else self.lab.asked.all
 

@@ -4,11 +4,11 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
 import type { Failure } from "../../api/failure";
 import { streamed } from "../../api/stream";
-import type { EdgeAsked, EdgeVerified, EdgesVerified, GraphPage, LabPage, NodeRow, Progressed, Verified, VerifyAsked } from "../../api/types";
+import type { EdgeAsked, EdgeVerified, EdgesVerified, GraphPage, LabPage, Progressed, Verified, VerifyAsked } from "../../api/types";
 import { count, number, plural } from "../../format";
+import { Sets } from "../../parts/Sets";
 import { seen } from "../../parts/Text";
 import { Verdict } from "../../parts/Verdict";
-import { floorOf } from "./floor";
 import { ENDS, type Item, itemOf, nameOf } from "./merge";
 import { called } from "./words";
 
@@ -24,8 +24,8 @@ type State =
   | { at: "failed"; failure: Failure };
 
 /** The nodes that can be replaced: units at a place. */
-export function replaceable(chosen: Item[]): NodeRow[] {
-  return chosen.flatMap((item) => item.members.filter((node) => !ENDS.has(node.kind)));
+export function replaceable(chosen: Item[]): string[] {
+  return chosen.flatMap((item) => item.members.filter((node) => !ENDS.has(node.kind)).map((node) => node.key));
 }
 
 /** The edges that can be replaced one by one: all of a node, or those among several; the strongest first. */
@@ -40,8 +40,7 @@ function edgesOf(page: GraphPage, chosen: Item[]): EdgeAsked[] {
 
 export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Element {
   const lab = useAnswer<LabPage>("/api/lab");
-  const nodes = replaceable(chosen);
-  const keys = nodes.map((node) => node.key);
+  const keys = replaceable(chosen);
   const edges = edgesOf(page, chosen);
   const what = chosen.map((item) => item.id).join("\n");
   const [state, setState] = useState<State>({ at: "rest" });
@@ -93,7 +92,7 @@ export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): J
           </p>
         )
       )}
-      {attached && keys.length > 0 && <Least floor={floorOf(page, nodes, SETS)} />}
+      {attached && keys.length > 0 && keys.length <= MOST && <Sets asked={{ graph: page.graph.id, nodes: keys, clamps: [] }} />}
       <div aria-live="polite">
         {state.at === "failed" && (
           <p class="small warn" role="alert" data-testid="verify-failed">
@@ -104,24 +103,6 @@ export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): J
         {state.at === "edges" && <Edges found={state.found} page={page} />}
       </div>
     </section>
-  );
-}
-
-/** What p can fall to, before one asks. */
-function Least({ floor }: { floor: ReturnType<typeof floorOf> }): JSX.Element | null {
-  if (!floor) return null;
-  const { sets, fewer } = floor;
-  return (
-    <p class="small soft" data-testid="floor-of-p" data-sets={fewer ? 0 : sets}>
-      {fewer || sets < 1 ? (
-        <>There will be no p: too few units like these are left for random sets.</>
-      ) : (
-        <>
-          p can fall to {two(1 / (sets + 1))}
-          {sets < SETS && <>, for there {sets === 1 ? "is only 1 different set" : `are only ${count(sets)} different sets`} of units like these</>}.
-        </>
-      )}
-    </p>
   );
 }
 

@@ -92,7 +92,6 @@ class GraphPage:
         kept: share of the sum of |scores| that the shown nodes carry, inputs, outputs and errors left out.
         tokens: the prompt's tokens as text, for the columns; empty where the graph does not say.
         layers: blocks of the model, for the rows; None where not known.
-        units: how many units the atlas has at each site and basis of a node: as many are alike.
         notice: what was cut because the graph is larger than a page; empty where nothing was.
         measures: baseline, completeness and other numbers of the whole.
         subject: slug and hash of the model.
@@ -110,7 +109,6 @@ class GraphPage:
     kept: float | None
     tokens: list[str]
     layers: int | None
-    units: dict[str, int]
     notice: str
     measures: dict[str, float]
     subject: dict[str, str]
@@ -135,7 +133,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
     @app.get("/api/graphs", operation_id="listGraphs")
     def list_graphs() -> GraphList:
         """List the explained answers."""
-        return graph_list(served.atlas(), served.asked())
+        return graph_list(served.atlas(), served.list_asked())
 
     @app.get("/api/graphs/{id}", operation_id="readGraph")
     def read_graph(
@@ -191,7 +189,6 @@ def graph_page(
         kept=number_or_none(pruned.kept),
         tokens=tokens if isinstance(tokens, list) and all(isinstance(t, str) for t in tokens) else [],
         layers=layers if type(layers) is int and layers > 0 else None,
-        units=_count_units(atlas, pruned.nodes),
         notice=pruned.notice,
         measures={name: x for name, value in graph.measures.items() if (x := number_or_none(value)) is not None},
         subject={str(name): str(value) for name, value in graph.subject.items()},
@@ -253,14 +250,6 @@ def read_node(atlas: Reading, node: Node) -> NodeRow:
         value=number_or_none(node.measures.get("activation")),
         baseline=number_or_none(node.measures.get("baseline")),
     )
-
-
-def _count_units(atlas: Reading, nodes: Sequence[Node]) -> dict[str, int]:
-    """Return how many units stand at every place whose kind one of the nodes has, as ``site/basis``."""
-    places = ["/".join(node.key.split("/")[-3:-1]) for node in nodes if node.key.count("/") >= 2]
-    kinds = {_BLOCK.sub("", place) for place in places}
-    counts = {f"{path}/{basis}": units for _, path, _, _, basis, _, units in atlas.sites}
-    return {place: units for place, units in counts.items() if _BLOCK.sub("", place) in kinds}
 
 
 def _name(node: Node, site: str) -> str:

@@ -12,7 +12,7 @@ from patchclamp.atlas.lab.pictures import PictureAsked, PictureRun, picture_lab
 from patchclamp.atlas.read.pictures import LARGEST_SIDE, label_of, places_at, read_picture, require_pictures
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
 from patchclamp.atlas.read.responses import Source
-from patchclamp.atlas.serve.served import Number, Served
+from patchclamp.atlas.serve.served import LONGEST, Number, Served
 from patchclamp.atlas.store.sqlite_files import DAMAGED
 from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.picture_places import PicturePlaces
@@ -29,6 +29,12 @@ _NOTES: dict[str, str] = {
     "random": "Places drawn at random, whatever the value.",
     "interval": "Places whose value lies in the interval, drawn at random, at most two for every bar.",
 }
+
+
+class PngResponse(Response):
+    """A PNG file."""
+
+    media_type = "image/png"
 
 
 @dataclass(frozen=True)
@@ -124,15 +130,17 @@ def add_routes(app: FastAPI, served: Served) -> None:
 
     @app.get("/api/pictures", operation_id="listPictures")
     def list_pictures(
-        first: Annotated[int, Query(ge=0, le=2**53)] = 0, limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 60
+        first: Annotated[int, Query(ge=0, le=2**53)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 60,
+        name: Annotated[str, Query(max_length=LONGEST)] = "",
     ) -> PictureList:
-        """List the pictures of an atlas of images, from a number on."""
-        return picture_list(served.atlas(), first, limit)
+        """List the pictures of an atlas of images in their order; only those of a name where one is given."""
+        return picture_list(served.atlas(), first, limit, name)
 
-    @app.get("/api/pictures/{number}.png", operation_id="readPicture", response_class=Response)
+    @app.get("/api/pictures/{number}.png", operation_id="readPicture", response_class=PngResponse)
     def read_file(number: Annotated[int, Path(ge=0, le=2**53)]) -> Response:
         """Read a picture, as the network is shown it, as a PNG file."""
-        return Response(read_picture(served.atlas(), number).png, media_type="image/png")
+        return PngResponse(read_picture(served.atlas(), number).png)
 
     @app.get("/api/units/{key:path}/pictures", operation_id="readPictureExamples")
     def read_examples(
@@ -153,24 +161,29 @@ def add_routes(app: FastAPI, served: Served) -> None:
             lab.check(atlas)
         return lab.run_picture(atlas, asked)
 
-    @app.get("/api/units/{key:path}/top.png", operation_id="readThumbnail", response_class=Response)
+    @app.get("/api/units/{key:path}/top.png", operation_id="readThumbnail", response_class=PngResponse)
     def read_thumbnail(key: str) -> Response:
         """Read a unit's highest example as a small PNG file, dimmed outside of what the place reads."""
-        return Response(thumbnail(served.atlas(), key), media_type="image/png")
+        return PngResponse(thumbnail(served.atlas(), key))
 
 
 @page_of
-def picture_list(atlas: Reading, first: int, limit: int) -> PictureList:
+def picture_list(atlas: Reading, first: int, limit: int, name: str = "") -> PictureList:
     """Return pictures of an atlas in the order of their numbers.
 
     Args:
         atlas: the atlas.
         first: how many to leave out before them.
         limit: how many at most.
+        name: what they are called; empty for all of them.
+
+    Returns:
+        PictureList: these, and how many there are.
     """
     require_pictures(atlas)
-    [(total,)] = atlas.rows("SELECT count(*) FROM pictures")
-    rows = atlas.rows("SELECT id, name, label FROM pictures ORDER BY id LIMIT ? OFFSET ?", [limit, first])
+    own = "FROM pictures WHERE ? IN (name, '')"
+    [(total,)] = atlas.rows(f"SELECT count(*) {own}", [name])
+    rows = atlas.rows(f"SELECT id, name, label {own} ORDER BY id LIMIT ? OFFSET ?", [name, limit, first])
     return PictureList(
         [PictureRow(id, name, label_of(atlas, k)) for id, name, k in rows], total, atlas.source(".page()")
     )
@@ -183,6 +196,9 @@ def picture_examples(
     """Return a unit's examples of one kind on pictures.
 
     An interval holds its lower end, and its upper end where that is the unit's maximum or above.
+
+    Returns:
+        PictureExamples: at most ``limit`` places, and how many there are.
 
     Raises:
         NotFound: the atlas has no such unit, or is one of text.
@@ -199,7 +215,7 @@ def picture_examples(
     named = atlas.key(unit)
     places, (rows, columns) = places_at(atlas, named.site)
     minimum, maximum, edges, counts = atlas.row(unit, "minimum", "maximum", "edges", "tokens")
-    found = _stored(atlas, unit, kind)
+    found = _read_stored(atlas, unit, kind)
     total = len(found)
     if kind == "range":
         found = [bin[0] for bin in _tenths(found)][::-1]
@@ -227,7 +243,7 @@ def picture_examples(
     )
 
 
-def _stored(atlas: Reading, unit: int, kind: str) -> list[tuple[Any, ...]]:
+def _read_stored(atlas: Reading, unit: int, kind: str) -> list[tuple[Any, ...]]:
     part, own = atlas.part(unit)
     return atlas.rows(
         "SELECT e.rank, e.value, e.stimulus, e.position, e.acts, p.name, p.label "
@@ -292,7 +308,7 @@ def thumbnail(atlas: Reading, key: str) -> bytes:
 
     require_pictures(atlas)
     unit = atlas.index_of(key)
-    found = _stored(atlas, unit, "top")
+    found = _read_stored(atlas, unit, "top")
     if not found:
         raise NotFound(expected="a unit with an example", got=key[:120], remedy="Its values were never finite.")
     places, _ = places_at(atlas, atlas.key(unit).site)

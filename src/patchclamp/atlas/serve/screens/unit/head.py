@@ -95,6 +95,9 @@ def head_panels(atlas: Reading, part: AttachedLayer, own: int) -> HeadPanels | N
         atlas: the atlas.
         part: what holds the unit.
         own: its number there.
+
+    Returns:
+        HeadPanels | None: shares, pairs, tokens through its weights, and which patterns are kept.
     """
     rows = atlas.rows(
         "SELECT targets, first, itself, previous, next, same, tokens, copies, erases "
@@ -155,6 +158,9 @@ def _spelt(atlas: Reading, id: int) -> tuple[str, bool]:
 @page_of
 def example_attention(atlas: Reading, key: str, kind: Kind, rank: int) -> AttentionPage:
     """Return a head's attention along one of its examples, as the bake measured it.
+
+    Returns:
+        AttentionPage: the strip's tokens, and the head's weights among them.
 
     Raises:
         NotFound: no such head, or no pattern of that example.
