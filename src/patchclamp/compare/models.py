@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from patchclamp.compare.methods.rsa import LEAST_CONDITIONS
 from patchclamp.compare.next_tokens import NextTokens, divergence_of, estimate_divergence
 from patchclamp.compare.unit_pairs import Moments, pair_units, shared_sites
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.corpus import Corpus
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
@@ -117,15 +119,13 @@ def compare_models(
     """
     one = Changed(first)
     other = _second(first, second)
-    batches = read_corpus(first, text, batch_size=batch_size)
+    batches = read_for_both(first, other.model, text, batch_size)
     if batches.kind != "text" or batches.n_counted < LEAST_CONDITIONS:
         raise PatchclampError(
             expected=f"a text of at least {LEAST_CONDITIONS} tokens",
             got=f"{batches.n_counted} tokens" if batches.kind == "text" else batches.kind,
             remedy="Name a longer text.",
         )
-    if other.model is not first:
-        _check_tokens(other.model, batches)
     layers, units = zip(*(_sites_of(side.model) for side in (one, other)), strict=True)
     sample = _Sample(batches.n_counted, layers, units, np.random.default_rng(seed))
     controls, caution = _random_changes(one, other, n_random, seed)
@@ -170,6 +170,29 @@ def compare_models(
             hashes={"second": other.hash, "text": batches.stimuli},
         ),
     )  # fmt: skip
+
+
+def read_for_both(first: LanguageModel, second: LanguageModel, text: Any, batch_size: int = 8) -> Batches:
+    """Return a text in batches that fit the contexts of two models, and that both cut into the same tokens.
+
+    Args:
+        first: a language model.
+        second: another, or the same.
+        text: a Corpus, the path of a text, or what ``read_corpus`` gave.
+        batch_size: stimuli per forward pass.
+
+    Raises:
+        PatchclampError: no text there, or other tokens.
+    """
+    if isinstance(text, str | Path):
+        text = Corpus(text)
+    known = [model.context for model in (first, second) if model.context is not None]
+    if isinstance(text, Corpus) and text.kind != "images" and known:
+        text = text.fit(min(known))
+    batches = read_corpus(first, text, batch_size=batch_size)
+    if second is not first:
+        _check_tokens(second, batches)
+    return batches
 
 
 def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int) -> int:

@@ -130,17 +130,22 @@ def _is_bundle(folder: str) -> bool:
 def _compare_models(options: Namespace) -> int:
     """Compare two models over one text, or one before and after an edit or clamps."""
     from patchclamp.cli.loading import check_language
-    from patchclamp.compare.models import compare_models, memory_bytes
+    from patchclamp.compare.models import compare_models, memory_bytes, read_for_both
     from patchclamp.core.corpus import Corpus
     from patchclamp.core.intervention import clamp
     from patchclamp.core.plain_numbers import human_bytes
-    from patchclamp.subjects.corpora import read_corpus
 
     if options.inputs is None:
         raise PatchclampError(
             expected="--inputs, a text that both models are shown", got="none", remedy="Name a text file."
         )
-    refuse_typed(options, ("site", "reads", "center", "method", "report", *given_options(options)), "two models")
+    refuse_typed(options, ("site", "reads", "center", "method", "report"), "two models")
+    if given := given_options(options):
+        raise PatchclampError(
+            expected="options of two models",
+            got=f"--{next(iter(given))}",
+            remedy="Leave it out: it would change nothing.",
+        )
     if options.controls < 0:
         raise PatchclampError(expected="--controls from 0 on", got=str(options.controls), remedy="Leave it out.")
     if options.clamp and options.first != options.second:
@@ -163,8 +168,8 @@ def _compare_models(options: Namespace) -> int:
             first.add_dictionary(load_basis(folder))
     if options.atlas is not None:
         _check_atlas(options.atlas, first, second)
-    batches = read_corpus(first, corpus, batch_size=options.batch_size)
     other: Any = second if hasattr(second, "module") else first
+    batches = read_for_both(first, other, corpus, options.batch_size)
     log(
         f"{batches.n_tokens:,} tokens, shown twice and once more for each of up to {options.controls} random changes; "
         f"{human_bytes(memory_bytes(first, other, batches.n_counted))} of memory for activations"
