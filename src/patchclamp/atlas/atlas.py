@@ -206,6 +206,9 @@ class Atlas:
     def pairs(self, id: str, row: Natural, column: Natural, *, limit: int = MOST_ROWS) -> PairList:
         """Return the best pairs of units of a layer of the first network and one of the second, counted from 0.
 
+        Returns:
+            PairList: the highest correlation first.
+
         Raises:
             NotFound: there is no such comparison, or no such layers.
         """

@@ -46,9 +46,18 @@ def compare_layers(
         n_null: shuffles.
         n_bootstrap: resamples, pairs of a token with its own copy left out.
 
+    Returns:
+        LayerSimilarity: every layer of the first with every layer of the second.
+
     Source: as ``rsa``.
 
     Cost: ``n_bootstrap`` rankings of tokens² / 2 entries for every layer.
+
+    Example:
+        >>> draw = np.random.default_rng(0)
+        >>> layer = draw.standard_normal((20, 6))
+        >>> compare_layers([layer], [layer], draw).value.tolist()
+        [[1.0]]
     """
     n = len(first[0])
     lower = np.tril_indices(n, -1)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from patchclamp.compare.methods.rsa import LEAST_CONDITIONS
 from patchclamp.compare.next_tokens import NextTokens, divergence_of, estimate_divergence
 from patchclamp.compare.unit_pairs import Moments, pair_units, shared_sites
 from patchclamp.core.arguments import Natural, checked
-from patchclamp.core.corpus import Corpus
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
@@ -24,11 +22,11 @@ from patchclamp.core.site import Site
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.corpora import Batches, read_corpus
+from patchclamp.subjects.corpora import read_shared
 from patchclamp.subjects.language import LanguageModel
 
 LAYERS, UNITS = "resid_out", "mlp.act"
-N_CONDITIONS, N_SAMPLE, N_RANDOM = 100, 2000, 3
+N_CONDITIONS, N_SAMPLE, N_RANDOM, MOST_RANDOM = 100, 2000, 3, 99
 """Tokens between which dissimilarities are measured, tokens over which units are correlated, random changes."""
 
 
@@ -117,9 +115,15 @@ def compare_models(
         >>> compare_models(cat, cat, story).similarity.diagonal().tolist()
         [1.0, 1.0]
     """
+    if n_random > MOST_RANDOM:
+        raise PatchclampError(
+            expected=f"at most {MOST_RANDOM} random changes",
+            got=f"{n_random:,}",
+            remedy="Each is a pass over the text.",
+        )
     one = Changed(first)
     other = _second(first, second)
-    batches = read_for_both(first, other.model, text, batch_size)
+    batches = read_shared(first, other.model, text, batch_size=batch_size)
     if batches.kind != "text" or batches.n_counted < LEAST_CONDITIONS:
         raise PatchclampError(
             expected=f"a text of at least {LEAST_CONDITIONS} tokens",
@@ -130,7 +134,7 @@ def compare_models(
     sample = _Sample(batches.n_counted, layers, units, np.random.default_rng(seed))
     controls, caution = _random_changes(one, other, n_random, seed)
     sums: list[list[tuple[float, int]]] = [[] for _ in controls]
-    moments = {site: Moments(width) for site, width in zip(*_shared(units), strict=True)}
+    moments = {site: Moments(width) for site, width in zip(*_common_sites(units), strict=True)}
     tokens, done = NextTokens(first._tokenizer), 0
     for batch in batches:
         counted = np.concatenate([np.asarray(shown.counted) for shown in batch])
@@ -172,31 +176,23 @@ def compare_models(
     )  # fmt: skip
 
 
-def read_for_both(first: LanguageModel, second: LanguageModel, text: Any, batch_size: int = 8) -> Batches:
-    """Return a text in batches that fit the contexts of two models, and that both cut into the same tokens.
+def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int) -> int:
+    """Return what the sampled activations of two networks take, standardised copies included.
 
     Args:
         first: a language model.
         second: another, or the same.
-        text: a Corpus, the path of a text, or what ``read_corpus`` gave.
-        batch_size: stimuli per forward pass.
+        n_tokens: tokens of the text.
 
-    Raises:
-        PatchclampError: no text there, or other tokens.
+    Returns:
+        int: bytes.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> memory_bytes(cat, cat, 100)
+        384000
     """
-    if isinstance(text, str | Path):
-        text = Corpus(text)
-    known = [model.context for model in (first, second) if model.context is not None]
-    if isinstance(text, Corpus) and text.kind != "images" and known:
-        text = text.fit(min(known))
-    batches = read_corpus(first, text, batch_size=batch_size)
-    if second is not first:
-        _check_tokens(second, batches)
-    return batches
-
-
-def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int) -> int:
-    """Return what the sampled activations of two networks take, standardised copies included."""
     widths = [sum(site.width for side in _sites_of(model) for site in side) for model in (first, second)]
     return 3 * 4 * sum(widths) * min(n_tokens, N_SAMPLE)
 
@@ -261,22 +257,10 @@ def _sites_of(model: LanguageModel) -> tuple[list[Site], list[Site]]:
     return [site for site in sites if site.kind == LAYERS], [site for site in sites if site.kind == UNITS]
 
 
-def _shared(units: Sequence[Sequence[Site]]) -> tuple[tuple[str, ...], list[int]]:
+def _common_sites(units: Sequence[Sequence[Site]]) -> tuple[tuple[str, ...], list[int]]:
     first, second = ({site.path: site.width for site in side} for side in units)
     sites = shared_sites(first, second)
     return sites, [first[site] for site in sites]
-
-
-def _check_tokens(model: LanguageModel, batches: Batches) -> None:
-    """Refuse a second model that cuts the text otherwise, or has fewer tokens."""
-    if batches.corpus is not None:
-        again = read_corpus(model, batches.corpus, batch_size=batches.batch_size)
-        if again.stimuli != batches.stimuli:
-            raise PatchclampError(
-                expected="two models that cut a text into the same tokens",
-                got=f"{model.name}, which cuts it otherwise",
-                remedy="Compare models of one tokenizer; `pc.compare` compares recordings of the same stimuli.",
-            )
 
 
 def _writes(one: Changed, other: Changed, site: str) -> tuple[np.ndarray, np.ndarray] | None:

@@ -36,7 +36,10 @@ class NextTokens:
         self.n = 0
 
     def add(self, stimulus: Stimulus, first: Tensor, second: Tensor) -> None:
-        """Take in one stimulus and both networks' logits, ``(position, token)``."""
+        """Take in one stimulus and both networks' logits, ``(position, token)``.
+
+        Source: the divergence is that of Kullback & Leibler (1951), Ann. Math. Statist. 22, 79.
+        """
         logp, logq = first.float().log_softmax(-1), second.float().log_softmax(-1)
         p, q = logp.exp(), logq.exp()
         divergence = divergence_of(logp, logq)

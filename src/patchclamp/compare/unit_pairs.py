@@ -40,10 +40,19 @@ def pair_units(
         second: those of the second.
         draw: shuffles the tokens of the second, for what chance gives.
 
+    Returns:
+        Partners: units of the second for those of the first, and back.
+
     Source: Gurnee et al. (2024), Universal neurons in GPT2 language models, 2401.12181, equation 1, where the excess
     over a rotation is taken; the shuffle is ours.
 
     Cost: two products of ``(unit, token)`` and ``(token, unit)``; memory of the standardised activations.
+
+    Example:
+        >>> draw = np.random.default_rng(0)
+        >>> values = draw.standard_normal((50, 3))
+        >>> pair_units([values], [values[:, [2, 0, 1]]], draw).partner[:, 0].tolist()
+        [1, 2, 0]
     """
     one = _standardise(np.concatenate(first, 1))
     other = _standardise(np.concatenate(second, 1))

@@ -228,7 +228,11 @@ def write_comparison(atlas: str | Path, comparison: Comparison, *, run: Run | No
 
 
 def write_layer(folder: Path, kind: str, script: str, about: dict[str, Any], fill: Any, run: Run | None) -> str:
-    """Write a layer under a passing name, find out what it is called, and rename it there."""
+    """Write a layer under a passing name, find out what it is called, and rename it there.
+
+    Returns:
+        str: the layer's id.
+    """
     passing = folder / LAYERS / f"new-{kind}.sqlite"
     with write_database(passing, script) as db:
         rows = [(name, json.dumps(value, sort_keys=True)) for name, value in about.items()]

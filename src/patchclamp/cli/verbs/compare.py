@@ -130,10 +130,11 @@ def _is_bundle(folder: str) -> bool:
 def _compare_models(options: Namespace) -> int:
     """Compare two models over one text, or one before and after an edit or clamps."""
     from patchclamp.cli.loading import check_language
-    from patchclamp.compare.models import compare_models, memory_bytes, read_for_both
+    from patchclamp.compare.models import MOST_RANDOM, compare_models, memory_bytes
     from patchclamp.core.corpus import Corpus
     from patchclamp.core.intervention import clamp
     from patchclamp.core.plain_numbers import human_bytes
+    from patchclamp.subjects.corpora import read_shared
 
     if options.inputs is None:
         raise PatchclampError(
@@ -146,8 +147,10 @@ def _compare_models(options: Namespace) -> int:
             got=f"--{next(iter(given))}",
             remedy="Leave it out: it would change nothing.",
         )
-    if options.controls < 0:
-        raise PatchclampError(expected="--controls from 0 on", got=str(options.controls), remedy="Leave it out.")
+    if not 0 <= options.controls <= MOST_RANDOM:
+        raise PatchclampError(
+            expected=f"--controls from 0 to {MOST_RANDOM}", got=str(options.controls), remedy="Leave it out."
+        )
     if options.clamp and options.first != options.second:
         raise PatchclampError(
             expected="one model twice, the second of which is clamped",
@@ -169,7 +172,7 @@ def _compare_models(options: Namespace) -> int:
     if options.atlas is not None:
         _check_atlas(options.atlas, first, second)
     other: Any = second if hasattr(second, "module") else first
-    batches = read_for_both(first, other, corpus, options.batch_size)
+    batches = read_shared(first, other, corpus, batch_size=options.batch_size)
     log(
         f"{batches.n_tokens:,} tokens, shown twice and once more for each of up to {options.controls} random changes; "
         f"{human_bytes(memory_bytes(first, other, batches.n_counted))} of memory for activations"

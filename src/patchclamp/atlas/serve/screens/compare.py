@@ -282,6 +282,9 @@ def comparison_page(atlas: Reading, id: str) -> ComparisonPage:
 def pair_list(atlas: Reading, id: str, row: int, column: int, limit: int) -> PairList:
     """Return the best pairs of units of a layer of the first and one of the second.
 
+    Returns:
+        PairList: the highest correlation first.
+
     Raises:
         NotFound: there is no such layer.
     """
