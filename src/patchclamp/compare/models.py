@@ -130,7 +130,7 @@ def compare_models(
             got=f"{batches.n_counted} tokens" if batches.kind == "text" else batches.kind,
             remedy="Name a longer text.",
         )
-    layers, units = zip(*(_sites_of(side.model) for side in (one, other)), strict=True)
+    layers, units = zip(*(sites_of(side.model) for side in (one, other)), strict=True)
     sample = _Sample(batches.n_counted, layers, units, np.random.default_rng(seed))
     controls, caution = _random_changes(one, other, n_random, seed)
     sums: list[list[tuple[float, int]]] = [[] for _ in controls]
@@ -193,7 +193,7 @@ def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int) -> 
         >>> memory_bytes(cat, cat, 100)
         384000
     """
-    widths = [sum(site.width for side in _sites_of(model) for site in side) for model in (first, second)]
+    widths = [sum(site.width for side in sites_of(model) for site in side) for model in (first, second)]
     return 3 * 4 * sum(widths) * min(n_tokens, N_SAMPLE)
 
 
@@ -251,7 +251,7 @@ def _second(first: LanguageModel, second: Any) -> Changed:
     return Changed(first, interventions=tuple(second)) if isinstance(second, Sequence) else Changed(second)
 
 
-def _sites_of(model: LanguageModel) -> tuple[list[Site], list[Site]]:
+def sites_of(model: LanguageModel) -> tuple[list[Site], list[Site]]:
     """Return the sites of a model's layers, and of its units."""
     sites = [site for site in model.sites() if not site.ragged and site.width]
     return [site for site in sites if site.kind == LAYERS], [site for site in sites if site.kind == UNITS]

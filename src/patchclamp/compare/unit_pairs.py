@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, Int
 
-MOST_CELLS = 2**24
-"""Correlations that are in memory at once: 64 MB."""
+MOST_CELLS, MOST_SHUFFLED = 2**24, 1000
+"""Correlations that are in memory at once (64 MB), and units whose partners are sought among shuffled tokens too."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Partners:
         partner: ``(unit, site)`` of the second for each unit of the first; −1 where the unit is silent.
         correlation: ``(unit, site)``; NaN where it is.
         back: ``(unit, site)`` of the first for each unit of the second.
-        chance: ``(unit,)`` best correlation of each unit of the first with shuffled tokens of the second.
+        chance: ``(unit,)`` best correlation of units of the first with shuffled tokens of the second, of 1,000 that
+            are drawn where there are more; NaN for the others.
     """
 
     partner: Int[np.ndarray, "unit site"]
@@ -46,7 +47,7 @@ def pair_units(
     Source: Gurnee et al. (2024), Universal neurons in GPT2 language models, 2401.12181, equation 1, where the excess
     over a rotation is taken; the shuffle is ours.
 
-    Cost: two products of ``(unit, token)`` and ``(token, unit)``; memory of the standardised activations.
+    Cost: a product of ``(unit, token)`` and ``(token, unit)``; memory of the standardised activations.
 
     Example:
         >>> draw = np.random.default_rng(0)
@@ -75,11 +76,13 @@ def pair_units(
             value = cells[best, np.arange(m)]
             better = value > back_r[:, k]
             back[better, k], back_r[better, k] = rows[best[better]] - begin, value[better]
-            cells = one[:, rows].T @ shuffled
-            cells[:, mute] = -np.inf
-            live = rows[~silent[rows]]
-            if not mute.all():
-                chance[live] = cells.max(1)[~silent[rows]]
+    live = np.flatnonzero(~silent)
+    drawn = np.sort(draw.permutation(live)[:MOST_SHUFFLED])
+    for low in range(0, 0 if mute.all() else len(drawn), step):
+        rows = drawn[low : low + step]
+        cells = one[:, rows].T @ shuffled
+        cells[:, mute] = -np.inf
+        chance[rows] = cells.max(1)
     return Partners(partner, np.clip(r, -1, 1), back, np.clip(chance, -1, 1))
 
 

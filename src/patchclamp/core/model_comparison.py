@@ -97,7 +97,8 @@ class ModelComparison(Tabular):
         partner: ``(unit, site)`` unit of each site of the second that is most correlated; −1 for silent units.
         correlation: ``(unit, site)`` that correlation; NaN for silent units.
         back: ``(unit, site)`` the other way: units of the first for those of the second.
-        chance: ``(unit,)`` the best correlation of each unit with the tokens of the second network shuffled.
+        chance: ``(unit,)`` the best correlation of units with the tokens of the second network shuffled; NaN for units
+            that were not drawn.
         n_sampled: tokens over which units were correlated.
         moved_sites: sites that both have with as many units.
         moved: ``(unit, 8)`` of their units: correlation r, means and maxima, cosine of what both write, the root mean

@@ -130,7 +130,7 @@ def _is_bundle(folder: str) -> bool:
 def _compare_models(options: Namespace) -> int:
     """Compare two models over one text, or one before and after an edit or clamps."""
     from patchclamp.cli.loading import check_language
-    from patchclamp.compare.models import MOST_RANDOM, compare_models, memory_bytes
+    from patchclamp.compare.models import MOST_RANDOM, compare_models, memory_bytes, sites_of
     from patchclamp.core.corpus import Corpus
     from patchclamp.core.intervention import clamp
     from patchclamp.core.plain_numbers import human_bytes
@@ -173,8 +173,10 @@ def _compare_models(options: Namespace) -> int:
         _check_atlas(options.atlas, first, second)
     other: Any = second if hasattr(second, "module") else first
     batches = read_shared(first, other, corpus, batch_size=options.batch_size)
+    n_units = " × ".join(f"{sum(site.width for site in sites_of(one)[1]):,}" for one in (first, other))
     log(
         f"{batches.n_tokens:,} tokens, shown twice and once more for each of up to {options.controls} random changes; "
+        f"{n_units} correlations of units; "
         f"{human_bytes(memory_bytes(first, other, batches.n_counted))} of memory for activations"
     )
     clock = _Clock()
