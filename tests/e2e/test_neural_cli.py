@@ -114,8 +114,8 @@ def test_a_bad_file_is_told_in_three_parts(say, tmp_path, name):
     assert err == ""
     code, _, err = say("survey", tmp_path / name, "--out", tmp_path / "s", *words, json_too=False)
     assert code == 2
-    told = err.removeprefix("patchclamp:").splitlines()
-    assert [line.split()[0] for line in told] == ["expected", "got", "to"]
+    told = err.removeprefix(f"loading {tmp_path / name} …\n").splitlines()
+    assert [line.removeprefix("patchclamp:").split()[0] for line in told] == ["expected", "got", "to"]
     assert not (tmp_path / "s").exists()
 
 
