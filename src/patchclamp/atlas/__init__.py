@@ -1,7 +1,7 @@
 """What was found, as a folder to keep and pages to look at.
 
-``open`` reads one; ``bake_atlas`` and ``bake_recording`` make one; ``add_basis``, ``write_descriptions``,
-``write_graph`` and ``write_notes`` add to it.
+``open`` reads one; ``bake_atlas`` and ``bake_recording`` make one; ``add_basis``, ``write_comparison``,
+``write_descriptions``, ``write_graph`` and ``write_notes`` add to it.
 ``show`` puts a unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what
 others read.
 """
@@ -21,6 +21,7 @@ _HOME = {
     "serve_atlas": ("serve.server", "serve"),
     "show": ("notebook", "show"),
     "to_html": ("export.page", "to_html"),
+    "write_comparison": ("store.layers", "write_comparison"),
     "write_descriptions": ("store.layers", "write_descriptions"),
     "write_graph": ("store.layers", "write_graph"),
     "write_notes": ("written", "write_notes"),
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from patchclamp.atlas.notebook import show as show
     from patchclamp.atlas.serve.screens.find import Asked as Asked
     from patchclamp.atlas.serve.server import serve
+    from patchclamp.atlas.store.layers import write_comparison as write_comparison
     from patchclamp.atlas.store.layers import write_descriptions as write_descriptions
     from patchclamp.atlas.store.layers import write_graph as write_graph
     from patchclamp.atlas.store.notes import Note as Note

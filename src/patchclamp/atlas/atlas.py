@@ -8,6 +8,15 @@ from patchclamp.atlas.read.exemplars import exemplars_of
 from patchclamp.atlas.read.graph_pruning import MOST_NODES
 from patchclamp.atlas.read.pictures import read_picture
 from patchclamp.atlas.read.reader import open_reading
+from patchclamp.atlas.serve.screens.compare import (
+    MOST_ROWS,
+    ComparisonList,
+    ComparisonPage,
+    PairList,
+    comparison_list,
+    comparison_page,
+    pair_list,
+)
 from patchclamp.atlas.serve.screens.find import Asked, UnitList, find
 from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_list, graph_page
 from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
@@ -203,6 +212,29 @@ class Atlas:
         """
         return graph_page(self.reading, id, keep, max_nodes)
 
+    def comparisons(self) -> ComparisonList:
+        """Return the comparisons."""
+        return comparison_list(self.reading)
+
+    def comparison(self, id: str) -> ComparisonPage:
+        """Return a comparison: similarity of layers, paired and moved units, next tokens.
+
+        Raises:
+            NotFound: there is no such layer.
+        """
+        return comparison_page(self.reading, id)
+
+    def pairs(self, id: str, row: Natural, column: Natural, *, limit: int = MOST_ROWS) -> PairList:
+        """Return the best pairs of units of a layer of the first network and one of the second, counted from 0.
+
+        Returns:
+            PairList: the highest correlation first.
+
+        Raises:
+            NotFound: there is no such comparison, or no such layers.
+        """
+        return pair_list(self.reading, id, row, column, limit)
+
     def runs(self) -> RunList:
         """Return the runs that made this atlas, the newest first."""
         return run_list(self.reading)
@@ -224,7 +256,8 @@ def open_atlas(path: str | Path) -> Atlas:
         path: the folder that ``patchclamp atlas bake`` wrote.
 
     Returns:
-        Atlas: its pages, each a frozen dataclass: ``page find unit examples graphs graph runs run``.
+        Atlas: its pages, each a frozen dataclass: ``page find unit examples graphs graph comparisons
+            comparison runs run``.
 
     Raises:
         PatchclampError: no atlas there, or a newer one.

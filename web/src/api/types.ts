@@ -93,6 +93,50 @@ export interface ClassRow {
   after: number | null;
 }
 
+export interface ComparedUnit {
+  key: string;
+  name: string;
+  label: string;
+  unit: string | null;
+}
+
+export interface ComparisonList {
+  rows: ComparisonRow[];
+  total: number;
+  source: Source;
+}
+
+export interface ComparisonPage {
+  comparison: ComparisonRow;
+  n: number;
+  n_conditions: number;
+  layers: LayerGrid | null;
+  shuffled: number | null;
+  shuffled_low: number | null;
+  shuffled_high: number | null;
+  ceiling: number | null;
+  estimate: EstimateView;
+  agreement: number | null;
+  random: number[];
+  pairs: PairList | null;
+  moved: MovedUnit[];
+  n_moved: number;
+  shifts: PlacedShift[];
+  texts: TextShift[];
+  matrices: LayerGrid[];
+  notice: string;
+  cautions: string[];
+  source: Source;
+}
+
+export interface ComparisonRow {
+  id: string;
+  kind: string;
+  first: string;
+  second: string;
+  sentence: string;
+}
+
 export interface ConceptScore {
   concept: string;
   kind: string;
@@ -412,6 +456,14 @@ export interface LabRun {
   finished: Finished | null;
 }
 
+export interface LayerGrid {
+  rows: string[];
+  columns: string[];
+  value: ((number | null)[])[];
+  low: ((number | null)[])[];
+  high: ((number | null)[])[];
+}
+
 export interface LayerRow {
   id: string;
   kind: string;
@@ -461,6 +513,18 @@ export interface LinePart {
 export interface Match {
   of: string;
   text: string;
+}
+
+export interface MovedUnit {
+  unit: ComparedUnit;
+  r: number | null;
+  mean_first: number | null;
+  mean_second: number | null;
+  max_first: number | null;
+  max_second: number | null;
+  cosine: number | null;
+  change: number;
+  share: number;
 }
 
 export interface Near {
@@ -537,6 +601,15 @@ export interface NoteView {
   time: string;
 }
 
+export interface PairList {
+  rows: UnitPair[];
+  total: number;
+  above: number;
+  threshold: number | null;
+  row: number | null;
+  column: number | null;
+}
+
 export interface PairsRead {
   pairs: number;
   aside: SetAside[];
@@ -608,6 +681,13 @@ export interface PictureRun {
   unit: UnitOnPicture | null;
   control: Control | null;
   source: Source;
+}
+
+export interface PlacedShift {
+  token: string;
+  first: number;
+  second: number;
+  context: string;
 }
 
 export interface Problem {
@@ -866,6 +946,15 @@ export interface Table {
   seconds: number;
 }
 
+export interface TextShift {
+  tokens: string[];
+  ids: number[];
+  divergence: number[];
+  shifts: TokenShift[][];
+  stimulus: number;
+  start: number;
+}
+
 export interface Tissue {
   prefix: string;
   axes: string[];
@@ -885,6 +974,12 @@ export interface TissueGroup {
   name: string;
   n: number;
   mapped: number[];
+}
+
+export interface TokenShift {
+  token: string;
+  first: number;
+  second: number;
 }
 
 export interface TokenView {
@@ -998,6 +1093,13 @@ export interface UnitPage {
   examples: KindCount[];
   graphs: GraphRow[];
   source: Source;
+}
+
+export interface UnitPair {
+  first: ComparedUnit;
+  second: ComparedUnit;
+  r: number;
+  mutual: boolean;
 }
 
 export interface UnitRow {

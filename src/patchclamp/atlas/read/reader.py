@@ -149,7 +149,7 @@ class Reading:
         """What is remembered of every part, the parts without a record included."""
         kept = read_runs(self.folder)
         parts = {self.base_run: ("atlas bake", "the base")}
-        verbs = {"graph": "explain", "basis": "atlas add"}
+        verbs = {"graph": "explain", "basis": "atlas add", "comparison": "compare"}
         parts |= {layer.id: (verbs.get(layer.kind, "describe"), layer.kind) for layer in self.layers}
         known = {id: run for id, run in kept.items() if id in parts}
         if self.written.digest:

@@ -9,14 +9,16 @@ import { graphAddress } from "../../route";
 /** The layers, each a link to what it holds. */
 function Layers({ layers }: { layers: LayerRow[] }): JSX.Element {
   const kinds: Record<string, string> = { graph: "node", basis: "feature", descriptions: "description" };
+  const address = ({ kind, id }: LayerRow) => (kind === "graph" ? graphAddress(id) : `/${kind === "comparison" ? "compare" : "runs"}/${encodeURIComponent(id)}`);
   return (
     <ul class="layers" data-testid="layers">
       {layers.map((layer) => (
         <li key={layer.id}>
-          <a href={layer.kind === "graph" ? graphAddress(layer.id) : `/runs/${encodeURIComponent(layer.id)}`}>{layer.title || layer.id}</a>
+          <a href={address(layer)}>{layer.title || layer.id}</a>
           <br />
           <span class="soft small">
             {layer.kind === "graph" && "an explained answer: "}
+            {layer.kind === "comparison" && "a comparison: "}
             {plural(layer.rows, kinds[layer.kind] ?? "row")}, {bytes(layer.bytes)} ·{" "}
             <a href={`/runs/${encodeURIComponent(layer.id)}`}>its run</a>
           </span>

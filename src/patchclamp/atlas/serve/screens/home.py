@@ -11,7 +11,9 @@ from patchclamp.atlas.read.recorded import CANNOT_CLAMP, RECORDING
 from patchclamp.atlas.read.responses import CorpusView, GraphRow, Source
 from patchclamp.atlas.read.suggestions import Suggestion, suggest_units
 from patchclamp.atlas.serve.served import Served
+from patchclamp.atlas.store.layers import Layer
 from patchclamp.atlas.store.sqlite_files import VERSION
+from patchclamp.core.model_comparison import ModelComparison
 from patchclamp.core.plain_names import name_site
 
 MOST_GROUPS = 50
@@ -58,10 +60,11 @@ class LayerRow:
     """One layer that was added to the base.
 
     Args:
-        id: ``descriptions-…``, ``graph-…`` or ``basis-…`` with its content hash; also the id of the run that made it.
-        kind: ``descriptions``, ``graph`` or ``basis``.
-        rows: descriptions, nodes of the graph, or features.
-        title: the author of descriptions, the prompt and answer of a graph, or a basis and its sites.
+        id: its kind with its content hash; also the id of the run that made it.
+        kind: ``descriptions``, ``graph``, ``comparison`` or ``basis``.
+        rows: descriptions, nodes of the graph, features, or of a comparison the tokens or conditions compared.
+        title: the author of descriptions, the prompt and answer of a graph, what was compared, or a basis and its
+            sites.
         bytes: size on disk.
     """
 
@@ -211,9 +214,7 @@ def atlas_page(atlas: Reading) -> AtlasPage:
     n_examples = sum(atlas.rows(f"SELECT count(*) FROM {part.schema}.examples")[0][0] for part in atlas.parts)
     layers = []
     for layer in atlas.layers:
-        graph = layer.graph
-        rows = len(graph.nodes) if graph else layer.n_features or len(layer.descriptions)
-        layers.append(LayerRow(layer.id, layer.kind, rows, layer.title, layer.bytes))
+        layers.append(LayerRow(layer.id, layer.kind, _count_rows(layer), layer.title, layer.bytes))
     return AtlasPage(
         name=atlas.folder.name,
         title=_title(str(run.options.get("model", atlas.slug))),
@@ -258,6 +259,13 @@ def _view_recording(atlas: Reading) -> RecordingView:
         mean_r_within=number_or_none(facts["mean_r_within"]),
         cannot=CANNOT_CLAMP,
     )
+
+
+def _count_rows(layer: Layer) -> int:
+    if layer.comparison is not None:
+        compared = layer.comparison
+        return compared.n_tokens if isinstance(compared, ModelComparison) else compared.estimate.n
+    return len(layer.graph.nodes) if layer.graph else layer.n_features or len(layer.descriptions)
 
 
 def _title(model: str) -> str:
