@@ -14,7 +14,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
-MOST_MEASURED, MOST_PAIRS = 16_384, 16
+MOST_MEASURED, MOST_PAIRS = 8_192, 16
 """Tokens whose attention is measured, spread over the text, and pairs that are kept of each head."""
 LEAST = 1e-3
 """Weight from which a source counts in a pair."""
