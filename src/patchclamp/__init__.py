@@ -16,6 +16,7 @@ _HOME = {
     "change": "core.intervention",
     "check_method": "calibrate.conformance",
     "clamp": "core.intervention",
+    "compare_models": "compare",
     "continue_steered": "control",
     "convert_basis": "decompose.formats",
     "Corpus": "core.corpus",
@@ -46,6 +47,7 @@ _HOME = {
     "methods": "core.method_index",
     "Metric": "core.metric",
     "Network": "subjects.network",
+    "ModelComparison": "core.model_comparison",
     "NeuralRecording": "subjects.neural",
     "neighbours": "control",
     "open_task": "loaders",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
     from patchclamp.attribute.pairs import attribute_pairs as attribute_pairs
     from patchclamp.attribute.patch import patch as patch
     from patchclamp.calibrate.conformance import check_method as check_method
+    from patchclamp.compare import compare_models as compare_models
     from patchclamp.control import continue_steered as continue_steered
     from patchclamp.control import edit as edit
     from patchclamp.control import fact as fact
@@ -154,6 +157,7 @@ if TYPE_CHECKING:
     from patchclamp.core.method import Paper as Paper
     from patchclamp.core.method_index import methods as methods
     from patchclamp.core.metric import Metric as Metric
+    from patchclamp.core.model_comparison import ModelComparison as ModelComparison
     from patchclamp.core.readout import Readout as Readout
     from patchclamp.core.receipt import Receipt as Receipt
     from patchclamp.core.recording import Recording as Recording

@@ -42,7 +42,7 @@ def test_folders_from_the_command_line(say, seeded_atlas, tmp_path, format):
     out = tmp_path / "shared"
     code, told, _ = say(seeded_atlas, "--format", format, "--out", out, "--json")
     found = json.loads(told)
-    assert (code, found["format"], found["units"]) == (0, format, 32)
+    assert (code, found["format"], found["units"]) == (0, format, 40)
     files = {file.relative_to(out).as_posix(): file.stat().st_size for file in out.rglob("*") if file.is_file()}
     assert found["files"] == files
     assert found["bytes"] == sum(files.values())

@@ -274,7 +274,7 @@ def test_names_beside_a_norm_are_given_by_the_model(say, made, model, tmp_path):
     assert [folder.rpartition("/")[2] for folder in found["folders"]] == list(kept)
     options = ("--to", "sparsify", "--out", tmp_path / "with", "organism:language-gpt2")
     code, found, told = say("convert", tmp_path / "two", *options)
-    assert (code, told) == (0, "")
+    assert (code, told) == (0, "loading organism:language-gpt2 …\n")
     assert [folder.rpartition("/")[2] for folder in found["folders"]] == ["h.0.mlp", "h.1.mlp"]
 
 

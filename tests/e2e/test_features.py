@@ -98,14 +98,25 @@ def test_explain_prints_what_python_returns(model, made, tmp_path):
     assert {cause["kind"] for cause in found["causes"]} == {"feature"}
     assert found["bases"] == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
     page = (tmp_path / "why.html").read_text()
-    assert "A node is one feature, neuron or attention head" in page
+    assert "A node is one feature" in page
     assert found["bases"][f"{SITE}/lab"] in page
     graph = pc.Graph.load(tmp_path / "graph.json")
     assert "feature" in {node.kind for node in graph.nodes}
 
 
 def test_the_table_says_how_features_are_drawn_and_how_to_clamp_one(made, capsys):
-    words = ["explain", "organism:cat", PROMPT, "--target", " sat", "--contrast", " ran", "--level", "feature"]
+    words = [
+        "explain",
+        "organism:cat",
+        PROMPT,
+        "--target",
+        " sat",
+        "--contrast",
+        " ran",
+        "--level",
+        "feature",
+        "--full",
+    ]
     assert main([*words, "--basis", str(made / "own"), "--method", "attribution_patching"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "away from their baseline" in out

@@ -553,6 +553,8 @@ def test_the_causes_replaced_together_do_what_explain_measured(bench, answer):
     assert (told["different"], told["floor"]) == (len(found["randoms"]), 0.01)
     assert bench.post("/api/lab/sets", graph="none", nodes=[single.key]).status_code == 404
     assert bench.post("/api/lab/sets").status_code == 400
+    none = bench.post("/api/lab/sets", clamps=[clamp(CAT, "set", None)]).json()
+    assert (none["different"], none["floor"]) == (0, 1.0)
 
 
 def test_edges_are_verified_one_by_one(bench, answer):

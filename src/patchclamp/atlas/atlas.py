@@ -8,11 +8,21 @@ from patchclamp.atlas.read.exemplars import exemplars_of
 from patchclamp.atlas.read.graph_pruning import MOST_NODES
 from patchclamp.atlas.read.pictures import read_picture
 from patchclamp.atlas.read.reader import open_reading
+from patchclamp.atlas.serve.screens.compare import (
+    MOST_ROWS,
+    ComparisonList,
+    ComparisonPage,
+    PairList,
+    comparison_list,
+    comparison_page,
+    pair_list,
+)
 from patchclamp.atlas.serve.screens.find import Asked, UnitList, find
 from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_list, graph_page
 from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
 from patchclamp.atlas.serve.screens.notes import NoteList, note_list
 from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples
+from patchclamp.atlas.serve.screens.recorded import RecordedUnit, Tissue, recorded_unit, tissue
 from patchclamp.atlas.serve.screens.runs import RunList, RunPage, run_list, run_page
 from patchclamp.atlas.serve.screens.unit.examples import Examples, Kind, examples
 from patchclamp.atlas.serve.screens.unit.head import example_attention
@@ -121,6 +131,26 @@ class Atlas:
         """
         return read_picture(self.reading, number).png
 
+    def recorded(self, key: str, *, trial: Natural | None = None) -> RecordedUnit:
+        """Return what a unit of a recorded brain did: trace, events, means over trials, tuning, neighbours.
+
+        Args:
+            key: ``[subject/]recording/neurons/index``.
+            trial: the trial whose trace is shown (default: the first).
+
+        Raises:
+            NotFound: an atlas of a model, no such unit, or no trace of that trial.
+        """
+        return recorded_unit(self.reading, key, trial)
+
+    def tissue(self, key: str = "") -> Tissue:
+        """Return where the units of a recorded brain lie, with a unit's correlation with each, and groups.
+
+        Raises:
+            NotFound: an atlas of a model, or no such unit.
+        """
+        return tissue(self.reading, key)
+
     def exemplars(self, key: str) -> Exemplars:
         """Return a unit's stored examples as Exemplars, masked where it is at least half as active as at its mark.
 
@@ -182,6 +212,29 @@ class Atlas:
         """
         return graph_page(self.reading, id, keep, max_nodes)
 
+    def comparisons(self) -> ComparisonList:
+        """Return the comparisons."""
+        return comparison_list(self.reading)
+
+    def comparison(self, id: str) -> ComparisonPage:
+        """Return a comparison: similarity of layers, paired and moved units, next tokens.
+
+        Raises:
+            NotFound: there is no such layer.
+        """
+        return comparison_page(self.reading, id)
+
+    def pairs(self, id: str, row: Natural, column: Natural, *, limit: int = MOST_ROWS) -> PairList:
+        """Return the best pairs of units of a layer of the first network and one of the second, counted from 0.
+
+        Returns:
+            PairList: the highest correlation first.
+
+        Raises:
+            NotFound: there is no such comparison, or no such layers.
+        """
+        return pair_list(self.reading, id, row, column, limit)
+
     def runs(self) -> RunList:
         """Return the runs that made this atlas, the newest first."""
         return run_list(self.reading)
@@ -203,7 +256,8 @@ def open_atlas(path: str | Path) -> Atlas:
         path: the folder that ``patchclamp atlas bake`` wrote.
 
     Returns:
-        Atlas: its pages, each a frozen dataclass: ``page find unit examples graphs graph runs run``.
+        Atlas: its pages, each a frozen dataclass: ``page find unit examples graphs graph comparisons
+            comparison runs run``.
 
     Raises:
         PatchclampError: no atlas there, or a newer one.

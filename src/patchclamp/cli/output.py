@@ -354,7 +354,7 @@ def refuse_if_unwritable(path: str, model: Any) -> None:
     subject = open_atlas(path).page().subject
     if subject.hash != model.hash:
         raise PatchclampError(
-            expected=f"an atlas of {model.name}, the model that is explained",
+            expected=f"an atlas of {model.name}, the model in question",
             got=f"{path}, of {subject.slug} with other weights",
             remedy="Bake an atlas of this model, or leave --atlas out.",
         )
@@ -369,6 +369,22 @@ def refuse_if_unwritable(path: str, model: Any) -> None:
             got=f"{path}: {problem.strerror}",
             remedy="Check the folder's permissions.",
         ) from problem
+
+
+def add_comparison(path: str, comparison: Any, options: Namespace, began: str, duration_s: float) -> str:
+    """Add a comparison to an atlas and return the layer's id."""
+    from patchclamp.atlas.store.layers import write_comparison
+    from patchclamp.atlas.store.provenance import Run, host, versions
+
+    command = shlex.join(["patchclamp", *options.words])
+    run = Run(
+        verb="compare", command=command, made=f"the comparison of {' and '.join(comparison.names)}"[:200],
+        began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
+        seeds={"seed": options.seed}, hashes=dict(comparison.provenance.hashes),
+        options={"first": str(options.first), "second": str(options.second)}, log=(comparison.sentence,),
+        rebuild=command + "\n",
+    )  # fmt: skip
+    return write_comparison(path, comparison, run=run)
 
 
 def add_graph(

@@ -1,6 +1,7 @@
-"""Compare two layers, networks, people, brains or dictionaries: how alike they are."""
+"""Compare two layers, networks, people, brains, dictionaries or models: how alike they are."""
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from patchclamp.compare.dictionaries import DictionaryComparison, compare_dictionaries
 from patchclamp.core.arguments import Natural, checked
@@ -14,7 +15,17 @@ from patchclamp.core.rooms import make_callable
 from patchclamp.core.similarity import Similarity
 from patchclamp.core.subject import Progress
 
-__all__ = ["DictionaryComparison", "compare", "compare_dictionaries"]
+if TYPE_CHECKING:
+    from patchclamp.compare.models import compare_models as compare_models
+
+__all__ = ["DictionaryComparison", "compare", "compare_dictionaries", "compare_models"]
+
+
+def __getattr__(name: str) -> Any:
+    # Models need torch, recordings and dictionaries do not.
+    if name != "compare_models":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module("patchclamp.compare.models").compare_models
 
 
 @checked

@@ -2,16 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
+from patchclamp.core.json_text import read_list, read_mapping, read_word
+from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.table import Table, Tabular, estimate_table
+
+FOLDER = "similarity"
 
 
 @checked
@@ -60,6 +67,11 @@ class Similarity(Tabular):
         named = {" and ".join(self.names): self.estimate, **self.rivals}
         return estimate_table(f"{' and '.join(self.names)}: {self.estimate}", named, "measure", top)
 
+    @property
+    def sentence(self) -> str:
+        """The similarity in one sentence."""
+        return f"{self.names[0]} and {self.names[1]}, over {self.over}: {self.estimate}."
+
     def to_json(self, limit: int = 20) -> dict[str, Any]:
         """Return the similarity as JSON-ready data; of the matrices the first ``limit`` rows and columns."""
 
@@ -76,3 +88,50 @@ class Similarity(Tabular):
             "labels": list(self.labels[:limit]),
             "provenance": self.provenance.to_json(),
         }
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return everything as JSON-ready data and arrays, for a file."""
+        head = {**self.to_json(0), "labels": list(self.labels)}
+        kept = {"first": self.first, "second": self.second}
+        return head, {name: np.ascontiguousarray(array) for name, array in kept.items() if array is not None}
+
+    @classmethod
+    def of_parts(cls, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Similarity":
+        """Read what ``parts`` gave.
+
+        Raises:
+            PatchclampError, ValueError, TypeError, KeyError: it is something else.
+        """
+        one, other = map(read_word, read_list(head["names"]))
+        return cls(
+            (one, other),
+            Estimate.from_json(head["estimate"]),
+            read_word(head["over"]),
+            arrays.get("first"),
+            arrays.get("second"),
+            tuple(map(read_word, read_list(head["labels"]))),
+            {name: Estimate.from_json(rival) for name, rival in read_mapping(head["rivals"]).items()},
+            Provenance.from_json(head["provenance"]),
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the similarity to a new or empty folder, whole or not at all.
+
+        Raises:
+            PatchclampError: the folder holds something, or cannot be written.
+        """
+        head, arrays = self.parts()
+        with hold_folder(folder):
+            bundle = Bundle.create(folder, kind=FOLDER, manifest={"similarity": head})
+            bundle.append("matrices", arrays)
+            bundle.finish()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Similarity":
+        """Read a folder that ``save`` wrote, and check that it is what was written.
+
+        Raises:
+            PatchclampError: no similarity there.
+            Damaged: a part is missing or changed.
+        """
+        return load_noun(folder, FOLDER, lambda one: cls.of_parts(one.manifest["similarity"], one.read("matrices")))

@@ -137,6 +137,51 @@ def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
     return _read_text(subject, corpus, batch_size)
 
 
+@checked
+def read_shared(first: Any, second: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
+    """Return a text in batches that fit the contexts of two language models, and that both cut into the same tokens.
+
+    Args:
+        first: a language model.
+        second: another, or the same.
+        corpus: as for ``read_corpus``; batches are given back as they are.
+        batch_size: stimuli per forward pass.
+
+    Returns:
+        Batches: of the first.
+
+    Raises:
+        PatchclampError: as ``read_corpus``, or two models that cut the text into other tokens.
+
+    Cost: as ``read_corpus``, for each of the two.
+
+    Example:
+        >>> import tempfile
+        >>> from patchclamp.loaders import load
+        >>> story = Path(tempfile.mkdtemp()) / "story.txt"
+        >>> _ = story.write_text("the old cat sat on the mat. " * 3)
+        >>> cat = load("organism:cat")
+        >>> read_shared(cat, cat, story).n_tokens
+        25
+    """
+    if isinstance(corpus, str | Path):
+        corpus = Corpus(corpus)
+    contexts = [one.context for one in (first, second) if getattr(one, "context", None) is not None]
+    if isinstance(corpus, Corpus) and contexts:
+        corpus = corpus.fit(min(contexts))
+    batches = read_corpus(first, corpus, batch_size=batch_size)
+    if second is first or batches.corpus is None:
+        return batches
+    again = read_corpus(second, batches.corpus, batch_size=batches.batch_size)
+    if again.stimuli != batches.stimuli:
+        raise PatchclampError(
+            expected="two models that cut a text into the same tokens",
+            got=f"{second.name}, which cuts it otherwise than {first.name}",
+            remedy="Compare models of one tokenizer; `pc.compare` compares recordings of the same stimuli.",
+        )
+    return batches
+
+
 def _read_text(model: LanguageModel, corpus: Corpus, batch_size: int) -> Batches:
     fixed = corpus.fit(model.context)
     if fixed.content and fixed.path.is_file() and file_hash(fixed.path) != fixed.content:

@@ -7,6 +7,7 @@ export interface AtlasPage {
   base: string;
   version: number;
   modality: string;
+  recording: RecordingView | null;
   subject: SubjectView;
   corpus: CorpusView;
   sites: SiteRow[];
@@ -92,6 +93,50 @@ export interface ClassRow {
   after: number | null;
 }
 
+export interface ComparedUnit {
+  key: string;
+  name: string;
+  label: string;
+  unit: string | null;
+}
+
+export interface ComparisonList {
+  rows: ComparisonRow[];
+  total: number;
+  source: Source;
+}
+
+export interface ComparisonPage {
+  comparison: ComparisonRow;
+  n: number;
+  n_conditions: number;
+  layers: LayerGrid | null;
+  shuffled: number | null;
+  shuffled_low: number | null;
+  shuffled_high: number | null;
+  ceiling: number | null;
+  estimate: EstimateView;
+  agreement: number | null;
+  random: number[];
+  pairs: PairList | null;
+  moved: MovedUnit[];
+  n_moved: number;
+  shifts: PlacedShift[];
+  texts: TextShift[];
+  matrices: LayerGrid[];
+  notice: string;
+  cautions: string[];
+  source: Source;
+}
+
+export interface ComparisonRow {
+  id: string;
+  kind: string;
+  first: string;
+  second: string;
+  sentence: string;
+}
+
 export interface ConceptScore {
   concept: string;
   kind: string;
@@ -120,6 +165,15 @@ export interface CorpusView {
   counted: number;
   window: number;
   labelled: number;
+}
+
+export interface Course {
+  label: string;
+  condition: string;
+  n: number;
+  mean: (number | null)[];
+  low: (number | null)[];
+  high: (number | null)[];
 }
 
 export interface DescriptionView {
@@ -290,6 +344,11 @@ export interface GraphRow {
   contrast_read: string;
 }
 
+export interface GroupRow {
+  name: string;
+  units: number;
+}
+
 export interface HeadPair {
   source: TokenView;
   target: TokenView;
@@ -377,7 +436,7 @@ export interface KindCount {
 
 export interface LabPage {
   attached: boolean;
-  shows: "texts" | "pictures";
+  shows: "texts" | "pictures" | "recording";
   model: string;
   remedy: string;
   context: number | null;
@@ -395,6 +454,14 @@ export interface LabRun {
   steps: Step[];
   control: Control | null;
   finished: Finished | null;
+}
+
+export interface LayerGrid {
+  rows: string[];
+  columns: string[];
+  value: ((number | null)[])[];
+  low: ((number | null)[])[];
+  high: ((number | null)[])[];
 }
 
 export interface LayerRow {
@@ -446,6 +513,28 @@ export interface LinePart {
 export interface Match {
   of: string;
   text: string;
+}
+
+export interface MovedUnit {
+  unit: ComparedUnit;
+  r: number | null;
+  mean_first: number | null;
+  mean_second: number | null;
+  max_first: number | null;
+  max_second: number | null;
+  cosine: number | null;
+  change: number;
+  share: number;
+}
+
+export interface Near {
+  key: string;
+  name: string;
+  r: number;
+  low: number | null;
+  high: number | null;
+  p: number | null;
+  groups: string[];
 }
 
 export interface Neighbour {
@@ -510,6 +599,15 @@ export interface NoteView {
   text: string;
   author: string;
   time: string;
+}
+
+export interface PairList {
+  rows: UnitPair[];
+  total: number;
+  above: number;
+  threshold: number | null;
+  row: number | null;
+  column: number | null;
 }
 
 export interface PairsRead {
@@ -585,6 +683,13 @@ export interface PictureRun {
   source: Source;
 }
 
+export interface PlacedShift {
+  token: string;
+  first: number;
+  second: number;
+  context: string;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -628,6 +733,71 @@ export interface Ranking {
   units: RankedUnit[];
   total: number;
   source: Source;
+}
+
+export interface Raster {
+  trials: number;
+  total: number;
+  samples: number[];
+}
+
+export interface RecordedTrace {
+  trial: number;
+  trials: number[];
+  exact: boolean;
+  low: (number | null)[];
+  high: (number | null)[];
+}
+
+export interface RecordedUnit {
+  key: string;
+  measure: string;
+  rate_measure: string;
+  rate: number | null;
+  start: number;
+  trials: number;
+  samples: number;
+  missing: number;
+  constant: boolean;
+  peak: number[] | null;
+  trace: RecordedTrace;
+  raster: Raster | null;
+  course_starts: number[];
+  courses: Course[];
+  tuning: Tuning[];
+  near: Near[];
+  chance: number | null;
+  shifts: number;
+  groups: string[];
+  within: number | null;
+  outside: number | null;
+  within_low: number | null;
+  within_high: number | null;
+  labels: Record<string, string>;
+  place: Record<string, number>;
+  cannot: string;
+  source: Source;
+}
+
+export interface RecordingView {
+  measure: string;
+  rate: number | null;
+  start: number;
+  trials: number;
+  samples: number;
+  axes: string[];
+  trial_labels: string[];
+  time_labels: string[];
+  unit_labels: string[];
+  groups: GroupRow[];
+  n_groups: number;
+  mean_r: number | null;
+  mean_r_within: number | null;
+  missing: number;
+  constant: number;
+  shifts: number;
+  blocks: number;
+  cannot: string;
 }
 
 export interface Refusal {
@@ -734,6 +904,11 @@ export interface Source {
   python: string;
 }
 
+export interface Spark {
+  low: (number | null)[];
+  high: (number | null)[];
+}
+
 export interface Statistics {
   counted: number;
   frequency: number | null;
@@ -771,6 +946,42 @@ export interface Table {
   seconds: number;
 }
 
+export interface TextShift {
+  tokens: string[];
+  ids: number[];
+  divergence: number[];
+  shifts: TokenShift[][];
+  stimulus: number;
+  start: number;
+}
+
+export interface Tissue {
+  prefix: string;
+  axes: string[];
+  units: number[];
+  names: string[];
+  x: number[];
+  y: number[];
+  z: number[];
+  r: (number | null)[];
+  own: number[];
+  groups: TissueGroup[];
+  total: number;
+  source: Source;
+}
+
+export interface TissueGroup {
+  name: string;
+  n: number;
+  mapped: number[];
+}
+
+export interface TokenShift {
+  token: string;
+  first: number;
+  second: number;
+}
+
 export interface TokenView {
   id: number;
   text: string;
@@ -799,6 +1010,20 @@ export interface Trial {
   special: number[];
   bytes: number[];
   source: Source;
+}
+
+export interface Tuning {
+  label: string;
+  over: "trials" | "runs of trials" | "blocks of time";
+  points: TuningPoint[];
+}
+
+export interface TuningPoint {
+  condition: string;
+  mean: number | null;
+  low: number | null;
+  high: number | null;
+  n: number;
 }
 
 export interface UnitLine {
@@ -870,6 +1095,13 @@ export interface UnitPage {
   source: Source;
 }
 
+export interface UnitPair {
+  first: ComparedUnit;
+  second: ComparedUnit;
+  r: number;
+  mutual: boolean;
+}
+
 export interface UnitRow {
   key: string;
   name: string;
@@ -890,6 +1122,7 @@ export interface UnitRow {
   concept: string | null;
   auroc: number | null;
   starred: boolean;
+  spark: Spark | null;
 }
 
 export interface Verified {

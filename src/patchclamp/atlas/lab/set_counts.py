@@ -26,17 +26,20 @@ def sets_for_clamps(model: LanguageModel, atlas: Reading, clamps: Sequence[messa
     """Return how many sets there are for the clamps of a run.
 
     Returns:
-        messages.Sets: their number, at most as many as are drawn, and the least p in a sentence.
+        messages.Sets: their number, at most as many as are drawn, and the least p in a sentence; none where clamps are
+            neutral or act on generated tokens alone.
 
     Raises:
         NotFound: a clamp names a unit that the model has not.
-        PatchclampError: no clamp acts on the prompt.
+        PatchclampError: no clamp at all.
     """
     # Only where a clamp acts is counted: what it puts there may need another prompt's run.
     acting = [replace(clamp, mode="ablate") if clamp.mode == "patch" else clamp for clamp in clamps]
     now = [own for _, change in interventions(model, atlas, acting) if (own := on_prompt(change)) is not None]
+    if not clamps:
+        raise PatchclampError(expected="clamps, or nodes of an answer", got="none", remedy="Clamp a unit first.")
     if not now:
-        raise PatchclampError(expected="clamps that act on the prompt", got="none", remedy="Clamp a unit there.")
+        return messages.Sets(0, 1.0, "No clamp changes the prompt: there is nothing to compare.")
     return _tell(count_sets(model, now, MOST))
 
 

@@ -1,7 +1,7 @@
 """What was found out after the bake, a file each, written whole and named by its content.
 
-A layer holds descriptions of units, the graph of one explained answer, or the features of a dictionary (written by
-``bake.features``). Any number can be added; the base never changes.
+A layer holds descriptions of units, the graph of one explained answer, a comparison, or the features of a dictionary
+(written by ``bake.features``). Any number can be added; the base never changes.
 """
 
 import json
@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from patchclamp.atlas.store.comparisons import ARRAYS, Comparison, fill_arrays, kind_of, read_comparison
 from patchclamp.atlas.store.counter_examples import Counter, counters_of, local_key
 from patchclamp.atlas.store.provenance import Run, write_run
 from patchclamp.atlas.store.sqlite_files import (
@@ -34,13 +35,14 @@ from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Edge, Graph, Node, finite_measures
+from patchclamp.core.model_comparison import ModelComparison
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
 LAYERS = "layers"
-_NAME = re.compile(r"(descriptions|graph|basis)-([0-9a-f]{16})")
-_ABOUT = "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
-_DESCRIPTIONS = f"""{_ABOUT}
+_NAME = re.compile(r"(descriptions|graph|basis|comparison)-([0-9a-f]{16})")
+ABOUT = "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
+_DESCRIPTIONS = f"""{ABOUT}
 CREATE TABLE descriptions (
     id INTEGER PRIMARY KEY, unit TEXT NOT NULL, text TEXT NOT NULL, author TEXT NOT NULL,
     evidence TEXT NOT NULL, scores TEXT NOT NULL
@@ -50,7 +52,7 @@ CREATE TABLE counters (   -- an example of the base, the place in its strip, and
     place INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (description, rank)
 ) STRICT, WITHOUT ROWID;
 """
-_GRAPH = f"""{_ABOUT}
+_GRAPH = f"""{ABOUT}
 CREATE TABLE nodes (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, unit TEXT, position INTEGER, kind TEXT NOT NULL, score REAL NOT NULL,
     measures TEXT NOT NULL
@@ -73,6 +75,7 @@ _TABLES = {
     "descriptions": ("about", "descriptions", "counters"),
     "graph": ("about", "nodes", "edges"),
     "basis": (*HASHED, "bases", "arrays"),
+    "comparison": ("about", "arrays"),
 }
 
 
@@ -81,13 +84,15 @@ class Layer:
     """One layer, read.
 
     Args:
-        id: ``descriptions-…``, ``graph-…`` or ``basis-…``.
+        id: ``descriptions-…``, ``graph-…``, ``comparison-…`` or ``basis-…``.
         kind: which of these.
         bytes: size of its file.
-        title: who wrote the descriptions, the prompt and answer of a graph, or the name of a basis and its sites.
+        title: who wrote the descriptions, the prompt and answer of a graph, what was compared, or the name of a basis
+            and its sites.
         descriptions: with what each gets wrong.
         graph: the graph of a graph's layer.
         n_features: how many features a basis's layer has.
+        comparison: that of a comparison's layer.
     """
 
     id: str
@@ -97,6 +102,7 @@ class Layer:
     descriptions: tuple[tuple[Description, tuple[Counter, ...]], ...] = ()
     graph: Graph | None = None
     n_features: int = 0
+    comparison: Comparison | None = None
 
 
 @checked
@@ -149,7 +155,7 @@ def write_descriptions(
                 [(id, r, c.kind, c.example, c.place, c.reason) for r, c in enumerate(counters)],
             )
 
-    return _write(folder, "descriptions", _DESCRIPTIONS, about, fill, run)
+    return write_layer(folder, "descriptions", _DESCRIPTIONS, about, fill, run)
 
 
 @checked
@@ -188,11 +194,45 @@ def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> s
             [(id, e.source, e.target, float(e.weight), e.slot, e.measured) for id, e in enumerate(graph.edges)],
         )
 
-    return _write(folder, "graph", _GRAPH, about, fill, run)
+    return write_layer(folder, "graph", _GRAPH, about, fill, run)
 
 
-def _write(folder: Path, kind: str, script: str, about: dict[str, Any], fill: Any, run: Run | None) -> str:
-    """Write a layer under a passing name, find out what it is called, and rename it there."""
+@checked
+def write_comparison(atlas: str | Path, comparison: Comparison, *, run: Run | None = None) -> str:
+    """Add a comparison to an atlas as a layer: of two models, or of two recordings.
+
+    Args:
+        atlas: the atlas's folder.
+        comparison: of models one must be the atlas's; a Similarity of recordings may be of anything.
+        run: how it was made.
+
+    Returns:
+        str: the layer's id.
+
+    Raises:
+        PatchclampError: no atlas there, a comparison of other models, or a full disk.
+    """
+    folder = Path(atlas)
+    read_head(folder)
+    if isinstance(comparison, ModelComparison):
+        with closing(open_database(folder / BASE)) as base:
+            subject = json.loads(base.execute("SELECT value FROM about WHERE name = 'subject'").fetchone()[0])
+        if subject["hash"] not in comparison.hashes:
+            raise PatchclampError(
+                expected=f"a comparison with {subject['slug']}, the model of the atlas",
+                got=f"{' and '.join(comparison.names)}, of other weights",
+                remedy="Bake an atlas of one of them.",
+            )
+    about = {"kind": "comparison", "of": kind_of(comparison), "comparison": comparison.parts()[0]}
+    return write_layer(folder, "comparison", ABOUT + ARRAYS, about, lambda db: fill_arrays(db, comparison), run)
+
+
+def write_layer(folder: Path, kind: str, script: str, about: dict[str, Any], fill: Any, run: Run | None) -> str:
+    """Write a layer under a passing name, find out what it is called, and rename it there.
+
+    Returns:
+        str: the layer's id.
+    """
     passing = folder / LAYERS / f"new-{kind}.sqlite"
     with write_database(passing, script) as db:
         rows = [(name, json.dumps(value, sort_keys=True)) for name, value in about.items()]
@@ -253,6 +293,9 @@ def read_layer(path: Path) -> Layer:
                 sites = db.execute("SELECT path, basis, units FROM sites ORDER BY id").fetchall()
                 title = f"{sites[0]['basis']} at {', '.join(row['path'] for row in sites)}"
                 return Layer(path.stem, kind, size, title, n_features=sum(row["units"] for row in sites))
+            if kind == "comparison":
+                found = read_comparison(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                return Layer(path.stem, kind, size, " and ".join(found.names), comparison=found)
             if kind == "graph":
                 graph = _graph(db)
                 title = f"{graph.about.get('prompt', '')} → {graph.about.get('target', '')}"

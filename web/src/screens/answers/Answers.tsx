@@ -1,7 +1,7 @@
 // Answers: which answers have been explained?
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
-import type { GraphList, GraphRow } from "../../api/types";
+import type { ComparisonList, GraphList, GraphRow } from "../../api/types";
 import { count, number, plural } from "../../format";
 import { Asked, Stated } from "../../parts/Answer";
 import { Awaited, Nothing } from "../../parts/States";
@@ -28,11 +28,26 @@ export default function Answers(): JSX.Element {
             ) : (
               <Nothing>None yet: `patchclamp explain MODEL PROMPT --target ANSWER --atlas ATLAS` adds one.</Nothing>
             )}
+            <Compared />
             <Origin source={list.source} twin={ADDRESS} />
           </>
         )}
       </Awaited>
     </>
+  );
+}
+
+/** The way to comparisons, where there are some. */
+function Compared(): JSX.Element | null {
+  const answer = useAnswer<ComparisonList>("/api/compare");
+  if (answer.state !== "here" || !answer.data.total) return null;
+  return (
+    <p class="small">
+      <a href="/compare" data-testid="to-comparisons">
+        {plural(answer.data.total, "comparison")}
+      </a>{" "}
+      of models or recordings
+    </p>
   );
 }
 

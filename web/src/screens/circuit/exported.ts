@@ -30,7 +30,7 @@ export function exported(page: GraphPage, keep: number, groups: Group[]): unknow
       ...(value === null ? {} : { activation: value }),
       ...(measured === null ? {} : { measured }),
     })),
-    edges: page.edges,
+    edges: page.edges.map(({ measured, ...edge }) => ({ ...edge, ...(measured === null ? {} : { measured }) })),
   };
 }
 

@@ -6,12 +6,17 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from patchclamp.atlas.read.graph_row import graph_row
-from patchclamp.atlas.read.reader import Reading, page_of
+from patchclamp.atlas.read.reader import Reading, number_or_none, page_of
+from patchclamp.atlas.read.recorded import CANNOT_CLAMP, RECORDING
 from patchclamp.atlas.read.responses import CorpusView, GraphRow, Source
 from patchclamp.atlas.read.suggestions import Suggestion, suggest_units
 from patchclamp.atlas.serve.served import Served
+from patchclamp.atlas.store.layers import Layer
 from patchclamp.atlas.store.sqlite_files import VERSION
+from patchclamp.core.model_comparison import ModelComparison
 from patchclamp.core.plain_names import name_site
+
+MOST_GROUPS = 50
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,11 @@ class LayerRow:
     """One layer that was added to the base.
 
     Args:
-        id: ``descriptions-…``, ``graph-…`` or ``basis-…`` with its content hash; also the id of the run that made it.
-        kind: ``descriptions``, ``graph`` or ``basis``.
-        rows: descriptions, nodes of the graph, or features.
-        title: the author of descriptions, the prompt and answer of a graph, or a basis and its sites.
+        id: its kind with its content hash; also the id of the run that made it.
+        kind: ``descriptions``, ``graph``, ``comparison`` or ``basis``.
+        rows: descriptions, nodes of the graph, features, or of a comparison the tokens or conditions compared.
+        title: the author of descriptions, the prompt and answer of a graph, what was compared, or a basis and its
+            sites.
         bytes: size on disk.
     """
 
@@ -67,6 +73,59 @@ class LayerRow:
     rows: int
     title: str
     bytes: int
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """A group of recorded units and how many are in it."""
+
+    name: str
+    units: int
+
+
+@dataclass(frozen=True)
+class RecordingView:
+    """A recorded brain.
+
+    Args:
+        measure: unit of measure of the samples.
+        rate: samples per second; None where nobody stated it.
+        start: seconds of the first sample.
+        trials: how many.
+        samples: of each.
+        axes: names of the coordinates of units; empty where none are given.
+        trial_labels: what is known of every trial, by name.
+        time_labels: what is known of every sample.
+        unit_labels: what is known of every unit.
+        groups: sets of units, at most 50.
+        n_groups: how many there are.
+        mean_r: mean correlation of all pairs; None where there is no pair.
+        mean_r_within: mean within groups, each group counting once.
+        missing: samples that are missing, of all units together.
+        constant: units with one value throughout.
+        shifts: circular shifts that say what chance gives.
+        blocks: trials or blocks of time that intervals are over.
+        cannot: why it cannot be clamped.
+    """
+
+    measure: str
+    rate: float | None
+    start: float
+    trials: int
+    samples: int
+    axes: list[str]
+    trial_labels: list[str]
+    time_labels: list[str]
+    unit_labels: list[str]
+    groups: list[GroupRow]
+    n_groups: int
+    mean_r: float | None
+    mean_r_within: float | None
+    missing: int
+    constant: int
+    shifts: int
+    blocks: int
+    cannot: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +138,8 @@ class AtlasPage:
         hash: content hash of base and layers together; the ETag.
         base: content hash of the base.
         version: version of the format.
-        modality: ``language``.
+        modality: ``language``, ``image`` or ``recording``.
+        recording: of a recorded brain what was recorded; None of a model.
         subject: the model.
         corpus: the text.
         sites: one row per site.
@@ -103,6 +163,7 @@ class AtlasPage:
     base: str
     version: int
     modality: str
+    recording: RecordingView | None
     subject: SubjectView
     corpus: CorpusView
     sites: list[SiteRow]
@@ -153,9 +214,7 @@ def atlas_page(atlas: Reading) -> AtlasPage:
     n_examples = sum(atlas.rows(f"SELECT count(*) FROM {part.schema}.examples")[0][0] for part in atlas.parts)
     layers = []
     for layer in atlas.layers:
-        graph = layer.graph
-        rows = len(graph.nodes) if graph else layer.n_features or len(layer.descriptions)
-        layers.append(LayerRow(layer.id, layer.kind, rows, layer.title, layer.bytes))
+        layers.append(LayerRow(layer.id, layer.kind, _count_rows(layer), layer.title, layer.bytes))
     return AtlasPage(
         name=atlas.folder.name,
         title=_title(str(run.options.get("model", atlas.slug))),
@@ -163,6 +222,7 @@ def atlas_page(atlas: Reading) -> AtlasPage:
         base=str(atlas.head["base"]),
         version=VERSION,
         modality=str(atlas.about["modality"]),
+        recording=_view_recording(atlas) if atlas.about["modality"] == RECORDING else None,
         subject=SubjectView(
             slug=atlas.slug,
             name=str(run.options.get("model", atlas.slug)),
@@ -185,6 +245,27 @@ def atlas_page(atlas: Reading) -> AtlasPage:
         notes=list(atlas.notes),
         source=atlas.source(".page()"),
     )
+
+
+def _view_recording(atlas: Reading) -> RecordingView:
+    facts = atlas.about["recording"]
+    groups = atlas.rows("SELECT name, count(*) FROM groups GROUP BY name ORDER BY min(rank)")
+    names = ("measure", "rate", "start", "trials", "samples", "axes", "trial_labels", "time_labels", "unit_labels")
+    return RecordingView(
+        **{name: facts[name] for name in (*names, "missing", "constant", "shifts", "blocks")},
+        groups=[GroupRow(name, units) for name, units in groups[:MOST_GROUPS]],
+        n_groups=len(groups),
+        mean_r=number_or_none(facts["mean_r"]),
+        mean_r_within=number_or_none(facts["mean_r_within"]),
+        cannot=CANNOT_CLAMP,
+    )
+
+
+def _count_rows(layer: Layer) -> int:
+    if layer.comparison is not None:
+        compared = layer.comparison
+        return compared.n_tokens if isinstance(compared, ModelComparison) else compared.estimate.n
+    return len(layer.graph.nodes) if layer.graph else layer.n_features or len(layer.descriptions)
 
 
 def _title(model: str) -> str:

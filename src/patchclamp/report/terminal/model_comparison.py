@@ -1,0 +1,63 @@
+"""A comparison of two models in a terminal."""
+
+from rich.markup import escape
+
+from patchclamp.core.model_comparison import ModelComparison
+from patchclamp.core.plain_names import name_site, name_unit
+from patchclamp.core.plain_numbers import format_fixed, format_general, format_range, format_token
+from patchclamp.report.terminal.table import make_table, open_console, print_table
+
+NOUN = "ModelComparison"
+
+
+def show(found: ModelComparison, top: int) -> None:
+    """Print how alike two models are: a sentence, then what changed most."""
+    out = open_console()
+    out.print(f"[bold]{escape(found.sentence)}[/]")
+    for caution in found.cautions:
+        out.print(escape(caution))
+    if found.changes:
+        out.print(f"\nNext tokens that changed most, {min(top, len(found.changes))} of {len(found.changes)}:")
+        table = make_table("token", "first", "second", "after", numbers=("first", "second"))
+        for one in found.changes[:top]:
+            cells = (format_token(one.token), format_fixed(one.first, 3), format_fixed(one.second, 3))
+            table.add_row(*map(escape, (*cells, format_token(one.context[-48:]))))
+        print_table(out, table)
+    moved = [(key, row) for key, row in found.moved_units(top) if row["change"] > 0]
+    if moved:
+        out.print(f"\nUnits of both that moved most, {len(moved)} of {len(found.moved):,}:")
+        numbers = ("change", "share", "r", "cosine", "mean", "then")
+        table = make_table("unit", *numbers, numbers=numbers)
+        for key, row in moved:
+            table.add_row(
+                escape(name_unit(key)), format_general(row["change"]), format_fixed(row["share"]),
+                format_fixed(row["r"]), format_fixed(row["cosine"]), format_general(row["mean_first"]),
+                format_general(row["mean_second"]),
+            )  # fmt: skip
+        print_table(out, table)
+    pairs = found.pairs(top=top)
+    if pairs:
+        out.print(
+            f"\nUnits paired by correlation, {len(pairs)} of {found.n_live:,} (by chance 97.5 % lie below "
+            f"{format_fixed(found.threshold)}):"
+        )
+        table = make_table("first", "second", "r", "mutual", numbers=("r",))
+        for i, j, r, mutual in pairs:
+            names = (name_unit(found.key(0, i)), name_unit(found.key(1, j)))
+            table.add_row(*map(escape, names), format_fixed(r), "yes" if mutual else "")
+        print_table(out, table)
+    if found.similarity.size:
+        shuffled = format_range(found.shuffled.low, found.shuffled.high, format_fixed)
+        out.print(f"\nLayers by RSA over {found.n_conditions} tokens, ceiling 1.00; shuffled {shuffled}:")
+        layers = found.table(top)
+        table = make_table("layer", "most alike", "similarity", "interval", numbers=("similarity",))
+        for site, other, *numbers_of in layers.rows:
+            table.add_row(
+                escape(name_site(site)),
+                escape(name_site(other)),
+                format_fixed(numbers_of[0]),
+                format_range(numbers_of[1], numbers_of[2], format_fixed),
+            )
+        print_table(out, table)
+        if layers.total > len(layers.rows):
+            out.print(f"and {layers.total - len(layers.rows)} layers more with --full")
