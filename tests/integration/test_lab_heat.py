@@ -1,5 +1,7 @@
 """Heat maps of the lab: each cell is what the rig gives for that block and token; what cannot be drawn is refused."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -141,6 +143,29 @@ def test_patching_is_a_run_for_every_cell(bench, cat, part):
     cases = cat.read(pc.Task.of(TEXT, " sat", contrast=" ran", counterpart=OTHER))
     by_hand = patch_sites(cat, cases, [row["keys"][0].split("/")[0] for row in page["rows"]], direction="noise")
     assert [x for row in page["rows"] for x in row["values"]] == pytest.approx(by_hand.values.tolist(), abs=1e-5)
+
+
+def test_patching_puts_the_other_prompts_values_into_the_text(bench, models):
+    """In a random model, unlike a planted one, the two directions of patching differ."""
+    model, text, other = models["gpt2"], "w1 w2 w3", "w1 w9 w3"
+    lab = copy.copy(bench.lab)
+    lab.model, lab._spelt = model, {}
+    asked = heat_messages.HeatAsked(text, "patching", other=other, target=5, contrast=7)
+    events = []
+    Job(heat.prepare_patching(lab, bench.atlas.reading, asked), events.append, lab.turns, 60.0).run()
+    [page] = [one for one in events if isinstance(one, heat_messages.HeatPage)]
+
+    def metric(shown, on=()):
+        logits = model.run(shown, interventions=list(on)).logits[0, -1].double()
+        return float(logits[5] - logits[7])
+
+    ends = metric(text), metric(other)
+    for row in page.rows:
+        site = row.keys[0].split("/")[0]
+        there = pc.Source(model.run(other, record=site, logits=False).recording)
+        for position, value in enumerate(row.values):
+            on = pc.change("patch", site, source=there, at=position)
+            assert value == pytest.approx((ends[0] - metric(text, [on])) / (ends[0] - ends[1]), abs=1e-4)
 
 
 def test_patching_says_how_far_it_is_and_stops_once_nobody_waits(bench, cat, monkeypatch):

@@ -103,8 +103,8 @@ class Lenses(Unembeds):
 
         Example:
             >>> from patchclamp.loaders import load
-            >>> load("organism:cat").attention("the old cat", 0).weights.shape[2:]
-            (3, 3)
+            >>> load("organism:cat").attention("the old cat", 0).tokens
+            ('<bos>', ' the', ' old', ' cat')
         """
         self.require("attention")
         stimulus = _one_stimulus(self, text)

@@ -260,7 +260,7 @@ function Drawing({ drawn, mapped, asked }: { drawn: Drawn; mapped: Mapped; asked
         <Scale drawn={drawn} percent={mapped.lens !== null} />
         <Map drawn={drawn} at={at} choose={look} label={drawn.quantity} />
         <p class="small soft">
-          A row is a block, the last on top; a column is a token. Arrow keys move the cell; a click, or Enter, {asked.other ? "puts the other prompt's value in there" : "sets it to zero there"}, in the lab.
+          A row is {asked.unit ? "a unit, the largest" : "a block, the last"} on top; a column is a token. Arrow keys move the cell; a click, or Enter, {asked.other ? "puts the other prompt's value in there" : "sets it to zero there"}, in the lab.
         </p>
       </section>
       <Beside drawn={drawn} lens={mapped.lens} at={at} />

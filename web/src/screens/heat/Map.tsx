@@ -92,7 +92,7 @@ function Place({ cell, row, position, most, here, choose }: PlaceProps): JSX.Ele
     <td role="gridcell">
       <a
         href={cell.href}
-        class={`${value < 0 ? "neg" : ""} ${here ? "here" : ""}`}
+        class={`${value < 0 ? "neg" : value === 0 ? "nil" : ""} ${here ? "here" : ""}`}
         style={{ "--a": share.toFixed(3) }}
         tabIndex={here ? 0 : -1}
         aria-label={cell.words}
