@@ -253,6 +253,25 @@ def opened_pictures(chromium: Any, picture_server: str) -> Iterator[Callable[...
         yield open_one
 
 
+@pytest.fixture(scope="package")
+def recording_server(tmp_path_factory: Any) -> Iterator[str]:
+    """The address of a server of the atlas of a recorded brain whose truth is planted."""
+    import patchclamp as pc
+    from recorded_trials import planted_trials
+
+    place = tmp_path_factory.mktemp("recordings") / "planted.atlas"
+    pc.atlas.bake_recording(planted_trials(), place)
+    with served(str(place)) as address:
+        yield address
+
+
+@pytest.fixture
+def opened_recording(chromium: Any, recording_server: str) -> Iterator[Callable[..., Reader]]:
+    """Open windows on the atlas of a recorded brain."""
+    with windows(chromium, recording_server) as open_one:
+        yield open_one
+
+
 @pytest.fixture
 def reader(opened: Callable[..., Reader]) -> Reader:
     """One window, 1280 pixels wide."""

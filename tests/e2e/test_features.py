@@ -105,7 +105,18 @@ def test_explain_prints_what_python_returns(model, made, tmp_path):
 
 
 def test_the_table_says_how_features_are_drawn_and_how_to_clamp_one(made, capsys):
-    words = ["explain", "organism:cat", PROMPT, "--target", " sat", "--contrast", " ran", "--level", "feature", "--full"]
+    words = [
+        "explain",
+        "organism:cat",
+        PROMPT,
+        "--target",
+        " sat",
+        "--contrast",
+        " ran",
+        "--level",
+        "feature",
+        "--full",
+    ]
     assert main([*words, "--basis", str(made / "own"), "--method", "attribution_patching"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "away from their baseline" in out

@@ -158,3 +158,44 @@ def test_options_of_a_recorded_brain_are_refused_for_what_is_none(option, tmp_pa
     for words in (["info", str(tmp_path)], survey):
         assert main([*words, *option]) == 2
         assert f"with {option[0]}" in capsys.readouterr().err
+
+
+def test_bake_makes_an_atlas_of_a_recording_and_states_its_cost_first(say, cells, tmp_path):
+    out = tmp_path / "cells.atlas"
+    code, told, err = say("atlas", "bake", cells, "--unit-of-measure", "mV", "--out", out)
+    assert code == 0
+    assert "3 units over 400 samples: correlations under 99 circular shifts" in err
+    assert (told["modality"], told["n_units"], told["recording"]["measure"]) == ("recording", 3, "mV")
+    assert (told["recording"]["missing"], told["recording"]["constant"], told["recording"]["rate"]) == (4, 1, 20.0)
+    page = pc.atlas.open(out).unit("recording/neurons/0")
+    brain = pc.load_recording(cells)
+    assert page.statistics.mean == pytest.approx(brain.values[0, :, 0].mean(), rel=1e-5)
+    assert page.name == "left"
+    code, shown, _ = say("atlas", "info", out, json_too=False)
+    assert (code, "state per time" in shown, "cannot be clamped" in shown) == (0, True, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "got"),
+    [
+        (("--inputs", "text.txt"), "--inputs"),
+        (("--sites", "blocks.*"), "--sites"),
+        (("--no-bos",), "--no-bos"),
+        (("--chat",), "--chat"),
+        (("--axes", "time"), "2"),
+    ],
+)
+def test_bake_refuses_options_of_a_model_and_axes_that_do_not_fit(say, cells, tmp_path, monkeypatch, words, got):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("the old cat")
+    np.save("table.npy", np.zeros((3, 4)))
+    file = "table.npy" if "--axes" in words else cells
+    code, found, _ = say("atlas", "bake", file, "--out", "x.atlas", *words)
+    assert code == 2
+    assert got in str(found["error"])
+    assert not [one for one in tmp_path.iterdir() if one.name.startswith("x.atlas")]
+
+
+def test_bake_of_a_model_still_asks_for_inputs(say, tmp_path):
+    code, found, _ = say("atlas", "bake", "organism:cat", "--out", tmp_path / "x.atlas")
+    assert (code, "--inputs" in found["error"]["expected"]) == (2, True)

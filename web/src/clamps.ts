@@ -7,9 +7,9 @@ const MODES = new Set(["ablate", "patch", "set", "add", "scale"]);
 /** Modes that take no number. */
 export const BARE = new Set(["ablate", "patch"]);
 
-/** The change that a new clamp of a unit asks for: a head is many numbers, so it is scaled and not set to one. */
+/** The change that a new clamp asks for: a head, or a whole site, is many numbers, so it is scaled and not set to one. */
 export function usualMode(key: string): ClampAsked["mode"] {
-  return key.includes("/heads/") ? "scale" : "set";
+  return /\/(heads|whole)\//.test(key) ? "scale" : "set";
 }
 
 function change({ mode, value }: ClampAsked): string {
@@ -51,4 +51,9 @@ export function neutral({ mode, value }: ClampAsked): boolean {
 /** Return the address of the lab with a text, clamps, and what else its address can hold. */
 export function labAddress(text: string, clamps: ClampAsked[], more: Record<string, string> = {}): string {
   return `/lab${spelt(changed(new URLSearchParams(), { text, clamp: written(clamps), ...more }))}`;
+}
+
+/** Return the address of the maps of blocks against tokens, with a text, clamps, and what else it can hold. */
+export function heatAddress(text: string, clamps: ClampAsked[], more: Record<string, string> = {}): string {
+  return `/heat${spelt(changed(new URLSearchParams(), { text, ...more, clamp: written(clamps) }))}`;
 }

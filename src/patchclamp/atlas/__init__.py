@@ -1,7 +1,7 @@
 """What was found, as a folder to keep and pages to look at.
 
-``open`` reads one; ``bake_atlas`` makes one; ``add_basis``, ``write_comparison``, ``write_descriptions``,
-``write_graph`` and ``write_notes`` add to it.
+``open`` reads one; ``bake_atlas`` and ``bake_recording`` make one; ``add_basis``, ``write_comparison``,
+``write_descriptions``, ``write_graph`` and ``write_notes`` add to it.
 ``show`` puts a unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what
 others read.
 """
@@ -15,6 +15,7 @@ _HOME = {
     "Note": ("store.notes", "Note"),
     "add_basis": ("bake.features", "add_basis"),
     "bake_atlas": ("bake.base", "bake_atlas"),
+    "bake_recording": ("bake.recordings", "bake_recording"),
     "export_atlas": ("export", "export_atlas"),
     "open": ("atlas", "open_atlas"),
     "serve_atlas": ("serve.server", "serve"),
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from patchclamp.atlas.atlas import open_atlas
     from patchclamp.atlas.bake.base import bake_atlas as bake_atlas
     from patchclamp.atlas.bake.features import add_basis as add_basis
+    from patchclamp.atlas.bake.recordings import bake_recording as bake_recording
     from patchclamp.atlas.export import export_atlas as export_atlas
     from patchclamp.atlas.export.page import to_html as to_html
     from patchclamp.atlas.notebook import show as show

@@ -22,6 +22,7 @@ from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_li
 from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
 from patchclamp.atlas.serve.screens.notes import NoteList, note_list
 from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples
+from patchclamp.atlas.serve.screens.recorded import RecordedUnit, Tissue, recorded_unit, tissue
 from patchclamp.atlas.serve.screens.runs import RunList, RunPage, run_list, run_page
 from patchclamp.atlas.serve.screens.unit.examples import Examples, Kind, examples
 from patchclamp.atlas.serve.screens.unit.head import example_attention
@@ -129,6 +130,26 @@ class Atlas:
             NotFound: no example stands in a picture of that number.
         """
         return read_picture(self.reading, number).png
+
+    def recorded(self, key: str, *, trial: Natural | None = None) -> RecordedUnit:
+        """Return what a unit of a recorded brain did: trace, events, means over trials, tuning, neighbours.
+
+        Args:
+            key: ``[subject/]recording/neurons/index``.
+            trial: the trial whose trace is shown (default: the first).
+
+        Raises:
+            NotFound: an atlas of a model, no such unit, or no trace of that trial.
+        """
+        return recorded_unit(self.reading, key, trial)
+
+    def tissue(self, key: str = "") -> Tissue:
+        """Return where the units of a recorded brain lie, with a unit's correlation with each, and groups.
+
+        Raises:
+            NotFound: an atlas of a model, or no such unit.
+        """
+        return tissue(self.reading, key)
 
     def exemplars(self, key: str) -> Exemplars:
         """Return a unit's stored examples as Exemplars, masked where it is at least half as active as at its mark.

@@ -2,7 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -76,12 +76,37 @@ class Table:
         return pandas.DataFrame(list(self.rows), columns=list(self.columns))
 
 
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Hold what a heat map of a noun shows.
+
+    Args:
+        title: the noun in one line.
+        rows: names of the rows, the first one lowest.
+        columns: names of the columns.
+        values: ``(row, column)`` numbers.
+        quantity: what the numbers are.
+        labels: what is written into each cell; nothing where empty.
+    """
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    values: Any
+    quantity: str
+    labels: Sequence[Sequence[str]] = ()
+
+
 class Tabular:
     """Give a noun its line, its table in a notebook, its DataFrame and its plot, all from ``table``."""
 
     def table(self, top: int | None = None) -> Table:
         """Return the noun as a table: its first ``top`` rows, all of them where None."""
         raise NotImplementedError(f"{type(self).__name__} has no table")
+
+    def heat_map(self) -> Matrix | None:
+        """Return the noun as a heat map; None where bars show it."""
+        return None
 
     def __repr__(self) -> str:
         """Return the noun in one line."""
@@ -104,7 +129,7 @@ class Tabular:
         return self.table().to_pandas()
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw the noun's numbers with matplotlib, the first twenty of them.
+        """Draw the noun's numbers with matplotlib: the first twenty of them as bars, or all as a heat map.
 
         Args:
             axes: where to draw; a new figure where None.

@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.table import Table, Tabular
+from patchclamp.core.plain_text import plain
+from patchclamp.core.table import Matrix, Table, Tabular
 
 MOST = 20
+MOST_LABELS = 600
+"""Cells of a heat map that still hold a text that can be read."""
 POSITIVE, NEGATIVE = "#2f6fb5", "#d97a1d"
 """Colours of the two signs, which colour-blind people tell apart; hatching says the sign too."""
 
@@ -25,31 +28,37 @@ def plot(noun: Tabular, axes: Any = None) -> Any:
     Raises:
         PatchclampError: matplotlib is not installed, or there are no numbers to draw.
     """
+    if (matrix := noun.heat_map()) is not None:
+        if axes is None:
+            axes = _open_axes((3 + 0.62 * len(matrix.columns), max(3.2, 1.6 + 0.3 * len(matrix.rows))))
+        _draw_matrix(axes, matrix)
+        axes.set_title(plain(matrix.title), fontsize="medium")
+        return axes
     table = noun.table(MOST)
     if not table.rows or not table.drawn:
         raise PatchclampError(
             expected="a result with numbers to draw", got=table.title, remedy="Print it, or see its to_pandas()."
         )
     if axes is None:
-        axes = _open_axes(len(table.rows))
+        axes = _open_axes((7, 1 + 0.3 * len(table.rows)))
     _draw_bars(axes, table)
     axes.set_title(table.title, fontsize="medium")
     return axes
 
 
-def _open_axes(n_rows: int) -> Any:
+def _open_axes(inches: tuple[float, float]) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as problem:
         raise PatchclampError(
             expected="the package matplotlib", got="none", remedy="pip install 'patchclamp[notebook]'"
         ) from problem
-    return _figure(Figure, n_rows).subplots()
+    return _figure(Figure, inches).subplots()
 
 
-def _figure(kind: Any, n_rows: int) -> Any:
+def _figure(kind: Any, inches: tuple[float, float]) -> Any:
     """Return a figure that a notebook shows: one of pyplot's where a notebook draws them, else one by itself."""
-    size: dict[str, Any] = {"figsize": (7, 1 + 0.3 * n_rows), "layout": "constrained"}
+    size: dict[str, Any] = {"figsize": inches, "layout": "constrained"}
     try:
         shell = get_ipython()  # type: ignore[name-defined]
     except NameError:
@@ -76,3 +85,32 @@ def _draw_bars(axes: Any, table: Table) -> None:
     axes.invert_yaxis()
     axes.axvline(0, color="#888", linewidth=0.8)
     axes.set_xlabel(table.columns[number])
+
+
+def _draw_matrix(axes: Any, matrix: Matrix) -> None:
+    """Draw a heat map from white to blue, below zero to orange with hatching, the first row lowest."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    values = np.asarray(matrix.values, dtype=np.float64)
+    known = np.abs(values[np.isfinite(values)])
+    most = float(known.max()) if known.size and known.max() > 0 else 1.0
+    signed = bool((values < 0).any())
+    scale = [*([NEGATIVE] if signed else []), "#ffffff", POSITIVE]
+    colours = LinearSegmentedColormap.from_list("signs", scale)
+    drawn = axes.pcolormesh(np.ma.masked_invalid(values), cmap=colours, vmin=-most if signed else 0.0, vmax=most)
+    if signed:
+        axes.pcolor(np.ma.masked_where(~(values < 0), values), hatch="//", alpha=0.0)
+    axes.set_yticks(np.arange(len(matrix.rows)) + 0.5, [_literal(name) for name in matrix.rows])
+    axes.set_xticks(np.arange(len(matrix.columns)) + 0.5, [_literal(name) for name in matrix.columns], rotation=90)
+    if len(matrix.labels) and values.size <= MOST_LABELS:
+        for row, labels in enumerate(matrix.labels):
+            for column, label in enumerate(labels):
+                dark = abs(np.nan_to_num(values[row, column])) > 0.6 * most
+                place = {"ha": "center", "va": "center", "fontsize": "x-small", "clip_on": True}
+                axes.text(column + 0.5, row + 0.5, _literal(label), color="white" if dark else "black", **place)
+    axes.figure.colorbar(drawn, ax=axes, label=matrix.quantity)
+
+
+def _literal(text: str) -> str:
+    """Return text that matplotlib draws as it stands: a dollar sign begins no formula."""
+    return plain(text).replace("$", r"\$")

@@ -28,19 +28,19 @@ from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, stop_o
 from patchclamp.subjects.families.spec import Family, families, family_of, module_path, reason_uncovered
 from patchclamp.subjects.generation import Generation, check_request, generate_ids, generate_stepwise
 from patchclamp.subjects.hashing import tokenizer_hash
+from patchclamp.subjects.lens import Lenses
 from patchclamp.subjects.moe import routed_tokens
 from patchclamp.subjects.probing import probe
 from patchclamp.subjects.reading import read_prompt, unknown_words
 from patchclamp.subjects.relevance_rules import Rule, check_rules, forward_replacements, last_visits
 from patchclamp.subjects.text import Tokenizer, read_stimuli
-from patchclamp.subjects.unembedding import Unembeds
 from patchclamp.subjects.visits import gradients_of, keep_on_path, refuse_second_call
 
 Attention = Literal["native", "tap"]
 
 
 @checked
-class LanguageModel(Unembeds):
+class LanguageModel(Lenses):
     """Lay a Hugging Face language model in the rig.
 
     Args:

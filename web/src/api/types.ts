@@ -7,6 +7,7 @@ export interface AtlasPage {
   base: string;
   version: number;
   modality: string;
+  recording: RecordingView | null;
   subject: SubjectView;
   corpus: CorpusView;
   sites: SiteRow[];
@@ -164,6 +165,15 @@ export interface CorpusView {
   counted: number;
   window: number;
   labelled: number;
+}
+
+export interface Course {
+  label: string;
+  condition: string;
+  n: number;
+  mean: (number | null)[];
+  low: (number | null)[];
+  high: (number | null)[];
 }
 
 export interface DescriptionView {
@@ -334,6 +344,11 @@ export interface GraphRow {
   contrast_read: string;
 }
 
+export interface GroupRow {
+  name: string;
+  units: number;
+}
+
 export interface HeadPair {
   source: TokenView;
   target: TokenView;
@@ -365,6 +380,41 @@ export interface HeadWrite {
   promoted: TokenWeight[];
 }
 
+export interface HeatAsked {
+  text: string;
+  of: "activation" | "attribution" | "patching";
+  part: "resid" | "attn" | "mlp" | "all";
+  unit: string;
+  other: string;
+  clamps: ClampAsked[];
+  target: number | null;
+  contrast: number | null;
+}
+
+export interface HeatPage {
+  of: "activation" | "attribution" | "patching";
+  cut: Tokens;
+  other: Tokens | null;
+  quantity: string;
+  rows: HeatRow[];
+  target: TokenView | null;
+  contrast: TokenView | null;
+  metric: number | null;
+  other_metric: number | null;
+  method: string;
+  total: number;
+  source: Source;
+}
+
+export interface HeatRow {
+  keys: string[];
+  name: string;
+  short: string;
+  layer: number | null;
+  values: (number | null)[];
+  changed: (number | null)[];
+}
+
 export interface Histogram {
   edges: number[];
   tokens: number[];
@@ -386,7 +436,7 @@ export interface KindCount {
 
 export interface LabPage {
   attached: boolean;
-  shows: "texts" | "pictures";
+  shows: "texts" | "pictures" | "recording";
   model: string;
   remedy: string;
   context: number | null;
@@ -422,6 +472,34 @@ export interface LayerRow {
   bytes: number;
 }
 
+export interface LensAsked {
+  text: string;
+  other: string;
+  clamps: ClampAsked[];
+  target: number | null;
+  top: number;
+}
+
+export interface LensPage {
+  cut: Tokens;
+  rows: LensRow[];
+  changed: LensRow[];
+  words: TokenView[];
+  target: TokenView;
+  source: Source;
+}
+
+export interface LensRow {
+  key: string;
+  name: string;
+  short: string;
+  layer: number;
+  ids: number[][];
+  probabilities: ((number | null)[])[];
+  ranks: number[];
+  target_probabilities: (number | null)[];
+}
+
 export interface Likely {
   token: TokenView;
   probability: number;
@@ -447,6 +525,16 @@ export interface MovedUnit {
   cosine: number | null;
   change: number;
   share: number;
+}
+
+export interface Near {
+  key: string;
+  name: string;
+  r: number;
+  low: number | null;
+  high: number | null;
+  p: number | null;
+  groups: string[];
 }
 
 export interface Neighbour {
@@ -647,6 +735,71 @@ export interface Ranking {
   source: Source;
 }
 
+export interface Raster {
+  trials: number;
+  total: number;
+  samples: number[];
+}
+
+export interface RecordedTrace {
+  trial: number;
+  trials: number[];
+  exact: boolean;
+  low: (number | null)[];
+  high: (number | null)[];
+}
+
+export interface RecordedUnit {
+  key: string;
+  measure: string;
+  rate_measure: string;
+  rate: number | null;
+  start: number;
+  trials: number;
+  samples: number;
+  missing: number;
+  constant: boolean;
+  peak: number[] | null;
+  trace: RecordedTrace;
+  raster: Raster | null;
+  course_starts: number[];
+  courses: Course[];
+  tuning: Tuning[];
+  near: Near[];
+  chance: number | null;
+  shifts: number;
+  groups: string[];
+  within: number | null;
+  outside: number | null;
+  within_low: number | null;
+  within_high: number | null;
+  labels: Record<string, string>;
+  place: Record<string, number>;
+  cannot: string;
+  source: Source;
+}
+
+export interface RecordingView {
+  measure: string;
+  rate: number | null;
+  start: number;
+  trials: number;
+  samples: number;
+  axes: string[];
+  trial_labels: string[];
+  time_labels: string[];
+  unit_labels: string[];
+  groups: GroupRow[];
+  n_groups: number;
+  mean_r: number | null;
+  mean_r_within: number | null;
+  missing: number;
+  constant: number;
+  shifts: number;
+  blocks: number;
+  cannot: string;
+}
+
 export interface Refusal {
   error: Problem;
 }
@@ -751,6 +904,11 @@ export interface Source {
   python: string;
 }
 
+export interface Spark {
+  low: (number | null)[];
+  high: (number | null)[];
+}
+
 export interface Statistics {
   counted: number;
   frequency: number | null;
@@ -797,6 +955,27 @@ export interface TextShift {
   start: number;
 }
 
+export interface Tissue {
+  prefix: string;
+  axes: string[];
+  units: number[];
+  names: string[];
+  x: number[];
+  y: number[];
+  z: number[];
+  r: (number | null)[];
+  own: number[];
+  groups: TissueGroup[];
+  total: number;
+  source: Source;
+}
+
+export interface TissueGroup {
+  name: string;
+  n: number;
+  mapped: number[];
+}
+
 export interface TokenShift {
   token: string;
   first: number;
@@ -831,6 +1010,20 @@ export interface Trial {
   special: number[];
   bytes: number[];
   source: Source;
+}
+
+export interface Tuning {
+  label: string;
+  over: "trials" | "runs of trials" | "blocks of time";
+  points: TuningPoint[];
+}
+
+export interface TuningPoint {
+  condition: string;
+  mean: number | null;
+  low: number | null;
+  high: number | null;
+  n: number;
 }
 
 export interface UnitLine {
@@ -929,6 +1122,7 @@ export interface UnitRow {
   concept: string | null;
   auroc: number | null;
   starred: boolean;
+  spark: Spark | null;
 }
 
 export interface Verified {

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useAnswer } from "../api/ask";
 import type { ClampAsked, GraphPage, NodeRow } from "../api/types";
-import { labAddress } from "../clamps";
+import { heatAddress, labAddress } from "../clamps";
 import { count } from "../format";
 
 /** Random sets that are clamped too, so that what is seen stands beside chance at once. */
@@ -44,7 +44,14 @@ export function clampAddress(page: GraphPage, nodes: NodeRow[], to: "zero" | "ot
 
 const causesOf = (page: GraphPage) => page.nodes.filter((node) => node.score > 0 && isClamped(node));
 
-/** Two links; nothing where no text has the tokens that were scored, or nothing can be clamped. */
+/** The address of the maps of blocks against tokens, of the answer that is explained. */
+export function heatOfAnswer(page: GraphPage): string {
+  const { target = "", contrast = "" } = answerOf(page);
+  const other = page.about.baseline === "corrupted" ? otherText(page) : "";
+  return heatAddress(shownText(page) ?? "", [], { of: other ? "patching" : "attribution", target, contrast, other });
+}
+
+/** Three links; nothing where no text has the tokens that were scored, or nothing can be clamped. */
 export function ClampCauses({ page }: { page: GraphPage }): JSX.Element | null {
   // Causes that pruning hides are causes too; a page has the largest first.
   const hides = page.nodes.length < page.total && causesOf(page).length < MOST_CLAMPS;
@@ -62,6 +69,9 @@ export function ClampCauses({ page }: { page: GraphPage }): JSX.Element | null {
           put the other prompt's values in
         </a>
       )}
+      <a href={heatOfAnswer(page)} data-testid="layers">
+        layers × tokens
+      </a>
     </p>
   );
 }

@@ -13,7 +13,8 @@ export type Chosen = readonly [number, number];
 
 interface Props extends Bins {
   chosen: Chosen | null;
-  onChoose: (chosen: Chosen | null) => void;
+  /** None where there is nothing to choose. */
+  onChoose: ((chosen: Chosen | null) => void) | null;
   /** What is counted. */
   what?: string;
 }
@@ -36,7 +37,7 @@ export function Histogram({ edges, counts, chosen, onChoose, what = "tokens" }: 
   };
   const span = (a: number, b: number): Chosen => [Math.min(a, b), Math.max(a, b)];
   const down = (event: PointerEvent) => {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || !onChoose) return;
     (event.currentTarget as Element).setPointerCapture(event.pointerId);
     start.current = binAt(event);
     setDrag(span(start.current, start.current));
@@ -44,7 +45,7 @@ export function Histogram({ edges, counts, chosen, onChoose, what = "tokens" }: 
   const move = (event: PointerEvent) => start.current !== null && setDrag(span(start.current, binAt(event)));
   const up = (event: PointerEvent) => {
     if (start.current === null) return;
-    onChoose(span(start.current, binAt(event)));
+    onChoose?.(span(start.current, binAt(event)));
     start.current = null;
     setDrag(null);
   };
@@ -52,7 +53,7 @@ export function Histogram({ edges, counts, chosen, onChoose, what = "tokens" }: 
     start.current = null;
     setDrag(null);
   };
-  const slide = (low: number, high: number) => onChoose(low === 0 && high === last ? null : span(low, high));
+  const slide = (low: number, high: number) => onChoose?.(low === 0 && high === last ? null : span(low, high));
   // Whole powers of ten, the axis of a logarithm.
   const most = Math.max(...counts, 1);
   const ticks = [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].filter((n) => n <= most);
@@ -88,32 +89,34 @@ export function Histogram({ edges, counts, chosen, onChoose, what = "tokens" }: 
         {zero > 0.14 && zero < 0.86 && <span style={{ position: "absolute", left: `${zero * 100}%`, transform: "translateX(-50%)" }}>0</span>}
         <span>{number(edge(last + 1))}</span>
       </div>
-      <div class="ends">
-        <label>
-          <span class="small soft">from</span>
-          <input
-            type="range"
-            min={0}
-            max={last}
-            value={from}
-            aria-valuetext={words(from, 0)}
-            aria-label="lowest activation of the examples"
-            onInput={(e) => slide(Number(e.currentTarget.value), Math.max(to, Number(e.currentTarget.value)))}
-          />
-        </label>
-        <label>
-          <span class="small soft">to</span>
-          <input
-            type="range"
-            min={0}
-            max={last}
-            value={to}
-            aria-valuetext={words(to, 1)}
-            aria-label="highest activation of the examples"
-            onInput={(e) => slide(Math.min(from, Number(e.currentTarget.value)), Number(e.currentTarget.value))}
-          />
-        </label>
-      </div>
+      {onChoose && (
+        <div class="ends">
+          <label>
+            <span class="small soft">from</span>
+            <input
+              type="range"
+              min={0}
+              max={last}
+              value={from}
+              aria-valuetext={words(from, 0)}
+              aria-label="lowest activation of the examples"
+              onInput={(e) => slide(Number(e.currentTarget.value), Math.max(to, Number(e.currentTarget.value)))}
+            />
+          </label>
+          <label>
+            <span class="small soft">to</span>
+            <input
+              type="range"
+              min={0}
+              max={last}
+              value={to}
+              aria-valuetext={words(to, 1)}
+              aria-label="highest activation of the examples"
+              onInput={(e) => slide(Math.min(from, Number(e.currentTarget.value)), Number(e.currentTarget.value))}
+            />
+          </label>
+        </div>
+      )}
     </div>
   );
 }

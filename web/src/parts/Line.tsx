@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import type { ExampleLine, LinePart, Match, UnitRow } from "../api/types";
 import { number } from "../format";
+import { Spark } from "./Spark";
 import { Visible } from "./Text";
 
 /** The measured line: what is clear as ink, what says little in grey; words that were searched are marked. */
@@ -100,6 +101,7 @@ export function Known({ row, words = "" }: { row: UnitRow; words?: string }): JS
         <Line parts={row.line.filter((part) => part.of !== "fires")} words={words} />
       </span>
       {row.example && <Peak example={row.example} />}
+      {row.spark && <Spark of={row.spark} />}
       <Reasons row={row} words={words} />
     </span>
   );

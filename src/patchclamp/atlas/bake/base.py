@@ -18,6 +18,7 @@ from patchclamp.atlas.store.provenance import Run, host, now, versions, write_ru
 from patchclamp.atlas.store.sqlite_files import (
     BASE,
     HASHED,
+    OF_OTHERS,
     content_hash,
     open_database,
     read_head,
@@ -101,7 +102,7 @@ def bake_atlas(
     if folder.exists():
         return _hash_if_finished(folder, aside, model, corpus)
     subject, chosen, read = units_of(model, sites)
-    with hold_folder(aside), _tidy(aside):
+    with hold_folder(aside), tidy_staging(aside):
         batches = read_corpus(model, corpus if images else as_documents(corpus), batch_size=batch_size)
         shown = "pictures" if images else f"stimuli, {batches.n_tokens:,} tokens"
         log = [f"{batches.n_stimuli:,} {shown}, {sum(s.width for s in chosen):,} units"]
@@ -132,7 +133,7 @@ def bake_atlas(
                 script = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
                 with write_database(whole / BASE, script) as db:
                     write_rows(db, subject, batches, chosen, survey, look, labels)
-        atlas_hash = _write_head(whole)
+        atlas_hash = write_base_head(whole)
         log.append(f"base written after {time.monotonic() - clock:.1f} s")
         _remember(whole, atlas_hash, model, name, survey, corpus, chosen, command, folder, began, clock, log)
         try:
@@ -228,7 +229,7 @@ def _content(model: LanguageModel | VisionModel, corpus: Corpus) -> str:
 
 
 @contextmanager
-def _tidy(aside: Path) -> Iterator[None]:
+def tidy_staging(aside: Path) -> Iterator[None]:
     """Leave no empty folder behind where nothing was begun."""
     try:
         yield
@@ -245,11 +246,11 @@ def _half_of(progress: Progress | None, before: int) -> Progress | None:
     return lambda done, total: progress(before + done, 2 * total)
 
 
-def _write_head(whole: Path) -> str:
+def write_base_head(whole: Path) -> str:
     """Hash the base and write what it is."""
     with closing(open_database(whole / BASE)) as db:
-        pictures = "pictures" in {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
-        base_hash = content_hash(db, (*HASHED, "pictures") if pictures else HASHED)
+        there = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        base_hash = content_hash(db, (*HASHED, *(name for name in OF_OTHERS if name in there)))
     write_head(whole, base_hash, file_hash(whole / BASE))
     return base_hash
 

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from patchclamp.atlas.atlas import Atlas
 from patchclamp.atlas.export.output_path import Exported, new_file
+from patchclamp.atlas.read.recorded import RECORDING
 from patchclamp.atlas.store.notes import NOTES, read_notes, spell_notes
 from patchclamp.atlas.store.sqlite_files import DAMAGED, read_head
 from patchclamp.core.arguments import checked
@@ -46,8 +47,9 @@ def export_atlas(
         Exported: what was written.
 
     Raises:
-        PatchclampError: no such unit or format, a unit too many or missing, an atlas of images, ``out`` in the way or
-            not writable, a full disk, a damaged atlas, or pyarrow missing for ``parquet``. Nothing is left behind.
+        PatchclampError: no such unit or format, a unit too many or missing, an atlas of images, one of a recording
+            but for ``parquet``, ``out`` in the way or not writable, a full disk, a damaged atlas, or pyarrow missing
+            for ``parquet``. Nothing is left behind.
 
     Cost: some milliseconds per unit; memory for one batch of units, not for the atlas.
 
@@ -75,7 +77,8 @@ def export_atlas(
     if format == "notes":
         return _write_notes(atlas.reading.folder if isinstance(atlas, Atlas) else Path(atlas), Path(out))
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
-    source.reading.require_text(f"format {format} holds tokens")
+    if not (format == "parquet" and source.reading.about["modality"] == RECORDING):
+        source.reading.require_text(f"format {format} holds tokens")
     if format == "html":
         from patchclamp.atlas.export.page import write_page
 

@@ -58,6 +58,7 @@ def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
     """
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
     unit = source.unit(key)
+    source.reading.require_text("the page of one unit in one file shows texts")
     script, style, mark, notices = _build_parts()
     home = source.page()
     title = escape(f"{unit.site} {unit.index} · atlas")
@@ -150,7 +151,7 @@ def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
         differentiates=False,
         most_clamps=0,
         most_new=0,
-        shows="pictures" if atlas.reading.about["modality"] == "image" else "texts",
+        shows=messages.shown_by(str(atlas.reading.about["modality"])),
         remedy="This page is a file without a model. Serve the atlas: patchclamp atlas serve ATLAS --model MODEL",
         source=unit.source,
     )

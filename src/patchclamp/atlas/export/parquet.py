@@ -4,7 +4,7 @@ Row groups are written as they fill, so that memory holds one of each table and 
 what it means as metadata of its field.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,7 +14,9 @@ from typing import Any
 
 from patchclamp.atlas.atlas import Atlas
 from patchclamp.atlas.export.output_path import Exported, new_folder, sizes
+from patchclamp.atlas.export.recorded_tables import RECORDED_COLUMNS, recorded_rows
 from patchclamp.atlas.read.reader import NotFound
+from patchclamp.atlas.read.recorded import RECORDING
 from patchclamp.atlas.serve.screens.unit.examples import STORED, Kind
 from patchclamp.atlas.serve.screens.unit.page import DescriptionView, UnitPage
 from patchclamp.core.errors import PatchclampError
@@ -130,7 +132,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
 
 
 def write_parquet(atlas: Atlas, out: Path, progress: Callable[[int, int], None] | None = None) -> Exported:
-    """Write an atlas as a folder of Parquet tables: one file for each entry of ``COLUMNS``.
+    """Write an atlas as a folder of Parquet tables: one file for each entry of ``COLUMNS``, of a recording of others.
 
     Returns:
         Exported: what was written, with its size in bytes.
@@ -141,16 +143,17 @@ def write_parquet(atlas: Atlas, out: Path, progress: Callable[[int, int], None] 
     """
     arrow, parquet = _arrow()
     total = atlas.reading.n_units
+    recorded = atlas.reading.about["modality"] == RECORDING
+    columns = (
+        RECORDED_COLUMNS | {"descriptions": COLUMNS["descriptions"], "notes": COLUMNS["notes"]} if recorded else COLUMNS
+    )
     with new_folder(out) as folder:
         with ExitStack() as files:
-            tables = {name: _Table(arrow, parquet, folder, name, atlas, files) for name in COLUMNS}
+            tables = {name: _Table(arrow, parquet, folder, name, columns[name], atlas, files) for name in columns}
             for number in range(total):
                 unit = atlas.unit(str(atlas.reading.key(number)))
-                tables["units"].add(_unit_row(unit))
-                for row in _head_pairs(unit):
-                    tables["head_pairs"].add(row)
-                for row in _examples(atlas, unit):
-                    tables["examples"].add(row)
+                for name, row in recorded_rows(atlas, unit) if recorded else _rows_of(atlas, unit):
+                    tables[name].add(row)
                 for said in unit.descriptions:
                     tables["descriptions"].add(_description_row(unit.key, said))
                 if progress is not None:
@@ -165,6 +168,15 @@ def write_parquet(atlas: Atlas, out: Path, progress: Callable[[int, int], None] 
                 table.flush()
         file_sizes = sizes(folder)
     return Exported("parquet", str(out), file_sizes, total)
+
+
+def _rows_of(atlas: Atlas, unit: UnitPage) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a unit's rows, each with its table."""
+    yield "units", _unit_row(unit)
+    for row in _head_pairs(unit):
+        yield "head_pairs", row
+    for row in _examples(atlas, unit):
+        yield "examples", row
 
 
 def _arrow() -> tuple[ModuleType, ModuleType]:
@@ -189,10 +201,17 @@ class _Table:
     """One file; rows wait until they fill a row group."""
 
     def __init__(
-        self, arrow: ModuleType, parquet: ModuleType, folder: Path, name: str, atlas: Atlas, files: ExitStack
+        self,
+        arrow: ModuleType,
+        parquet: ModuleType,
+        folder: Path,
+        name: str,
+        columns: Mapping[str, tuple[str, str]],
+        atlas: Atlas,
+        files: ExitStack,
     ) -> None:
         kinds = _kinds(arrow)
-        fields = [arrow.field(c, kinds[kind], metadata={"meaning": says}) for c, (kind, says) in COLUMNS[name].items()]
+        fields = [arrow.field(c, kinds[kind], metadata={"meaning": says}) for c, (kind, says) in columns.items()]
         about = {"atlas": atlas.hash, "patchclamp": version("patchclamp")}
         self.arrow, self.schema = arrow, arrow.schema(fields, metadata=about)
         self.most = GROUP.get(name, 1000)

@@ -413,7 +413,7 @@ def without_model(atlas: Reading) -> messages.LabPage:
     command = ["patchclamp", "atlas", "serve", str(atlas.folder), "--model", usual_model(atlas)]
     return messages.LabPage(
         attached=False,
-        shows="pictures" if atlas.about["modality"] == "image" else "texts",
+        shows=messages.shown_by(str(atlas.about["modality"])),
         model="",
         remedy=shlex.join(command),
         context=None,

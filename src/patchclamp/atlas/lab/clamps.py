@@ -189,13 +189,13 @@ def unit_values(
         values: of the site that it reads.
 
     Returns:
-        Float[np.ndarray, "position unit block"]: f of every unit at every position.
+        Float[np.ndarray, "position unit block"]: f of every unit at every position; a whole site is one unit.
     """
     found_basis = basis_at(model, site, basis)
     assert found_basis is not None
     if found_basis.kind == "directions":
         return encode(found_basis, upcast(values)).cpu().double().numpy()[..., None]
-    return by_unit(values, model.site(site), "heads" if found_basis.kind == "heads" else "neurons")
+    return by_unit(values, model.site(site), found_basis.kind if found_basis.kind in ("heads", "whole") else "neurons")
 
 
 def basis_at(model: LanguageModel, site: str, name: str) -> Basis | None:

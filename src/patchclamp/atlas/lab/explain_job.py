@@ -82,7 +82,7 @@ def prepare_explanation(lab: Any, atlas: Reading, asked: asked_of.ExplainAsked) 
                     top=asked.top,
                     n_controls=asked.controls,
                     seed=asked.seed,
-                    progress=_Meter(job, give_way, _phases(model, len(lab.model.tokenize(asked.prompt)), asked)),
+                    progress=Meter(job, give_way, _phases(model, len(lab.model.tokenize(asked.prompt)), asked)),
                 )
             run = _run_of_explanation(lab, atlas, asked, found.graph(), began, job.seconds)
             remembered = AskedGraph(id, found.graph(), run, _python_of_explanation(lab, asked))
@@ -228,7 +228,7 @@ def prepare_circuit(lab: Any, atlas: Reading, asked: asked_of.CircuitAsked) -> C
                     level=asked.level,
                     n_controls=asked.controls,
                     seed=asked.seed,
-                    progress=_Meter(job, give_way, phases),
+                    progress=Meter(job, give_way, phases),
                 )
             graph = graph_with_receipt(found)
             run = _run_of_circuit(lab, atlas, asked, graph, began, job.seconds)
@@ -254,7 +254,7 @@ def _receipt_rows(n_pairs: int, controls: int) -> int:
 # -- what both send ---------------------------------------------------------------------------------------------------
 
 
-class _Meter:
+class Meter:
     """Send how far an explanation is and how long it will take, and let others use the model between two passes.
 
     Args:

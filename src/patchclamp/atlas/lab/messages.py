@@ -17,6 +17,7 @@ LONGEST_TEXT, LONGEST_KEY = 4000, 300
 
 ClampMode = Literal["set", "add", "scale", "ablate", "patch"]
 RankedBy = Literal["activation", "effect"]
+Shows = Literal["texts", "pictures", "recording"]
 Key = Annotated[str, Field(max_length=LONGEST_KEY)]
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 # A misspelt field would otherwise be left out in silence, and "1" or true be taken for a number.
@@ -24,6 +25,17 @@ _NOTHING_ELSE = ConfigDict(extra="forbid")
 
 
 # -- asked ------------------------------------------------------------------------------------------------------------
+
+
+def shown_by(modality: str) -> Shows:
+    """Return what the units of an atlas respond to.
+
+    Example:
+        >>> shown_by("language"), shown_by("recording")
+        ('texts', 'recording')
+    """
+    known: dict[str, Shows] = {"image": "pictures", "recording": "recording"}
+    return known.get(modality, "texts")
 
 
 @dataclass(frozen=True)
@@ -151,7 +163,7 @@ class LabPage:
 
     Args:
         attached: whether one is; nothing else under ``/api/lab`` answers without.
-        shows: ``texts``, or ``pictures`` where the atlas is one of images.
+        shows: ``texts``; ``pictures`` where the atlas is one of images, ``recording`` where it is of a recorded brain.
         model: its name; empty without one.
         remedy: without one, what to type to have one.
         context: most tokens of prompt and continuation; None where the model has no such limit.
@@ -163,7 +175,7 @@ class LabPage:
     """
 
     attached: bool
-    shows: Literal["texts", "pictures"]
+    shows: Shows
     model: str
     remedy: str
     context: int | None

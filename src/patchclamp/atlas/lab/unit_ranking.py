@@ -89,13 +89,13 @@ def rank(
     if by == "effect":
         # `final` and `embed` are no levels of nodes.
         sites = {place: where for place, where in sites.items() if "." in place[0]}
-        metric = _metric(model, stimulus, target, contrast)
+        metric = answer_metric(model, stimulus, target, contrast)
         plain, features = ([p for p in sites if (p[1] in PLAIN) == own] for own in (True, False))
         values: dict[Place, np.ndarray] = {}
         for basis in PLAIN:
             own = [place for place in plain if place[1] == basis]
             if own:
-                attributed = _attribute_units(model, stimulus, metric, ["/".join(place) for place in own])
+                attributed = attribute_units(model, stimulus, metric, ["/".join(place) for place in own])
                 metric_clean, method = attributed.metric_clean, attributed.method
                 effects |= {place: attributed.matrix(*place)[position] for place in own}
                 values |= {place: attributed.matrix(*place, "activation")[position] for place in own}
@@ -169,7 +169,12 @@ def _slopes(
     return slopes, float(differentiated.metric[0]), method
 
 
-def _metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contrast: int | None) -> Metric:
+def answer_metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contrast: int | None) -> Metric:
+    """Return what is explained of a text: the logit of a token, the likeliest where None, less that of a contrast.
+
+    Returns:
+        Metric: read where the next token is.
+    """
     place = read_at(model, stimulus)
     if target is None:
         logits = upcast(model.run(stimulus, logits=(place,)).logits[0, 0])
@@ -180,7 +185,15 @@ def _metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contra
     return Metric("logit_difference", (target,), (contrast,), positions=(place,))
 
 
-def _attribute_units(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Scores:
+def attribute_units(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Scores:
+    """Return the effect of every unit of sites by RelP, by attribution patching where RelP's rules are not derived.
+
+    Returns:
+        Scores: of every unit at every token.
+
+    Raises:
+        PatchclampError: gradients that need more memory than the lab takes.
+    """
     _refuse_if_too_large(model, stimulus, sites)
     try:
         return attribute_nodes(model, stimulus, metric, method="relp", levels=sites)

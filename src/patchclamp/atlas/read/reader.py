@@ -18,6 +18,7 @@ from patchclamp.atlas.read import attached_layers as joined
 from patchclamp.atlas.read.attached_layers import AttachedLayer
 from patchclamp.atlas.read.head_line import head_words
 from patchclamp.atlas.read.notes import WRITTEN, as_description, join_notes, written_counters
+from patchclamp.atlas.read.recorded import CANNOT_CLAMP, RECORDING, recorded_label, recorded_line, recorded_name
 from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView, TokenWeight
 from patchclamp.atlas.read.unit_line import UnitLine, label_line, write_line
 from patchclamp.atlas.store.layers import LAYERS, Counter, Layer, layer_files, read_layer
@@ -34,8 +35,9 @@ from patchclamp.atlas.store.sqlite_files import (
 )
 from patchclamp.core.description import Description
 from patchclamp.core.disk import file_hash
-from patchclamp.core.errors import Damaged, PatchclampError, report_damage
+from patchclamp.core.errors import CannotIntervene, Damaged, PatchclampError, report_damage
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
@@ -156,7 +158,7 @@ class Reading:
         return known | {id: Run(verb, "", made) for id, (verb, made) in parts.items() if id not in known}
 
     def require_text(self, what: str) -> None:
-        """Refuse an atlas of images where something is made of texts.
+        """Refuse an atlas of images or of a recording where something is made of texts.
 
         Args:
             what: that, as the subject of the sentence.
@@ -164,11 +166,30 @@ class Reading:
         Raises:
             PatchclampError: it is one.
         """
-        if self.about["modality"] == "image":
+        others = {
+            "image": ("images", "`patchclamp atlas serve` shows its pictures; atlas.pictures(KEY) gives the numbers."),
+            RECORDING: (
+                "a recorded brain",
+                "Export parquet; `patchclamp atlas serve` and atlas.recorded(KEY) show it.",
+            ),
+        }
+        if self.about["modality"] in others:
+            of, remedy = others[self.about["modality"]]
             raise PatchclampError(
-                expected=f"an atlas of text: {what}",
-                got=f"{self.folder.name}, an atlas of images",
-                remedy="`patchclamp atlas serve` shows its pictures; atlas.pictures(KEY) gives the numbers.",
+                expected=f"an atlas of text: {what}", got=f"{self.folder.name}, an atlas of {of}", remedy=remedy
+            )
+
+    def require_model(self) -> None:
+        """Refuse an atlas of a recording where a model is to be attached or written about.
+
+        Raises:
+            CannotIntervene: it is one.
+        """
+        if self.about["modality"] == RECORDING:
+            raise CannotIntervene(
+                expected="an atlas of a model",
+                got=f"{self.folder.name}, an atlas of a recorded brain. {CANNOT_CLAMP}",
+                remedy="Serve it without --model, or clamp a network instead.",
             )
 
     def source(self, python: str, run: str | None = None) -> Source:
@@ -210,6 +231,10 @@ class Reading:
                 return UnitKey(path, unit - first, basis, self.slug)
         raise NotFound(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
 
+    def name(self, unit: int) -> str:
+        """Return a unit in words: of a recording what it is called there, else its site and number."""
+        return recorded_name(self, unit) if self.about["modality"] == RECORDING else name_unit(self.key(unit))
+
     def index_of(self, key: str) -> int:
         """Return a unit's number among all from its key, subject and place allowed.
 
@@ -234,7 +259,8 @@ class Reading:
     def concepts(self, unit: int) -> list[ConceptScore]:
         """Return the labelled concepts or patterns of tokens that a unit detects best."""
         part, own = self.part(unit)
-        clusters = CLUSTERED if part.about["modality"] != "image" else "every picture by itself"
+        ways = {"image": "every picture by itself", RECORDING: "clustered by trial, or by block of time"}
+        clusters = ways.get(part.about["modality"], CLUSTERED)
         return [
             ConceptScore(name, kind, EstimateView.of(Estimate(area, Interval(low, high, 0.95, clusters), n, "AUROC")))
             for name, kind, area, low, high, n in self.rows(
@@ -258,6 +284,8 @@ class Reading:
         number = unit if isinstance(unit, int) else self.index_of(unit)
         part, own = self.part(number)
         concepts = self.concepts(number)
+        if part.about["modality"] == RECORDING:
+            return recorded_line(self, number, concepts)
         frequency, minimum, maximum = map(number_or_none, self.row(number, "frequency", "minimum", "maximum"))
         strongest = self.rows(f"SELECT token, mean FROM {part.schema}.strongest WHERE unit = ?", [own])
         promoted = self.rows(
@@ -295,6 +323,8 @@ class Reading:
         """
         number = unit if isinstance(unit, int) else self.index_of(unit)
         said = self.descriptions_of(number)
+        if not said and self.about["modality"] == RECORDING:
+            return recorded_label(self.line(number))
         return label_line(self.line(number), said[0].description.text if said else None)
 
     def weigh(self, id: int, weight: float) -> TokenWeight:

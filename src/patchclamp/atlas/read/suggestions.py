@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from patchclamp.atlas.read.reader import NotFound, Reading
+from patchclamp.atlas.read.recorded import RECORDING, suggest_recorded
 from patchclamp.atlas.read.unit_line import CHANCE
 from patchclamp.atlas.read.unit_row import UnitRow, unit_row
 
@@ -14,7 +15,8 @@ CLEAR, RARE, COMMON = 0.9, 0.002, 0.2
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A unit to begin with, and why: ``a cause of ' Mary'``, ``described``, ``sparse``, ``clear``, ``rare``."""
+    """A unit to begin with, and why: ``a cause of ' Mary'``, ``described``, ``sparse``, ``clear``, ``rare``; of
+    recorded units also ``tuned``, ``goes with another`` and ``most active``."""
 
     row: UnitRow
     why: str
@@ -26,7 +28,8 @@ def suggest_units(atlas: Reading) -> list[Suggestion]:
     Cost: some queries of indexed columns.
     """
     chosen: dict[int, str] = {}
-    for unit, why in _candidates(atlas):
+    recorded = atlas.about["modality"] == RECORDING
+    for unit, why in suggest_recorded(atlas) if recorded else _candidates(atlas):
         if len(chosen) == MOST:
             break
         chosen.setdefault(unit, why)

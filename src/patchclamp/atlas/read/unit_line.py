@@ -32,7 +32,7 @@ class UnitLine:
     Args:
         text: the whole line in words.
         parts: its parts, each with what it is of: ``attends``, ``detects``, ``strongest``, ``weak``, ``promotes``,
-            ``fires``.
+            ``fires``; of recorded units ``detects``, ``weak``, ``together``, ``mean``, ``group``.
         detects: the concept or pattern of tokens that it detects best; None where none could be measured.
         weak: why that says little (``below .8``, ``the interval touches chance``); empty where it is clear.
         strongest: the token with the highest mean activation, ``weight`` that mean; None where no token occurs often
@@ -84,13 +84,13 @@ def write_line(
     few = _distinct(promoted)
     parts = [LinePart("attends", attends)] if attends else []
     if detects is not None and not weak:
-        parts.append(LinePart("detects", f"detects {name_concept(detects)}, AUROC {_area(detects)}"))
+        parts.append(LinePart("detects", f"detects {name_concept(detects)}, AUROC {area_words(detects)}"))
     elif strongest is not None and strongest.weight != 0:
         mean = f"strongest on average at {spell(strongest)} (mean {strongest.weight:.2f})"
         parts.append(LinePart("strongest", mean))
     # A pattern of tokens that it does not detect well says less than the token at which it is strongest.
     if detects is not None and weak and (detects.kind == LABEL or strongest is None):
-        parts.append(LinePart("weak", f"barely detects {name_concept(detects)}, AUROC {_area(detects)}: {weak}"))
+        parts.append(LinePart("weak", f"barely detects {name_concept(detects)}, AUROC {area_words(detects)}: {weak}"))
     if few:
         parts.append(LinePart("promotes", f"promotes {', '.join(spell(token) for token in few)}"))
     if silent:
@@ -165,7 +165,9 @@ def _distinct(promoted: Sequence[TokenWeight]) -> list[TokenWeight]:
     return list(seen.values())[:NAMED]
 
 
-def _area(one: ConceptScore) -> str:
+def area_words(one: ConceptScore) -> str:
+    """Return an AUROC with its interval, without the zeros before the points."""
+
     def short(x: float | None) -> str:
         return "?" if x is None else f"{x:.2f}".removeprefix("0")
 

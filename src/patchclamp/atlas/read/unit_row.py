@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from patchclamp.atlas.read.reader import Reading, number_or_none
+from patchclamp.atlas.read.recorded import RECORDING, Spark, spark_of
 from patchclamp.atlas.read.responses import EstimateView, TokenView
 from patchclamp.atlas.read.search import matches_of
 from patchclamp.atlas.read.unit_line import LinePart, UnitLine
-from patchclamp.core.plain_names import name_unit
 
 AROUND = 7
 """Tokens before a peak that a row shows; after it, half as many."""
@@ -72,6 +72,7 @@ class UnitRow:
         concept: the concept or pattern of tokens that it detects best; None where none was measured.
         auroc: how well it detects that.
         starred: whether somebody gave it a star.
+        spark: of a recorded unit a small trace; None of others.
     """
 
     key: str
@@ -93,6 +94,7 @@ class UnitRow:
     concept: str | None
     auroc: float | None
     starred: bool
+    spark: Spark | None
 
 
 def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
@@ -117,7 +119,7 @@ def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
     layer = next(row[3] for row in atlas.sites if row[1] == key.site)
     return UnitRow(
         key=str(key),
-        name=name_unit(key),
+        name=atlas.name(unit),
         site=key.site,
         layer=layer,
         basis=key.basis,
@@ -137,6 +139,7 @@ def unit_row(atlas: Reading, unit: int, words: str = "") -> UnitRow:
         concept=best_concept.concept if best_concept else None,
         auroc=best_concept.auroc.value if best_concept else None,
         starred=any(note.kind == "star" for note in atlas.written.of(unit)),
+        spark=spark_of(atlas, unit) if atlas.about["modality"] == RECORDING else None,
     )
 
 

@@ -80,6 +80,7 @@ def guard_atlas(
     if model is not None:
         from patchclamp.loaders import load
 
+        holder().require_model()
         subject = load(model, prepend_bos=prepend_bos)
         make = PictureLab if subject.stimulus_kind == "images" else Lab
         lab = make(subject, holder(), model)

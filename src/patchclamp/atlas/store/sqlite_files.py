@@ -30,6 +30,10 @@ HASHED = (
     *("about", "sites", "units", "tokens", "contexts", "examples", "panels", "heads", "pairs", "patterns", "concepts"),
     *("fires", "strongest"),
 )
+OF_OTHERS = (
+    *("pictures", "recorded", "traces", "events", "courses", "tuning", "near", "together", "groups", "unit_labels"),
+)
+"""Tables of bases of images and of recordings, hashed where they are there."""
 _WORD = re.compile(r"\w+")
 _MODULE = re.compile(r"\s*CREATE\s+VIRTUAL", re.IGNORECASE)
 _WORDS = re.compile(r"CREATE VIRTUAL TABLE words USING fts5 \(")

@@ -1,13 +1,22 @@
-"""Bake every unit of a model into a folder."""
+"""Bake every unit of a model, or of a recorded brain, into a folder."""
 
 import shlex
 from argparse import Namespace
+from pathlib import Path
 
-from patchclamp.cli.loading import corpus_of, load_model, progress_unit, read_stimuli
+from patchclamp.cli.loading import (
+    corpus_of,
+    load_model,
+    open_brain,
+    progress_unit,
+    read_stimuli,
+    refuse_brain_options,
+)
 from patchclamp.cli.method_options import MethodParser
-from patchclamp.cli.options import add_cutting, add_model
+from patchclamp.cli.options import add_brain, add_cutting, add_model
 from patchclamp.cli.output import log, print_atlas
 from patchclamp.cli.progress import Meter
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Bake an atlas: examples, histogram, what every unit writes and reads, and its neighbours."
@@ -19,12 +28,12 @@ FUNCTION = "atlas.bake_atlas"
 def add_options(parser: MethodParser) -> None:
     """Add the verb's arguments."""
     add_model(parser)
+    # A recorded brain (a file in place of MODEL) needs no inputs; ``run`` refuses a model without them.
     parser.add_argument(
         "--inputs",
-        required=True,
         metavar="PATH",
         help="a UTF-8 text file; of a model of images a folder of images, an npz or npy file, or digits; PATH:0:100 "
-        "for some",
+        "for some; of the file of a recorded brain none",
     )
     parser.add_argument("--max-images", type=int, metavar="N", help="stop after N images (default: all of them)")
     parser.add_argument(
@@ -34,10 +43,22 @@ def add_options(parser: MethodParser) -> None:
         "(default: blocks.*.mlp.act,blocks.*.attn.z/heads; of convolutions their channels)",
     )
     add_cutting(parser)
+    add_brain(parser)
 
 
 def run(options: Namespace) -> int:
     """Bake an atlas, and show what it holds."""
+    from patchclamp.subjects.neural_layout import is_recording
+
+    if is_recording(options.model) and not Path(options.model).is_dir():
+        return _bake_brain(options)
+    refuse_brain_options(options, options.model)
+    if options.inputs is None:
+        raise PatchclampError(
+            expected="--inputs for a model, or the file of a recorded brain in its place",
+            got=f"{options.model!r} without --inputs",
+            remedy="Add --inputs PATH; files of recordings end in .csv, .mat, .nwb, .npy or .npz.",
+        )
     from patchclamp.atlas.bake.base import bake_atlas, check_kind, cost, refuse_baked, units_of
     from patchclamp.subjects.text import passages
 
@@ -61,5 +82,40 @@ def run(options: Namespace) -> int:
             model, corpus, options.out, sites=options.sites, resume=options.resume, name=options.model,
             command=shlex.join(["patchclamp", *options.words]), progress=meter,
             batch_size=options.batch_size, seed=options.seed,
+        )  # fmt: skip
+    return print_atlas(options.out, options.json)
+
+
+OF_MODELS = ("inputs", "max_images", "sites", "window", "max_tokens", "bos")
+"""Options that a recorded brain has no use for."""
+
+
+def _bake_brain(options: Namespace) -> int:
+    """Bake an atlas of a recorded brain, and show what it holds."""
+    from patchclamp.atlas.bake.base import refuse_baked
+    from patchclamp.atlas.bake.recorded_pairs import count_shifts
+    from patchclamp.atlas.bake.recordings import bake_recording, recording_cost
+
+    given = [f"--{name.replace('_', '-')}" for name in OF_MODELS if getattr(options, name, None) is not None]
+    given += [f"--{name}" for name in ("chat", "skip-first") if getattr(options, name.replace("-", "_"))]
+    if given:
+        raise PatchclampError(
+            expected="no options of a model with the file of a recorded brain",
+            got=f"{options.model!r} with {', '.join(given)}".replace("--bos", "--no-bos"),
+            remedy="Leave them out.",
+        )
+    refuse_baked(options.out, resume=options.resume)
+    brain = open_brain(options, options.model)
+    memory, disk = map(human_bytes, recording_cost(brain))
+    n_samples = brain.n_trials * brain.n_samples
+    shifts = count_shifts(brain.n_units, n_samples)
+    log(
+        f"{brain.n_units:,} units over {n_samples:,} samples: correlations under {shifts} circular shifts, about "
+        f"{memory} of memory, {disk} on disk"
+    )
+    with Meter("bake", "steps") as meter:
+        bake_recording(
+            brain, options.out, resume=options.resume, name=options.model,
+            command=shlex.join(["patchclamp", *options.words]), progress=meter, seed=options.seed,
         )  # fmt: skip
     return print_atlas(options.out, options.json)

@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
 import type { LabPage } from "../../api/types";
 import { forget } from "../../draft";
+import { CannotClamp } from "../../parts/CannotClamp";
 import { Detached } from "../../parts/Detached";
 import { Awaited } from "../../parts/States";
 import { Title, useTitle } from "../../parts/Title";
@@ -21,7 +22,7 @@ export default function Ask(): JSX.Element {
     <>
       <Title question="Why this answer?" />
       <Awaited answer={answer}>
-        {(lab) => (lab.shows === "pictures" ? <OfPictures /> : lab.attached ? <Asking lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and have answers explained</Detached>)}
+        {(lab) => (lab.shows === "recording" ? <CannotClamp /> : lab.shows === "pictures" ? <OfPictures /> : lab.attached ? <Asking lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and have answers explained</Detached>)}
       </Awaited>
     </>
   );

@@ -28,7 +28,7 @@ export function Filters({ atlas }: { atlas: AtlasPage | undefined }): JSX.Elemen
           filters{narrowed ? `: ${narrowed} set` : ""}
         </summary>
         <div class="fields">
-          <Text name="fires_on" words="peaks at the token" placeholder="cat" />
+          {atlas?.modality !== "recording" && <Text name="fires_on" words="peaks at the token" placeholder="cat" />}
           <Choice name="site" words="site" options={placesOf(atlas?.sites ?? []).map((place, i) => [place, atlas?.sites[i]?.name ?? place])} all="all sites" />
           <Choice name="described" words="described" all="or not" options={[["true", "yes"], ["false", "no"]]} />
           <Choice name="starred" words="starred" all="or not" options={[["true", "yes"], ["false", "no"]]} />

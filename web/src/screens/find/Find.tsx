@@ -52,12 +52,12 @@ function ByWords(): JSX.Element {
       <Title question="Which units match this?" />
       <Switch />
       <Filters atlas={atlas.state === "failed" ? undefined : atlas.data} />
-      <Awaited answer={answer}>{(list) => <Found list={list} url={url} pictures={atlas.state !== "failed" && atlas.data?.modality === "image"} />}</Awaited>
+      <Awaited answer={answer}>{(list) => <Found list={list} url={url} modality={(atlas.state !== "failed" && atlas.data?.modality) || ""} />}</Awaited>
     </>
   );
 }
 
-function Found({ list, url, pictures }: { list: UnitList; url: string; pictures: boolean }): JSX.Element {
+function Found({ list, url, modality }: { list: UnitList; url: string; modality: string }): JSX.Element {
   const turn = (cursor: string | null) => () => cursor !== null && go(withQuery({ cursor }));
   useKeys({ "]": turn(list.next), "[": turn(list.previous) });
   if (!list.total) {
@@ -65,7 +65,7 @@ function Found({ list, url, pictures }: { list: UnitList; url: string; pictures:
       <>
         <Nothing>
           None of the {count(list.n_units)} units of this atlas matches. <a href="/units">Take all filters away</a>, or search for a
-          part of a word: descriptions, concepts, tokens at the peaks and promoted tokens are searched.
+          part of a word: {modality === "recording" ? "descriptions, names, groups and conditions" : "descriptions, concepts, tokens at the peaks and promoted tokens"} are searched.
         </Nothing>
         <Origin source={list.source} twin={url} />
       </>
@@ -90,7 +90,7 @@ function Found({ list, url, pictures }: { list: UnitList; url: string; pictures:
           <tr>
             {COLUMNS.filter(([, sort]) => sort !== "score" || scored).map(([name, sort, kind]) => (
               <th scope="col" class={kind} aria-sort={sort && list.sort === sort ? (list.descending ? "descending" : "ascending") : undefined}>
-                <Sorter list={list} sort={sort} name={name} />
+                <Sorter list={list} sort={sort} name={sort === "frequency" && modality === "recording" ? "above 0" : name} />
                 {sort === "frequency" && <span class="scale">bars: log, {percent(RAREST)} to 100&nbsp;%</span>}
               </th>
             ))}
@@ -98,7 +98,7 @@ function Found({ list, url, pictures }: { list: UnitList; url: string; pictures:
         </thead>
         <tbody>
           {list.rows.map((row) => (
-            <Row key={row.key} row={row} words={words} scored={scored} pictures={pictures} />
+            <Row key={row.key} row={row} words={words} scored={scored} modality={modality} />
           ))}
         </tbody>
       </table>
@@ -167,7 +167,7 @@ function Turn({ list }: { list: UnitList }): JSX.Element | null {
   );
 }
 
-function Row({ row, words, scored, pictures }: { row: UnitRow; words: string; scored: boolean; pictures: boolean }): JSX.Element {
+function Row({ row, words, scored, modality }: { row: UnitRow; words: string; scored: boolean; modality: string }): JSX.Element {
   return (
     <tr data-testid="unit" data-key={row.key} data-maximum={row.maximum ?? ""} data-score={row.score?.value ?? ""}>
       <th scope="row">
@@ -183,7 +183,7 @@ function Row({ row, words, scored, pictures }: { row: UnitRow; words: string; sc
         <span class="place mono soft">{local(row.key)}</span>
       </th>
       <td class="known">
-        {pictures ? (
+        {modality === "image" ? (
           <div class="pictured">
             <Thumbnail of={row.key} />
             <Known row={row} words={words} />
@@ -192,8 +192,8 @@ function Row({ row, words, scored, pictures }: { row: UnitRow; words: string; sc
           <Known row={row} words={words} />
         )}
       </td>
-      <td class="n" data-label="fires at">
-        {(row.maximum ?? 0) > 0 ? <Rare share={row.frequency} /> : <span class="soft small">{(row.example?.value ?? 0) < 0 ? "only below zero" : "never fired"}</span>}
+      <td class="n" data-label={modality === "recording" ? "above 0" : "fires at"}>
+        {(row.maximum ?? 0) > 0 ? <Rare share={row.frequency} /> : <span class="soft small">{modality === "recording" ? "never" : (row.example?.value ?? 0) < 0 ? "only below zero" : "never fired"}</span>}
       </td>
       <td class="n" data-label="max">
         {number(row.maximum)}

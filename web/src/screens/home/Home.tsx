@@ -1,22 +1,26 @@
 // Home: what is in this atlas, and where to begin?
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
-import type { AtlasPage, LabPage, LayerRow, SiteRow } from "../../api/types";
+import type { AtlasPage, LabPage, SiteRow } from "../../api/types";
 import { bytes, count, percent, plural } from "../../format";
-import { Command } from "../../parts/Command";
+import { Later } from "../../parts/Later";
 import { Awaited } from "../../parts/States";
-import { Origin, Title, useTitle } from "../../parts/Title";
+import { Title, useTitle } from "../../parts/Title";
 import { WrittenHere } from "../../parts/WrittenHere";
-import { graphAddress, placesOf } from "../../route";
+import { placesOf } from "../../route";
 import { AskFirst, Explained, Units } from "./Begin";
 import { Blocks } from "./Blocks";
+import { Added, Made } from "./Layers";
 import { Path } from "./Path";
+
+// Only of recorded brains.
+const recorded = () => import("./Recorded").then((m) => m.Recorded);
 
 /** Where to begin, the network at a glance, and what was read. */
 export default function Home(): JSX.Element {
   const answer = useAnswer<AtlasPage>("/api/atlas");
   useTitle(answer.state === "here" ? answer.data.title : "Home");
-  return <Awaited answer={answer}>{(page) => <Whole page={page} />}</Awaited>;
+  return <Awaited answer={answer}>{(page) => (page.modality === "recording" ? <Later load={recorded} /> : <Whole page={page} />)}</Awaited>;
 }
 
 function Whole({ page }: { page: AtlasPage }): JSX.Element {
@@ -98,15 +102,9 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
             </dd>
           </dl>
         </div>
-        {page.layers.length > 0 && (
-          <div>
-            <h2>What was added</h2>
-            <Layers layers={page.layers} />
-          </div>
-        )}
+        <Added layers={page.layers} />
       </section>
-      {page.baked !== page.source.command && <Command command={page.baked}>Baked by</Command>}
-      <Origin source={page.source} twin="/api/atlas" />
+      <Made page={page} />
     </>
   );
 }
@@ -169,26 +167,5 @@ function Sites({ sites }: { sites: SiteRow[] }): JSX.Element {
         ))}
       </tbody>
     </table>
-  );
-}
-
-function Layers({ layers }: { layers: LayerRow[] }): JSX.Element {
-  const kinds: Record<string, string> = { graph: "node", basis: "feature", descriptions: "description" };
-  const address = ({ kind, id }: LayerRow) => (kind === "graph" ? graphAddress(id) : `/${kind === "comparison" ? "compare" : "runs"}/${encodeURIComponent(id)}`);
-  return (
-    <ul class="layers" data-testid="layers">
-      {layers.map((layer) => (
-        <li key={layer.id}>
-          <a href={address(layer)}>{layer.title || layer.id}</a>
-          <br />
-          <span class="soft small">
-            {layer.kind === "graph" && "an explained answer: "}
-            {layer.kind === "comparison" && "a comparison: "}
-            {plural(layer.rows, kinds[layer.kind] ?? "row")}, {bytes(layer.bytes)} ·{" "}
-            <a href={`/runs/${encodeURIComponent(layer.id)}`}>its run</a>
-          </span>
-        </li>
-      ))}
-    </ul>
   );
 }

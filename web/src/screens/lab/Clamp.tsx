@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
-import type { ClampAsked, Clamped, Tokens, Trial, UnitPage } from "../../api/types";
+import type { ClampableUnit, ClampAsked, Clamped, Tokens, Trial, UnitPage } from "../../api/types";
 import { BARE, neutral, usualMode } from "../../clamps";
 import { number } from "../../format";
 import { Slider } from "../../parts/Slider";
@@ -35,19 +35,22 @@ interface Props {
 
 /** Draw one clamp. */
 export function Clamp({ clamp, place, tokens, token, generates, many, clamped, onChange, onRemove }: Props): JSX.Element {
-  const unit = useAnswer<UnitPage>(`/api${unitAddress(clamp.key)}`);
+  // A whole site is all its values at once: the atlas has no page of it.
+  const whole = clamp.key.includes("/whole/");
+  const unit = useAnswer<UnitPage>(whole ? null : `/api${unitAddress(clamp.key)}`);
+  const called = useAnswer<ClampableUnit>(whole ? `/api/lab/unit?key=${encodeURIComponent(clamp.key)}` : null);
   const { text } = asked.value;
   const alone = useAnswer<Trial>(text && unit.state === "here" ? `/api${unitAddress(clamp.key)}/trial?text=${encodeURIComponent(text)}` : null);
   const card = useRef<HTMLLIElement>(null);
   const wanted = focusNext.value === place;
   useEffect(() => {
-    if (!wanted || unit.state === "waiting") return;
+    if (!wanted || (unit.state === "waiting" && !whole)) return;
     focusNext.value = null;
     const at = (selector: string) => card.current?.querySelector<HTMLElement>(selector);
     (at("input[type=range]") ?? at("select"))?.focus();
   }, [wanted, unit.state]);
   const { place: where, index } = named(clamp.key);
-  const name = unit.state === "here" ? unit.data.name : `${where} ${index}`.trim();
+  const name = unit.state === "here" ? unit.data.name : called.state === "here" ? called.data.name : `${where} ${index}`.trim();
   const { other } = asked.value;
   const usual = usualMode(clamp.key);
   const modes = MODES.filter(([mode]) => mode === clamp.mode || ((mode !== "patch" || other) && (usual === "set" || (mode !== "set" && mode !== "add"))));
@@ -57,7 +60,7 @@ export function Clamp({ clamp, place, tokens, token, generates, many, clamped, o
     <li ref={card} class={`clamp ${neutral(clamp) ? "idle" : ""}`} data-testid="clamp" data-key={clamp.key} data-mode={clamp.mode} data-value={clamp.value ?? ""} data-at={clamp.at}>
       <div class="row between">
         <h3>
-          <a href={unitAddress(clamp.key)}>{name}</a>
+          {whole ? name : <a href={unitAddress(clamp.key)}>{name}</a>}
           <span class="small soft mono path">{local(clamp.key)}</span>
         </h3>
         <span class="row tight">
@@ -69,6 +72,7 @@ export function Clamp({ clamp, place, tokens, token, generates, many, clamped, o
           </button>
         </span>
       </div>
+      {called.state === "failed" && whole && <Failed failure={called.failure} />}
       {unit.state === "failed" &&
         (unit.failure.status === 404 ? (
           <p class="small soft" data-testid="unlisted">
@@ -91,7 +95,7 @@ export function Clamp({ clamp, place, tokens, token, generates, many, clamped, o
         </label>
         <Where clamp={clamp} tokens={tokens} token={token} generates={generates} onChange={onChange} />
       </div>
-      {!BARE.has(clamp.mode) && unit.state !== "waiting" && <Value clamp={clamp} unit={unit.state === "here" ? unit.data : null} rest={rest} name={name} onChange={onChange} />}
+      {!BARE.has(clamp.mode) && (whole || unit.state !== "waiting") && <Value clamp={clamp} unit={unit.state === "here" ? unit.data : null} rest={rest} name={name} onChange={onChange} />}
       {clamp.mode === "ablate" && !many && <p class="small soft">set to 0 wherever it acts</p>}
       {clamp.mode === "patch" && !many && (
         <p class="small soft">

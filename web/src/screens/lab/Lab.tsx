@@ -6,6 +6,7 @@ import { useRun } from "../../api/run";
 import type { LabPage, Tokens } from "../../api/types";
 import { forget } from "../../draft";
 import { useKeys } from "../../keys";
+import { CannotClamp } from "../../parts/CannotClamp";
 import { Detached } from "../../parts/Detached";
 import { Awaited } from "../../parts/States";
 import { Origin, Title, useTitle } from "../../parts/Title";
@@ -26,7 +27,7 @@ export default function Lab(): JSX.Element {
       <Awaited answer={answer}>
         {(lab) => (
           <>
-            {lab.attached ? lab.shows === "pictures" ? <PictureLab lab={lab} /> : <Bench lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and clamp units</Detached>}
+            {lab.shows === "recording" ? <CannotClamp /> : lab.attached ? lab.shows === "pictures" ? <PictureLab lab={lab} /> : <Bench lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and clamp units</Detached>}
             <Origin source={lab.source} twin="/api/lab" />
           </>
         )}

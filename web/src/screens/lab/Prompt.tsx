@@ -4,6 +4,7 @@ import { useRef } from "preact/hooks";
 import { type Answer, useAnswer } from "../../api/ask";
 import type { GraphList, Tokens } from "../../api/types";
 import { draft } from "../../draft";
+import { heatAddress } from "../../clamps";
 import { spelt } from "../../route";
 import { plural } from "../../format";
 import { OtherPrompt } from "../../parts/OtherPrompt";
@@ -101,7 +102,7 @@ function Row({ cut, chosen, busy }: { cut: Tokens; chosen: number; busy: boolean
       </div>
       <p class="small soft" data-testid="n-tokens" data-value={cut.tokens.length}>
         {plural(cut.tokens.length, "token")}
-        {cut.special.length > 0 && `, ${cut.special.length} of them special`}; choose one to see what is active there
+        {cut.special.length > 0 && `, ${cut.special.length} of them special`}; choose one to see what is active there, or see <a href={heatAddress(shown.value.text, shown.value.clamps, { other: shown.value.other })} data-testid="layers">all layers × tokens</a>
       </p>
     </>
   );

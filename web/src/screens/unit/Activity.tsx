@@ -1,6 +1,6 @@
 // How active the unit was, and choosing an interval of it.
 import type { JSX } from "preact";
-import type { UnitPage } from "../../api/types";
+import type { Statistics, UnitPage } from "../../api/types";
 import { count, number, percent } from "../../format";
 import { type Chosen, Histogram } from "../../parts/Histogram";
 import { Nothing } from "../../parts/States";
@@ -8,17 +8,7 @@ import { go, query, withQuery } from "../../route";
 
 /** Statistics and the histogram that chooses examples. */
 export function Activity({ unit }: { unit: UnitPage }): JSX.Element {
-  const { statistics: s, histogram } = unit;
-  const rows: [string, string][] = [
-    ["mean", number(s.mean)],
-    ["deviation", number(s.deviation)],
-    ["lowest", number(s.minimum)],
-    ["highest", number(s.maximum)],
-    ["above 0", percent(s.frequency)],
-    ...s.quantiles
-      .filter((q) => [0.05, 0.5, 0.95].includes(q.probability))
-      .map((q): [string, string] => [`${Math.round(q.probability * 100)} % quantile`, number(q.value)]),
-  ];
+  const { histogram } = unit;
   return (
     <section aria-labelledby="activity">
       <h2 id="activity">Activity</h2>
@@ -27,15 +17,34 @@ export function Activity({ unit }: { unit: UnitPage }): JSX.Element {
       ) : (
         <Brushed unit={unit} />
       )}
-      <dl class="numbers small">
-        {rows.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd class="num">{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Numbers of={unit.statistics} />
     </section>
+  );
+}
+
+/** Mean, range and quantiles. */
+export function Numbers({ of: s }: { of: Statistics }): JSX.Element {
+  const rows: [string, number | null, string?][] = [
+    ["mean", s.mean],
+    ["deviation", s.deviation],
+    ["lowest", s.minimum],
+    ["highest", s.maximum],
+    ["above 0", s.frequency, percent(s.frequency)],
+    ...s.quantiles
+      .filter((q) => [0.05, 0.5, 0.95].includes(q.probability))
+      .map((q): [string, number | null] => [`${Math.round(q.probability * 100)} % quantile`, q.value]),
+  ];
+  return (
+    <dl class="numbers small">
+      {rows.map(([name, value, words]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd class="num" data-statistic={name} data-value={value ?? ""}>
+            {words ?? number(value)}
+          </dd>
+        </div>
+      ))}
+    </dl>
   );
 }
 

@@ -15,7 +15,7 @@ import { Slider } from "../../parts/Slider";
 import { Awaited, Nothing } from "../../parts/States";
 import { Thumbnail } from "../../parts/Thumbnail";
 import { go, query, unitAddress, withQuery } from "../../route";
-import { chosenBins } from "./Activity";
+import { Numbers, chosenBins } from "./Activity";
 import { Descriptions } from "./Descriptions";
 import { Answers } from "./Panels";
 import { Write } from "./Write";
@@ -256,29 +256,12 @@ function Card({ one, found, over }: { one: PictureExample; found: PictureExample
 // -- beside the examples ----------------------------------------------------------------------------------------------
 
 function Activity({ unit }: { unit: UnitPage }): JSX.Element {
-  const { statistics: s, histogram } = unit;
-  const rows: [string, string][] = [
-    ["mean", number(s.mean)],
-    ["deviation", number(s.deviation)],
-    ["lowest", number(s.minimum)],
-    ["highest", number(s.maximum)],
-    ["above 0", percent(s.frequency)],
-    ...s.quantiles
-      .filter((q) => [0.05, 0.5, 0.95].includes(q.probability))
-      .map((q): [string, string] => [`${Math.round(q.probability * 100)} % quantile`, number(q.value)]),
-  ];
+  const { histogram } = unit;
   return (
     <section aria-labelledby="activity">
       <h2 id="activity">Activity</h2>
       {histogram === null ? <Nothing>It was the same at every place, so there is no histogram.</Nothing> : <Brushed edges={histogram.edges} counts={histogram.tokens} />}
-      <dl class="numbers small">
-        {rows.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd class="num">{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Numbers of={unit.statistics} />
     </section>
   );
 }

@@ -22,6 +22,9 @@ const trial = () => import("./Trial").then((m) => m.Trial);
 // Only of models of images.
 const pictures = () => import("./Pictures").then((m) => m.Pictures);
 
+// Only of recorded brains.
+const recorded = () => import("./Recorded").then((m) => m.Recorded);
+
 /** Everything that is known of one unit; `id` is its key. */
 export default function Unit({ id }: { id: string }): JSX.Element {
   const url = `/api${unitAddress(id)}`;
@@ -50,7 +53,11 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           <Copy text={unit.key} label="copy key" what="the unit's key" />
         </nav>
       </div>
-      {unit.modality === "image" ? <Later load={pictures} id={unit.key} /> : <OnText unit={unit} lab={lab.state === "here" ? lab.data : null} />}
+      {unit.modality === "image" || unit.modality === "recording" ? (
+        <Later load={unit.modality === "image" ? pictures : recorded} id={unit.key} />
+      ) : (
+        <OnText unit={unit} lab={lab.state === "here" ? lab.data : null} />
+      )}
       <Origin source={unit.source} twin={url} itself />
     </article>
   );

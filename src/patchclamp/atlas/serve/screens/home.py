@@ -6,7 +6,8 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from patchclamp.atlas.read.graph_row import graph_row
-from patchclamp.atlas.read.reader import Reading, page_of
+from patchclamp.atlas.read.reader import Reading, number_or_none, page_of
+from patchclamp.atlas.read.recorded import CANNOT_CLAMP, RECORDING
 from patchclamp.atlas.read.responses import CorpusView, GraphRow, Source
 from patchclamp.atlas.read.suggestions import Suggestion, suggest_units
 from patchclamp.atlas.serve.served import Served
@@ -14,6 +15,8 @@ from patchclamp.atlas.store.layers import Layer
 from patchclamp.atlas.store.sqlite_files import VERSION
 from patchclamp.core.model_comparison import ModelComparison
 from patchclamp.core.plain_names import name_site
+
+MOST_GROUPS = 50
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,59 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
+class GroupRow:
+    """A group of recorded units and how many are in it."""
+
+    name: str
+    units: int
+
+
+@dataclass(frozen=True)
+class RecordingView:
+    """A recorded brain.
+
+    Args:
+        measure: unit of measure of the samples.
+        rate: samples per second; None where nobody stated it.
+        start: seconds of the first sample.
+        trials: how many.
+        samples: of each.
+        axes: names of the coordinates of units; empty where none are given.
+        trial_labels: what is known of every trial, by name.
+        time_labels: what is known of every sample.
+        unit_labels: what is known of every unit.
+        groups: sets of units, at most 50.
+        n_groups: how many there are.
+        mean_r: mean correlation of all pairs; None where there is no pair.
+        mean_r_within: mean within groups, each group counting once.
+        missing: samples that are missing, of all units together.
+        constant: units with one value throughout.
+        shifts: circular shifts that say what chance gives.
+        blocks: trials or blocks of time that intervals are over.
+        cannot: why it cannot be clamped.
+    """
+
+    measure: str
+    rate: float | None
+    start: float
+    trials: int
+    samples: int
+    axes: list[str]
+    trial_labels: list[str]
+    time_labels: list[str]
+    unit_labels: list[str]
+    groups: list[GroupRow]
+    n_groups: int
+    mean_r: float | None
+    mean_r_within: float | None
+    missing: int
+    constant: int
+    shifts: int
+    blocks: int
+    cannot: str
+
+
+@dataclass(frozen=True)
 class AtlasPage:
     """Home: what is in this atlas?
 
@@ -82,7 +138,8 @@ class AtlasPage:
         hash: content hash of base and layers together; the ETag.
         base: content hash of the base.
         version: version of the format.
-        modality: ``language``.
+        modality: ``language``, ``image`` or ``recording``.
+        recording: of a recorded brain what was recorded; None of a model.
         subject: the model.
         corpus: the text.
         sites: one row per site.
@@ -106,6 +163,7 @@ class AtlasPage:
     base: str
     version: int
     modality: str
+    recording: RecordingView | None
     subject: SubjectView
     corpus: CorpusView
     sites: list[SiteRow]
@@ -164,6 +222,7 @@ def atlas_page(atlas: Reading) -> AtlasPage:
         base=str(atlas.head["base"]),
         version=VERSION,
         modality=str(atlas.about["modality"]),
+        recording=_view_recording(atlas) if atlas.about["modality"] == RECORDING else None,
         subject=SubjectView(
             slug=atlas.slug,
             name=str(run.options.get("model", atlas.slug)),
@@ -185,6 +244,20 @@ def atlas_page(atlas: Reading) -> AtlasPage:
         baked=run.command,
         notes=list(atlas.notes),
         source=atlas.source(".page()"),
+    )
+
+
+def _view_recording(atlas: Reading) -> RecordingView:
+    facts = atlas.about["recording"]
+    groups = atlas.rows("SELECT name, count(*) FROM groups GROUP BY name ORDER BY min(rank)")
+    names = ("measure", "rate", "start", "trials", "samples", "axes", "trial_labels", "time_labels", "unit_labels")
+    return RecordingView(
+        **{name: facts[name] for name in (*names, "missing", "constant", "shifts", "blocks")},
+        groups=[GroupRow(name, units) for name, units in groups[:MOST_GROUPS]],
+        n_groups=len(groups),
+        mean_r=number_or_none(facts["mean_r"]),
+        mean_r_within=number_or_none(facts["mean_r_within"]),
+        cannot=CANNOT_CLAMP,
     )
 
 

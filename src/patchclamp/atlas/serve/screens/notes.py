@@ -12,7 +12,6 @@ from patchclamp.atlas.read.responses import Source
 from patchclamp.atlas.serve.served import Served
 from patchclamp.atlas.serve.writer import REMEDY
 from patchclamp.atlas.store.notes import LONGEST_AUTHOR, LONGEST_NOTE, Note, NoteKind
-from patchclamp.core.plain_names import name_unit
 
 MOST_ROWS = 200
 ShownKind = Literal["note", "star", "description", "tag"]
@@ -110,7 +109,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
         """Write a note, star, description or tag of a unit, or withdraw one; wants ``x-patchclamp-token``."""
         writer = served.writing()
         kept = writer.add_note(served.atlas(), asked.unit, asked.kind, asked.text, asked.author, asked.replaces)
-        return _view(kept)
+        return _view(served.atlas(), kept)
 
 
 @page_of
@@ -127,8 +126,9 @@ def note_list(atlas: Reading, unit: str, kind: NoteKind | None, limit: int) -> N
     rows = [note for note in written if kind in (None, note.kind)][::-1]
     asked = ", ".join([repr(unit)] * bool(unit) + [f"kind={kind!r}"] * (kind is not None))
     source = atlas.source(f".notes({asked})", WRITTEN if atlas.written.digest else None)
-    return NoteList([_view(note) for note in rows[:limit]], len(rows), len(atlas.written.starred), source)
+    return NoteList([_view(atlas, note) for note in rows[:limit]], len(rows), len(atlas.written.starred), source)
 
 
-def _view(note: Note) -> NoteView:
-    return NoteView(note.id, note.unit, name_unit(note.unit), note.kind, note.text, note.author, note.time)
+def _view(atlas: Reading, note: Note) -> NoteView:
+    name = atlas.name(atlas.index_of(note.unit))
+    return NoteView(note.id, note.unit, name, note.kind, note.text, note.author, note.time)

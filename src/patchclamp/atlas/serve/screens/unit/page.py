@@ -13,7 +13,7 @@ from patchclamp.atlas.read.unit_line import UnitLine
 from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
 from patchclamp.atlas.serve.screens.unit.head import HeadPanels, head_panels
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.plain_names import name_site, name_unit
+from patchclamp.core.plain_names import name_site
 from patchclamp.core.survey import PROBABILITIES
 from patchclamp.core.unit import UnitKey
 
@@ -114,7 +114,8 @@ class UnitPage:
         name: the unit in words.
         site_name: its site in words.
         line: what is measured of it, in one line.
-        modality: ``language``, or ``image``: then tokens below are classes, and counts are those of places.
+        modality: ``language``; ``image``: then tokens below are classes, and counts are those of places; or
+            ``recording``: then counts are those of samples, and pieces are trials or blocks of time.
         subject: slug of the model.
         site: its site.
         layer: block number, or None.
@@ -201,7 +202,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     values = zip(PROBABILITIES, np.frombuffer(quantiles, "<f8").tolist(), strict=True)
     return UnitPage(
         key=str(named),
-        name=name_unit(named),
+        name=atlas.name(unit),
         site_name=name_site(named.site, named.basis),
         line=atlas.line(unit),
         modality=str(atlas.about["modality"]),
@@ -251,7 +252,7 @@ def _not_known(part: AttachedLayer, unit: UnitKey) -> dict[str, str]:
 def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes) -> list[Neighbour]:
     numbers = [part.global_index(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
     return [
-        Neighbour(str(atlas.key(unit)), name_unit(atlas.key(unit)), float(f"{weight:.4g}"), atlas.label(unit))
+        Neighbour(str(atlas.key(unit)), atlas.name(unit), float(f"{weight:.4g}"), atlas.label(unit))
         for unit, weight in zip(numbers, np.frombuffer(weights, "<f4").tolist(), strict=True)
     ]
 
