@@ -111,6 +111,7 @@ def test_a_network_is_like_itself(two, batches):
     found = pc.compare_models(two[0], two[0], batches)
     assert found.similarity.diagonal().tolist() == [1.0, 1.0, 1.0]
     assert found.shuffled.low < found.shuffled_mean < found.shuffled.high < 0.2
+    assert found.threshold < 0.9
     assert found.divergence.value == 0
     assert found.random == ()
     assert "say the same" in found.sentence
