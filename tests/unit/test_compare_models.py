@@ -68,6 +68,12 @@ def test_partners_are_those_of_a_plain_correlation(two, batches, compared):
         assert compared.correlation[:, site] == pytest.approx(block.max(1), abs=1e-5)
     for site, block in enumerate(np.split(r, 3, 0)):
         assert compared.back[:, site].tolist() == block.argmax(0).tolist()
+    found = {i: (j, mutual) for i, j, _, mutual in compared.pairs(ACTS[0], ACTS[2])}
+    width = n // 3
+    block = r[:width, 2 * width :]
+    wanted = {i: (2 * width + j, block[:, j].argmax() == i) for i, j in enumerate(block.argmax(1).tolist())}
+    assert found == wanted
+    assert len({mutual for _, mutual in found.values()}) == 2
     first = compared.pairs(top=1)[0]
     assert first[2] == pytest.approx(r.max(), abs=1e-5)
     assert first[:2] == np.unravel_index(r.argmax(), r.shape)
@@ -104,6 +110,8 @@ def test_divergence_and_changes_are_those_of_plain_softmax(two, batches, compare
 def test_a_network_is_like_itself(two, batches):
     found = pc.compare_models(two[0], two[0], batches)
     assert found.similarity.diagonal().tolist() == [1.0, 1.0, 1.0]
+    assert found.shuffled.low < found.shuffled_mean < found.shuffled.high < 0.2
+    assert found.threshold < 0.9
     assert found.divergence.value == 0
     assert found.random == ()
     assert "say the same" in found.sentence

@@ -227,10 +227,10 @@ class ModelComparison(Tabular):
         return np.cumsum([0, *self.units[side].values()])[:-1]
 
     def key(self, side: int, unit: int) -> str:
-        """Return a unit's key from its number among all of a side."""
+        """Return a unit's key, without a subject, from its number among all of a side."""
         starts = self.starts(side)
         site = int(np.searchsorted(starts, unit, "right")) - 1
-        return f"{self.names[side]}/{list(self.units[side])[site]}/neurons/{unit - int(starts[site])}"
+        return f"{list(self.units[side])[site]}/neurons/{unit - int(starts[site])}"
 
     def pairs(
         self, first: str | None = None, second: str | None = None, top: int | None = None

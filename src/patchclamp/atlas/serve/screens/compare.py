@@ -51,7 +51,7 @@ class ComparedUnit:
     """A unit of one of two networks.
 
     Args:
-        key: its key.
+        key: its key, without a subject.
         name: what it is, in words.
         label: what the atlas knows of it, in a few words; empty where it is another's.
         unit: its key in this atlas; None where it is another's.
@@ -338,15 +338,14 @@ def _pairs(
 
 def _unit(atlas: Reading, found: ModelComparison, side: int, number: int) -> ComparedUnit:
     key = found.key(side, number)
-    local = "/".join(key.split("/")[-3:])
     unit, label = None, ""
     if found.hashes[side] == atlas.about["subject"]["hash"]:
         try:
-            index = atlas.index_of(local)
+            index = atlas.index_of(key)
             unit, label = str(atlas.key(index)), atlas.label(index)
         except NotFound:  # a site that was not baked
             pass
-    return ComparedUnit(local, name_unit(local), label, unit)
+    return ComparedUnit(key, name_unit(key), label, unit)
 
 
 def _models(atlas: Reading, id: str, found: ModelComparison, source: Source) -> ComparisonPage:
