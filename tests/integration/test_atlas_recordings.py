@@ -70,11 +70,11 @@ def test_statistics_quantiles_and_histogram_are_those_of_the_array(atlas, brain,
         highest = np.nanmax(values, axis=1)
         assert page.histogram.pieces == np.histogram(highest, page.histogram.edges)[0].tolist()
         assert sum(page.histogram.tokens) == known.size
-    assert atlas.recorded(page.key).missing == values.size - known.size
+    assert atlas.recorded_unit(page.key).missing == values.size - known.size
 
 
 def test_the_course_is_the_mean_over_trials_with_its_interval(atlas, brain):
-    did = atlas.recorded(key(TUNED))
+    did = atlas.recorded_unit(key(TUNED))
     assert (did.rate_measure, did.rate, did.start) == ("Hz", RATE, -0.5)
     starts = did.course_starts
     ends = [*starts[1:], N_SAMPLES]
@@ -91,7 +91,7 @@ def test_the_course_is_the_mean_over_trials_with_its_interval(atlas, brain):
 
 
 def test_tuning_is_the_mean_in_every_condition(atlas, brain):
-    sides, positions = (atlas.recorded(key(PLACE)).tuning[i] for i in (0, 1))
+    sides, positions = (atlas.recorded_unit(key(PLACE)).tuning[i] for i in (0, 1))
     assert (sides.label, sides.over, positions.label, positions.over) == ("side", "trials", "position", "trials")
     of_trials = brain.values[..., PLACE].mean(1)
     for point in sides.points:
@@ -103,13 +103,13 @@ def test_tuning_is_the_mean_in_every_condition(atlas, brain):
         inside = np.clip(np.digitize(brain.time_labels["position"], edges[1:-1]), 0, 7) == number
         assert point.condition == f"{edges[number]:.4g} to {edges[number + 1]:.4g}"
         assert point.mean == pytest.approx(brain.values[..., PLACE][inside].mean() * RATE, rel=1e-4)
-    by_side = atlas.recorded(key(TUNED)).tuning[0]
+    by_side = atlas.recorded_unit(key(TUNED)).tuning[0]
     assert by_side.points[0].low > by_side.points[1].high
 
 
 def test_correlations_are_those_of_the_recording_and_stand_beside_chance(atlas, brain):
     r = brain.correlation()
-    did = atlas.recorded(key(TUNED))
+    did = atlas.recorded_unit(key(TUNED))
     assert did.near[0].key == f"planted/{key(TWIN)}"
     assert did.near[0].groups == ["pair"]
     order = sorted(
@@ -124,7 +124,7 @@ def test_correlations_are_those_of_the_recording_and_stand_beside_chance(atlas, 
     others = [u for u in range(N_UNITS) if u not in (TUNED, TWIN) and np.isfinite(r[TUNED, u])]
     assert did.outside == pytest.approx(r[TUNED, others].mean(), rel=1e-3)
     # White noise correlates with nothing: it stays below what shifts give.
-    decoy = atlas.recorded(key(DECOY))
+    decoy = atlas.recorded_unit(key(DECOY))
     assert abs(decoy.near[0].r) < 3 * decoy.chance
     assert decoy.near[0].p > 0.01
     assert did.chance < 0.15 < did.near[0].r
@@ -182,27 +182,27 @@ def test_words_find_names_groups_and_conditions(atlas):
 
 
 def test_events_and_traces_are_those_of_the_array(atlas, brain):
-    did = atlas.recorded(key(TUNED))
+    did = atlas.recorded_unit(key(TUNED))
     counts = brain.values[..., TUNED].astype(int)
     assert did.raster.total == counts.sum()
     kept = counts[: did.raster.trials].ravel()
     assert did.raster.samples == np.repeat(np.arange(kept.size), kept).tolist()
     assert counts[: did.raster.trials + 1].sum() > 1000 or did.raster.trials == N_TRIALS
     for trial in (did.trace.trials[0], did.trace.trials[3]):
-        trace = atlas.recorded(key(MISSING), trial=trial).trace
+        trace = atlas.recorded_unit(key(MISSING), trial=trial).trace
         values = brain.values[trial, :, MISSING]
         assert trace.exact
         np.testing.assert_array_equal(np.array(trace.low, dtype=float), values)
         assert trace.low == trace.high
     with pytest.raises(NotFound, match="trials"):
-        atlas.recorded(key(TUNED), trial=1)
+        atlas.recorded_unit(key(TUNED), trial=1)
 
 
 def test_a_long_trace_keeps_the_ends_of_every_bin(tmp_path):
     values = np.random.default_rng(1).standard_normal((1, 5000, 2))
     values[0, 1234, 1] = 40.0
     pc.atlas.bake_recording(NeuralRecording(values, name="long"), tmp_path / "long.atlas")
-    did = pc.atlas.open(tmp_path / "long.atlas").recorded(key(1))
+    did = pc.atlas.open(tmp_path / "long.atlas").recorded_unit(key(1))
     starts = np.arange(400) * 5000 // 400
     pieces = np.split(values[0, :, 1], starts[1:])
     np.testing.assert_allclose(did.trace.low, [piece.min() for piece in pieces], rtol=1e-3)
@@ -218,9 +218,9 @@ def test_units_without_values_or_of_one_value_say_so(atlas):
     assert empty.histogram is None
     assert constant.line.text == "constant at 3 counts"
     for unit in (EMPTY, CONSTANT):
-        did = atlas.recorded(key(unit))
+        did = atlas.recorded_unit(key(unit))
         assert (did.constant, did.near, did.chance) == (True, [], None)
-    assert atlas.recorded(key(EMPTY)).peak is None
+    assert atlas.recorded_unit(key(EMPTY)).peak is None
     page = atlas.page().recording
     assert (page.constant, page.missing) == (2, N_TRIALS * (N_SAMPLES + N_SAMPLES // 3))
 
@@ -234,7 +234,7 @@ def test_the_map_holds_places_and_the_row_of_correlations(atlas, brain):
     assert [one for one in found.units if found.r[one] is None] == [CONSTANT, EMPTY]
     assert [(one.name, one.n, one.mapped) for one in found.groups] == [("pair", 2, [1, 3]), ("rest", 2, [0, 2])]
     assert atlas.tissue().r == []
-    assert atlas.recorded(key(2)).labels["depth"] == "2"
+    assert atlas.recorded_unit(key(2)).labels["depth"] == "2"
 
 
 def test_the_same_recording_gives_the_same_atlas_and_another_does_not(atlas, brain, folder, tmp_path):
@@ -296,7 +296,7 @@ def test_tables_hold_what_the_pages_show(folder, atlas, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow, which writes Parquet")
     pc.atlas.export_atlas(folder, tmp_path / "tables", format="parquet")
     read = {name: parquet.read_table(tmp_path / "tables" / f"{name}.parquet").to_pylist() for name in ("units", "near")}
-    did = atlas.recorded(key(TUNED))
+    did = atlas.recorded_unit(key(TUNED))
     assert [row["name"] for row in read["units"]] == [HOSTILE, *(f"cell {unit}" for unit in range(1, N_UNITS))]
     own = [row for row in read["near"] if row["key"] == did.key]
     assert [(row["other"], row["r"]) for row in own] == [(one.key, one.r) for one in did.near]
@@ -309,7 +309,7 @@ def test_an_atlas_of_a_model_has_no_recorded_units(cat, tmp_path):
     pc.atlas.bake_atlas(cat, text, tmp_path / "cat.atlas", sites="blocks.0.mlp.act")
     found = pc.atlas.open(tmp_path / "cat.atlas")
     assert found.page().recording is None
-    for ask in (found.tissue, lambda: found.recorded("blocks.0.mlp.act/neurons/7")):
+    for ask in (found.tissue, lambda: found.recorded_unit("blocks.0.mlp.act/neurons/7")):
         with pytest.raises(NotFound, match="recorded"):
             ask()
 
@@ -323,7 +323,7 @@ def test_channels_that_tell_a_class_are_found_and_mute_and_drifting_ones_are_not
     brain = NeuralRecording(x[:, None, :], name="classes", trial_labels={"class": label})
     pc.atlas.bake_recording(brain, tmp_path / "classes.atlas")
     atlas = pc.atlas.open(tmp_path / "classes.atlas")
-    assert [one.over for one in atlas.recorded(key(0)).tuning] == ["runs of trials"]
+    assert [one.over for one in atlas.recorded_unit(key(0)).tuning] == ["runs of trials"]
     pages = [atlas.unit(key(unit)) for unit in range(brain.n_units)]
     told = np.array([bool(one.concepts) and not one.line.weak for one in pages])
     kinds = np.array(planted.kinds)
@@ -377,7 +377,7 @@ def test_a_recording_of_fish_opens_with_the_numbers_of_its_arrays(shared, tmp_pa
     assert page.recording.mean_r == pytest.approx(0.091, abs=5e-4)
     assert page.bytes < 3e6
     for unit in (0, 3, 109):
-        did, values = atlas.recorded(key(unit)), brain.values[0, :, unit]
+        did, values = atlas.recorded_unit(key(unit)), brain.values[0, :, unit]
         assert atlas.unit(key(unit)).statistics.mean == pytest.approx(values.mean(), rel=1e-5)
         pieces = np.split(values, (np.arange(1, 400) * len(values)) // 400)
         np.testing.assert_allclose(did.trace.high, [piece.max() for piece in pieces], rtol=1e-3, atol=1e-6)
@@ -390,7 +390,7 @@ def test_a_recording_of_fish_opens_with_the_numbers_of_its_arrays(shared, tmp_pa
         assert tissue.own == pytest.approx([brain.unit_labels[axis][unit] for axis in "xy"])
         assert tissue.r[unit] == 1.0
     # Assemblies go together beyond what a unit's own slowness gives; the rest does not as much.
-    dids = [atlas.recorded(key(unit)) for unit in range(114)]
+    dids = [atlas.recorded_unit(key(unit)) for unit in range(114)]
     beyond = [one.within > one.within_high for one in dids if one.within is not None]
     assert np.mean(beyond) > 0.8
     assert np.mean([one.within - one.outside for one in dids if one.within is not None]) > 0.2

@@ -3,7 +3,7 @@
 import jsonschema
 import pytest
 
-from patchclamp.atlas.export.graph_json import GRAPH_FORMATS, graph_to_json
+from patchclamp.atlas.read.graph_json import GRAPH_FORMATS, graph_to_json
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 

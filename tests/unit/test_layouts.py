@@ -170,7 +170,7 @@ def test_the_hub_is_asked_for_one_folder_only(tmp_path, monkeypatch):
 
     asked = []
 
-    def fetch(repository, *, revision=None, allow_patterns=None):
+    def fetch(repository, *, revision=None, allow_patterns=None, local_files_only=False):
         asked.append((repository, revision, tuple(allow_patterns)))
         return str(tmp_path)
 

@@ -18,7 +18,7 @@ from patchclamp.atlas.serve.screens.compare import (
     pair_list,
 )
 from patchclamp.atlas.serve.screens.find import Asked, UnitList, find
-from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_list, graph_page
+from patchclamp.atlas.serve.screens.graphs.page import GraphList, GraphPage, graph_list, graph_page
 from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
 from patchclamp.atlas.serve.screens.notes import NoteList, note_list
 from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples
@@ -131,7 +131,7 @@ class Atlas:
         """
         return read_picture(self.reading, number).png
 
-    def recorded(self, key: str, *, trial: Natural | None = None) -> RecordedUnit:
+    def recorded_unit(self, key: str, *, trial: Natural | None = None) -> RecordedUnit:
         """Return what a unit of a recorded brain did: trace, events, means over trials, tuning, neighbours.
 
         Args:

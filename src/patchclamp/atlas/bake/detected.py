@@ -22,7 +22,7 @@ def detected_by(
     Returns:
         tuple[dict, dict]: by site what its units detect, and their strongest tokens.
 
-    Cost: a forward pass over at most some 4,000 tokens, two where there are labels.
+    Cost: a forward pass over at most some 6,000 tokens, two where there are labels.
     """
     sample = sample_tokens(batches)
     patterns = find_patterns(sample, model.tokenizer.spelling)

@@ -243,7 +243,7 @@ def _about(
 ) -> None:
     samples = brain.n_trials * brain.n_samples
     labelled = samples if over else 0
-    mapped = _mapped(brain)
+    mapped = _place_units(brain)
     why = "a recorded brain has no weights that could be read"
     about: dict[str, Any] = {
         "subject": {
@@ -303,7 +303,7 @@ def _places(brain: NeuralRecording) -> dict[str, np.ndarray]:
     return found if {"x", "y"} <= set(found) else {}
 
 
-def _mapped(brain: NeuralRecording) -> list[int]:
+def _place_units(brain: NeuralRecording) -> list[int]:
     """Return the units on the map: those with a place, evenly thinned where they are many."""
     places = _places(brain)
     if not places:
@@ -394,7 +394,7 @@ def _pairs(db: sqlite3.Connection, brain: NeuralRecording, pairs: Pairs) -> None
                 if other >= 0
             ],
         )
-    mapped = _mapped(brain)
+    mapped = _place_units(brain)
     if mapped:
         rows = pairs.r[:, mapped].astype("<f2")
         db.executemany("INSERT INTO together VALUES (?, ?)", [(unit, row.tobytes()) for unit, row in enumerate(rows)])

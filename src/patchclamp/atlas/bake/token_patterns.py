@@ -16,7 +16,7 @@ from patchclamp.record.heads import WithHeads
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
-MOST = 4096
+MOST = 6144
 """Counted tokens that are looked at, about."""
 FEWEST = 10
 """Tokens at which a pattern must be true, and at which it must be false, in each half."""

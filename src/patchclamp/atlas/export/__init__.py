@@ -100,8 +100,8 @@ def _write_graph(atlas: Atlas, id: str | None, format: str, out: Path) -> Export
         PatchclampError: no graph named, a format that graphs do not have, or a file that cannot be written.
         NotFound: no such graph.
     """
-    from patchclamp.atlas.export.graph_json import GRAPH_FORMATS
-    from patchclamp.atlas.serve.screens.graph_files import graph_file
+    from patchclamp.atlas.read.graph_json import GRAPH_FORMATS
+    from patchclamp.atlas.serve.screens.graphs.file import graph_file
 
     if id is None or format not in GRAPH_FORMATS:
         raise PatchclampError(

@@ -68,7 +68,7 @@ def recorded_rows(atlas: Atlas, unit: UnitPage) -> Iterator[tuple[str, dict[str,
         atlas: the atlas.
         unit: the unit's page.
     """
-    did = atlas.recorded(unit.key)
+    did = atlas.recorded_unit(unit.key)
     bins = unit.histogram
     row = asdict(unit.statistics) | {name: getattr(did, name) for name in ("measure", "missing", "groups", "within")}
     row |= {"key": unit.key, "name": unit.name, "outside": did.outside, "chance": did.chance}

@@ -170,7 +170,7 @@ class Reading:
             "image": ("images", "`patchclamp atlas serve` shows its pictures; atlas.pictures(KEY) gives the numbers."),
             RECORDING: (
                 "a recorded brain",
-                "Export parquet; `patchclamp atlas serve` and atlas.recorded(KEY) show it.",
+                "Export parquet; `patchclamp atlas serve` and atlas.recorded_unit(KEY) show it.",
             ),
         }
         if self.about["modality"] in others:

@@ -316,7 +316,7 @@ def recorded_unit(atlas: Reading, key: str, trial: int | None = None) -> Recorde
         labels=dict(atlas.rows("SELECT name, value FROM unit_labels WHERE unit = ? ORDER BY name LIMIT 20", [unit])),
         place=place,
         cannot=CANNOT_CLAMP,
-        source=atlas.source(f".recorded({named!r})"),
+        source=atlas.source(f".recorded_unit({named!r})"),
     )
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraph
 from patchclamp.atlas.read.graph_pruning import prune
 from patchclamp.atlas.read.reader import Reading
-from patchclamp.atlas.serve.screens.graphs import MOST_PINS, find_graph, full_keys, read_node
+from patchclamp.atlas.serve.screens.graphs.page import MOST_PINS, find_graph, full_keys, read_node
 from patchclamp.atlas.serve.served import Served
 from patchclamp.core.errors import PatchclampError
 
@@ -65,7 +65,7 @@ def graph_file(
         NotFound: there is no such graph.
         PatchclampError: no such format, or a group without a name or of nodes that the graph has not.
     """
-    from patchclamp.atlas.export.graph_json import graph_to_json  # that room reads the screens of this one
+    from patchclamp.atlas.read.graph_json import graph_to_json  # that room reads the screens of this one
 
     graph = find_graph(atlas, id, asked)
     named = [_read_group(group) for group in groups]
