@@ -9,6 +9,7 @@ from fastapi import FastAPI, Query
 from fastapi.responses import JSONResponse
 
 from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraph
+from patchclamp.atlas.read.graph_json import graph_to_json
 from patchclamp.atlas.read.graph_pruning import prune
 from patchclamp.atlas.read.reader import Reading
 from patchclamp.atlas.serve.screens.graphs.page import MOST_PINS, find_graph, full_keys, read_node
@@ -65,8 +66,6 @@ def graph_file(
         NotFound: there is no such graph.
         PatchclampError: no such format, or a group without a name or of nodes that the graph has not.
     """
-    from patchclamp.atlas.read.graph_json import graph_to_json  # that room reads the screens of this one
-
     graph = find_graph(atlas, id, asked)
     named = [_read_group(group) for group in groups]
     members = [key for _, keys in named for key in keys]
