@@ -83,4 +83,6 @@ def test_from_home_to_the_neuron_that_made_the_answer(lab_opened, pictured, sche
     verified.wait_for()
     predicted, measured = (float(verified.get_attribute(f"data-{what}")) for what in ("predicted", "measured"))
     assert measured == pytest.approx(predicted, abs=0.1)
+    page.set_viewport_size({"width": 1280, "height": 1250})
+    page.evaluate("scrollTo(0, 0)")
     pictured(reader, "circuit")

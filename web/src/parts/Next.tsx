@@ -18,9 +18,12 @@ function points(size: number): string {
   return size.toFixed(size < 0.1 ? 3 : size < 1 ? 2 : 1);
 }
 
+/** Differences of probability below this are nothing to a reader. */
+const LEAST = 5e-6;
+
 function difference(delta: number | null): string {
   if (delta === null) return "not defined";
-  if (delta === 0) return "0";
+  if (Math.abs(delta) < LEAST) return "0";
   return `${delta < 0 ? "−" : "+"}${points(Math.abs(delta) * 100)}`;
 }
 

@@ -10,7 +10,7 @@ import { Keep } from "../../parts/Keep";
 import { Copy } from "../../parts/Command";
 import { KeepIt } from "../../parts/KeepIt";
 import { Failed, Nothing } from "../../parts/States";
-import { seen, Visible } from "../../parts/Text";
+import { Visible } from "../../parts/Text";
 import { Verdict } from "../../parts/Verdict";
 import { graphAddress, local, unitAddress } from "../../route";
 
@@ -98,7 +98,7 @@ function Causes({ causes, quantity }: { causes: CauseRow[]; quantity: string }):
           ),
           note: (
             <>
-              {cause.known && <q>{seen(cause.known)}</q>} {measured && <>predicted {number(cause.predicted, true)}</>}
+              {cause.known && <q>{cause.known}</q>} {measured && <>predicted {number(cause.predicted, true)}</>}
             </>
           ),
           value: measured ? cause.measured : cause.predicted,

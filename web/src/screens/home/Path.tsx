@@ -55,7 +55,7 @@ export function Path({ page, attached }: { page: AtlasPage; attached: boolean })
   ];
   const mark = (i: number) => change({ done: done.includes(i) ? done.filter((one) => one !== i) : [...done, i] });
   return (
-    <section class="path" aria-labelledby="path" data-testid="path">
+    <section class="five-steps" aria-labelledby="path" data-testid="path">
       <div class="row between">
         <h2 id="path">A first visit in five steps</h2>
         <button type="button" class="quiet" data-testid="path-close" onClick={() => change({ closed: true })}>
