@@ -45,6 +45,7 @@ def no_forward(monkeypatch):
         (["explain", CAT, "the", "--target", " cat", "--atlas", "none"], "none, which is not there"),
         (["explain", CAT, "the", "--target", " cat", "--basis", "./none"], "./none, which is not there"),
         (["generate", CAT, "the", "--basis", "./none"], "./none, which is not there"),
+        (["explain", CAT, "the old cat", "--target", " sat", "--edges", "-1"], "-1"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
