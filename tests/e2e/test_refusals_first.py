@@ -45,6 +45,7 @@ def no_forward(monkeypatch):
         (["explain", CAT, "the", "--target", " cat", "--atlas", "none"], "none, which is not there"),
         (["explain", CAT, "the", "--target", " cat", "--basis", "./none"], "./none, which is not there"),
         (["generate", CAT, "the", "--basis", "./none"], "./none, which is not there"),
+        (["explain", CAT, "the old cat", "--target", " sat", "--edges", "-1"], "-1"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
@@ -75,6 +76,7 @@ def test_what_is_loaded_is_said_before_the_work(monkeypatch, capsys):
         (["survey", CAT, "--sites", "blocks.0.mlp.act", "--out", "full", "--inputs"], "a new or empty folder"),
         (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--store", "int9", "--inputs"], "a type among"),
         (["atlas", "bake", CAT, "--out", "full", "--inputs"], "a folder that does not exist yet"),
+        (["atlas", "bake", CAT, "--out", "o", "--max-images", "3", "--inputs"], "options of a text"),
         (["decompose", CAT, *SITE, "--out", "o", "--method", "pca", "--inputs"], "1 to 16 principal components"),
         (
             ["decompose", CAT, *SITE, "--out", "o", "--method", "random", "--n-features", "4", "--inputs"],

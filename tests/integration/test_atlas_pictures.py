@@ -316,6 +316,9 @@ def test_the_lab_of_pictures_opens_no_file_and_reads_no_text(lab, tmp_path):
         "run": {"text": path},
         "explain": {"prompt": path, "target": "7"},
         "picture": {"picture": 10**9},
+        "lens": {"text": path},
+        "heat": {"text": path},
+        "patching": {"text": path, "of": "patching", "other": path},
     }
     for name, body in posted.items():
         answer = lab.post(f"/api/lab/{name}", json=body)
@@ -324,6 +327,13 @@ def test_the_lab_of_pictures_opens_no_file_and_reads_no_text(lab, tmp_path):
     for ask in ("tokens", "next", "rank", "attention"):
         assert lab.get(f"/api/lab/{ask}", params={"text": path, "position": 0, "layer": 0}).status_code in (400, 404)
     assert lab.get("/api/lab").json()["shows"] == "pictures"
+
+
+def test_a_picture_takes_no_values_of_another_input(lab, model):
+    clamps = [{"key": f"{next(iter(SITES[model.name]))}/5", "mode": "patch"}]
+    answer = lab.post("/api/lab/picture", json={"picture": 17, "clamps": clamps})
+    assert answer.status_code == 400
+    assert "another input" in answer.json()["error"]["got"]
 
 
 def test_an_answer_about_a_kept_picture_is_verified(model, folder, tmp_path):

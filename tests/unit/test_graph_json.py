@@ -99,6 +99,9 @@ def test_groups_and_pins_are_kept_those_of_the_file_too():
     assert graph_to_json(held, format="circuit-tracer")["qParams"]["supernodes"] == [["own", HEAD]]
     with pytest.raises(PatchclampError, match="keys"):
         graph_to_json(GRAPH, format="neuronpedia", pinned=["input@9"])
+    with pytest.raises(PatchclampError) as refused:
+        graph_to_json(GRAPH, format="neuronpedia", pinned=[""])
+    assert all(refused.value.to_json().values())
 
 
 def test_a_measured_edge_comes_back_from_json():

@@ -7,7 +7,7 @@ import pytest
 import patchclamp as pc
 from patchclamp.core.basis import Basis
 from patchclamp.core.keys import Block, UnitIndex
-from patchclamp.core.table import Table
+from patchclamp.core.table import Table, Tabular
 
 matplotlib.use("Agg")
 SITE = "blocks.0.mlp.act"
@@ -90,6 +90,21 @@ def test_a_plot_draws_the_interval(cat):
 def test_what_has_no_numbers_says_so(cat):
     with pytest.raises(pc.PatchclampError, match="numbers to draw"):
         cat.plot()
+
+
+@pytest.mark.parametrize("axes", [0, "x", [], object()])
+def test_what_is_no_axes_is_refused(axes):
+    with pytest.raises(pc.PatchclampError, match="axes of matplotlib"):
+        make_scores().plot(axes)
+
+
+def test_a_dollar_sign_begins_no_formula(tmp_path):
+    class Named(Tabular):
+        def table(self, top=None):
+            return Table("of $\\frac{ $x_", ("name", "value"), (("a $\\frac{ $b", 1.0),), drawn=("name", "value"))
+
+    Named().plot().figure.savefig(tmp_path / "drawn.png")
+    assert (tmp_path / "drawn.png").stat().st_size
 
 
 def test_hostile_text_stays_text():

@@ -26,13 +26,17 @@ def plot(noun: Tabular, axes: Any = None) -> Any:
         matplotlib.axes.Axes: what was drawn on.
 
     Raises:
-        PatchclampError: matplotlib is not installed, or there are no numbers to draw.
+        PatchclampError: matplotlib is not installed, there are no numbers to draw, or ``axes`` are none.
     """
+    if axes is not None and not callable(getattr(axes, "pcolormesh", None)):
+        raise PatchclampError(
+            expected="axes of matplotlib", got=type(axes).__name__, remedy="Leave axes out for a new figure."
+        )
     if (matrix := noun.heat_map()) is not None:
         if axes is None:
             axes = _open_axes((3 + 0.62 * len(matrix.columns), max(3.2, 1.6 + 0.3 * len(matrix.rows))))
         _draw_matrix(axes, matrix)
-        axes.set_title(plain(matrix.title), fontsize="medium")
+        axes.set_title(_literal(matrix.title), fontsize="medium")
         return axes
     table = noun.table(MOST)
     if not table.rows or not table.drawn:
@@ -42,7 +46,7 @@ def plot(noun: Tabular, axes: Any = None) -> Any:
     if axes is None:
         axes = _open_axes((7, 1 + 0.3 * len(table.rows)))
     _draw_bars(axes, table)
-    axes.set_title(table.title, fontsize="medium")
+    axes.set_title(_literal(table.title), fontsize="medium")
     return axes
 
 
@@ -71,7 +75,7 @@ def _figure(kind: Any, inches: tuple[float, float]) -> Any:
 def _draw_bars(axes: Any, table: Table) -> None:
     label, number = (table.columns.index(name) for name in table.drawn)
     values = np.array([np.nan if row[number] is None else float(row[number]) for row in table.rows])
-    names = [str(row[label]) for row in table.rows]
+    names = [_literal(str(row[label])) for row in table.rows]
     error = None
     if table.interval:
         low, high = (np.array([row[table.columns.index(name)] for row in table.rows], float) for name in table.interval)

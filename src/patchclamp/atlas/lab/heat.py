@@ -79,8 +79,9 @@ def read_lens(lab: Any, atlas: Reading, asked: LensAsked) -> LensPage:
     Cost: as ``LanguageModel.logit_lens``, twice with clamps.
     """
     model: LanguageModel = lab.model
-    sites = stream_sites(model)
+    # A model of images refuses the text first: it has no stream of tokens to look for.
     stimulus = lab.cut(asked.text)
+    sites = stream_sites(model)
     _refuse_if_long(len(sites), len(stimulus))
     _check_tokens(model, asked.target)
     with lab.turns.at_once():

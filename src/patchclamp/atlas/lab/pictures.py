@@ -211,6 +211,12 @@ class PictureLab(Lab):
         from patchclamp.atlas.lab.clamps import interventions
 
         require_pictures(atlas)
+        if any(clamp.mode == "patch" for clamp in asked.clamps):
+            raise PatchclampError(
+                expected="clamps of one picture",
+                got="patch, which takes the values of another input",
+                remedy="Choose set, add, scale or ablate.",
+            )
         picture, label = self._picture(atlas, asked.picture)
         changes = [change for _, change in interventions(self.model, atlas, asked.clamps)]
         read = atlas.key(atlas.index_of(asked.unit)) if asked.unit else None

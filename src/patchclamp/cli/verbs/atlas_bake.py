@@ -13,7 +13,7 @@ from patchclamp.cli.loading import (
     refuse_brain_options,
 )
 from patchclamp.cli.method_options import MethodParser
-from patchclamp.cli.options import add_brain, add_cutting, add_model
+from patchclamp.cli.options import add_brain, add_cutting, add_model, refuse_typed
 from patchclamp.cli.output import log, print_atlas
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
@@ -72,6 +72,7 @@ def run(options: Namespace) -> int:
         memory, disk = map(human_bytes, cost(chosen, n_pictures, model.prepare.shape))
         passes = f"three passes over {n_pictures:,} images"
     else:
+        refuse_typed(options, ("max_images",), "a text")
         next(passages(options.inputs), None)
         memory, disk = map(human_bytes, cost(chosen))
         passes = "two passes over the text"

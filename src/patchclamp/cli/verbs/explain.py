@@ -92,6 +92,10 @@ def run(options: Namespace) -> int:
             expected="two files", got="one for --out and --report", remedy="Give the report a name of its own."
         )
     check_counts(options.top, options.controls)
+    if options.edges < 0:
+        raise PatchclampError(
+            expected="--edges from 0", got=str(options.edges), remedy="0 seeks no edges; 10 are sought without --edges."
+        )
     means = means_of(options)
     model = load_model(options)
     check_shown(model)
