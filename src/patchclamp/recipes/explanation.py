@@ -155,8 +155,11 @@ class Explanation(Tabular):
         q, found = self.case, []
         if q.target and self.likeliest and is_known(self.probability) and self.likeliest[0][1] > self.probability:
             likely, p = self.likeliest[0]
+            named = repr(self.first_answer)
+            if q.target != self.first_answer and q.answer_notes:
+                named += f", the beginning of {q.target!r}"
             found.append(
-                f"The model itself would rather say {likely!r} ({format_percent(p, 1)}) than {self.first_answer!r} "
+                f"The model itself would rather say {likely!r} ({format_percent(p, 1)}) than {named} "
                 f"({format_percent(self.probability, 1)})."
             )
         found += [f"{note}." for note in q.answer_notes]

@@ -6,6 +6,8 @@ import { seen, Visible } from "./Text";
 
 /** Weights below this get no number under their token. */
 const LEAST = 0.015;
+/** Smaller shares would stand too close to their neighbours under the text; the sentence beside it names them. */
+const NUMBERED = 0.05;
 const NAMED = 3;
 
 /** A weight in percent, whole from ten on. */
@@ -69,7 +71,7 @@ export function Attention({ page, pattern = page.heads[0], at, label = "target t
               <span class="x">
                 <Visible text={text} bytes={bytes.has(i)} />
               </span>
-              <span class="v">{share >= LEAST ? weight(share) : ""}</span>
+              <span class="v">{share >= NUMBERED ? weight(share) : ""}</span>
             </button>
           );
         })}

@@ -307,7 +307,7 @@ def _cause(atlas: Reading, node: Node, about: Mapping[str, Any]) -> asked_of.Cau
     with suppress(NotFound):
         index = atlas.index_of(str(key.without_place()))
         unit = str(atlas.key(index))
-        known = atlas.label(index)
+        known = atlas.label(index, node.measures.get("activation"))
     tokens = about.get("tokens") or []
     token = "" if key.position is None else next(iter(tokens[key.position : key.position + 1]), "")
     return asked_of.CauseRow(

@@ -232,5 +232,5 @@ def _row(
         mean=number_or_none(mean),
         minimum=number_or_none(low),
         maximum=number_or_none(high),
-        label=atlas.label(unit),
+        label=atlas.label(unit, value),
     )

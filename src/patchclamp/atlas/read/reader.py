@@ -20,7 +20,7 @@ from patchclamp.atlas.read.head_line import head_words
 from patchclamp.atlas.read.notes import WRITTEN, as_description, join_notes, written_counters
 from patchclamp.atlas.read.recorded import CANNOT_CLAMP, RECORDING, recorded_label, recorded_line, recorded_name
 from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView, TokenWeight
-from patchclamp.atlas.read.unit_line import UnitLine, label_line, write_line
+from patchclamp.atlas.read.unit_line import UnitLine, label_below, label_line, write_line
 from patchclamp.atlas.store.layers import LAYERS, Counter, Layer, layer_files, read_layer
 from patchclamp.atlas.store.notes import NOTES
 from patchclamp.atlas.store.provenance import RUNS, Run, read_runs
@@ -312,11 +312,12 @@ class Reading:
         pair = (self.token(pairs[0][0]), self.token(pairs[0][1]), float(pairs[0][2])) if pairs else None
         return head_words(list(known[0][:5]), float(known[0][5]), float(known[0][6]), pair) if known else ""
 
-    def label(self, unit: int | str) -> str:
+    def label(self, unit: int | str, value: float | None = None) -> str:
         """Return a few words for a unit: its best description, else what it detects, else what it promotes.
 
         Args:
             unit: its number among all, or its key.
+            value: its activation where it is shown; below zero it promotes what it suppresses above.
 
         Raises:
             NotFound: the atlas has no such unit.
@@ -325,7 +326,14 @@ class Reading:
         said = self.descriptions_of(number)
         if not said and self.about["modality"] == RECORDING:
             return recorded_label(self.line(number))
+        if not said and value is not None and value < 0:
+            return self._label_below(number)
         return label_line(self.line(number), said[0].description.text if said else None)
+
+    def _label_below(self, number: int) -> str:
+        part, own = self.part(number)
+        kept = self.rows(f"SELECT ids, weights FROM {part.schema}.panels WHERE unit = ? AND name = 'suppresses'", [own])
+        return label_below(self.token_weights(*kept[0]) if kept else [])
 
     def weigh(self, id: int, weight: float) -> TokenWeight:
         """Return a token with a number of four digits."""

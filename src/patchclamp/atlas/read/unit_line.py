@@ -127,6 +127,21 @@ def label_line(line: UnitLine, description: str | None) -> str:
     return f"strongest at {spell(line.strongest)}" if known and line.strongest is not None else ""
 
 
+def label_below(suppressed: Sequence[TokenWeight]) -> str:
+    """Return a few words for a unit where it is below zero: what it suppresses above zero it promotes there.
+
+    Args:
+        suppressed: tokens that it suppresses most, the most first, their weights below zero.
+
+    Example:
+        >>> label_below([TokenWeight(3, " re", False, -2.0)]), label_below([])
+        ('below zero: promotes re', 'below zero')
+    """
+    turned = [TokenWeight(token.id, token.text, token.bytes, -token.weight) for token in suppressed]
+    named = ", ".join(map(spell, _distinct(turned)))
+    return f"below zero: promotes {named}" if named else "below zero"
+
+
 def weakness_of(detects: ConceptScore | None) -> str:
     """Return why an AUROC says little; empty where it is clear, or where there is none."""
     if detects is None:

@@ -10,6 +10,7 @@ import { draft, forget } from "../../draft";
 import { count, duration, number, plural } from "../../format";
 import { Detached } from "../../parts/Detached";
 import { OtherPrompt } from "../../parts/OtherPrompt";
+import { CannotClamp } from "../../parts/CannotClamp";
 import { Awaited, Failed, Nothing } from "../../parts/States";
 import { Chip, seen } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
@@ -38,7 +39,9 @@ export default function Heat(): JSX.Element {
       <Title question="Where along the text, and how deep in the model, does it happen?" />
       <Awaited answer={answer}>
         {(lab) =>
-          lab.shows === "pictures" ? (
+          lab.shows === "recording" ? (
+            <CannotClamp />
+          ) : lab.shows === "pictures" ? (
             <p class="nothing" data-testid="nothing">
               This is an atlas of images; maps of blocks against tokens are of texts.
             </p>

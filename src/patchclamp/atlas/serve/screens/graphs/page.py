@@ -239,7 +239,7 @@ def read_node(atlas: Reading, node: Node) -> NodeRow:
     return NodeRow(
         key=node.key,
         name=_name(node, site),
-        label=atlas.label(unit) if unit else "",
+        label=atlas.label(unit, node.measures.get("activation")) if unit else "",
         kind=node.kind,
         unit=unit,
         site=site,
