@@ -338,3 +338,14 @@ def test_the_base_is_read_only(folder):
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reading.db.execute("DELETE FROM units")
     assert (folder / BASE).stat().st_mode & 0o222 == 0
+
+
+def test_a_perfect_area_of_few_documents_keeps_a_wide_interval():
+    cluster = np.repeat(np.arange(6), 2)
+    labels = np.tile([True, False], 6)
+    found = clustered_auroc(np.where(labels, 1.0, 0.0), labels, cluster)
+    assert (found.value, found.high) == (1.0, 1.0)
+    # Six of six agree: Clopper and Pearson's lower bound at 95 %.
+    assert found.low == pytest.approx(0.025 ** (1 / 6))
+    turned = clustered_auroc(np.where(labels, 0.0, 1.0), labels, cluster)
+    assert (turned.value, turned.low, turned.high) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 6)))

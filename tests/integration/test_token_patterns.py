@@ -135,7 +135,7 @@ def test_the_line_and_the_label_of_planted_units(seeded_atlas):
 
     reading = pc.atlas.open(seeded_atlas).reading
     line = reading.line(f"{SITE}/neurons/{CAT}")
-    assert line.text.startswith("detects cat, AUROC 1.00 [1.00, 1.00] · promotes ")
+    assert line.text.startswith("detects cat, AUROC 1.00 [")
     page = pc.atlas.open(seeded_atlas).unit(f"{SITE}/neurons/{CAT}")
     assert line.text.endswith(f" · fires at {100 * page.statistics.frequency:.2f} %")
     assert reading.label(f"cat/{SITE}/neurons/{CAT}@3") == 'fires on " cat" and nothing else'

@@ -22,7 +22,7 @@ from patchclamp.subjects.language import LanguageModel
 
 MOST, PER_UNIT, FEWEST = 8192, 3, 20
 GROUP = 4096
-Z95 = 1.959963984540054
+Z95, EXTREME = 1.959963984540054, 0.025
 
 
 def as_documents(corpus: Corpus) -> Corpus:
@@ -127,7 +127,7 @@ def clustered_auroc(
     Returns:
         Estimate: AUROC in [0, 1]; its interval ends within [0, 1].
 
-    Source: Obuchowski (1997), Biometrics 53, 567-578.
+    Source: Obuchowski (1997), Biometrics 53, 567-578; at 0 and 1 the bound is ours, after Clopper and Pearson (1934).
 
     Cost: three sorts.
 
@@ -146,7 +146,13 @@ def clustered_auroc(
     _, which = np.unique(cluster, return_inverse=True)
     sums = np.bincount(which, weights=weight)
     spread = float(np.sqrt(len(sums) / max(len(sums) - 1, 1) * (sums**2).sum()))
-    interval = Interval(max(area - Z95 * spread, 0.0), min(area + Z95 * spread, 1.0), 0.95, CLUSTERED)
+    low, high = max(area - Z95 * spread, 0.0), min(area + Z95 * spread, 1.0)
+    if area in (0.0, 1.0):
+        # Where no cluster differs the estimate has no spread, however few they are: Clopper and Pearson's bound for as
+        # many agreeing clusters as hold the rarer label stands in.
+        reached = EXTREME ** (1 / min(len(np.unique(which[up])), len(np.unique(which[~up]))))
+        low, high = (reached, 1.0) if area else (0.0, 1 - reached)
+    interval = Interval(low, high, 0.95, CLUSTERED)
     return Estimate(area, interval, m, "AUROC")
 
 
