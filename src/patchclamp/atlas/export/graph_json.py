@@ -65,7 +65,9 @@ def graph_to_json(
     strange = [key for key in named if key not in keys]
     if strange:
         raise PatchclampError(
-            expected="groups and pins of nodes of this graph", got=repr(strange[0][:120]), remedy="Name nodes by their keys."
+            expected="groups and pins of nodes of this graph",
+            got=repr(strange[0][:120]),
+            remedy="Name nodes by their keys.",
         )
     return {
         "metadata": _metadata(graph, format, slug),
