@@ -234,6 +234,22 @@ def test_objects_in_numpy_files_are_refused_not_loaded(tmp_path):
     assert (brain.rate, brain.measure) == (2.0, "ΔF/F")
 
 
+@pytest.mark.parametrize(
+    ("asked", "got", "remedy"),
+    [
+        ({"labels": ["none"]}, "has no variable none", "Give one of its own variables."),
+        ({"variable": "x", "labels": ["x"], "axes": "trial,time,unit"}, "x cannot be", "Give other labels=."),
+        ({}, "which axis is time", "--axes trial,time,unit"),
+    ],
+)
+def test_what_a_file_leaves_open_is_asked_for_in_words_that_can_be_typed(tmp_path, asked, got, remedy):
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 6, 2)))
+    with pytest.raises(PatchclampError) as refused:
+        pc.load_recording(tmp_path / "a.npz", **asked)
+    assert got in refused.value.got
+    assert remedy in refused.value.remedy
+
+
 def test_coordinates_and_assemblies_beside_a_matrix_are_its_labels(tmp_path):
     def write(assemblies):
         (tmp_path / "f_activity_matrix.csv").write_text("1,2,3,4\n5,6,7,9\n2,2,2,nan\n")

@@ -302,6 +302,8 @@ def _variables(file: Path, contents: Contents, asked: _Asked) -> _Found:
     strangers = [v for v in (*chosen, *(asked.labels or ())) if v not in arrays and v not in contents.events]
     if strangers:
         raise _open(contents, f"{file.name} has no variable {', '.join(strangers)}", "one of its own variables")
+    if both := set(chosen) & set(asked.labels or ()):
+        raise _open(contents, f"{', '.join(sorted(both))} cannot be the recording and a label at once", "other labels=")
     clocks = [n for n in arrays if n.lower() in CLOCKS and max(arrays[n].shape) == arrays[n].size and n not in chosen]
     clock = arrays.pop(clocks[0]).ravel() if len(clocks) == 1 else None
     rate, start, ticks = _clock(clock, clocks[0]) if clock is not None else (None, 0.0, False)
@@ -442,7 +444,13 @@ def _recording_of_samples(
         if timed and len(chosen) > 1:
             axes = ("time", "trial") if hints == [0] else ("trial", "time")
         else:
-            example = ("time,trial" if hints == [0] else "trial,time") if timed else "unit,time"
+            example = (
+                ("time,trial" if hints == [0] else "trial,time")
+                if timed
+                else "trial,time,unit"
+                if array.ndim == 3
+                else "unit,time"
+            )
             why = "the other axis may be trials or units" if timed else "which axis is time it does not say"
             shape = " × ".join(map(str, array.shape))
             raise _open(contents, f"{chosen[0]} of {file.name} is {shape}; {why}", f"axes={example}")
@@ -482,8 +490,10 @@ def _labels(
 
 
 def _open(contents: Contents, why: str, example: str) -> PatchclampError:
+    name, _, value = example.partition("=")
+    typed = bool(value) and not value[0].isspace()
     return PatchclampError(
         expected="a file that leaves open neither which variable is the recording nor which axis is time",
         got=f"{why}; it holds {contents.describe()}",
-        remedy=f"Say it, for example {example} (in a terminal --{example.replace('=', ' ')}).",
+        remedy=f"Say it, for example {example} (in a terminal --{name} {value})." if typed else f"Give {example}.",
     )
