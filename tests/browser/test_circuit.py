@@ -306,7 +306,9 @@ def test_what_is_exported_is_read_again_with_its_groups(reader, planted, tmp_pat
     graph = Graph.load(tmp_path / "graph.json")
     page = api(f"/graphs/{planted}", keep=0.8)
     assert [node.key for node in graph.nodes] == [node["key"] for node in page["nodes"]]
-    assert [(e.source, e.target, e.weight, e.slot) for e in graph.edges] == [tuple(e.values()) for e in page["edges"]]
+    assert [(e.source, e.target, e.weight, e.slot, e.measured) for e in graph.edges] == [
+        tuple(e.values()) for e in page["edges"]
+    ]
     [group] = graph.about["groups"]
     assert group == {"name": "who sits, who runs", "nodes": [f"cat/{CAT}", f"cat/{ANIMAL}"], "score": pytest.approx(5)}
     assert graph.about["shown"]["kept"] == page["kept"]

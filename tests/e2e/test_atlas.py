@@ -36,7 +36,7 @@ def test_bake_info_and_explain(say, story, tmp_path):
     out = tmp_path / "cat.atlas"
     code, told, err = say("atlas", "bake", "organism:cat", "--inputs", story, "--out", out)
     assert (code, told["n_units"]) == (0, 40)
-    assert "32 units of 2 sites" in err
+    assert "40 units of 4 sites" in err
     assert told == say("atlas", "info", out)[1] == asdict(pc.atlas.open(out).page())
     assert told["subject"]["name"] == "organism:cat"
     assert told["baked"].startswith("patchclamp atlas bake organism:cat --inputs ")

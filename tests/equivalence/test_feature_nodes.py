@@ -146,7 +146,7 @@ def test_features_stand_beside_heads_and_in_the_place_of_their_sites_neurons(wit
     assert {cause.kind for cause in alone.causes} == {"feature"}
     assert alone.bases == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
     graph = alone.graph()
-    assert {node.kind for node in graph.nodes} == {"feature", "output"}
+    assert {node.kind for node in graph.nodes} == {"feature", "input", "error", "output"}
     assert graph.about["bases"] == alone.bases
     for cause in alone.causes:
         key = UnitKey.parse(cause.key)

@@ -1,1 +1,0 @@
-import{x as e}from"./index-D7NYDWu2.js";function t({verdict:t,rule:n}){return t?e(`div`,{class:`verdict`,children:[e(`p`,{"data-testid":`verdict`,children:[`Verdict: `,e(`strong`,{children:t})]}),n&&e(`p`,{class:`small soft`,"data-testid":`rule`,children:n})]}):null}export{t};

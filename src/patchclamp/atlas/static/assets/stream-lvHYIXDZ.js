@@ -1,0 +1,5 @@
+async function e(e,n,r,i){let a;try{a=await fetch(e,{method:`POST`,headers:{"content-type":`application/json`,accept:`text/event-stream`},body:JSON.stringify(n),signal:i})}catch(e){throw i.aborted?e:t(`none: it has stopped, or cannot be reached`)}if(!a.ok||!a.body){let e=await a.json().catch(()=>({}));throw{...t(`HTTP ${a.status}`),...e.error,status:a.status}}let o=a.body.pipeThrough(new TextDecoderStream).getReader(),s=``;for(;;){let{done:e,value:t}=await o.read();if(e)break;s+=t;for(let e=s.indexOf(`
+
+`);e>=0;e=s.indexOf(`
+
+`)){let t=s.slice(0,e);s=s.slice(e+2);let n=/^event: (.+)$/m.exec(t)?.[1],i=/^data: (.+)$/m.exec(t)?.[1];if(!n||!i)continue;let a=JSON.parse(i);if(n===`refused`)throw{status:200,...a.error};if(r[n]?.(a),n===`finished`)return}}throw t(`only a part of one`)}function t(e){return{status:0,expected:`an answer of the atlas' server`,got:e,remedy:"Start it again with `patchclamp atlas serve`, then try again."}}export{e as t};
