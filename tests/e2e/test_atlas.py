@@ -47,7 +47,7 @@ def test_bake_info_and_explain(say, story, tmp_path):
     assert layer.id in err
     graph = atlas.graph(layer.id)
     assert (graph.graph.prompt, graph.graph.target) == ("the old cat", " sat")
-    measured = {node.key: node.measured for node in graph.nodes if node.kind != "output"}
+    measured = {node.key: node.measured for node in graph.nodes if node.kind not in ("input", "error", "output")}
     told = {cause["key"]: cause["measured"] for cause in (*answer["causes"], *answer["opposing"])}
     assert measured == pytest.approx(told, rel=1e-5)
     [row] = atlas.unit("blocks.0.mlp.act/neurons/7").graphs

@@ -99,9 +99,9 @@ def attribute_node_edges(
         >>> writes = Writes(cat, case.clean, None, Baseline("zero"), {"blocks.0.mlp.act": "neurons"})
         >>> node = UnitKey.parse("cat/blocks.0.mlp.act/neurons/7@3")
         >>> for edge in attribute_node_edges(writes, [node], case.metric).edges[:2]:
-        ...     print(edge.source, edge.target, round(edge.weight, 1))
-        input@3 cat/blocks.0.mlp.act/neurons/7@3 8.0
-        cat/blocks.0.mlp.act/neurons/7@3 output 8.0
+        ...     print(edge.source, edge.target, round(edge.weight))
+        input@3 cat/blocks.0.mlp.act/neurons/7@3 8
+        cat/blocks.0.mlp.act/neurons/7@3 output 8
     """
     writes.model.require("differentiate")
     inputs = writes.inputs

@@ -47,7 +47,7 @@ def find_conditions(label: str, values: np.ndarray) -> Conditions | None:
         >>> found.names, found.which.tolist()
         (('1', '2'), [0, 1, 0, -1])
         >>> find_conditions("x", np.arange(100.0)).names[0]
-        '0 to 12.4'
+        '0 to 12.38'
     """
     flat = np.asarray(values).ravel()
     if flat.dtype.kind in "biuf":
@@ -90,7 +90,7 @@ def cut_runs(which: Int[np.ndarray, " trial"]) -> tuple[Int[np.ndarray, " trial"
     In a block design neighbouring trials are alike whatever the condition does, so that each run counts once.
 
     Example:
-        >>> cut_runs(np.repeat([0, 1, 0, 1], 10))[0].max(), cut_runs(np.array([0, 1, 1, 0, 1, 0]))[1]
+        >>> int(cut_runs(np.repeat([0, 1, 0, 1], 10))[0].max()), cut_runs(np.array([0, 1, 1, 0, 1, 0]))[1]
         (3, 'trials')
     """
     changes = np.diff(which, prepend=which[0]) != 0
