@@ -90,10 +90,7 @@ class LanguageModel(Lenses):
     def capabilities(self) -> Capabilities:
         """What can be done with it; ``missing`` says why not where it cannot."""
         bare = super().capabilities
-        quantised = getattr(self.module, "hf_quantizer", None) is not None or not bare.differentiate
-        missing: tuple[tuple[str, str], ...] = ()
-        if quantised:
-            missing = (("differentiate", "weights are quantised: record and clamp instead"),)
+        missing = tuple((what, why) for what, why in bare.missing if what == "differentiate")
         if self.family is None:
             why = f"{reason_uncovered(self.module, families())}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
@@ -102,7 +99,7 @@ class LanguageModel(Lenses):
             missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
         if self.family is not None:
             missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
-        return Capabilities(True, not quantised, generates, self.family is not None, missing)
+        return Capabilities(True, bare.differentiate, generates, self.family is not None, missing)
 
     @property
     def device(self) -> torch.device:
