@@ -117,6 +117,8 @@ def unbiased(name):
     model = LanguageModel(module)
     if model.family.logit_cap:  # a cap of logits is outside the rules
         setattr(module.config, model.family.logit_cap, None)
+    if getattr(module.config, "clip_qkv", None):  # and so is a clip of values
+        module.config.clip_qkv = None
     return model
 
 

@@ -7,6 +7,7 @@ parameters) is undone when the context ends, by return, exception or Ctrl-C alik
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock, RLock
 from types import MappingProxyType
 from typing import Any, Literal
@@ -93,6 +94,19 @@ class Chunk(Place):
 
 
 @dataclass(frozen=True)
+class Overwritten(Place):
+    """Say that the network adds to this tensor in place afterwards: what is kept of it is a copy."""
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Return a copy."""
+        return raw.clone()
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Return a copy."""
+        return new.clone()
+
+
+@dataclass(frozen=True)
 class Expert(Place):
     """Say which expert's neurons a site is; rows of tokens that are routed elsewhere are NaN.
 
@@ -161,6 +175,7 @@ class Engine:
         blocks: its blocks in order, for restarts.
         attention_method: name of the attention method to wrap where the family does not use transformers' attention
             interface; None where it does.
+        written_out: the attention modules, where their own forwards write attention out.
     """
 
     def __init__(
@@ -169,10 +184,12 @@ class Engine:
         *,
         blocks: Sequence[nn.Module] = (),
         attention_method: str | None = None,
+        written_out: Sequence[nn.Module] = (),
     ) -> None:
         self.root = root
         self.blocks = blocks
         self.attention_method = attention_method
+        self.written_out = written_out
         self._tuple: bool | None = None
 
     @contextmanager
@@ -288,13 +305,26 @@ class Engine:
     ) -> Iterator[None]:
         visits = {module: {slot: _chain(chain) for slot, chain in slots.items()} for module, slots in taps.items()}
         with ExitStack() as undo:
-            if self.attention_method is None:
+            for module in self.written_out:
+                seen: Any = partial(attention.WrittenOut, visits.get(module, {}), module.num_heads, native)
+                _replace(module, "forward", _within(seen, module.forward), undo)
+            if self.attention_method is None and not self.written_out:
                 undo.enter_context(attention.tap_attention(self.root, visits, native=native))
-            else:
+            elif self.attention_method is not None:
                 for module, slots in visits.items():
                     bare = getattr(module, self.attention_method)
                     _replace(module, self.attention_method, attention.tapped_method(bare, slots), undo)
             yield
+
+
+def _within(context: Callable[[], Any], bare: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that runs in a new context each time."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with context():
+            return bare(*args, **kwargs)
+
+    return run
 
 
 @contextmanager

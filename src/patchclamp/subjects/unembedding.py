@@ -141,8 +141,9 @@ class Unembeds(Model):
                 remedy="Read what units write: side write.",
             )
         block = family.layers(self.module)[layer]
-        linear, norm = block.get_submodule(place.module), block.get_submodule(family.entry_norms[-1])
-        check_norm(norm, family.gain, family.entry_norms[-1])
+        path = family.mlp_norm(block)
+        linear, norm = block.get_submodule(place.module), block.get_submodule(path)
+        check_norm(norm, family.gain, path)
         with torch.no_grad():
             each = torch.eye(self.site(f"blocks.{layer}.resid_in").width, dtype=self.dtype, device=self.device)
             # A fused projection gives the gate's other branch too.

@@ -50,6 +50,7 @@ class Family:
         causal: no position sees a later one.
         attention_method: attention method to wrap in versions of transformers in which the module has it; in others
             it uses the attention interface.
+        written_out: attention modules call no attention function: their own forward multiplies and normalises.
         positions: the model takes ``position_ids``.
         first_position: config to the position id of the first token.
         head: path of a head that does more than unembed: it turns the last block's output into logits.
@@ -86,6 +87,7 @@ class Family:
     window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
     causal: bool = True
     attention_method: str | None = None
+    written_out: bool = False
     positions: bool = True
     first_position: Callable[[Any], int] = lambda config: 0
     head: str = ""
@@ -152,6 +154,17 @@ class Family:
         taps = [place for place in self.sites_of(model, 0).values() if isinstance(place, Tap)]
         has = self.attention_method is not None and hasattr(model.get_submodule(taps[0].module), self.attention_method)
         return self.attention_method if has else None
+
+    def attention_written_out(self, model: nn.Module) -> list[nn.Module]:
+        """Return the attention modules whose forwards write attention out."""
+        if not self.written_out:
+            return []
+        places = (self.sites_of(model, i).get("attn.q") for i in range(len(self.layers(model))))
+        return [model.get_submodule(place.module) for place in places if place is not None]
+
+    def mlp_norm(self, block: nn.Module) -> str:
+        """Return the path, from a block, of the norm through which its MLP reads the stream."""
+        return [path for path in self.entry_norms if _has(block, path)][-1]
 
     def inside(self, model: nn.Module, paths: Iterable[str]) -> list[str]:
         """Return paths from the root of modules named from a block, in every block that has them.
