@@ -306,7 +306,8 @@ class Engine:
         visits = {module: {slot: _chain(chain) for slot, chain in slots.items()} for module, slots in taps.items()}
         with ExitStack() as undo:
             for module in self.written_out:
-                seen: Any = partial(attention.WrittenOut, visits.get(module, {}), module.num_heads, native)
+                heads: Any = module.num_heads
+                seen = partial(attention.WrittenOut, visits.get(module, {}), heads, native)
                 _replace(module, "forward", _within(seen, module.forward), undo)
             if self.attention_method is None and not self.written_out:
                 undo.enter_context(attention.tap_attention(self.root, visits, native=native))

@@ -149,10 +149,11 @@ def _with_function(probe: Probe, module: Any, attend: Callable[..., Any]) -> Ten
 
 def _with_torch_replaced(probe: Probe, module: Any, slot: str, add_change: Callable[[Tensor], Tensor]) -> Tensor:
     """Call the network with torch's own functions replaced by ones that add δ while one module runs."""
-    functional, running = torch.nn.functional, []
-    fused, softmax, product, batched, added = (
-        functional.scaled_dot_product_attention, functional.softmax, Tensor.__matmul__, torch.bmm, Tensor.baddbmm
-    )  # fmt: skip
+    torches: Any = torch
+    functional, tensors = torches.nn.functional, torches.Tensor
+    running: list[bool] = []
+    fused, softmax, batched = functional.scaled_dot_product_attention, functional.softmax, torches.bmm
+    added = tensors.baddbmm
 
     def changed(name: str, x: Tensor) -> Tensor:
         if name != slot or not running:
@@ -161,10 +162,10 @@ def _with_torch_replaced(probe: Probe, module: Any, slot: str, add_change: Calla
 
     def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor, **_: Any) -> Tensor:
         q, k, v = changed("q", q), changed("k", k), changed("v", v)
-        scores = product(q, k.transpose(-1, -2)) / q.shape[-1] ** 0.5
+        scores = torch.matmul(q, k.transpose(-1, -2)) / q.shape[-1] ** 0.5
         scores = scores + attn_mask if attn_mask.is_floating_point() else scores.masked_fill(~attn_mask, -torch.inf)
         pattern = softmax(scores, dim=-1, dtype=torch.float32).nan_to_num().to(q.dtype)
-        return product(changed("pattern", pattern), v)
+        return torch.matmul(changed("pattern", pattern), v)
 
     def add(bias: Tensor, *, batch1: Tensor, batch2: Tensor, **how: Any) -> Tensor:
         key = changed("k", batch2.transpose(-1, -2)).transpose(-1, -2)
@@ -176,12 +177,13 @@ def _with_torch_replaced(probe: Probe, module: Any, slot: str, add_change: Calla
     ]
     functional.scaled_dot_product_attention = attend
     functional.softmax = lambda x, **how: changed("pattern", softmax(x, **how))
-    torch.bmm = lambda x, y: batched(x, changed("v", y))
-    Tensor.baddbmm = add
+    torches.bmm = lambda x, y: batched(x, changed("v", y))
+    tensors.baddbmm = add
     try:
         return probe.bare()
     finally:
         functional.scaled_dot_product_attention, functional.softmax = fused, softmax
-        torch.bmm, Tensor.baddbmm = batched, added
+        torches.bmm = batched
+        del tensors.baddbmm  # it is inherited
         for handle in handles:
             handle.remove()

@@ -20,7 +20,7 @@ def tiny() -> Any:
 
 def alibi(module: Any, n: int) -> Tensor:
     """Return what is added to the scores for the distance, by head and source, as the module's own file has it."""
-    build = sys.modules[type(module).__module__].build_alibi_tensor  # type: ignore[attr-defined]
+    build = sys.modules[type(module).__module__].build_alibi_tensor
     bias: Tensor = build(torch.ones(1, n, dtype=torch.int64), module.num_heads, torch.float32)
     return bias.view(module.num_heads, 1, n)
 
