@@ -71,7 +71,7 @@ def refuse_further(basis: Basis) -> None:
         raise PatchclampError(
             expected="a basis whose units write one site",
             got=f"one of a cross-layer transcoder, which writes {len(basis.further)} more",
-            remedy="`patchclamp evaluate FOLDER --model MODEL --inputs FILE` measures all of its bases together.",
+            remedy="`patchclamp evaluate MODEL FOLDER --inputs FILE` measures all of its bases together.",
         )
 
 
