@@ -164,10 +164,11 @@ def resolve_sites(model: Any, dictionary: Dictionary) -> Dictionary:
     read = [basis.reads or site for site, basis in dictionary.bases.items()]
     if (dictionary.about.get(CONDITIONS) or {}).get("centred") and any(map(in_stream, read)):
         _refuse_centring(model)
-    bases = {
-        find(site): basis if basis.reads is None else replace(basis, reads=find(basis.reads))
-        for site, basis in dictionary.bases.items()
-    }
+    bases = {}
+    for site, basis in dictionary.bases.items():
+        further = {find(path): decoder for path, decoder in basis.further.items()}
+        reads = None if basis.reads is None else find(basis.reads)
+        bases[find(site)] = basis if reads is None else replace(basis, reads=reads, further=further)
     about = {k: v for k, v in dictionary.about.items() if k != HOOKS}
     return replace(dictionary, bases=bases, about=about)
 

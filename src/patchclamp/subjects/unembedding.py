@@ -21,6 +21,9 @@ from patchclamp.subjects.text import Tokenizer
 class Unembeds(Model):
     """Read vectors of the residual stream, and what units write to it, as tokens."""
 
+    _head: str = ""
+    """Path of the module that gives the logits; empty where no linear map does."""
+
     @property
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer; raises where it has none."""
@@ -28,8 +31,8 @@ class Unembeds(Model):
 
     @property
     def n_answers(self) -> int:
-        """Number of logits: the vocabulary's tokens."""
-        return int(self.module.get_output_embeddings().out_features)
+        """Number of logits: the vocabulary's tokens; 0 where no head gives any."""
+        return int(self.module.get_submodule(self._head).out_features) if self._head else 0
 
     @property
     def special_answers(self) -> frozenset[int]:
@@ -54,10 +57,20 @@ class Unembeds(Model):
         of_stream = kind == "embed" or kind.endswith(".write") or kind.startswith("resid_")
         return self.read_out(values) if of_stream else None
 
+    @property
+    def head(self) -> Any:
+        """The map from the normed stream to the logits; raises where there is none."""
+        if not self._head:
+            raise PatchclampError(
+                expected="a model with an unembedding: a linear map from the stream to its answers",
+                got=f"{self.name}, a {type(self.module).__name__}",
+                remedy="Record it, or load the language model that it belongs to.",
+            )
+        return self.module.get_submodule(self._head)
+
     def unembed(self, final: Float[Tensor, "... d_model"]) -> Float[Tensor, "... token"]:
         """Return the logits of values at ``final``, the family's soft-cap included."""
-        head = self.module.get_output_embeddings()
-        logits = head(final)
+        logits = self.head(final)
         return logits if self.family is None else self.family.cap_logits(self.module, logits)
 
     def read_out(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n token"]:
@@ -69,7 +82,7 @@ class Unembeds(Model):
         family = self.covering_family()
         whole = self.module.get_submodule(family.head) if family.head else None
         norm = self.module.get_submodule(family.final)
-        head = self.module.get_output_embeddings()
+        head = self.head
 
         def read(x: Tensor) -> Tensor:
             logits: Tensor = head(norm(x)) if whole is None else whole(x)

@@ -108,7 +108,7 @@ def _find_promoted(
         if subtracts_mean(norm):
             centred = centred - centred.mean(1, keepdim=True)
         logits = logits * centred.square().mean(1, keepdim=True).sqrt().cpu()
-    unembedding = getattr(model.module.get_output_embeddings(), "weight", None)
+    unembedding = getattr(model.head, "weight", None)
     longest = _longest(unembedding) if isinstance(unembedding, Tensor) and unembedding.is_floating_point() else 0.0
     scores = logits - logits.mean(1, keepdim=True)
     return scores, ROUNDING * max(float(scores.abs().max()), float(_longest(written)) * float(longest))

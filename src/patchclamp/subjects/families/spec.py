@@ -27,7 +27,7 @@ class Family:
         name: file name, used as ``family:NAME``.
         classes: Hugging Face class names it covers.
         blocks: path of the list of blocks.
-        final: path of the last norm, whose output is unembedded.
+        final: path of the last norm, whose output is unembedded; empty where the model has none.
         block: canonical name to place, paths counted from a block. Names: ``attn.q k v pattern z write``,
             ``resid_mid``, ``mlp.pre up act write``. ``write`` is the tensor added to the stream; ``mlp.act`` is what
             multiplies the down projection.
@@ -58,6 +58,8 @@ class Family:
         varying: sites that some blocks lack.
         widths: site to its width by the config, where that is neither the stream's, the heads' nor the MLP's.
         misfit: config to how the model is built otherwise than this file says, or empty; the class does not say it.
+        towers: kinds (``model_type``) of text towers inside other models that are built the same way and for which
+            transformers has no language model of their own.
         excluded: number of a part of the contract that does not apply, to the reason.
         underived: relevance rule that has no stand-in here, to the reason.
         tiny: makes a small random model with weights large enough that every nonlinearity bites.
@@ -95,8 +97,30 @@ class Family:
     varying: frozenset[str] = frozenset()
     widths: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
     misfit: Callable[[Any], str] = lambda config: ""
+    towers: tuple[str, ...] = ()
     excluded: Mapping[int, str] = field(default_factory=dict)
     underived: Mapping[str, str] = field(default_factory=dict)
+
+    def inside_of(self, model: Any, prefix: str, path: str) -> "Family":
+        """Return the family as it lies in another model around the same network of blocks.
+
+        Args:
+            model: a model of images and text, a classifier, or the bare network.
+            prefix: of the network's paths in a language model.
+            path: of the network in ``model``.
+        """
+
+        def move(old: str) -> str:
+            return f"{path}.{old.removeprefix(prefix)}".removeprefix(".") if old.startswith(prefix) else ""
+
+        # What stands behind the blocks is the other model's own: a cap on logits belongs to the language model's class.
+        moved = replace(
+            self, blocks=move(self.blocks), final=move(self.final), head="", head_nonlinearity="", logit_cap=""
+        )
+        if not self.head:
+            return moved
+        why = "the head behind its blocks has a nonlinearity that no family describes"
+        return replace(moved, underived={**self.underived, **dict.fromkeys(("identity", "direct"), why)})
 
     def layers(self, model: nn.Module) -> list[nn.Module]:
         """Return the blocks in order."""
@@ -136,7 +160,8 @@ class Family:
                         add(f"blocks.{i}.{each}", each, i, replace(place, number=e), kind)
                 else:
                     add(f"blocks.{i}.{kind}", kind, i, place)
-        add("final", "final", None, Place(self.final, "out"))
+        if self.final:
+            add("final", "final", None, Place(self.final, "out"))
         return by_name
 
     def sites_of(self, model: nn.Module, layer: int) -> dict[str, Place | Tap]:
@@ -249,8 +274,33 @@ def families() -> Iterator[Family]:
 
 
 def family_of(model: Any) -> Family | None:
-    """Return the family that covers a model's class and config, or None."""
-    return find_covering(model, families())
+    """Return the family that covers a model's class and config, or the tower within it that reads text, or None."""
+    return find_covering(model, families()) or _family_of_tower(model)
+
+
+def _family_of_tower(model: Any) -> Family | None:
+    """Return the family of the network of blocks inside a model of images and text, a classifier or a bare model.
+
+    A language model is such a network, its base, with a head; where the base is the same its sites are the same.
+    """
+    base = getattr(model, "base_model", None)
+    tower = getattr(base, "language_model", base)
+    config = getattr(tower, "config", None)
+    path = next((path for path, module in model.named_modules() if module is tower), None)
+    if config is None or path is None or getattr(config, "is_encoder_decoder", False):
+        return None
+    from transformers.models.auto import modeling_auto
+
+    kind, prefix = str(config.model_type), f"{type(tower).base_model_prefix}."
+    tables = (modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+    heads = [table[kind] for table in tables if kind in table]
+    bases = modeling_auto.MODEL_MAPPING_NAMES.get(kind, ())
+    alone = type(tower).__name__ in ([bases] if isinstance(bases, str) else bases)
+    for one in families():
+        same = (alone and any(head in one.classes for head in heads)) or kind in one.towers
+        if same and one.blocks.startswith(prefix) and not one.misfit(config):
+            return one.inside_of(model, prefix, path)
+    return None
 
 
 def find_covering(model: Any, listed: Iterable[Covering]) -> Covering | None:
