@@ -35,7 +35,8 @@ COVERED = [f.name for f in map(family, CHOSEN) if not f.sum_norms and "ssm.write
 def subject(name: str) -> LanguageModel:
     """Make a family's tiny model, in double precision where its experts can."""
     module = family(name).tiny()
-    return LanguageModel(module if name == "qwen3_moe" else module.double(), name=f"tiny-{name}")
+    mixed = any(path.endswith("experts") for path, _ in module.named_modules())
+    return LanguageModel(module if mixed else module.double(), name=f"tiny-{name}")
 
 
 def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> ReadTask:

@@ -56,6 +56,10 @@ class Place:
         """Return the same place, its module counted from ``prefix``."""
         return replace(self, module=f"{prefix}.{self.module}" if self.module else prefix)
 
+    def fit(self, config: Any) -> "Place":
+        """Return the place with the numbers that it takes from a model's config."""
+        return self
+
 
 @dataclass(frozen=True)
 class PositionsFirst(Place):
@@ -107,6 +111,58 @@ class Overwritten(Place):
 
 
 @dataclass(frozen=True)
+class HeadChunk(Chunk):
+    """Say that a site is one of several equal parts of what a fused projection gives for each head.
+
+    Args:
+        heads: number of heads; the config's unless given.
+    """
+
+    heads: int = 1
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Return the part of every head, the heads side by side."""
+        return raw.unflatten(-1, (self.heads, self.of, -1))[..., self.index, :].flatten(-2)
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Return the tensor with the part of every head replaced."""
+        parts = list(raw.unflatten(-1, (self.heads, self.of, -1)).unbind(-2))
+        parts[self.index] = new.unflatten(-1, (self.heads, -1))
+        return torch.stack(parts, -2).flatten(-3)
+
+    def fit(self, config: Any) -> "HeadChunk":
+        """Return the place with the config's number of heads."""
+        return replace(self, heads=config.num_attention_heads)
+
+
+@dataclass(frozen=True)
+class Scaled(Place):
+    """Say that a site is what a module gives, times a number of the config.
+
+    Args:
+        by: attribute of the config that holds the number.
+        factor: the number; the config's unless given.
+    """
+
+    by: str = ""
+    factor: float = 1.0
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Return the product."""
+        return raw * self.factor
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Return what the module must give for the product to be ``new``."""
+        # What the division rounds away is put back, so that a product handed back unchanged is ``raw`` to the bit.
+        before = raw.detach()
+        return new / self.factor + (before - before * self.factor / self.factor)
+
+    def fit(self, config: Any) -> "Scaled":
+        """Return the place with the config's number."""
+        return replace(self, factor=float(getattr(config, self.by)))
+
+
+@dataclass(frozen=True)
 class Expert(Place):
     """Say which expert's neurons a site is; rows of tokens that are routed elsewhere are NaN.
 
@@ -143,6 +199,10 @@ class Tap:
     def under(self, prefix: str) -> "Tap":
         """Return the same tap, its module counted from ``prefix``."""
         return type(self)(f"{prefix}.{self.module}", self.slot)
+
+    def fit(self, config: Any) -> "Tap":
+        """Return the tap: it takes nothing from a model's config."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from torch import Tensor
 from patchclamp.core.site import Site
 from patchclamp.subjects.contract.part import Probe
 from patchclamp.subjects.engine import Expert, Tap
+from patchclamp.subjects.moe import project_in
 
 
 def max_abs_difference(a: Tensor, b: Tensor, relative: bool = False) -> float:
@@ -49,7 +50,8 @@ def add_by_hand(probe: Probe, site: Site, stimulus: int, column: int, delta: Ten
     def add_change(x: Tensor) -> Tensor:
         # A shared tensor is add_change in itself, so that the residual branch has the change too.
         y = x if place.shared and place.side == "in" else x.clone()
-        probe.values_at(y, site, stimulus, column).add_(delta)
+        here = probe.values_at(y, site, stimulus, column)
+        here.add_(delta.view(here.shape) / getattr(place, "factor", 1))
         return y
 
     def after(_m: Any, _a: Any, output: Any) -> Any:
@@ -77,7 +79,7 @@ def _add_in_expert(probe: Probe, module: Any, number: int, stimulus: int, column
 
     def before(_m: Any, args: Any) -> None:
         token = stimulus * (len(args[0]) // len(probe.stimuli)) + column
-        made[:] = [module.gate_up_proj[number] @ args[0][token]]
+        made[:] = [project_in(module, number, args[0][token])]
 
     bare = module._apply_gate
 
