@@ -109,7 +109,7 @@ def test_a_cap_that_the_wrapper_leaves_out_is_left_out():
 def test_a_model_without_its_head_is_recorded_and_says_that_it_has_no_unembedding(tmp_path, name, final):
     bare = save(tmp_path, name, {**SIZES, "pad_token_id": 59})
     add_tokenizer(tmp_path)
-    with pytest.warns(PatchclampWarning, match="no unembedding"):
+    with pytest.warns(PatchclampWarning, match="saved without its head"):
         model = pc.load(tmp_path)
     run = model.run([[1, 2, 3]], record=["blocks.*.resid_out", "blocks.*.mlp.act"])
     assert run.logits is None
