@@ -1,7 +1,6 @@
 """Kinds of models that people save: images with text, classifiers, rewards, bare ones; each does what it can."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.subjects.classifier import TextClassifier
 from patchclamp.subjects.contract.verify import verify
 from patchclamp.subjects.families.spec import enlarge
+from saved_models import add_tokenizer, save
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 61}
 GROUPED = {**SIZES, "num_key_value_heads": 1}
@@ -42,22 +42,6 @@ WRAPPERS = {
          "vision_config": {"model_type": "pixtral", **TOWER, "head_dim": 8}, "image_token_index": 3}, "mistral"),
 }  # fmt: skip
 SHOWN = [[1, 2, 5, 7, 9, 11, 4, 6], [4, 2, 8]]
-
-
-def save(folder: Path, name: str, config: dict, *, weight: float = 0.3):
-    """Save a random model of a class under its config, large enough that every part bites, and return it."""
-    kind = getattr(transformers, name)
-    made = enlarge(kind(kind.config_class(**config)), weight=weight)
-    made.save_pretrained(folder)
-    return made
-
-
-def add_tokenizer(folder: Path, *, words: int = 60) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    rules = Tokenizer(models.WordLevel({f"w{i}": i for i in range(words)} | {"<unk>": words}, unk_token="<unk>"))
-    rules.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="<unk>").save_pretrained(folder)
 
 
 # -- images and text --------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from patchclamp.core.errors import PatchclampError, lacks_memory
 from patchclamp.subjects.weights import (
     ADAPTER,
     ADAPTER_WEIGHTS,
+    LEAST_COUNT,
     MOST_CONFIG,
     WHOLE,
     Checkpoint,
@@ -132,11 +133,11 @@ def _read(folder: Path) -> Adapter:
         )
     weights = file_inside(folder, ADAPTER_WEIGHTS)
     shapes = read_shapes([weights])
-    most = max((max(shape, default=0) for shape in shapes.values()), default=0)
+    most = max(LEAST_COUNT, max((max(shape, default=0) for shape in shapes.values()), default=0))
     large = next((f"{key} {n:,}" for key, n in _ranks(config) if n > most), None)
     if large is not None:
         raise PatchclampError(
-            expected=f"ranks of at most {most:,}, as the adapter's weights have",
+            expected=f"ranks of at most {most:,}, as weights like these have",
             got=f"{folder / ADAPTER} with {large}",
             remedy="Config and weights do not belong together; fetch the adapter again.",
         )
