@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
@@ -13,7 +13,7 @@ from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.families.spec import Family, families, reason_uncovered
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.relevance_rules import check_norm
+from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
 from patchclamp.subjects.text import Tokenizer
 
 
@@ -168,7 +168,7 @@ class Unembeds(Model):
             rows = both[:, units].float().T
             if getattr(norm, "weight", None) is not None:
                 rows = rows * family.gain(norm).detach().float()
-        return rows - rows.mean(1, keepdim=True) if isinstance(norm, nn.LayerNorm) else rows
+        return rows - rows.mean(1, keepdim=True) if subtracts_mean(norm) else rows
 
     def _writer(self, site: str) -> Site:
         own_site = self.site(site)

@@ -39,9 +39,13 @@ class Family:
         sum_norms: paths of the two norms that the stream itself passes, one after each addition (post-norm).
         gain: norm to the factor by which it multiplies the normalised values.
         parallel: attention and MLP read the same residual; there is no ``resid_mid``.
+        logit_factor: config to the factor by which the unembedding's output is multiplied to give logits.
         logit_cap: config attribute that holds the logit soft-cap, or empty.
         score_cap: config attribute that holds the soft-cap of attention scores, or empty.
         scale: attention module to the factor on q · k.
+        score_bias: attention module and number of positions to what is added to the scaled scores, by head, position
+            and source; None where nothing is.
+        key_heads: config to the number of heads of keys and values.
         window: attention module to how many positions it looks back, or None.
         causal: no position sees a later one.
         attention_method: attention method to wrap in versions of transformers in which the module has it; in others
@@ -73,9 +77,14 @@ class Family:
     sum_norms: tuple[str, ...] = ()
     gain: Callable[[Any], Tensor] = lambda norm: norm.weight
     parallel: bool = False
+    logit_factor: Callable[[Any], float] = lambda config: 1.0
     logit_cap: str = ""
     score_cap: str = ""
     scale: Callable[[Any], float] = lambda module: module.scaling
+    score_bias: Callable[[Any, int], Tensor | None] = lambda module, n: None
+    key_heads: Callable[[Any], int] = lambda config: getattr(config, "num_key_value_heads", None) or (
+        config.num_attention_heads
+    )
     window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
     causal: bool = True
     attention_method: str | None = None
@@ -119,7 +128,7 @@ class Family:
         """Return every canonical site of a model with its place, in forward order."""
         config = model.config.get_text_config()
         d_model, heads = config.hidden_size, config.num_attention_heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        kv_heads = self.key_heads(config)
         d_head = getattr(config, "head_dim", None) or d_model // heads
         d_mlp = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * d_model
         blocked = {
@@ -182,7 +191,9 @@ class Family:
         ]
 
     def cap_logits(self, model: Any, logits: Tensor) -> Tensor:
-        """Apply the family's logit soft-cap c · tanh(z / c), where it has one."""
+        """Apply the family's factor on logits, and its soft-cap c · tanh(z / c), where it has them."""
+        factor = self.logit_factor(model.config.get_text_config())
+        logits = logits if factor == 1 else logits * factor
         cap = getattr(model.config.get_text_config(), self.logit_cap, None) if self.logit_cap else None
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
