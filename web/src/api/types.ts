@@ -361,6 +361,8 @@ export interface HeadPanels {
   attends: HeadPair[];
   writes: HeadWrite[];
   matches: HeadPair[];
+  query_reads: Neighbour[];
+  key_reads: Neighbour[];
   tried: number;
   copies: number;
   erases: number;
