@@ -1078,6 +1078,7 @@ export interface UnitList {
   previous: string | null;
   sort: "relevance" | "key" | "frequency" | "maximum" | "mean" | "score" | "concept";
   descending: boolean;
+  unknown: string[];
   source: Source;
 }
 

@@ -36,7 +36,7 @@ export function PictureChoice({ picture }: { picture: number | string | undefine
   const list = listed.state === "failed" ? undefined : listed.data;
   return (
     <fieldset class="choose">
-      <legend class="small soft">picture</legend>
+      <legend class="out-of-sight">picture</legend>
       <div class="film">
         {list?.rows.map((row) => (
           <a key={row.picture} href={withQuery({ ...ANEW, picture: String(row.picture) })} aria-current={row.picture === picture ? "true" : undefined} title={row.name} aria-label={`${row.name}${row.label === null ? "" : `, which shows ${row.label}`}`} data-picture={row.picture}>

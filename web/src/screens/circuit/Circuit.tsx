@@ -102,7 +102,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
         </p>
       )}
       <div class="stage">
-        <div class="picture">
+        <div class="drawn">
           {page.nodes.length === 0 ? (
             <Nothing>This graph has no nodes.</Nothing>
           ) : shown === "grid" ? (
@@ -114,8 +114,12 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
           {star(page) && <p class="small soft" data-testid="star">Each unit is scored by itself. Lines only go to the output; crossing a node means nothing.</p>}
           <Compare graph={page.graph} />
         </div>
+        {page.picture && (
+          <div class="where">
+            <Where page={page} merged={merged} chosen={chosen} />
+          </div>
+        )}
         <div class="aside">
-          {page.picture && <Where page={page} merged={merged} chosen={chosen} />}
           <Panel page={page} merged={merged} chosen={chosen}>
             <Verify page={page} chosen={chosen} />
           </Panel>
