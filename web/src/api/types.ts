@@ -282,6 +282,15 @@ export interface ExplainCost {
   least_p: number;
 }
 
+export interface ExplainPictureAsked {
+  picture: number | string;
+  target: number;
+  contrast: number | null;
+  top: number;
+  controls: number;
+  seed: number;
+}
+
 export interface Explained {
   graph: GraphRow;
   causes: CauseRow[];
@@ -317,7 +326,18 @@ export interface GraphPage {
   explains: Record<string, unknown>;
   about: Record<string, unknown>;
   rule: string;
+  picture: GraphPicture | null;
   source: Source;
+}
+
+export interface GraphPicture {
+  src: string;
+  picture: string;
+  size: number[];
+  rows: number;
+  columns: number;
+  heat: (number | null)[];
+  apart: number | null;
 }
 
 export interface GraphRow {
@@ -563,6 +583,13 @@ export interface NextTokens {
   cost: ExplainCost | null;
 }
 
+export interface NodePlaceView {
+  position: number;
+  name: string;
+  box: number[];
+  cell: number[];
+}
+
 export interface NodeRow {
   key: string;
   name: string;
@@ -576,6 +603,7 @@ export interface NodeRow {
   measured: number | null;
   value: number | null;
   baseline: number | null;
+  place: NodePlaceView | null;
 }
 
 export interface NoteAsked {
@@ -628,7 +656,7 @@ export interface PairsRead {
 }
 
 export interface PictureAsked {
-  picture: number;
+  picture: number | string;
   clamps: ClampAsked[];
   unit: string;
   controls: number;
@@ -675,13 +703,15 @@ export interface PictureRow {
 }
 
 export interface PictureRun {
-  picture: number;
+  picture: number | string;
+  src: string;
   name: string;
   label: string | null;
   size: number[];
   classes: ClassRow[];
   unit: UnitOnPicture | null;
   control: Control | null;
+  cost: ExplainCost | null;
   source: Source;
 }
 
@@ -1050,6 +1080,7 @@ export interface UnitList {
   previous: string | null;
   sort: "relevance" | "key" | "frequency" | "maximum" | "mean" | "score" | "concept";
   descending: boolean;
+  unknown: string[];
   source: Source;
 }
 
@@ -1125,6 +1156,16 @@ export interface UnitRow {
   auroc: number | null;
   starred: boolean;
   spark: Spark | null;
+}
+
+export interface UploadAsked {
+  name: string;
+  data: string;
+}
+
+export interface Uploaded {
+  id: string;
+  name: string;
 }
 
 export interface Verified {
