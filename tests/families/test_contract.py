@@ -336,6 +336,8 @@ WIRINGS = {
     "olmo": [{"clip_qkv": None, "attention_bias": True}],
     "olmo3": [{"layer_types": ["full_attention", "sliding_attention"]}],
     "cohere": [{"use_qk_norm": False, "attention_bias": True}],
+    "mamba": [{"use_bias": True, "use_conv_bias": False}, {"residual_in_fp32": False, "expand": 3}],
+    "mamba2": [{"use_bias": True, "n_groups": 1}, {"residual_in_fp32": False}],
     "cohere2": [{"layer_types": ["full_attention", "sliding_attention"], "attention_bias": True}],
 }
 

@@ -90,7 +90,7 @@ class Family:
     scale: Callable[[Any], float] = lambda module: module.scaling
     score_bias: Callable[[Any, int], Tensor | None] = lambda module, n: None
     key_heads: Callable[[Any], int] = lambda config: (
-        getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1)
     )
     window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
     chunk: Callable[[Any], int | None] = lambda module: None
@@ -139,7 +139,7 @@ class Family:
     def places(self, model: Any) -> dict[str, tuple[Site, Place | Tap]]:
         """Return every canonical site of a model with its place, in forward order."""
         config = model.config.get_text_config()
-        d_model, heads = config.hidden_size, config.num_attention_heads
+        d_model, heads = config.hidden_size, getattr(config, "num_attention_heads", 1)
         kv_heads = self.key_heads(config)
         d_head = getattr(config, "head_dim", None) or d_model // heads
         d_mlp = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * d_model
