@@ -64,12 +64,17 @@ class Unembeds(Model):
         return self.read_out(values) if of_stream else None
 
     @property
+    def _headless(self) -> bool:
+        return not self._head
+
+    @property
     def head(self) -> Any:
         """The map from the normed stream to the logits; raises where there is none."""
         if not self._head:
             raise PatchclampError(
                 expected="a model with an unembedding: a linear map from the stream to its answers",
-                got=f"{self.name}, a {type(self.module).__name__}",
+                got=f"{self.name}, a {type(self.module).__name__}"
+                + (" that was saved without its head" if self._headless else ""),
                 remedy="Record it, or load the language model that it belongs to.",
             )
         return self.module.get_submodule(self._head)

@@ -12,7 +12,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract.part import Probe
 from patchclamp.subjects.contract.readers import misread
 from patchclamp.subjects.contract.reference_hooks import max_abs_difference
-from patchclamp.subjects.engine import Expert
+from patchclamp.subjects.engine import Expert, Scaled
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.moe import project_in, project_out
 
@@ -67,8 +67,9 @@ def _dense(probe: Probe, stimulus: Stimulus) -> float:
     dense = {i: places["mlp.act"].module for i, places in blocks.items() if "mlp.act" in places}
     paths = {i: [f"blocks.{i}.{n}" for n in ("mlp.pre", "mlp.up", "mlp.act") if n in blocks[i]] for i in dense}
     for i, down in dense.items():
-        # Before a post-norm the MLP's output is that of the module which holds W.
-        paths[i].append(f"module.{down.rpartition('.')[0]}.out" if family.exit_norms else f"blocks.{i}.mlp.write")
+        # Before a post-norm, or a number of the config, the MLP's output is that of the module which holds W.
+        before = family.exit_norms or isinstance(blocks[i]["mlp.write"], Scaled)
+        paths[i].append(f"module.{down.rpartition('.')[0]}.out" if before else f"blocks.{i}.mlp.write")
     r = model.run([stimulus], record=[path for each in paths.values() for path in each], logits=False).recording
     gaps = [0.0]
     for i, down in dense.items():

@@ -253,6 +253,15 @@ def expert_sites(router: str, experts: str) -> dict[str, Place | Tap]:
     }
 
 
+def shared_sites(module: str, *, flat: bool = False) -> dict[str, Place | Tap]:
+    """Return the sites of the gated MLP that stands beside a mixture and that every token meets."""
+    return {
+        "mlp.shared.pre": Place(f"{module}.gate_proj", "out", flat=flat),
+        "mlp.shared.up": Place(f"{module}.up_proj", "out", flat=flat),
+        "mlp.shared.act": Place(f"{module}.down_proj", "in", flat=flat),
+    }
+
+
 EXPERT_WIDTHS: Mapping[str, Callable[[Any], int]] = {
     "mlp.router": lambda config: getattr(config, "num_local_experts", None) or config.num_experts,
     "mlp.experts.{e}.act": lambda config: getattr(config, "moe_intermediate_size", None) or config.intermediate_size,
