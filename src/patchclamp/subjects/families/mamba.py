@@ -29,7 +29,8 @@ def tiny() -> Any:
 
 def inner_width(config: Any) -> int:
     """Return the number of channels of the mixer."""
-    return int(config.expand * config.hidden_size)
+    given = getattr(config, "intermediate_size", None)
+    return int(config.expand * config.hidden_size if given is None else given)
 
 
 WHY = "the state-space mixer has no rule"

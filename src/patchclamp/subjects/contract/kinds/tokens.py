@@ -148,7 +148,7 @@ def _hidden(n: int, *, window: int | None, chunk: int | None, causal: bool) -> T
     if chunk is not None:
         number = torch.arange(n) // chunk
         hidden = hidden | (number[:, None] != number[None])
-    return hidden if window is None else hidden | (back >= window)
+    return hidden if window is None else hidden | (back.abs() >= window)
 
 
 # -- the parts --------------------------------------------------------------------------------------------------------
