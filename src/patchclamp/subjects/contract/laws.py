@@ -103,7 +103,7 @@ def attention_gaps(
     rule: AttentionRule,
     passed: Tensor,
 ) -> list[float]:
-    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus.
+    """Return how far softmax(scale · q kᵀ + bias + mask) is from the pattern, and pattern · v from z, for one stimulus.
 
     Args:
         q: ``(position, width)``, as ``k``, ``v`` and ``z``.
@@ -124,6 +124,8 @@ def attention_gaps(
     q, k, v = (x.unflatten(1, (m, -1)).transpose(0, 1) for x, m in ((q, heads), (k, n_kv), (v, n_kv)))
     k, v = (x.repeat_interleave(heads // n_kv, dim=0) for x in (k, v))
     scores = rule.scale * q @ k.transpose(1, 2)
+    if (bias := rule.bias(n)) is not None:
+        scores = scores + bias.to(scores)
     if rule.cap is not None:
         scores = rule.cap * torch.tanh(scores / rule.cap)
     scores = scores.masked_fill(rule.hidden(n), -math.inf)

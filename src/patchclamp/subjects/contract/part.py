@@ -65,6 +65,7 @@ class AttentionRule:
         scale: factor of q · kᵀ.
         cap: soft cap of the scores, or None.
         hidden: number of positions to ``(position, source)``, True where a position does not see the source.
+        bias: number of positions to what is added to the scaled scores, ``(head, position, source)``, or None.
         sinks: ``(head,)`` score that every query meets beside those of the positions, or None.
     """
 
@@ -72,6 +73,7 @@ class AttentionRule:
     scale: float
     cap: float | None
     hidden: Callable[[int], Tensor]
+    bias: Callable[[int], Tensor | None] = lambda n: None
     sinks: Tensor | None = None
 
 

@@ -84,9 +84,9 @@ class Tokens(Probe):
                 attention = module.get_submodule(place.module)
                 reach = {"window": family.window(attention), "chunk": family.chunk(attention)}
                 hidden = partial(_hidden, causal=family.causal, **reach)
-                sinks = family.sinks(attention)
+                sinks, bias = family.sinks(attention), partial(family.score_bias, attention)
                 sinks = None if sinks is None else sinks.detach()
-                yield AttentionRule(layer, family.scale(attention), cap, hidden, sinks)
+                yield AttentionRule(layer, family.scale(attention), cap, hidden, bias, sinks)
 
     @property
     def inner_site(self) -> str:
