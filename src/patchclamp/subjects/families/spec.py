@@ -22,7 +22,8 @@ Covering = TypeVar("Covering", bound="Family")
 
 def count_key_heads(config: Any) -> int:
     """Return the number of heads of keys and values that a config states: its own, or as many as of queries."""
-    return int(getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1))
+    heads: int = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1)
+    return heads
 
 
 @dataclass(frozen=True)
