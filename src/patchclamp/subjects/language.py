@@ -118,8 +118,9 @@ class LanguageModel(Lenses):
         if not generates and not headless:
             missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
         if self.family is not None:
-            missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
-        return Capabilities(True, not (quantised or headless), generates, self.family is not None, missing)
+            missing += tuple(self.family.lacking(self.module).items())
+        attends = self.family is not None and "attn.pattern" in self.family.block
+        return Capabilities(True, not (quantised or headless), generates, attends, missing)
 
     @property
     def device(self) -> torch.device:
