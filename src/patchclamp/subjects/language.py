@@ -114,6 +114,7 @@ class LanguageModel(Lenses):
             missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
         if self.family is not None:
             missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
+            missing += tuple(self.family.unseen.items())
         return Capabilities(True, not (quantised or headless), generates, self.family is not None, missing)
 
     @property

@@ -86,6 +86,27 @@ def edge_map(model: LanguageModel) -> EdgeMap:
     return EdgeMap(model.n_layers, n_heads, n_kv, family.parallel)
 
 
+def missing_capabilities(model: Any) -> tuple[tuple[str, str], ...]:
+    """Return what a model lacks and why: its capabilities' own list, and edges where a language model has none.
+
+    Args:
+        model: any model in the rig.
+
+    Example:
+        >>> from patchclamp.subjects.families.spec import family
+        >>> dict(missing_capabilities(LanguageModel(family("jamba").tiny())))["edges"]
+        'whose block 0 is not attention and an MLP'
+    """
+    missing = tuple(model.capabilities.missing)
+    if not isinstance(model, LanguageModel) or model.family is None:
+        return missing
+    try:
+        edge_map(model)
+    except CannotIntervene as refused:
+        return (*missing, ("edges", refused.got.removeprefix(f"{model.name}, ")))
+    return missing
+
+
 @dataclass(frozen=True, eq=False)
 class Writes:
     """Hold what every writer adds to the stream, and the stream where it is read.

@@ -3,7 +3,7 @@
 import importlib
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,21 +155,22 @@ def _show_families(options: Namespace) -> int:
 def _show_model(options: Namespace) -> int:
     """List the sites of a model."""
     from patchclamp.report.terminal.model import show_sites
+    from patchclamp.subjects.residual_edges import missing_capabilities
 
     options.model = options.noun
     state_loading(options)
     model = load_model(options)
-    found = model.sites(modules=bool(options.modules))
+    found, missing = model.sites(modules=bool(options.modules)), missing_capabilities(model)
     if options.json:
         emit(
             {
                 "subject": {"slug": model.name, "hash": model.hash},
-                "capabilities": asdict(model.capabilities),
+                "capabilities": asdict(replace(model.capabilities, missing=missing)),
                 "sites": [site.to_json() for site in found],
             }
         )
     else:
-        show_sites(model, found)
+        show_sites(model, found, missing)
     return 0
 
 

@@ -47,3 +47,9 @@ def show_families(standing: dict[str, Any]) -> None:
         out.print(f"{i:2}  {escape(part['name'])}, allowed {format_general(part['limit'])}", style="dim")
     for where, reason in why.items():
         out.print(f"n/a {escape(where)}: {escape(reason)}")
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for name, entry in standing["families"].items():
+        for what, reason in entry.get("missing", {}).items():
+            lacking.setdefault((what, reason), []).append(name)
+    for (what, reason), names in lacking.items():
+        out.print(f"missing in {', '.join(names)}: {escape(what)}: {escape(reason)}")

@@ -18,7 +18,8 @@ def stored_results(file: str = FILE) -> dict[str, Any]:
 
     Returns:
         ``parts``: name and limit of each; ``families``: by name the classes, and for each part its deviation with the
-        first of the wrong mapping above the limit (null where it broke outright), or why it is excluded.
+        first of the wrong mapping above the limit (null where it broke outright), or why it is excluded; ``missing``:
+        what its models lack, with the reason.
 
     Example:
         >>> stored_results()["families"]["llama"]["classes"]
@@ -28,9 +29,11 @@ def stored_results(file: str = FILE) -> dict[str, Any]:
     return results
 
 
-def result_row(classes: Sequence[str], verdicts: Sequence[Any]) -> dict[str, Any]:
-    """Return a family's entry: figures to one digit, for others they differ by the machine."""
-    return {"classes": list(classes), "parts": [_part(v) for v in verdicts]}
+def result_row(
+    classes: Sequence[str], verdicts: Sequence[Any], missing: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """Return a family's entry: figures to one digit, for others they differ by the machine; and what it lacks."""
+    return {"classes": list(classes), "parts": [_part(v) for v in verdicts], "missing": dict(missing)}
 
 
 def _part(verdict: Any) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def changed_since(old: Mapping[str, Any], new: Mapping[str, Any], limits: Sequen
     Returns:
         list[str]: one phrase per difference; empty where both agree.
     """
-    changes = [] if old["classes"] == new["classes"] else ["classes"]
+    changes = [what for what in ("classes", "missing") if (old.get(what) or None) != (new.get(what) or None)]
     for i, (was, now, limit) in enumerate(zip(old["parts"], new["parts"], limits, strict=True), 1):
         figures = "excluded" not in was and "excluded" not in now
         if was.get("excluded") != now.get("excluded"):

@@ -67,6 +67,7 @@ class Family:
             transformers has no language model of their own.
         excluded: number of a part of the contract that does not apply, to the reason.
         underived: relevance rule that has no stand-in here, to the reason.
+        unseen: what of the network lies at no site, to the reason.
         tiny: makes a small random model with weights large enough that every nonlinearity bites.
     """
 
@@ -108,6 +109,7 @@ class Family:
     towers: tuple[str, ...] = ()
     excluded: Mapping[int, str] = field(default_factory=dict)
     underived: Mapping[str, str] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)
 
     def inside_of(self, model: Any, prefix: str, path: str) -> "Family":
         """Return the family as it lies in another model around the same network of blocks.
