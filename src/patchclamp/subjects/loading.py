@@ -210,7 +210,11 @@ def _auto_class(checkpoint: Checkpoint) -> str:
     if kind in names("MODEL_FOR_IMAGE_TEXT_TO_TEXT") and kind not in names("MODEL_FOR_CAUSAL_LM"):
         return "AutoModelForImageTextToText"
     bare = names("MODEL").get(kind, ())  # its head's class may end with Model too: GPT2LMHeadModel
-    if classes and set(classes) <= ({bare} if isinstance(bare, str) else set(bare)) and not _ties_head(checkpoint, kind):
+    if (
+        classes
+        and set(classes) <= ({bare} if isinstance(bare, str) else set(bare))
+        and not _ties_head(checkpoint, kind)
+    ):
         return "AutoModel"
     return "AutoModelForCausalLM"
 
