@@ -104,7 +104,7 @@ REASONS = {
     "a pointer of Git LFS": (
         lambda f: (f / WHOLE).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
         "a pointer of Git LFS", "git lfs pull"),
-    "a page of a server": (lambda f: (f / WHOLE).write_text("<!DOCTYPE html><html>Not Found</html>"), "a page", "again"),
+    "a page of a server": (lambda f: (f / WHOLE).write_text("<!DOCTYPE html><html></html>"), "a page", "again"),
     "tensors are missing": (
         lambda f: replace_weights(f, lambda t: [t.pop(f"model.layers.{i}.mlp.up_proj.weight") for i in (0, 2)]),
         "2 are missing: model.layers.0.mlp.up_proj.weight, model.layers.2", "incomplete"),
@@ -115,7 +115,7 @@ REASONS = {
         lambda f: replace_weights(f, lambda t: t.update({"model.layers.1.mlp.up_proj.bias": torch.ones(48)})),
         "model.layers.1.mlp.up_proj.bias", "mend its config"),
     "an unknown architecture": (
-        lambda f: configure(f, model_type="nonesuch", transformers_version="99.0.0"), "nonesuch", "transformers 99.0.0"),
+        lambda f: configure(f, model_type="nonesuch", transformers_version="99.0"), "nonesuch", "transformers 99.0"),
     "no architecture": (lambda f: configure(f, model_type=None, architectures=None), "", "names no model_type"),
     "code of its own": (
         lambda f: configure(f, auto_map={"AutoModelForCausalLM": "evil.Model"}), "its own Python code", "trust it"),

@@ -278,7 +278,7 @@ def _family_of_tower(model: Any) -> Family | None:
         return None
     from transformers.models.auto import modeling_auto
 
-    kind, prefix = str(config.model_type), f"{type(tower).base_model_prefix}."
+    kind, prefix = str(config.model_type), f"{getattr(tower, 'base_model_prefix', '')}."
     tables = (modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
     heads = [table[kind] for table in tables if kind in table]
     bases = modeling_auto.MODEL_MAPPING_NAMES.get(kind, ())
