@@ -138,7 +138,7 @@ def test_an_adapter_of_another_model_is_refused(folder, tmp_path, monkeypatch):
     dropped = sorted(tensors)[0]
     save_file({k: v for k, v in tensors.items() if k != dropped}, folder / "adapter_model.safetensors")
     problem = refusal(folder)
-    assert "1 tensors have no place there or no weights" in problem.got
+    assert "1 tensors have no place there, or no weights" in problem.got
     assert dropped.removesuffix(".weight") in problem.got.replace(".default", "")
 
 

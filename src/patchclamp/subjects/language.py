@@ -91,7 +91,8 @@ class LanguageModel(Lenses):
         self.context = context_of(model.config.get_text_config(), self._first_position)
         if self.family is not None:
             blocks, method = self.family.layers(model), self.family.wrapped_method(model)
-            self.engine = Engine(model, blocks=blocks, attention_method=method)
+            written_out = self.family.attention_written_out(model)
+            self.engine = Engine(model, blocks=blocks, attention_method=method, written_out=written_out)
 
     def _find_head(self) -> str:
         """Return the path of the module that gives the logits; empty where there is none."""

@@ -17,6 +17,12 @@ from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
 from patchclamp.subjects.text import Tokenizer
 
 
+def write_factor(model: Model, site: str) -> float:
+    """Return the number by which a family scales what a site's projection gives, before it is added to the stream."""
+    place: Any = model._places.get(f"{site.rpartition('.')[0]}.write", (None, None))[1]
+    return float(getattr(place, "factor", 1.0))
+
+
 @checked
 class Unembeds(Model):
     """Read vectors of the residual stream, and what units write to it, as tokens."""
@@ -91,7 +97,7 @@ class Unembeds(Model):
 
         def read(x: Tensor) -> Tensor:
             logits: Tensor = head(norm(x)) if whole is None else whole(x)
-            return logits
+            return family.scale_logits(self.module, logits)
 
         with torch.no_grad():
             return read(directions) - read(torch.zeros_like(directions[:1]))
@@ -99,7 +105,8 @@ class Unembeds(Model):
     def write_to_stream(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
         """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.
 
-        The module itself is called, so offloaded and quantised weights work. A norm after it is left out.
+        The module itself is called, so offloaded and quantised weights work. A norm after it is left out; a number by
+        which the family scales what is added is not.
 
         Args:
             site: an ``mlp.act`` or ``attn.z`` site.
@@ -108,7 +115,7 @@ class Unembeds(Model):
         linear = self.module.get_submodule(self._place(site)[1].module)
         with torch.no_grad():
             both = linear(torch.cat([values, torch.zeros_like(values[:1])]))
-        return both[:-1] - both[-1:]
+        return (both[:-1] - both[-1:]) * write_factor(self, site)
 
     def write_directions(self, site: str, units: slice) -> Float[Tensor, "unit d_model"]:
         """Return what units of a site write to the residual stream at activation 1, in float32.
@@ -159,8 +166,9 @@ class Unembeds(Model):
                 remedy="Read what units write: side write.",
             )
         block = family.layers(self.module)[layer]
-        linear, norm = block.get_submodule(place.module), block.get_submodule(family.entry_norms[-1])
-        check_norm(norm, family.gain, family.entry_norms[-1])
+        path = family.mlp_norm(block)
+        linear, norm = block.get_submodule(place.module), block.get_submodule(path)
+        check_norm(norm, family.gain, path)
         with torch.no_grad():
             each = torch.eye(self.site(f"blocks.{layer}.resid_in").width, dtype=self.dtype, device=self.device)
             # A fused projection gives the gate's other branch too.
