@@ -827,6 +827,7 @@ export interface RecordingView {
   constant: number;
   shifts: number;
   blocks: number;
+  numbered: boolean;
   cannot: string;
 }
 
