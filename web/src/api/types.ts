@@ -123,6 +123,7 @@ export interface ComparisonPage {
   n_moved: number;
   shifts: PlacedShift[];
   texts: TextShift[];
+  lens: LensView | null;
   matrices: LayerGrid[];
   notice: string;
   cautions: string[];
@@ -381,6 +382,8 @@ export interface HeadPanels {
   attends: HeadPair[];
   writes: HeadWrite[];
   matches: HeadPair[];
+  query_reads: Neighbour[];
+  key_reads: Neighbour[];
   tried: number;
   copies: number;
   erases: number;
@@ -500,6 +503,16 @@ export interface LensAsked {
   top: number;
 }
 
+export interface LensDepth {
+  first: string;
+  second: string;
+  value: number;
+  low: number | null;
+  high: number | null;
+  agreement: number;
+  places: LensSpot[];
+}
+
 export interface LensPage {
   cut: Tokens;
   rows: LensRow[];
@@ -520,8 +533,27 @@ export interface LensRow {
   target_probabilities: (number | null)[];
 }
 
+export interface LensSpot {
+  context: string;
+  divergence: number;
+  first: LikelyToken[];
+  second: LikelyToken[];
+}
+
+export interface LensView {
+  sentence: string;
+  layers: LensDepth[];
+  part: number | null;
+  n_tokens: number;
+}
+
 export interface Likely {
   token: TokenView;
+  probability: number;
+}
+
+export interface LikelyToken {
+  token: string;
   probability: number;
 }
 
