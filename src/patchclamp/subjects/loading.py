@@ -349,9 +349,7 @@ def _unread(folder: Path, expected: str, problem: Exception) -> PatchclampError:
         remedy = "Install the package that 'got' names."
     else:
         remedy = "Take that file from the model again, or out of the folder: the model then loads without."
-    return PatchclampError(
-        expected=expected, got=f"{folder}: {type(problem).__name__} {problem}"[:200], remedy=remedy
-    )
+    return PatchclampError(expected=expected, got=f"{folder}: {type(problem).__name__} {problem}"[:200], remedy=remedy)
 
 
 def _tokenizer(source: Source) -> Any:
