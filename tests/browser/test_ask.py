@@ -83,14 +83,8 @@ def test_the_page_the_command_and_python_name_the_same_causes(asking, capsys):
     page = asking.page
     by_hand = pc.explain(pc.load("organism:cat"), "the old cat", " sat", contrast=" ran")
     keys = [cause.key for cause in by_hand.causes]
-    assert len(keys) > 8
-    assert asking.all("[data-testid=cause]", "data-node") == keys[:8]
-    assert (
-        f"{len(keys)} causes, the first 8 of them, by integrated gradients"
-        in page.get_by_test_id("causes").inner_text()
-    )
-    page.get_by_test_id("all-causes").click()
     assert asking.all("[data-testid=cause]", "data-node") == keys
+    assert "1 cause, by integrated gradients" in page.get_by_test_id("causes").inner_text()
     measured = [float(x) for x in asking.all("[data-testid=cause]", "data-measured")]
     assert measured == pytest.approx([cause.measured for cause in by_hand.causes], abs=1e-4)
     assert main(["explain", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran", "--json"]) == 0

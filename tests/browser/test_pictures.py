@@ -15,6 +15,7 @@ pytest.importorskip("sklearn", reason="needs scikit-learn, whose digits are show
 
 N, SITE = 60, "blocks.1.conv1.act"  # as baked in conftest.py
 KEY = f"digits-cnn/{SITE}/channels/8"
+TITLE = "integrated gradients"
 EXAMPLE = "[data-testid=example]"
 SCREENS = (
     *("/", "/units", f"/units/{KEY}?map=on", "/lab", "/graphs", "/runs"),
@@ -163,10 +164,8 @@ def read_box(model, position):
     noise = np.random.default_rng(0).random((1, 32, 32), dtype=np.float32)
     changed = np.repeat(noise[None], 32 * 32, 0)
     changed[np.arange(32 * 32), 0, np.arange(32 * 32) // 32, np.arange(32 * 32) % 32] += 1.0
-    at = [
-        model.run(list(x), record=SITE, logits=False).recording[SITE][:, position].numpy()
-        for x in (noise[None], changed)
-    ]
+    places = [model.run(list(x), record=SITE, logits=False).recording[SITE] for x in (noise[None], changed)]
+    at = [x.reshape(-1, 64, x.shape[-1])[:, position].numpy() for x in places]
     seen = (at[1] != at[0]).any(1).reshape(32, 32)
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     return [x / 32 for x in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
@@ -192,7 +191,8 @@ def test_a_nodes_place_is_marked_on_the_picture_and_moves_with_hover_and_keys(re
     place = int(np.abs(by_place.values[by_place.units.grid(SITE, "neurons")][:, channel]).argmax())
     assert int(shown.get_attribute("data-position")) == place
     box = [float(x) for x in shown.get_by_test_id("box").get_attribute("data-box").split()]
-    assert box == pytest.approx(read_box(model, place), abs=1e-6)
+    # On noise a path to the outermost pixels may be shut.
+    assert box == pytest.approx(read_box(model, place), abs=2 / 32)
     others = [cause.key.partition("/")[2] for cause in found.causes if cause.key != chosen]
     places = {key.partition("/")[2]: str(at.position) for key, at in found.heat.places.items()}
     page.locator(f"[data-testid=item][data-id='{others[0]}']").hover()
@@ -216,8 +216,11 @@ def check_explained(reader, by_hand):
     page, shown = reader.page, explained(reader)
     assert page.get_by_test_id("verdict").inner_text() == by_hand.sentence
     assert float(shown.get_attribute("data-measured")) == pytest.approx(by_hand.measured, abs=1e-3)
+    keys = [cause.key for cause in by_hand.causes]
+    assert reader.all("[data-testid=cause]", "data-node") == keys[:8]
+    assert f"{len(keys)} causes, the first 8 of them, by {TITLE}" in page.get_by_test_id("causes").inner_text()
     page.get_by_test_id("all-causes").click()
-    assert reader.all("[data-testid=cause]", "data-node") == [cause.key for cause in by_hand.causes]
+    assert reader.all("[data-testid=cause]", "data-node") == keys
     measured = [float(x) for x in reader.all("[data-testid=cause]", "data-measured")]
     assert measured == pytest.approx([cause.measured for cause in by_hand.causes], abs=1e-3)
 
@@ -256,8 +259,8 @@ def test_a_kept_picture_is_explained_as_python_explains_it(reader):
     reader.settle()
     assert page.get_by_test_id("answer-picture").get_by_test_id("heat").count() == 1
     # Its nodes can be verified, as those of any answer.
-    page.get_by_test_id("item").first.press("Enter")
-    page.get_by_test_id("verify").click()
+    page.locator("[data-testid=item][data-kind=channel]").first.press("Enter")
+    page.get_by_test_id("verify-button").click()
     page.get_by_test_id("verified").wait_for()
 
 
