@@ -147,7 +147,7 @@ def test_a_row_shows_its_best_example_with_the_peak_marked(reader, api, cat):
     row = reader.page.locator(f"[data-testid=unit][data-key='{cat}']")
     one = next(r for r in api("/units", q="cat")["rows"] if r["key"] == cat)
     mark = row.locator(".peak .mark")
-    assert mark.get_attribute("data-text").strip() == "cat"
+    assert mark.get_attribute("data-text").strip() == mark.inner_text().strip() == "cat"
     assert float(row.get_by_test_id("peak").get_attribute("data-act")) == pytest.approx(3.0)
     assert one["example"]["acts"][one["example"]["mark"]] == pytest.approx(3.0)
     assert "detects cat, AUROC 1.00" in row.get_by_test_id("line").inner_text()
