@@ -1,5 +1,7 @@
 """From the name of an engine to one that computes."""
 
+from importlib.util import find_spec
+
 from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.engines.engine import Engine, Serial
@@ -41,14 +43,10 @@ def open_engine(name: str = "serial", *, address: str | None = None, workers: Po
                 remedy="Add --engine ray.",
             )
         return Serial()
-    try:
-        import ray  # noqa: F401
-    except ImportError as problem:
+    if find_spec("ray") is None:
         raise PatchclampError(
-            expected="Ray, for --engine ray",
-            got=f"none that can be imported ({problem})",
-            remedy="pip install 'patchclamp[scale]'",
-        ) from problem
+            expected="Ray, for --engine ray", got="none installed", remedy="pip install 'patchclamp[scale]'"
+        )
     from patchclamp.engines.ray_workers import RayEngine
 
     return RayEngine(address=address, workers=workers)

@@ -7,6 +7,7 @@ address unless the user names a cluster of their own.
 import io
 import os
 import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -48,8 +49,8 @@ class RayEngine:
 
     def __init__(self, *, address: str | None = None, workers: int | None = None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if address is None and "RAY_AUTH_MODE" not in os.environ:
-            # A word of this process and its workers alone; without one Ray keeps it in the user's home.
+        if address is None and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+            # A word of this process and its workers alone, read at import; without one Ray keeps one in the user's home.
             os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         import ray
         import torch
