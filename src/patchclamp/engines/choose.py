@@ -30,6 +30,16 @@ def open_engine(name: str = "serial", *, address: str | None = None, workers: Po
         ...     engine.name
         'serial'
     """
+    refuse_engine(name, address=address, workers=workers)
+    if name == "serial":
+        return Serial()
+    from patchclamp.engines.ray_workers import RayEngine
+
+    return RayEngine(address=address, workers=workers)
+
+
+def refuse_engine(name: str, *, address: str | None = None, workers: int | None = None) -> None:
+    """Refuse what is no engine, and options of another one, before anything is loaded; see ``open_engine``."""
     if name not in ENGINES:
         raise PatchclampError(
             expected=f"an engine among {', '.join(ENGINES)}", got=repr(name), remedy="Choose one for --engine."
@@ -42,11 +52,8 @@ def open_engine(name: str = "serial", *, address: str | None = None, workers: Po
                 got=f"{' and '.join(typed)} without it",
                 remedy="Add --engine ray.",
             )
-        return Serial()
+        return
     if find_spec("ray") is None:
         raise PatchclampError(
             expected="Ray, for --engine ray", got="none installed", remedy="pip install 'patchclamp[scale]'"
         )
-    from patchclamp.engines.ray_workers import RayEngine
-
-    return RayEngine(address=address, workers=workers)

@@ -100,9 +100,7 @@ def fold(
         after()
 
 
-def _rest_of_piece(
-    coming: Iterator[tuple[Shown, ...]], state: Foldable, piece: int
-) -> Iterator[tuple[Shown, ...]]:
+def _rest_of_piece(coming: Iterator[tuple[Shown, ...]], state: Foldable, piece: int) -> Iterator[tuple[Shown, ...]]:
     """Yield the batches up to where the piece ends in whose middle a state was kept."""
     while state.start.stimuli % piece and (batch := next(coming, None)) is not None:
         yield batch

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from torch import get_num_threads, set_num_threads
+
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
 from patchclamp.engines.engine import Tick, Work
@@ -50,13 +52,12 @@ class RayEngine:
     def __init__(self, *, address: str | None = None, workers: int | None = None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if address is None and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
-            # A word of this process and its workers alone, read at import; without one Ray keeps one in the user's home.
+            # Of this process and its workers alone, read at import; else Ray writes a token into the user's home.
             os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         import ray
-        import torch
 
         self._ray: Any = ray
-        self._threads = torch.get_num_threads()
+        self._threads = get_num_threads()
         self._loaders: dict[int, Callable[[], Any]] = {}
         self._held: list[Any] = []  # what was shared is kept, so that no other object gets its id
         self._shared: dict[int, Any] = {}
@@ -74,7 +75,9 @@ class RayEngine:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
         try:
             if address is not None:
-                self._ray.init(address=address, **quiet)
+                host = address.rpartition(":")[0]
+                near = {"_node_ip_address": host} if host.startswith("127.") else {}
+                self._ray.init(address=address, **near, **quiet)
                 return
             cpus = max((workers or 0) * self._threads, os.cpu_count() or 1)
             self._ray.init(num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
@@ -101,7 +104,7 @@ class RayEngine:
         room = min(room, int(has.get("GPU", 0))) if self._gpus else room
         if not room:
             raise PatchclampError(
-                expected=f"a Ray cluster with {self._threads} processors{' and a GPU' if self._gpus else ''} for a worker",
+                expected=f"{self._threads} processors{' and a GPU' if self._gpus else ''} for a worker of Ray",
                 got=f"{int(has.get('CPU', 0))} processors and {int(has.get('GPU', 0))} GPUs in all",
                 remedy="Add machines, or set OMP_NUM_THREADS to fewer threads.",
             )
@@ -134,6 +137,7 @@ class RayEngine:
         finished: dict[int, tuple[Result, int]] = {}
         deaths: dict[int, int] = {}
         coming = enumerate(pieces)
+        threads = get_num_threads()  # a run that is resumed has as many as it was begun with
         wanted, ended = 0, False
         while True:
             # Results that wait for an earlier one are bounded, and so is what is read ahead.
@@ -146,7 +150,7 @@ class RayEngine:
                     ended = True
                     break
                 number, piece = chosen
-                ref = seat.actor.compute.remote(self._works, [sent, self._shared], piece)
+                ref = seat.actor.compute.remote(self._works, [sent, self._shared], piece, threads)
                 seat.busy += 1
                 running[ref] = (seat, number, piece)
             if ended and not (running or finished or missing):
@@ -196,7 +200,7 @@ class RayEngine:
 
     def _start_worker(self) -> Any:
         remote = self._ray.remote(num_cpus=self._threads, num_gpus=self._gpus, max_restarts=0)(_Worker)
-        return remote.remote(self._threads, read_versions(*VERSIONS))
+        return remote.remote(read_versions(*VERSIONS))
 
     def _replace(self, seat: "_Seat", problem: BaseException) -> None:
         """Start another worker in the place of one that died."""
@@ -269,10 +273,7 @@ class _Seat:
 class _Worker:
     """A process that computes pieces; it loads each subject once."""
 
-    def __init__(self, threads: int, versions: dict[str, str]) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
+    def __init__(self, versions: dict[str, str]) -> None:
         self.wanted = versions
         self.subjects: dict[int, Any] = {}
         self.work: tuple[int, Any] = (0, None)
@@ -289,10 +290,18 @@ class _Worker:
                 remedy="Install the same versions on every machine: others round otherwise.",
             )
 
-    def compute(self, number: int, sent: list[Any], piece: Piece) -> Any:
+    def node(self) -> str:
+        """Return the id of the node that it runs on."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
+    def compute(self, number: int, sent: list[Any], piece: Piece, threads: int) -> Any:
         """Return what a piece of work number ``number`` gives; ``sent`` names the work and its subjects."""
         import ray
 
+        if get_num_threads() != threads:
+            set_num_threads(threads)
         if self.work[0] != number:
             self.work = number, self._unpack(ray.get(sent[0]), sent[1])
         return self.work[1](piece, _ignore)

@@ -84,7 +84,12 @@ def survey_recording(
     with open_run(out, "survey", manifest, resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
-                state = State(sites, seed, n_stimuli=per_trial * recording.n_trials, n_counted=recording.n_trials * recording.n_samples)
+                state = State(
+                    sites,
+                    seed,
+                    n_stimuli=per_trial * recording.n_trials,
+                    n_counted=recording.n_trials * recording.n_samples,
+                )
                 for trial, stretches in enumerate(_stretches(recording, window)):
                     state.begin(stretches)
                     state.see(SITE, torch.from_numpy(recording.values[trial].astype(np.float32)))

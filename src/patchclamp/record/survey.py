@@ -110,7 +110,6 @@ def _survey(
     tally = _Tally(bundle, states, checkpoint_s)
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
 
-
         def keep() -> None:
             tally.checkpoint(state)
             if progress is not None:
@@ -178,8 +177,8 @@ class _Rows:
 class State:
     """Running statistics of all sites; everything a resume needs.
 
-    Means and variances are summed up piece by piece, and the pieces one after the other: so a piece that another process
-    computed can be merged, and the bytes are those of one process.
+    Means and variances are summed up piece by piece, and the pieces one after the other: so a piece that another
+    process computed can be merged, and the bytes are those of one process.
 
     Args:
         sites: what is surveyed.
@@ -206,7 +205,9 @@ class State:
         self.piece, self.start = piece, start
         # Text has one layout, its tokens; an image has as many rows as a site has places.
         self.layouts = {
-            places: _Layout(places, draw_sample(math.prod(places) * n_stimuli if places else n_counted, seed), start, end)
+            places: _Layout(
+                places, draw_sample(math.prod(places) * n_stimuli if places else n_counted, seed), start, end
+            )
             for places in {site.places: None for site in sites}
         }
         self.layout = {site.path: self.layouts[site.places] for site in sites}
