@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from every_family import CHOSEN
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.formats import open_dictionary, write_dictionary
-from patchclamp.subjects.families.spec import family, family_names
+from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import hook_at, module_at, resolve_sites, site_of_hook, site_of_module
 
@@ -20,7 +21,7 @@ SUBLAYERS = ("mlp", "feed_forward", "attn", "self_attn", "attention", "mamba")
 N = 4
 
 
-@pytest.fixture(scope="module", params=family_names())
+@pytest.fixture(scope="module", params=CHOSEN)
 def model(request, models):
     model = models[request.param]
     before = dict(model.bases)
@@ -113,7 +114,7 @@ def test_a_site_is_written_for_sparsify_under_a_module_that_gives_just_it(model,
 @pytest.mark.parametrize("sublayer", ["attn", "mlp"])
 def test_hooks_beside_a_norm_are_on_the_side_where_transformerlens_has_them(model, sublayer):
     kind = model.family
-    place = kind.block["attn.q" if sublayer == "attn" else "mlp.pre"]
+    place = kind.block[f"{sublayer}.write"]
     layer = model.n_layers - 1  # of the hybrid, the block that has attention
     site = site_of_hook(model, f"blocks.{layer}.hook_{sublayer}_out")
     values = model.run(IDS, record=site, logits=False).recording[site].float()
