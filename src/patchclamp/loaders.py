@@ -67,9 +67,7 @@ def load(
         from patchclamp.organisms import build
 
         if base is not None:
-            raise PatchclampError(
-                expected="an adapter, which alone has a base", got=name, remedy="Leave the base out."
-            )
+            raise PatchclampError(expected="an adapter, which alone has a base", got=name, remedy="Leave the base out.")
         model: Any = build(name.removeprefix(ORGANISM), device=device, dtype=dtype)
         if attention is not None:
             model.module.set_attn_implementation(attention)

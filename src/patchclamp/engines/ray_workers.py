@@ -18,9 +18,6 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
 from patchclamp.engines.engine import Tick, Work
 from patchclamp.engines.plan import Piece
-from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.plain import PlainModel, PlainNetwork
-from patchclamp.subjects.vision import VisionModel
 
 Result = TypeVar("Result")
 
@@ -29,7 +26,6 @@ AHEAD = 2
 MOST_DEATHS = 3
 """Workers that may die over one piece."""
 WAIT_S = 1.0
-SUBJECTS = (LanguageModel, VisionModel, PlainModel, PlainNetwork)
 VERSIONS = ("patchclamp", "torch", "transformers")
 
 
@@ -223,7 +219,7 @@ class RayEngine:
 
         class Pickler(cloudpickle.Pickler):
             def persistent_id(self, obj: Any) -> Any:
-                if id(obj) in engine._loaders or isinstance(obj, SUBJECTS):
+                if id(obj) in engine._loaders or getattr(type(obj), "stimulus_kind", None) is not None:
                     engine._send(obj)
                     return id(obj)
                 return None
@@ -234,13 +230,10 @@ class RayEngine:
     def _send(self, subject: Any) -> None:
         """Put a subject, or what loads it, where every worker can get it."""
         if id(subject) not in self._shared:
-            from ray import cloudpickle
-
             self.share(subject)
             load = self._loaders.get(id(subject))
-            made = (load, str(subject.hash)) if load else (subject, "")
             self._held.append(subject)
-            self._shared[id(subject)] = self._ray.put(cloudpickle.dumps(made))
+            self._shared[id(subject)] = self._ray.put((load, str(subject.hash)) if load else (subject, ""))
 
     def close(self) -> None:
         """End the workers, and Ray where this engine started it."""
@@ -316,7 +309,7 @@ class _Worker:
         class Unpickler(pickle.Unpickler):
             def persistent_load(self, pid: Any) -> Any:
                 if pid not in worker.subjects:
-                    worker.subjects[pid] = _made(pickle.loads(ray.get(shared[pid])))
+                    worker.subjects[pid] = _made(*ray.get(shared[pid]))
                 return worker.subjects[pid]
 
         return Unpickler(io.BytesIO(data)).load()
@@ -326,9 +319,8 @@ def _ignore(_n: int) -> None:
     """Tokens are counted where the result arrives."""
 
 
-def _made(sent: tuple[Any, str]) -> Any:
+def _made(subject: Any, wanted: str) -> Any:
     """Return a subject that was sent, or loaded here; what is loaded must have the same weights."""
-    subject, wanted = sent
     if not wanted:
         return subject
     loaded = subject()

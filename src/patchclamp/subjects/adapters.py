@@ -89,15 +89,15 @@ def find_model(name: str, base: str | None = None) -> tuple[Checkpoint, Adapter 
         return check_checkpoint(folder, repository), None
     adapter = _read(folder)
     if repository is not None:
-        adapter = Adapter(
-            folder, adapter.config, adapter.weights, adapter.shapes, repository.name, repository.revision
-        )
+        adapter = Adapter(folder, adapter.config, adapter.weights, adapter.shapes, repository.name, repository.revision)
     named = base or _named_base(adapter)
     try:
         below, its_repository = find_folder(named)
         if (below / ADAPTER).is_file() and not (below / WHOLE).is_file():
             raise PatchclampError(
-                expected="a whole model below an adapter", got=f"{below}, another adapter", remedy="Merge that one first."
+                expected="a whole model below an adapter",
+                got=f"{below}, another adapter",
+                remedy="Merge that one first.",
             )
         return check_checkpoint(below, its_repository), adapter
     except PatchclampError as problem:

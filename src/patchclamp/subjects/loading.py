@@ -210,7 +210,11 @@ def _auto_class(checkpoint: Checkpoint) -> str:
     if kind in names("MODEL_FOR_IMAGE_TEXT_TO_TEXT") and kind not in names("MODEL_FOR_CAUSAL_LM"):
         return "AutoModelForImageTextToText"
     bare = names("MODEL").get(kind, ())  # its head's class may end with Model too: GPT2LMHeadModel
-    if classes and set(classes) <= ({bare} if isinstance(bare, str) else set(bare)) and not _ties_head(checkpoint, kind):
+    if (
+        classes
+        and set(classes) <= ({bare} if isinstance(bare, str) else set(bare))
+        and not _ties_head(checkpoint, kind)
+    ):
         return "AutoModel"
     return "AutoModelForCausalLM"
 
@@ -350,9 +354,7 @@ def _unread(folder: Path, expected: str, problem: Exception) -> PatchclampError:
         remedy = "Install the package that 'got' names."
     else:
         remedy = "Take that file from the model again, or out of the folder: the model then loads without."
-    return PatchclampError(
-        expected=expected, got=f"{folder}: {type(problem).__name__} {problem}"[:200], remedy=remedy
-    )
+    return PatchclampError(expected=expected, got=f"{folder}: {type(problem).__name__} {problem}"[:200], remedy=remedy)
 
 
 def _tokenizer(source: Source) -> Any:
