@@ -471,7 +471,7 @@ def test_quantised_weights_are_explained_by_gradients_where_they_have_them(tiny_
 
 def test_quantised_weights_without_gradients_are_explained_by_exact_replacement(tiny_language_model):
     model = quantised(tiny_language_model, derivative=False)
-    with pytest.raises(PatchclampError, match="Int8Linear at model.layers.0.mlp.down_proj has no gradients here"):
+    with pytest.raises(PatchclampError, match=r"Int8Linear at model\.layers\.0\.mlp\.down_proj has no gradients here"):
         explain(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, progress=refuse_work)
     e = explain(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, method="activation_patching")
     assert "weights are quantised" in e.omitted["direct logit attribution"]
