@@ -30,7 +30,8 @@ def load(
     Args:
         name: a local folder, a Hugging Face name, ``organism:NAME`` for a network that ships with the package, or
             ``net:NAME`` for a small one of a kind that the package brings as code, with weights of chance, on the cpu.
-        device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (accelerate places the weights).
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto``: accelerate places the weights, on the disk what fits nowhere
+            else; ``auto:cpu=8GiB,cuda:0=20GiB`` bounds what each takes.
         dtype: ``float32``, ``bfloat16`` or ``float16``; by default the checkpoint's own.
         attention: ``eager`` or ``sdpa``; by default transformers' choice.
         prepend_bos: begin every text with the tokenizer's BOS token, where the tokenizer does not by itself.

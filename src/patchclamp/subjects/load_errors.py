@@ -1,6 +1,5 @@
 """Why transformers does not load a model here, and what to do about it."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,22 +18,6 @@ _OTHER_HEADS = (
     "ForEmbedding",
     "ForTextEncoding",
 )
-
-
-def refuse_device(device: str) -> None:
-    """Refuse devices that nothing can be loaded on.
-
-    Raises:
-        PatchclampError: meta tensors, or ``auto`` without the package that places weights.
-    """
-    if device == "meta":
-        raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
-    if device == "auto" and importlib.util.find_spec("accelerate") is None:
-        raise PatchclampError(
-            expected="the package accelerate, which places weights for --device auto",
-            got="none installed",
-            remedy="pip install 'patchclamp[adapters]', or name a device: cpu, cuda, mps.",
-        )
 
 
 def refuse_kind(checkpoint: Checkpoint) -> None:

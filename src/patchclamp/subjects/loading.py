@@ -14,7 +14,8 @@ from patchclamp.subjects.config_sizes import limit_construction, refuse_other_co
 from patchclamp.subjects.hashing import files_hash
 from patchclamp.subjects.images import Preparation
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.load_errors import explain, refuse_device, refuse_kind, refuse_lack
+from patchclamp.subjects.load_errors import explain, refuse_kind, refuse_lack
+from patchclamp.subjects.placement import arrange_weights, refuse_device
 from patchclamp.subjects.vision import VisionModel
 from patchclamp.subjects.weights import Checkpoint, find_checkpoint
 
@@ -75,7 +76,8 @@ def load_language_model(
 
     Args:
         name: folder with config.json and safetensors, or a name on the hub.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` (accelerate places the weights).
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``: accelerate places the weights, on the disk what
+            fits nowhere else; ``auto:cpu=8GiB,cuda:0=20GiB`` bounds what each takes.
         dtype: ``float32``, ``bfloat16`` or ``float16`` (default: the checkpoint's own).
         attention: ``eager`` or ``sdpa`` (default: transformers' choice).
 
@@ -128,9 +130,10 @@ def _language(
 
 def _refuse_idle(checkpoint: Checkpoint, model: Any) -> None:
     """Run one token through a network: a config can hold what loads and does not compute."""
+    device = "cpu" if model.device.type == "meta" else model.device  # all of it stays on the disk
     try:
         with torch.no_grad():
-            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device))
     except Exception as problem:  # each architecture fails in its own way
         if lacks_memory(problem):
             raise
@@ -155,7 +158,7 @@ def _load_checkpoint(checkpoint: Checkpoint, auto: str, device: str, dtype: str 
     if checkpoint.bytes < LARGE:
         logging.disable_progress_bar()  # a bar that is over at once is noise
     read: Any = getattr(transformers, auto).from_pretrained
-    placed: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
+    placed = arrange_weights(device)
     try:
         with limit_construction(checkpoint):
             model, info = read(
@@ -186,7 +189,7 @@ def _load_checkpoint(checkpoint: Checkpoint, auto: str, device: str, dtype: str 
             PatchclampWarning,
             stacklevel=4,
         )
-    if device != "auto":
+    if not placed:
         try:
             model = model.to(device)
         except (RuntimeError, AssertionError) as problem:
