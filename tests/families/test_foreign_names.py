@@ -114,7 +114,7 @@ def test_a_site_is_written_for_sparsify_under_a_module_that_gives_just_it(model,
 @pytest.mark.parametrize("sublayer", ["attn", "mlp"])
 def test_hooks_beside_a_norm_are_on_the_side_where_transformerlens_has_them(model, sublayer):
     kind = model.family
-    place = kind.block["attn.q" if sublayer == "attn" else "mlp.pre"]
+    place = kind.block[f"{sublayer}.write"]
     layer = model.n_layers - 1  # of the hybrid, the block that has attention
     site = site_of_hook(model, f"blocks.{layer}.hook_{sublayer}_out")
     values = model.run(IDS, record=site, logits=False).recording[site].float()

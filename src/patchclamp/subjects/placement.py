@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from patchclamp.core.errors import PatchclampError
@@ -76,3 +78,20 @@ def arrange_weights(device: str) -> dict[str, Any]:
         power = "BKMGT".index(amount[2][0])
         most[int(number[1]) if number else place] = int(float(amount[1]) * step**power)
     return {"device_map": AUTO, "max_memory": most}
+
+
+@contextmanager
+def bring_weights(module: Any) -> Iterator[None]:
+    """Hold a module's own weights in memory while the context lasts, where accelerate keeps them elsewhere.
+
+    Args:
+        module: one that has weights of its own, such as a norm or an embedding. It is not to be run meanwhile: it would
+            let go of them.
+    """
+    if not any(p.is_meta for p in module.parameters(recurse=False)):
+        yield
+        return
+    from accelerate.utils import align_module_device
+
+    with align_module_device(module):
+        yield

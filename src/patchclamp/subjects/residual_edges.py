@@ -18,6 +18,7 @@ from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.relevance_rules import check_norm, linearised_norm
+from patchclamp.subjects.unembedding import write_factor
 
 MEMORY = 256 * 2**20
 """Bytes that rows which run together may take, beside the model and its forward pass."""
@@ -69,6 +70,8 @@ def edge_map(model: LanguageModel) -> EdgeMap:
         )
     ):
         why = "whose attention adds a bias before a norm: its divisor mixes a head's write with the bias"
+    if not why and any(site.kind == "attn.gate" for site in model.sites()):
+        why = "whose heads pass an output gate, which reads the stream beside queries, keys and values"
     for layer in [] if why or lacking else range(model.n_layers):
         norm = exit_norm(model, layer)
         if norm is not None:
@@ -384,13 +387,14 @@ def head_writes(
 def head_outputs(
     model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
 ) -> Float[Tensor, "row head position d_model"]:
-    """Return z_h W_O^h of each head of a block.
+    """Return z_h W_O^h of each head of a block, times the number by which its family scales it.
 
     Returns:
         Float[Tensor, "row head position d_model"]: without bias and norm.
     """
-    n_heads = model.site(f"blocks.{layer}.attn.z").n_heads
-    W_O = upcast(_output_matrix(model, layer)).unflatten(0, (n_heads, -1))
+    path = f"blocks.{layer}.attn.z"
+    n_heads = model.site(path).n_heads
+    W_O = (write_factor(model, path) * upcast(_output_matrix(model, layer))).unflatten(0, (n_heads, -1))
     return torch.einsum("nphk,hkd->nhpd", upcast(z).unflatten(-1, (n_heads, -1)), W_O)
 
 
@@ -438,7 +442,7 @@ def _output_matrix(model: LanguageModel, layer: int) -> Float[Tensor, "width d_m
             return weight.detach()
     path = f"blocks.{layer}.attn.z"
     eye = torch.eye(model.site(path).width, dtype=model.dtype, device=model.device)
-    return model.write_to_stream(path, eye)
+    return model.write_to_stream(path, eye) / write_factor(model, path)
 
 
 def _square(x: Float[Tensor, "token width"], n_rows: int) -> Float[Tensor, "row position width"]:

@@ -65,7 +65,7 @@ def head_weights(model: LanguageModel, site: Site, tokens: Sequence[int]) -> Ite
     slots = {slot: f"blocks.{layer}.attn.{slot}" for slot in ("q", "k", "z")}
     embedding = model.module.get_input_embeddings()
     with torch.no_grad():
-        ids = torch.tensor(list(tokens), device=embedding.weight.device)
+        ids = torch.tensor(list(tokens), device=model.device)
         bare = embedding(ids)[:, None]  # (token, position, d_model)
         bare = torch.cat([bare, torch.zeros_like(bare[:1])]).to(model.dtype)  # the last gives what biases write
         shown = [Stimulus.of(np.array([id], dtype=np.int64)) for id in (*tokens, tokens[0])]

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract.part import Probe
 from patchclamp.subjects.contract.readers import misread
 from patchclamp.subjects.contract.reference_hooks import max_abs_difference
-from patchclamp.subjects.engine import Expert
+from patchclamp.subjects.engine import Expert, Scaled
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.moe import project_in, project_out
 
 
 def residual(probe: Probe) -> Iterator[float]:
@@ -63,8 +65,9 @@ def _dense(probe: Probe, stimulus: Stimulus) -> float:
     dense = {i: places["mlp.act"].module for i, places in blocks.items() if "mlp.act" in places}
     paths = {i: [f"blocks.{i}.{n}" for n in ("mlp.pre", "mlp.up", "mlp.act") if n in blocks[i]] for i in dense}
     for i, down in dense.items():
-        # Before a post-norm the MLP's output is that of the module which holds W.
-        paths[i].append(f"module.{down.rpartition('.')[0]}.out" if family.exit_norms else f"blocks.{i}.mlp.write")
+        # Before a post-norm, or a number of the config, the MLP's output is that of the module which holds W.
+        before = family.exit_norms or isinstance(blocks[i]["mlp.write"], Scaled)
+        paths[i].append(f"module.{down.rpartition('.')[0]}.out" if before else f"blocks.{i}.mlp.write")
     r = model.run([stimulus], record=[path for each in paths.values() for path in each], logits=False).recording
     gaps = [0.0]
     for i, down in dense.items():
@@ -79,39 +82,54 @@ def _dense(probe: Probe, stimulus: Stimulus) -> float:
 
 
 def _mixture(probe: Probe) -> float:
-    """Return how far Σ_e p_e W_e · act_e is from a mixture's output; p: the router's largest, as its config has it.
+    """Return how far Σ_e p_e W_e · act_e is from a mixture's output, with its shared expert's; p as the family says.
 
     act_e = φ(gate) · up is made anew from what the mixture reads, which is the norm of ``resid_mid``.
     """
     family, model = probe.family, probe.model
     gaps = [0.0]
     for i in range(model.n_layers):
-        expert_places = {k: p for k, p in family.sites_of(model.module, i).items() if isinstance(p, Expert)}
-        if not expert_places:
+        places = family.sites_of(model.module, i)
+        found = [(kind, place) for kind, place in places.items() if isinstance(place, Expert)]
+        if not found:
             continue
-        [(kind, place)] = expert_places.items()
+        [(kind, place)] = found
         module: Any = model.module.get_submodule(place.module)
         norm = model.module.get_submodule(f"{family.blocks}.{i}.{family.entry_norms[-1]}")
-        paths = [f"blocks.{i}.{k}" for k in ("resid_mid", "mlp.router", "mlp.write", kind.format(e="*"))]
+        stream, router, write = (f"blocks.{i}.{k}" for k in ("resid_mid", "mlp.router", "mlp.write"))
+        shared = [f"blocks.{i}.mlp.shared.{k}" for k in ("pre", "up", "act") if f"mlp.shared.{k}" in places]
+        paths = [stream, router, write, f"blocks.{i}.{kind.format(e='*')}", *shared]
         r = probe.run(record=paths, logits=False).recording
-        k = model.module.config.num_experts_per_tok
         with torch.no_grad():
-            read, share = norm(r[paths[0]]), r[paths[1]].float().softmax(-1)
-            best, which = share.topk(k)
-            best = best / best.sum(-1, keepdim=True) if model.module.config.norm_topk_prob else best
-            output = torch.zeros_like(r[paths[2]])
+            read = norm(r[stream])
+            share = family.shares(model.module.get_submodule(places["mlp.router"].module), r[router]).to(read.dtype)
+            output = torch.zeros_like(r[write])
             for e in range(module.num_experts):
                 path = f"blocks.{i}.{kind.format(e=e)}"
-                tokens, slot = (which == e).nonzero(as_tuple=True)
+                tokens = share[:, e].nonzero().flatten()
                 if tokens.tolist() != r.rows[path].tolist():
                     return math.inf
-                gate, up = (read[tokens] @ module.gate_up_proj[e].T).chunk(2, -1)
-                gaps.append(
-                    max_abs_difference(module.act_fn(gate) * up, r[path], relative=True) if len(tokens) else 0.0
-                )
-                output[tokens] += best[tokens, slot, None] * (r[path] @ module.down_proj[e].T)
-            gaps.append(max_abs_difference(output, r[paths[2]], relative=True))
+                act = module._apply_gate(project_in(module, e, read[tokens]))
+                gaps.append(max_abs_difference(act, r[path], relative=True) if len(tokens) else 0.0)
+                output[tokens] += share[tokens, e, None] * project_out(module, e, r[path])
+            if shared:
+                gap, given = _shared_expert(model, i, read, *(r[path] for path in shared))
+                gaps.append(gap)
+                output += given
+            gaps.append(max_abs_difference(output, r[write], relative=True))
     return max(gaps)
+
+
+def _shared_expert(
+    model: LanguageModel, layer: int, read: Tensor, pre: Tensor, up: Tensor, act: Tensor
+) -> tuple[float, Tensor]:
+    """Return how far φ(pre) · up is from the neurons of the expert that every token meets, and what it adds."""
+    family = model.covering_family()
+    down = family.sites_of(model.module, layer)["mlp.shared.act"].module
+    phi = model.module.get_submodule(f"{down.rpartition('.')[0]}.{family.nonlinearity.rpartition('.')[2]}")
+    gate = family.layers(model.module)[layer].get_submodule(family.shared_gate)
+    passed = gate(read).sigmoid() if family.shared_gate else 1
+    return max_abs_difference(phi(pre) * up, act, relative=True), passed * model.module.get_submodule(down)(act)
 
 
 def readers(probe: Probe) -> Iterator[float]:

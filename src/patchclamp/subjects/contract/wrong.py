@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from patchclamp.subjects.contract.part import Family
+from patchclamp.subjects.engine import Expert
 
 
 class RoundsWrites:
@@ -75,8 +76,9 @@ def recast(behaviour: type, name: str = "") -> Callable[[Family], Family]:
 
 
 def neurons_of(family: Family) -> str:
-    """Return the first site of a block where neurons are read."""
-    return next(name for name in family.block if name.endswith(".act"))
+    """Return the first site of a block where every token's neurons are read; heads where only experts have neurons."""
+    own = (name for name, p in family.block.items() if name.endswith(".act") and not isinstance(p, Expert))
+    return next(own, "attn.z")
 
 
 def leak_hooks(method: str) -> Callable[[Family], Family]:
@@ -92,6 +94,13 @@ def leak_hooks(method: str) -> Callable[[Family], Family]:
         return leaking(**family.__dict__)
 
     return make_wrong
+
+
+def mistake_neurons(family: Family) -> Family:
+    """Return the family with pre-activations for neurons; with experts alone, with shares twice as large."""
+    if "mlp.pre" in family.block:
+        return replace(family, block={**family.block, "mlp.act": family.block["mlp.pre"]})
+    return replace(family, shares=lambda router, logits: 2 * family.shares(router, logits))
 
 
 def double_scale(family: Family) -> Family:

@@ -14,6 +14,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.attention import SLOTS
 from patchclamp.subjects.engine import Expert, Place, Tap
+from patchclamp.subjects.moe import largest_shares
 
 SPEC = __name__.rsplit(".", 1)[-1]
 Covering = TypeVar("Covering", bound="Family")
@@ -30,7 +31,7 @@ class Family:
         final: path of the last norm, whose output is unembedded; empty where the model has none.
         block: canonical name to place, paths counted from a block. Names: ``attn.q k v pattern z write``,
             ``resid_mid``, ``mlp.pre up act write``. ``write`` is the tensor added to the stream; ``mlp.act`` is what
-            multiplies the down projection.
+            multiplies the down projection. ``mlp.shared.pre up act``: the same of an expert that every token meets.
             A place in a module that a block has not is no site of that block, if it stands in ``varying``.
         nonlinearity: path, from a block, of φ in act = φ(pre) (· up).
         entry_norms: paths, from a block, of the norms through which a sublayer reads the residual stream.
@@ -47,9 +48,15 @@ class Family:
             and source; None where nothing is.
         key_heads: config to the number of heads of keys and values.
         window: attention module to how many positions it looks back, or None.
+        chunk: attention module to the length of the chunks beyond which it does not look back, or None.
+        sinks: attention module to a score per head that every query meets beside those of the positions, or None; the
+            pattern's rows then sum to less than 1.
+        shares: router and its logits to the share of each expert in each token, 0 where the token does not come by.
+        shared_gate: path, from a block, of what the shared expert's output is multiplied by after a sigmoid.
         causal: no position sees a later one.
         attention_method: attention method to wrap in versions of transformers in which the module has it; in others
             it uses the attention interface.
+        written_out: attention modules call no attention function: their own forward multiplies and normalises.
         positions: the model takes ``position_ids``.
         first_position: config to the position id of the first token.
         head: path of a head that does more than unembed: it turns the last block's output into logits.
@@ -83,11 +90,16 @@ class Family:
     scale: Callable[[Any], float] = lambda module: module.scaling
     score_bias: Callable[[Any, int], Tensor | None] = lambda module, n: None
     key_heads: Callable[[Any], int] = lambda config: (
-        getattr(config, "num_key_value_heads", None) or (config.num_attention_heads)
+        getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     )
     window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
+    chunk: Callable[[Any], int | None] = lambda module: None
+    sinks: Callable[[Any], Tensor | None] = lambda module: getattr(module, "sinks", None)
+    shares: Callable[[Any, Tensor], Tensor] = largest_shares
+    shared_gate: str = ""
     causal: bool = True
     attention_method: str | None = None
+    written_out: bool = False
     positions: bool = True
     first_position: Callable[[Any], int] = lambda config: 0
     head: str = ""
@@ -136,10 +148,10 @@ class Family:
             "attn.k": (kv_heads * d_head, kv_heads),
             "attn.v": (kv_heads * d_head, kv_heads),
             "attn.pattern": (0, heads),
-            "attn.z": (heads * d_head, heads),
+            **dict.fromkeys(("attn.gate", "attn.z"), (heads * d_head, heads)),
             **dict.fromkeys(("mlp.pre", "mlp.up", "mlp.act"), (d_mlp, 0)),
-            **{kind: (width(config), 0) for kind, width in self.widths.items()},
         }
+        blocked |= {kind: (width(config), blocked.get(kind, (0, 0))[1]) for kind, width in self.widths.items()}
         by_name: dict[str, tuple[Site, Place | Tap]] = {}
 
         def add(path: str, kind: str, layer: int | None, place: Place | Tap, like: str = "") -> None:
@@ -166,8 +178,9 @@ class Family:
         """Return the sites that one block has, in forward order, each with its place from the root."""
         whole = {"resid_in": Place("", "in"), **self.block, "resid_out": Place("", "out")}
         block, prefix = self.layers(model)[layer], f"{self.blocks}.{layer}"
+        config = model.config.get_text_config()  # type: ignore[operator, union-attr]
         return {
-            kind: place.under(prefix)
+            kind: place.under(prefix).fit(config)
             for kind, place in whole.items()
             if kind not in self.varying or _has(block, place.module)
         }
@@ -177,6 +190,17 @@ class Family:
         taps = [place for place in self.sites_of(model, 0).values() if isinstance(place, Tap)]
         has = self.attention_method is not None and hasattr(model.get_submodule(taps[0].module), self.attention_method)
         return self.attention_method if has else None
+
+    def attention_written_out(self, model: nn.Module) -> list[nn.Module]:
+        """Return the attention modules whose forwards write attention out."""
+        if not self.written_out:
+            return []
+        places = (self.sites_of(model, i).get("attn.q") for i in range(len(self.layers(model))))
+        return [model.get_submodule(place.module) for place in places if place is not None]
+
+    def mlp_norm(self, block: nn.Module) -> str:
+        """Return the path, from a block, of the norm through which its MLP reads the stream."""
+        return [path for path in self.entry_norms if _has(block, path)][-1]
 
     def inside(self, model: nn.Module, paths: Iterable[str]) -> list[str]:
         """Return paths from the root of modules named from a block, in every block that has them.
@@ -191,11 +215,15 @@ class Family:
         ]
 
     def cap_logits(self, model: Any, logits: Tensor) -> Tensor:
-        """Apply the family's factor on logits, and its soft-cap c · tanh(z / c), where it has them."""
-        factor = self.logit_factor(model.config.get_text_config())
-        logits = logits if factor == 1 else logits * factor
+        """Return logits as the model answers: scaled, and after the soft-cap c · tanh(z / c), where it has these."""
+        logits = self.scale_logits(model, logits)
         cap = getattr(model.config.get_text_config(), self.logit_cap, None) if self.logit_cap else None
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def scale_logits(self, model: Any, logits: Tensor) -> Tensor:
+        """Return logits times the family's factor."""
+        factor = self.logit_factor(model.config.get_text_config())
+        return logits if factor == 1 else logits * factor
 
 
 def attention_sites(module: str, projection: str) -> dict[str, Place | Tap]:
@@ -214,6 +242,35 @@ def mlp_sites(module: str, *, pre: str, act: str, up: str = "") -> dict[str, Pla
     gated: dict[str, Place | Tap] = {"mlp.up": Place(f"{module}.{up}", "out")} if up else {}
     pre_site, act_site = Place(f"{module}.{pre}", "out"), Place(f"{module}.{act}", "in")
     return {"mlp.pre": pre_site, **gated, "mlp.act": act_site, "mlp.write": Place(module, "out")}
+
+
+def expert_sites(router: str, experts: str) -> dict[str, Place | Tap]:
+    """Return the sites of a mixture of experts: what its router says of each, and each one's neurons."""
+    return {
+        # Shares and choice are made of these logits within the router; nothing after it reads them.
+        "mlp.router": Place(router, "out", flat=True, writable=False),
+        "mlp.experts.{e}.act": Expert(experts),
+    }
+
+
+def shared_sites(module: str, *, flat: bool = False) -> dict[str, Place | Tap]:
+    """Return the sites of the gated MLP that stands beside a mixture and that every token meets."""
+    return {
+        "mlp.shared.pre": Place(f"{module}.gate_proj", "out", flat=flat),
+        "mlp.shared.up": Place(f"{module}.up_proj", "out", flat=flat),
+        "mlp.shared.act": Place(f"{module}.down_proj", "in", flat=flat),
+    }
+
+
+EXPERT_WIDTHS: Mapping[str, Callable[[Any], int]] = {
+    "mlp.router": lambda config: getattr(config, "num_local_experts", None) or config.num_experts,
+    "mlp.experts.{e}.act": lambda config: getattr(config, "moe_intermediate_size", None) or config.intermediate_size,
+}
+"""Widths of the sites of a mixture, by its config."""
+UNDERIVED_EXPERTS = dict.fromkeys(
+    ("identity", "half"), "the product of an expert's output with its share, and the choice of experts, have no rule"
+)
+"""Why two relevance rules have no stand-in in a mixture."""
 
 
 def _axes(kind: str) -> tuple[str, ...]:
