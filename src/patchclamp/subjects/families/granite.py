@@ -40,6 +40,6 @@ FAMILY = replace(
         "attn.write": Scaled("self_attn", "out", by="residual_multiplier"),
         "mlp.write": Scaled("mlp", "out", by="residual_multiplier"),
     },
-    logit_divisor="logits_scaling",
+    logit_factor=lambda config: 1 / config.logits_scaling,
     tiny=tiny,
 )
