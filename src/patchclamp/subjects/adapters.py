@@ -89,15 +89,15 @@ def find_model(name: str, base: str | None = None) -> tuple[Checkpoint, Adapter 
         return check_checkpoint(folder, repository), None
     adapter = _read(folder)
     if repository is not None:
-        adapter = Adapter(
-            folder, adapter.config, adapter.weights, adapter.shapes, repository.name, repository.revision
-        )
+        adapter = Adapter(folder, adapter.config, adapter.weights, adapter.shapes, repository.name, repository.revision)
     named = base or _named_base(adapter)
     try:
         below, its_repository = find_folder(named)
         if (below / ADAPTER).is_file() and not (below / WHOLE).is_file():
             raise PatchclampError(
-                expected="a whole model below an adapter", got=f"{below}, another adapter", remedy="Merge that one first."
+                expected="a whole model below an adapter",
+                got=f"{below}, another adapter",
+                remedy="Merge that one first.",
             )
         return check_checkpoint(below, its_repository), adapter
     except PatchclampError as problem:
@@ -235,7 +235,8 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
     if lost:
         raise PatchclampError(
             expected=f"an adapter that fits {type(model).__name__}",
-            got=f"{adapter.folder}, of which {len(lost):,} tensors have no place there or no weights, such as {lost[0]}",
+            got=f"{adapter.folder}, of which {len(lost):,} tensors have no place there, or no weights, such as "
+            f"{lost[0]}",
             remedy=f"It may belong to another model. {BASE}",
         )
     after = _answer(merged)

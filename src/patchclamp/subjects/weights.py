@@ -171,7 +171,10 @@ def _what_is_there(folder: Path) -> tuple[str, str]:
         return f" but with {gguf}", "GGUF files are of llama.cpp: give the safetensors folder that it was made from."
     weights = next((one.name for one in sorted(folder.glob("*.safetensors"))), None)
     if weights is not None:
-        return f" but with {weights}", "Put the config.json of that model beside its weights: it says how they are used."
+        return (
+            f" but with {weights}",
+            "Put the config.json of that model beside its weights: it says how they are used.",
+        )
     return "", usual
 
 
@@ -397,7 +400,10 @@ def _why_unread(file: Path) -> tuple[str, str]:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return "whose head is damaged", again
     if n != whole:
-        return f"which has {n:,} of its {whole:,} bytes" if n < whole else f"which has {n - whole:,} bytes too many", again
+        return (
+            f"which has {n:,} of its {whole:,} bytes" if n < whole else f"which has {n - whole:,} bytes too many",
+            again,
+        )
     return "", again
 
 
