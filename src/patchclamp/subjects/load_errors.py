@@ -43,22 +43,6 @@ QUANTISERS = {
 """How weights may be quantised, to the module that reads them and what pip calls its package."""
 
 
-def refuse_device(device: str) -> None:
-    """Refuse devices that nothing can be loaded on.
-
-    Raises:
-        PatchclampError: meta tensors, or ``auto`` without the package that places weights.
-    """
-    if device == "meta":
-        raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
-    if device == "auto" and not _is_installed("accelerate"):
-        raise PatchclampError(
-            expected="the package accelerate, which places weights for --device auto",
-            got="none installed",
-            remedy="pip install 'patchclamp[adapters]', or name a device: cpu, cuda, mps.",
-        )
-
-
 def refuse_kind(checkpoint: Checkpoint) -> None:
     """Refuse networks that answer with neither tokens nor classes, before they are loaded.
 

@@ -13,6 +13,7 @@ from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.families.spec import Family, families, reason_uncovered
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.placement import bring_weights
 from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
 from patchclamp.subjects.text import Tokenizer
 
@@ -175,8 +176,9 @@ class Unembeds(Model):
             # A fused projection gives the gate's other branch too.
             both = place.take(linear(each) - linear(torch.zeros_like(each[:1])))  # (d_model, unit)
             rows = both[:, units].float().T
-            if getattr(norm, "weight", None) is not None:
-                rows = rows * family.gain(norm).detach().float()
+            with bring_weights(norm):
+                if getattr(norm, "weight", None) is not None:
+                    rows = rows * family.gain(norm).detach().float()
         return rows - rows.mean(1, keepdim=True) if subtracts_mean(norm) else rows
 
     def _writer(self, site: str) -> Site:
