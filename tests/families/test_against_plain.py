@@ -14,7 +14,6 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.cases import ReadCase, ReadTask
-from patchclamp.subjects.contract.laws import eager
 from patchclamp.subjects.contract.reference_hooks import max_abs_difference
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
@@ -28,25 +27,32 @@ WRITING = pytest.mark.parametrize("name", [name for name in FEW if family(name).
 
 @pytest.mark.parametrize("name", FEW)
 def test_states_and_patterns_are_those_that_transformers_returns(name):
-    model = LanguageModel(family(name).tiny())  # its own: transformers leaves hooks in it
-    with eager(model), torch.no_grad():
-        bare = model.module(torch.tensor([ROWS[0]]), use_cache=False, output_hidden_states=True, output_attentions=True)
+    plain, model = family(name).tiny(), LanguageModel(family(name).tiny())
+    plain.config._attn_implementation = "eager"  # fused functions return no pattern
+    with torch.no_grad():
+        bare = plain(torch.tensor([ROWS[0]]), use_cache=False, output_hidden_states=True, output_attentions=True)
     r = model.run([ROWS[0]], record="*", logits=False, attention="tap").recording
+    # Where modules write attention out, the tap computes it in an order of its own.
+    apart = 2e-5 if model.engine.written_out else 0
+    # Where no block attends, transformers' list begins behind the first block.
+    stream = "resid_in" if "attn.q" in model.family.block else "resid_out"
     for i in range(model.n_layers):
-        torch.testing.assert_close(r[f"blocks.{i}.resid_in"], bare.hidden_states[i][0], rtol=0, atol=0)
+        torch.testing.assert_close(r[f"blocks.{i}.{stream}"], bare.hidden_states[i][0], rtol=0, atol=apart)
     attending = [i for i in range(model.n_layers) if f"blocks.{i}.attn.pattern" in r.sites]
-    given = [pattern for pattern in bare.attentions if pattern is not None]
-    assert len(given) == len(attending) > 0
+    given = [pattern for pattern in getattr(bare, "attentions", None) or () if pattern is not None]
+    assert len(given) == len(attending)
+    assert attending or 9 in model.family.excluded
     for i, pattern in zip(attending, given, strict=True):
         found = r[f"blocks.{i}.attn.pattern"].transpose(0, 1)  # (head, position, source)
-        torch.testing.assert_close(found, pattern[0], rtol=0, atol=0)
+        torch.testing.assert_close(found, pattern[0], rtol=0, atol=apart)
 
 
 def clamps(model, *at_steps):
     """Change what the last block reads at a place of the prompt, and what its MLP writes at places of what follows."""
     last = f"blocks.{model.n_layers - 1}"
     on = [change("add", f"{last}.resid_in", (1, 2, 3), value=40.0, at=2)]
-    return on + [change("set", f"{last}.mlp.write", (4, 5, 6), value=-40.0, at=at) for at in at_steps]
+    write = [s.path for s in model.sites() if s.kind.endswith(".write")][-1]
+    return on + [change("set", write, (4, 5, 6), value=-40.0, at=at) for at in at_steps]
 
 
 @WRITING

@@ -73,7 +73,11 @@ def load_model(options: Namespace) -> Any:
     from patchclamp.loaders import load
 
     return load(
-        options.model, device=options.device, dtype=options.dtype, prepend_bos=bool(getattr(options, "bos", None))
+        options.model,
+        base=options.base,
+        device=options.device,
+        dtype=options.dtype,
+        prepend_bos=bool(getattr(options, "bos", None)),
     )
 
 
@@ -81,6 +85,7 @@ def load_words(options: Namespace) -> list[str]:
     """Return the options under which a command loaded its model, as another command takes them."""
     words = ["--bos"] if getattr(options, "bos", None) else []
     words += [] if options.dtype is None else ["--dtype", options.dtype]
+    words += [] if options.base is None else ["--base", options.base]
     return words + ([] if options.device == "cpu" else ["--device", options.device])
 
 
@@ -141,7 +146,7 @@ def print_pairs(model: Any, cases: Any) -> None:
         ", ".join(map(repr, names[:BOTH])) + (", …" if len(names) > BOTH else "")
         for names in (first.target_names, first.contrast_names)
     ]
-    what = "token" if hasattr(model, "tokenizer") else "class"
+    what = "class" if hasattr(model, "class_index") else "token"
     lines.append(f"m reads the {what} {sides[0]} against {sides[1]} (first pair)")
     lines += [f"note: {line}" for line in cases.answer_notes()]
     lines += [f"set aside: {words_of(case.shown)!r}, {reason}" for case, reason in cases.task.skipped[:BOTH]]

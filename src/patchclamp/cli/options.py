@@ -13,7 +13,7 @@ from patchclamp.core.nearest import find_nearest
 
 SHOWN = 40
 """Characters of a value that an error repeats."""
-MODEL = "a local folder, a Hugging Face name, or organism:NAME"
+MODEL = "a local folder, a Hugging Face name (NAME@REVISION for a branch, tag or commit), or organism:NAME"
 CHAT = "wrap the prompt in the chat template as a message of the user's, up to where the model answers"
 BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
 
@@ -131,6 +131,11 @@ def add_loading(parser: argparse._ActionsContainer, *, text: bool = True) -> Non
     """Add what says how a model is loaded."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
+    parser.add_argument(
+        "--base",
+        metavar="MODEL",
+        help="of an adapter (LoRA and its like): the model that it is merged into (default: the one that it names)",
+    )
     if text:
         add_bos(parser)
 

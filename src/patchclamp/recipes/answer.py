@@ -195,7 +195,7 @@ def explain(
             if kind_of(one.basis) == "feature"
         },
         omitted={DIRECTLY: why} if why else {},
-        heat=heat_of(model, case, scores, method=method, seed=seed, **common),
+        heat=heat_of(model, case, scores, [*chosen, *opposing], method=method, seed=seed, **common),
     )
 
 

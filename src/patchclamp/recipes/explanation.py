@@ -1,5 +1,6 @@
 """The explanation of one answer: its causes, with predicted and measured effects."""
 
+import base64
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,9 +20,12 @@ from patchclamp.core.table import Table, Tabular
 from patchclamp.recipes.explained_edges import ExplainedEdges
 from patchclamp.recipes.receipts import Receipts, normalise
 from patchclamp.subjects.cases import ReadCase
+from patchclamp.subjects.picture_places import png_of
 
 REPR = 5
 """Causes in a short representation."""
+KEPT_SIDE = 128
+"""Pixels of the longer side of the picture that a graph holds."""
 MOSTLY = 0.99
 """Share of random units without like ones from which on their control is said to be weak."""
 
@@ -239,6 +243,7 @@ class Explanation(Tabular):
             "quantity": q.quantity,
             "read": list(q.read_at),
             "edges": dict(self.edges.about),
+            **({} if self.heat is None else {"picture": {**self.heat.summary(), "png": _text_of(self.heat)}}),
         }
         nodes += self.edges.ends
         return Graph(self.subject, q.metric.to_json(), (*nodes, output), self.edges.edges, measures, about)
@@ -312,6 +317,11 @@ class Explanation(Tabular):
                 **({"heat": self.heat.to_json()} if self.heat is not None else {}),
             }
         )
+
+
+def _text_of(heat: PictureHeat) -> str:
+    """Return a picture as a PNG file in base 64."""
+    return base64.b64encode(png_of(heat.pixels, KEPT_SIDE)).decode("ascii")
 
 
 def _finite(data: Any) -> Any:

@@ -64,12 +64,17 @@ class Unembeds(Model):
         return self.read_out(values) if of_stream else None
 
     @property
+    def _headless(self) -> bool:
+        return not self._head
+
+    @property
     def head(self) -> Any:
         """The map from the normed stream to the logits; raises where there is none."""
         if not self._head:
             raise PatchclampError(
                 expected="a model with an unembedding: a linear map from the stream to its answers",
-                got=f"{self.name}, a {type(self.module).__name__}",
+                got=f"{self.name}, a {type(self.module).__name__}"
+                + (" that was saved without its head" if self._headless else ""),
                 remedy="Record it, or load the language model that it belongs to.",
             )
         return self.module.get_submodule(self._head)
@@ -86,13 +91,14 @@ class Unembeds(Model):
         size, so rows are comparable within, not between directions.
         """
         family = self.covering_family()
-        whole = self.module.get_submodule(family.head) if family.head else None
+        steps = [self.module.get_submodule(path) for path in family.head]
         norm = self.module.get_submodule(family.final)
         head = self.head
 
         def read(x: Tensor) -> Tensor:
-            logits: Tensor = head(norm(x)) if whole is None else whole(x)
-            return family.scale_logits(self.module, logits)
+            for step in steps or (norm, head):
+                x = step(x)
+            return family.scale_logits(self.module, x)
 
         with torch.no_grad():
             return read(directions) - read(torch.zeros_like(directions[:1]))
@@ -161,8 +167,9 @@ class Unembeds(Model):
                 remedy="Read what units write: side write.",
             )
         block = family.layers(self.module)[layer]
-        linear, norm = block.get_submodule(place.module), block.get_submodule(family.entry_norms[-1])
-        check_norm(norm, family.gain, family.entry_norms[-1])
+        path = family.mlp_norm(block)
+        linear, norm = block.get_submodule(place.module), block.get_submodule(path)
+        check_norm(norm, family.gain, path)
         with torch.no_grad():
             each = torch.eye(self.site(f"blocks.{layer}.resid_in").width, dtype=self.dtype, device=self.device)
             # A fused projection gives the gate's other branch too.

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from patchclamp.atlas.bake.concept_labels import as_rows
 from patchclamp.atlas.bake.detected import detected_by
+from patchclamp.atlas.bake.head_reads import SLOTS, head_reads, writers_of
 from patchclamp.atlas.bake.head_rows import write_head_rows
 from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Snippets, read_results
-from patchclamp.atlas.bake.weight_panels import Panels, read_directions, token_panels, unit_panels
+from patchclamp.atlas.bake.weight_panels import Directions, Panels, read_directions, token_panels, unit_panels
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
@@ -94,6 +95,7 @@ def write_rows(
     heads = [site for site in sites if is_heads(site)]
     if heads and isinstance(model, WithHeads):
         ids |= write_head_rows(db, model.model, batches, heads, firsts)
+    _write_reads(db, model, sites, beside, firsts, directions)
     for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
         insert_panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])
@@ -102,6 +104,31 @@ def write_rows(
     db.executemany("INSERT INTO tokens VALUES (?, ?, ?)", [(id, word, int(raw)) for id, word, raw in spelt])
     _fires(db)
     index_words(db)
+
+
+def _write_reads(
+    db: sqlite3.Connection,
+    model: LanguageModel | Features | WithHeads,
+    sites: Sequence[Site],
+    beside: Sequence[Site],
+    firsts: dict[str, int],
+    directions: Directions,
+) -> None:
+    """Write which units the queries and keys of heads read: heads of these sites, or of those before them."""
+    if model.family is None:
+        return
+    own = [(site, firsts[site.path]) for site in sites]
+    before = np.cumsum([0, *(site.width for site in beside)]).tolist()
+    listed = list(zip(beside, before, strict=False)) if isinstance(model, Features) else own
+    bare = model if isinstance(model, LanguageModel) else model.model
+    writers = writers_of(bare, own, directions.write)
+    for site, first in listed:
+        if is_heads(site):
+            panels = head_reads(bare, site, writers)
+            if not isinstance(panels, str):
+                insert_panels(db, first, panels)
+            elif site.path in directions.reasons:
+                directions.reasons[site.path] |= dict.fromkeys(SLOTS, panels)
 
 
 def _writes_of(

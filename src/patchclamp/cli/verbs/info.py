@@ -3,7 +3,7 @@
 import importlib
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ NOUNS = {
     "training": ("patchclamp.core.training", "Training"),
 }
 """Kind of folder → where the noun that it holds is defined."""
-OF_MODELS, OF_FEATURES = ("modules", "dtype"), ("site", "reads", "center", "bos")
+OF_MODELS, OF_FEATURES = ("modules", "dtype", "base"), ("site", "reads", "center", "bos")
 FLAGS = {"site": "--sites", "unit_of_measure": "--unit-of-measure"}
 
 
@@ -100,6 +100,8 @@ def _find_kind(noun: str) -> str:
             return "features"
         if (path / "manifest.json").is_file() or not any(path.iterdir()):
             return "a folder of patchclamp"
+        if (path / "adapter_config.json").is_file():
+            return "a model"
         return "features" if _is_foreign(path) or not (path / "config.json").is_file() else "a model"
     if noun.startswith((".", "/", "~")) or path.exists():
         what = "neither a folder nor a file" if path.exists() else "not there"
@@ -155,22 +157,21 @@ def _show_families(options: Namespace) -> int:
 def _show_model(options: Namespace) -> int:
     """List the sites of a model."""
     from patchclamp.report.terminal.model import show_sites
-    from patchclamp.subjects.residual_edges import missing_capabilities
 
     options.model = options.noun
     state_loading(options)
     model = load_model(options)
-    found, missing = model.sites(modules=bool(options.modules)), missing_capabilities(model)
+    found = model.sites(modules=bool(options.modules))
     if options.json:
         emit(
             {
                 "subject": {"slug": model.name, "hash": model.hash},
-                "capabilities": asdict(replace(model.capabilities, missing=missing)),
+                "capabilities": asdict(model.capabilities),
                 "sites": [site.to_json() for site in found],
             }
         )
     else:
-        show_sites(model, found, missing)
+        show_sites(model, found)
     return 0
 
 

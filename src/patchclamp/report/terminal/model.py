@@ -15,7 +15,7 @@ WITHOUT_FAMILY = (
 """What can be done with a language model that no family covers."""
 
 
-def show_sites(model: Any, found: Sequence[Any], missing: Sequence[tuple[str, str]]) -> None:
+def show_sites(model: Any, found: Sequence[Any]) -> None:
     """Print sites, equal blocks folded into one line, and what the model lacks."""
     out = open_console()
     out.print(f"[bold]{escape(model.name)}[/]  {type(model.module).__name__}  {model.hash[:12]}")
@@ -33,9 +33,9 @@ def show_sites(model: Any, found: Sequence[Any], missing: Sequence[tuple[str, st
         out.print("tap: read inside the attention function, with the model's own eager arithmetic", style="dim")
     if any(site.calls > 1 for site in found):
         out.print("not recorded: its module runs several times in one forward; a change reaches every run", style="dim")
-    for what, why in missing:
+    for what, why in can.missing:
         out.print(f"missing: {what}: {escape(why)}")
-    if any(what == "canonical sites" for what, _ in missing):
+    if any(what == "canonical sites" for what, _ in can.missing):
         out.print(WITHOUT_FAMILY)
 
 

@@ -25,7 +25,11 @@ NOTICED = 1e-3
 
 @contextmanager
 def eager(model: Model) -> Iterator[None]:
-    """Let the model compute attention by its own eager function."""
+    """Let the model compute attention by its own eager function; where its modules write it out, by its definition."""
+    if model.engine.written_out:
+        with model.engine.attach_visits([], tap=True):
+            yield
+        return
     before = model.module.config._attn_implementation
     if before == "eager":
         yield

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from patchclamp.core.intervention import change
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract.part import Probe
 from patchclamp.subjects.contract.readers import misread
@@ -22,7 +23,7 @@ def residual(probe: Probe) -> Iterator[float]:
     r = probe.run(record=_writes(model), logits=False).recording.values
     for i in range(model.n_layers):
         here = {path.removeprefix(f"blocks.{i}."): x for path, x in r.items() if path.startswith(f"blocks.{i}.")}
-        mlp = here.pop("mlp.write")
+        mlp = here.pop("mlp.write", torch.zeros(1).to(here["resid_in"]))
         mixed = here["resid_in"] + sum(x for kind, x in here.items() if kind.endswith(".write"))
         norms = [model.module.get_submodule(f"{family.blocks}.{i}.{path}") for path in family.sum_norms]
         with torch.no_grad():
@@ -56,6 +57,7 @@ def neurons(probe: Probe) -> Iterator[float]:
     # One by one: a projection in whole numbers rounds by the largest values of all that it is given, padding too.
     yield _mixture(probe)
     yield from (_dense(probe, stimulus) for stimulus in probe.stimuli)
+    yield from (_mixer(probe, stimulus) for stimulus in probe.stimuli)
 
 
 def _dense(probe: Probe, stimulus: Stimulus) -> float:
@@ -78,6 +80,24 @@ def _dense(probe: Probe, stimulus: Stimulus) -> float:
             if gaps[-1] > 0.01:
                 return gaps[-1]  # these are not the neurons, so the module they lie at is not W
             gaps.append(max_abs_difference(model.module.get_submodule(down)(act), whole, relative=True))
+    return max(gaps)
+
+
+def _mixer(probe: Probe, stimulus: Stimulus) -> float:
+    """Return how far W · z is from what a state-space mixer writes, and what comes by a gate that is shut."""
+    family, model = probe.family, probe.model
+    blocks = {i: family.sites_of(model.module, i) for i in range(model.n_layers)}
+    mixing = {f"blocks.{i}.ssm": places for i, places in blocks.items() if "ssm.z" in places}
+    r = model.run([stimulus], record=[f"{i}.{kind}" for i in mixing for kind in ("z", "write")], logits=False).recording
+    gates = [change("set", f"{i}.gate", value=0.0) for i, places in mixing.items() if "ssm.gate" in places]
+    shut = model.run([stimulus], record=[f"{i}.z" for i in mixing], interventions=gates, logits=False).recording
+    gaps = [0.0]
+    for i, places in mixing.items():
+        with torch.no_grad():
+            written = model.module.get_submodule(places["ssm.z"].module)(r[f"{i}.z"])
+        gaps.append(max_abs_difference(written, r[f"{i}.write"], relative=True))
+        if "ssm.gate" in places:
+            gaps.append(float(shut[f"{i}.z"].abs().max() / r[f"{i}.z"].abs().max()))
     return max(gaps)
 
 

@@ -20,6 +20,12 @@ SPEC = __name__.rsplit(".", 1)[-1]
 Covering = TypeVar("Covering", bound="Family")
 
 
+def count_key_heads(config: Any) -> int:
+    """Return the number of heads of keys and values that a config states: its own, or as many as of queries."""
+    heads: int = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1)
+    return heads
+
+
 @dataclass(frozen=True)
 class Family:
     """Give meaning to the modules of one architecture.
@@ -56,9 +62,12 @@ class Family:
         causal: no position sees a later one.
         attention_method: attention method to wrap in versions of transformers in which the module has it; in others
             it uses the attention interface.
+        written_out: attention modules call no attention function: their own forward multiplies and normalises.
         positions: the model takes ``position_ids``.
         first_position: config to the position id of the first token.
-        head: path of a head that does more than unembed: it turns the last block's output into logits.
+        head: paths of a head that does more than unembed: one after the other they turn the last block's output into
+            logits.
+        head_norms: paths of norms within it, besides the last.
         head_nonlinearity: path of the φ within it.
         varying: sites that some blocks lack.
         widths: site to its width by the config, where that is neither the stream's, the heads' nor the MLP's.
@@ -89,9 +98,7 @@ class Family:
     score_cap: str = ""
     scale: Callable[[Any], float] = lambda module: module.scaling
     score_bias: Callable[[Any, int], Tensor | None] = lambda module, n: None
-    key_heads: Callable[[Any], int] = lambda config: (
-        getattr(config, "num_key_value_heads", None) or (config.num_attention_heads)
-    )
+    key_heads: Callable[[Any], int] = count_key_heads
     window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
     chunk: Callable[[Any], int | None] = lambda module: None
     sinks: Callable[[Any], Tensor | None] = lambda module: getattr(module, "sinks", None)
@@ -99,9 +106,11 @@ class Family:
     shared_gate: str = ""
     causal: bool = True
     attention_method: str | None = None
+    written_out: bool = False
     positions: bool = True
     first_position: Callable[[Any], int] = lambda config: 0
-    head: str = ""
+    head: tuple[str, ...] = ()
+    head_norms: tuple[str, ...] = ()
     head_nonlinearity: str = ""
     varying: frozenset[str] = frozenset()
     widths: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
@@ -110,6 +119,29 @@ class Family:
     excluded: Mapping[int, str] = field(default_factory=dict)
     underived: Mapping[str, str] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
+
+    def why_edgeless(self, model: nn.Module) -> str:
+        """Return why a model's stream is not the sum of what heads and MLPs write, or empty."""
+        if self.sum_norms:
+            return "whose stream is normalised after each addition: what was written before does not stay as it was"
+        for layer in range(len(self.layers(model))):
+            if not {"attn.q", "attn.z", "mlp.write"} <= self.sites_of(model, layer).keys():
+                return f"whose block {layer} is not attention and an MLP"
+        gated = "attn.gate" in self.block
+        return (
+            "whose heads pass an output gate, which reads the stream beside queries, keys and values" if gated else ""
+        )
+
+    def lacking(self, model: nn.Module) -> dict[str, str]:
+        """Return what cannot be had of a model of this family, each with the reason."""
+        edgeless = self.why_edgeless(model).removeprefix("whose ")
+        unattended = "" if "attn.pattern" in self.block else "no block has attention"
+        found = {"attention": unattended, "edges": edgeless}
+        return {
+            **{what: why for what, why in found.items() if why},
+            **{f"rule {rule}": why for rule, why in self.underived.items()},
+            **self.unseen,
+        }
 
     def inside_of(self, model: Any, prefix: str, path: str) -> "Family":
         """Return the family as it lies in another model around the same network of blocks.
@@ -123,10 +155,17 @@ class Family:
         def move(old: str) -> str:
             return f"{path}.{old.removeprefix(prefix)}".removeprefix(".") if old.startswith(prefix) else ""
 
-        # What stands behind the blocks is the other model's own: what is done to logits belongs to the language model's
-        # class.
-        bare = replace(self, head="", head_nonlinearity="", logit_cap="", logit_factor=lambda config: 1.0)
-        moved = replace(bare, blocks=move(self.blocks), final=move(self.final))
+        # What stands behind the blocks is the other model's own: a cap on logits belongs to the language model's class.
+        moved = replace(
+            self,
+            blocks=move(self.blocks),
+            final=move(self.final),
+            head=(),
+            head_norms=tuple(moved for norm in self.head_norms if (moved := move(norm))),
+            head_nonlinearity="",
+            logit_cap="",
+            logit_factor=lambda config: 1.0,
+        )
         if not self.head:
             return moved
         why = "the head behind its blocks has a nonlinearity that no family describes"
@@ -139,7 +178,7 @@ class Family:
     def places(self, model: Any) -> dict[str, tuple[Site, Place | Tap]]:
         """Return every canonical site of a model with its place, in forward order."""
         config = model.config.get_text_config()
-        d_model, heads = config.hidden_size, config.num_attention_heads
+        d_model, heads = config.hidden_size, getattr(config, "num_attention_heads", 1)
         kv_heads = self.key_heads(config)
         d_head = getattr(config, "head_dim", None) or d_model // heads
         d_mlp = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * d_model
@@ -191,6 +230,17 @@ class Family:
         has = self.attention_method is not None and hasattr(model.get_submodule(taps[0].module), self.attention_method)
         return self.attention_method if has else None
 
+    def attention_written_out(self, model: nn.Module) -> list[nn.Module]:
+        """Return the attention modules whose forwards write attention out."""
+        if not self.written_out:
+            return []
+        places = (self.sites_of(model, i).get("attn.q") for i in range(len(self.layers(model))))
+        return [model.get_submodule(place.module) for place in places if place is not None]
+
+    def mlp_norm(self, block: nn.Module) -> str:
+        """Return the path, from a block, of the norm through which its MLP reads the stream."""
+        return [path for path in self.entry_norms if _has(block, path)][-1]
+
     def inside(self, model: nn.Module, paths: Iterable[str]) -> list[str]:
         """Return paths from the root of modules named from a block, in every block that has them.
 
@@ -204,13 +254,13 @@ class Family:
         ]
 
     def cap_logits(self, model: Any, logits: Tensor) -> Tensor:
-        """Apply the family's factor on logits, and its soft-cap c · tanh(z / c), where it has them."""
+        """Return logits as the model answers: scaled, and after the soft-cap c · tanh(z / c), where it has these."""
         logits = self.scale_logits(model, logits)
         cap = getattr(model.config.get_text_config(), self.logit_cap, None) if self.logit_cap else None
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def scale_logits(self, model: Any, logits: Tensor) -> Tensor:
-        """Apply the family's factor on logits, where it has one."""
+        """Return logits times the family's factor."""
         factor = self.logit_factor(model.config.get_text_config())
         return logits if factor == 1 else logits * factor
 

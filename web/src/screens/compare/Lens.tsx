@@ -6,6 +6,9 @@ import { number, percent, plural } from "../../format";
 import { Visible } from "../../parts/Text";
 import { go, query, withQuery } from "../../route";
 
+/** "Block 2 · residual stream after" is after block 2: every depth is one of the stream. */
+const short = (name: string): string => name.replace(/^Block (\d+) · residual stream (before|after)$/, "$2 block $1");
+
 /** The depths as bars; the one that is chosen shows its places. */
 export function Lens({ lens, page }: { lens: LensView; page: ComparisonPage }): JSX.Element {
   const group = useRef<HTMLTableSectionElement>(null);
@@ -48,8 +51,8 @@ export function Lens({ lens, page }: { lens: LensView; page: ComparisonPage }): 
                     data-high={one.high ?? ""}
                   >
                     <td class="where">
-                      {one.first}
-                      {one.second !== one.first && <small class="soft"> and {one.second}</small>}
+                      {short(one.first)}
+                      {one.second !== one.first && <small class="soft"> and {short(one.second)}</small>}
                     </td>
                     <td class="bar" aria-hidden="true">
                       <i style={{ width: `${(100 * one.value) / most}%` }} />

@@ -12,6 +12,7 @@ from patchclamp.atlas.read.responses import ConceptScore, EstimateView, GraphRow
 from patchclamp.atlas.read.unit_line import UnitLine
 from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
 from patchclamp.atlas.serve.screens.unit.head import HeadPanels, head_panels
+from patchclamp.atlas.serve.screens.unit.neighbours import Neighbour, neighbours
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.plain_names import name_site
 from patchclamp.core.survey import PROBABILITIES
@@ -93,16 +94,6 @@ class DescriptionView:
     fails_on: int
     run: str
     note: str
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """Another unit, how near it is, and what is known of it in a few words; empty where nothing is."""
-
-    key: str
-    name: str
-    value: float
-    label: str
 
 
 @dataclass(frozen=True)
@@ -195,7 +186,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     beside = atlas.rows(f"SELECT name, ids, weights FROM {part.schema}.panels WHERE unit = ?", [own])
     panels = {name: (ids, weights) for name, ids, weights in beside}
     shown: dict[str, Any] = {n: atlas.token_weights(*panels[n]) if n in panels else [] for n in _TOKEN_PANELS}
-    shown |= {n: _neighbours(atlas, part, *panels[n]) if n in panels else [] for n in _UNIT_PANELS}
+    shown |= {n: neighbours(atlas, part, *panels[n]) if n in panels else [] for n in _UNIT_PANELS}
     fires = atlas.rows(
         f"SELECT token, n FROM {part.schema}.fires WHERE unit = ? ORDER BY n DESC, token LIMIT 12", [own]
     )
@@ -247,14 +238,6 @@ def _not_known(part: AttachedLayer, unit: UnitKey) -> dict[str, str]:
     reasons = dict(known.get(f"{unit.site}/{unit.basis}", known.get(unit.site, {})))
     reasons["concepts"] = "too little text was read to measure one, or the unit never changed"
     return reasons
-
-
-def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes) -> list[Neighbour]:
-    numbers = [part.global_index(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
-    return [
-        Neighbour(str(atlas.key(unit)), atlas.name(unit), float(f"{weight:.4g}"), atlas.label(unit))
-        for unit, weight in zip(numbers, np.frombuffer(weights, "<f4").tolist(), strict=True)
-    ]
 
 
 def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionView:

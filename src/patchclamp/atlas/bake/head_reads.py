@@ -1,0 +1,163 @@
+"""Which earlier units write what the queries and keys of attention heads read, by the weights alone."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchclamp.atlas.bake.weight_panels import MOST_UNITS, Panels
+from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.record.heads import split_path
+from patchclamp.subjects.apply import upcast
+from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.language import LanguageModel
+
+SLOTS = {"query_reads": "q", "key_reads": "k"}
+"""Panel → what reads."""
+ROWS = 1024
+LINEAR = 1e-2
+"""Largest departure from a linear map that rounding, in half precision too, explains."""
+ROUNDING = 1e-4
+"""Below this part of what a direction drawn at random gives, a length is rounding."""
+NORMED = "queries and keys are no linear map of what the block reads (a norm of their own), so weights alone do not say"
+NONE_BEFORE = "no unit of an earlier block is in the atlas"
+
+
+@dataclass(frozen=True, eq=False)
+class Writers:
+    """Units that write to the residual stream before some block.
+
+    Args:
+        layer: their block.
+        first: number of the first of them among all units.
+        directions: ``(row, d_model)`` what they write.
+        per_unit: rows of each unit: 1, or of a head its width.
+    """
+
+    layer: int
+    first: int
+    directions: Float[Tensor, "row d_model"]
+    per_unit: int = 1
+
+
+def writers_of(
+    model: LanguageModel, sites: Iterable[tuple[Site, int]], written: dict[str, Float[Tensor, "unit d_model"] | None]
+) -> list[Writers]:
+    """Return the units that write, of sites and the numbers of their first units; a head writes what its W_O does."""
+    found = []
+    for site, first in sites:
+        if site.layer is None:
+            continue
+        path, basis = split_path(site.path)
+        if basis == "heads":
+            width = model.site(path).width
+            directions = model.write_directions(path, slice(0, width)).cpu()
+            found.append(Writers(site.layer, first, directions, width // site.width))
+        elif (rows := written.get(site.path)) is not None:
+            found.append(Writers(site.layer, first, rows))
+    return found
+
+
+def head_reads(model: LanguageModel, site: Site, writers: Sequence[Writers]) -> Panels | str:
+    """Return the earlier units whose write directions the queries and keys of a block's heads read most.
+
+    The block reads each direction alone, at one length, less what biases give: |W_Q · norm(w)| and |W_K · norm(w)| per
+    head. A number is that length divided by the root mean square over all units of the same site: 1 is what a unit
+    drawn at random from the site gives. Of a head all directions of its W_O count, each by its length.
+
+    Args:
+        model: the subject.
+        site: the heads of a block.
+        writers: units of any block; those of earlier ones are tried.
+
+    Returns:
+        Panels: ``query_reads`` and ``key_reads``, ids and numbers of at least 1, a row for each head; or the reason why
+            there are none.
+
+    Source: composition as in Elhage et al. (2021), A Mathematical Framework for Transformer Circuits.
+
+    Cost: the queries and keys of one block for every direction that is tried.
+    """
+    layer = site.layer or 0
+    before = [one for one in writers if one.layer < layer]
+    if not before:
+        return NONE_BEFORE
+    least = _least_lengths(model, site)
+    if least is None:
+        return NORMED
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in SLOTS}
+    for one in before:
+        lengths = torch.linalg.vector_norm(one.directions, dim=1).square().reshape(-1, one.per_unit)
+        writes = lengths.sum(1) > 0
+        for name, values in _read_lengths(model, site, one.directions).items():
+            # A head's directions count by their length.
+            sums = (values.square().reshape(-1, one.per_unit, site.width) * lengths[..., None]).sum(1)
+            strength = (sums / lengths.sum(1).where(writes, 1)[:, None]).sqrt()
+            strength = strength.where(strength > least[name], 0)
+            usual = strength[writes].square().mean(0).sqrt() if writes.any() else strength.new_zeros(site.width)
+            ratio = strength / usual.where(usual > 0, 1)
+            found[name].append((np.arange(len(ratio)) + one.first, ratio.numpy()))
+    return {name: _strongest(parts) for name, parts in found.items()}
+
+
+def _strongest(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers and ratios of each head's strongest units; of equal ones the earlier first."""
+    numbers, ratios = np.concatenate([n for n, _ in parts]), np.concatenate([r for _, r in parts])
+    order = np.argsort(-ratios, axis=0, kind="stable")[:MOST_UNITS].T  # (head, rank)
+    weights = np.take_along_axis(ratios.T, order, 1)
+    return np.where(weights >= 1 - 1e-5, numbers[order], -1), weights  # the only unit of a site that writes has 1
+
+
+def _read_lengths(
+    model: LanguageModel, site: Site, directions: Float[Tensor, "row d_model"]
+) -> dict[str, Float[Tensor, "row head"]]:
+    """Return the length of every head's query and key of each direction at unit length."""
+    found: dict[str, list[Tensor]] = {name: [] for name in SLOTS}
+    for rows in directions.split(ROWS):
+        for name, read in _probe(model, site, nn.functional.normalize(rows, dim=1)).items():
+            found[name].append(torch.linalg.vector_norm(read, dim=-1))
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _probe(
+    model: LanguageModel, site: Site, rows: Float[Tensor, "row d_model"]
+) -> dict[str, Float[Tensor, "row head width"]]:
+    """Return every head's query and key of directions, without what biases give, as if no norm divided."""
+    layer, family = site.layer or 0, model.covering_family()
+    # Not so short that the norm's epsilon counts.
+    x = rows * rows.shape[1] ** 0.5
+    scale = torch.ones(len(x), 1)
+    if family.entry_norms:
+        norm = family.layers(model.module)[layer].get_submodule(family.entry_norms[0])
+        centred = x - x.mean(1, keepdim=True) if isinstance(norm, nn.LayerNorm) else x
+        scale = centred.square().mean(1, keepdim=True).sqrt()
+    stream = torch.cat([x, torch.zeros_like(x[:1])]).to(model.device, model.dtype)[:, None]
+    paths = {name: f"blocks.{layer}.attn.{slot}" for name, slot in SLOTS.items()}
+    shown = [Stimulus.of(np.zeros(1, dtype=np.int64))] * len(stream)
+    recording = model.run(shown, record=list(paths.values()), logits=False, restart=Restart(layer, stream)).recording
+    found = {}
+    for name, path in paths.items():
+        values = upcast(recording[path]).cpu()
+        own = ((values[:-1] - values[-1:]) * scale).unflatten(-1, (model.site(path).n_heads, -1))
+        # Query heads share keys in groups.
+        found[name] = own.repeat_interleave(site.width // own.shape[1], dim=1)
+    return found
+
+
+def _least_lengths(model: LanguageModel, site: Site) -> dict[str, Float[Tensor, " head"]] | None:
+    """Return below what each head's lengths are rounding, by two directions drawn at random.
+
+    None where the query or key of their sum is not the sum of theirs.
+    """
+    width = model.site(f"blocks.{site.layer or 0}.resid_in").width
+    pair = nn.functional.normalize(torch.randn(2, width, generator=torch.Generator().manual_seed(0)), dim=1)
+    least = {}
+    for name, x in _probe(model, site, torch.cat([pair, pair.sum(0, keepdim=True)])).items():
+        if float((x[:2].sum(0) - x[2]).abs().max()) > LINEAR * float(x.abs().max()):
+            return None
+        least[name] = ROUNDING * torch.linalg.vector_norm(x[:2], dim=-1).mean(0)
+    return least
