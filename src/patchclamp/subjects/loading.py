@@ -209,7 +209,12 @@ def _auto_class(checkpoint: Checkpoint) -> str:
         return "AutoModelForSequenceClassification"
     if kind in names("MODEL_FOR_IMAGE_TEXT_TO_TEXT") and kind not in names("MODEL_FOR_CAUSAL_LM"):
         return "AutoModelForImageTextToText"
-    if classes and all(each.endswith("Model") for each in classes) and not _ties_head(checkpoint, kind):
+    bare = names("MODEL").get(kind, ())  # its head's class may end with Model too: GPT2LMHeadModel
+    if (
+        classes
+        and set(classes) <= ({bare} if isinstance(bare, str) else set(bare))
+        and not _ties_head(checkpoint, kind)
+    ):
         return "AutoModel"
     return "AutoModelForCausalLM"
 

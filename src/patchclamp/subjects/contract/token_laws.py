@@ -110,33 +110,32 @@ def _mixture(probe: Probe) -> float:
     gaps = [0.0]
     for i in range(model.n_layers):
         places = family.sites_of(model.module, i)
-        found = [(kind, place) for kind, place in places.items() if isinstance(place, Expert)]
-        if not found:
+        if "mlp.router" not in places:
             continue
-        [(kind, place)] = found
-        module: Any = model.module.get_submodule(place.module)
-        norm = model.module.get_submodule(f"{family.blocks}.{i}.{family.entry_norms[-1]}")
         stream, router, write = (f"blocks.{i}.{k}" for k in ("resid_mid", "mlp.router", "mlp.write"))
         shared = [f"blocks.{i}.mlp.shared.{k}" for k in ("pre", "up", "act") if f"mlp.shared.{k}" in places]
-        paths = [stream, router, write, f"blocks.{i}.{kind.format(e='*')}", *shared]
-        r = probe.run(record=paths, logits=False).recording
+        r = probe.run(record=[stream, router, write, f"blocks.{i}.mlp.*"], logits=False).recording
         with torch.no_grad():
-            read = norm(r[stream])
+            read = model.module.get_submodule(f"{family.blocks}.{i}.{family.entry_norms[-1]}")(r[stream])
+            given: Any = 0
+            if shared:
+                gap, given = _shared_expert(model, i, read, *(r[path] for path in shared))
+                gaps.append(gap)
+            place = next((place for place in places.values() if isinstance(place, Expert)), None)
+            if place is None:
+                continue  # single experts are no sites here
+            module: Any = model.module.get_submodule(place.module)
             share = family.shares(model.module.get_submodule(places["mlp.router"].module), r[router]).to(read.dtype)
             output = torch.zeros_like(r[write])
             for e in range(module.num_experts):
-                path = f"blocks.{i}.{kind.format(e=e)}"
+                path = f"blocks.{i}.mlp.experts.{e}.act"
                 tokens = share[:, e].nonzero().flatten()
                 if tokens.tolist() != r.rows[path].tolist():
                     return math.inf
                 act = module._apply_gate(project_in(module, e, read[tokens]))
                 gaps.append(max_abs_difference(act, r[path], relative=True) if len(tokens) else 0.0)
                 output[tokens] += share[tokens, e, None] * project_out(module, e, r[path])
-            if shared:
-                gap, given = _shared_expert(model, i, read, *(r[path] for path in shared))
-                gaps.append(gap)
-                output += given
-            gaps.append(max_abs_difference(output, r[write], relative=True))
+            gaps.append(max_abs_difference(output + given, r[write], relative=True))
     return max(gaps)
 
 

@@ -78,6 +78,7 @@ class Family:
             transformers has no language model of their own.
         excluded: number of a part of the contract that does not apply, to the reason.
         underived: relevance rule that has no stand-in here, to the reason.
+        unseen: what of the network lies at no site, to the reason.
         tiny: makes a small random model with weights large enough that every nonlinearity bites.
     """
 
@@ -120,6 +121,7 @@ class Family:
     towers: tuple[str, ...] = ()
     excluded: Mapping[int, str] = field(default_factory=dict)
     underived: Mapping[str, str] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)
 
     def why_edgeless(self, model: nn.Module) -> str:
         """Return why a model's stream is not the sum of what heads and MLPs write, or empty."""
@@ -141,6 +143,7 @@ class Family:
         return {
             **{what: why for what, why in found.items() if why},
             **{f"rule {rule}": why for rule, why in self.underived.items()},
+            **self.unseen,
         }
 
     def inside_of(self, model: Any, prefix: str, path: str) -> "Family":
