@@ -37,11 +37,11 @@ def test_an_encoder_decoder_is_no_language_model_and_its_modules_are_measured_on
         LanguageModel(module)
     assert "decoder_input_ids" in refused.value.remedy
     net, site = pc.wrap(module, PAIR), f"module.{down}.in"
-    kept, on = [], [change("set", site, 3, value=2.0, at=1)]
+    kept, on = [], [change("set", site, 3, value=2.0, at=2)]
 
     def before(_module, args):
         kept.append(args[0].clone())
-        args[0][:, 1, 3] = 2.0
+        args[0][:, 2, 3] = 2.0
 
     recorded = net.run(PAIR, record=site).recording[site]
     handle = module.get_submodule(down).register_forward_pre_hook(before)
