@@ -109,10 +109,7 @@ class LanguageModel(Lenses):
     def capabilities(self) -> Capabilities:
         """What can be done with it; ``missing`` says why not where it cannot."""
         bare = super().capabilities
-        quantised = getattr(self.module, "hf_quantizer", None) is not None or not bare.differentiate
-        missing: tuple[tuple[str, str], ...] = ()
-        if quantised:
-            missing = (("differentiate", "weights are quantised: record and clamp instead"),)
+        missing = tuple((what, why) for what, why in bare.missing if what == "differentiate")
         if headless := self._headless:
             missing = (*missing, *HEADLESS)
         if _sees_images(self.module):
@@ -126,7 +123,7 @@ class LanguageModel(Lenses):
         if self.family is not None:
             missing += tuple(self.family.lacking(self.module).items())
         attends = self.family is not None and "attn.pattern" in self.family.block
-        return Capabilities(True, not (quantised or headless), generates, attends, missing)
+        return Capabilities(True, bare.differentiate and not headless, generates, attends, missing)
 
     @property
     def device(self) -> torch.device:

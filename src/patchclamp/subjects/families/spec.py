@@ -158,7 +158,7 @@ class Family:
         def move(old: str) -> str:
             return f"{path}.{old.removeprefix(prefix)}".removeprefix(".") if old.startswith(prefix) else ""
 
-        # What stands behind the blocks is the other model's own: a cap on logits belongs to the language model's class.
+        # What stands behind the blocks is the other model's own: a language model's class scales and caps logits.
         moved = replace(
             self,
             blocks=move(self.blocks),
@@ -381,7 +381,7 @@ def _family_of_tower(model: Any) -> Family | None:
         return None
     from transformers.models.auto import modeling_auto
 
-    kind, prefix = str(config.model_type), f"{type(tower).base_model_prefix}."
+    kind, prefix = str(config.model_type), f"{getattr(tower, 'base_model_prefix', '')}."
     tables = (modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
     heads = [table[kind] for table in tables if kind in table]
     bases = modeling_auto.MODEL_MAPPING_NAMES.get(kind, ())
