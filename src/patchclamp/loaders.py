@@ -304,7 +304,9 @@ def wrap(
     from patchclamp.core.errors import PatchclampError
 
     pictured = prepare is not None or type(module).__name__.endswith("ForImageClassification")
-    known = hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None
+    # An encoder-decoder is shown two texts, as the tensors that it takes.
+    paired = bool(getattr(getattr(module, "config", None), "is_encoder_decoder", False))
+    known = not paired and hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None
     if (pictured or known) and not (output is None and heads is None):
         raise PatchclampError(
             expected="output= and heads= only with a plain module",

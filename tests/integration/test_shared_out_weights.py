@@ -30,7 +30,7 @@ VERBS = {
     "record": ["record", "MODEL", "--inputs", "t.jsonl", "--sites", "*.resid_out", "--out", "OUT/record"],
     "survey": ["survey", "MODEL", "--inputs", "t.jsonl", "--sites", "*.mlp.act", "--out", "OUT/survey"],
     "describe": ["describe", "MODEL", "--method", "vocabulary", "--side", "read", "--top", "3"],
-    "steer": "steer fit MODEL --positive a.txt --negative b.txt --sites blocks.1.resid_out --out OUT/v".split(),
+    "steer": ["steer", "fit", "MODEL", "--positive", "a.txt", "--negative", "b.txt", "--out", "OUT/v"],
     "bake": ["atlas", "bake", "MODEL", "--inputs", "t.jsonl", "--out", "OUT/a.atlas"],
 }
 

@@ -77,7 +77,7 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
     entries = family.inside(model, family.entry_norms)
     if "ln" in rules:
         passed = family.inside(model, (*family.exit_norms, *family.sum_norms))
-        for path in (*entries, *passed, *family.head_norms, *([family.final] if family.final else ())):
+        for path in (*entries, *passed, *family.head_norms, *([last] if (last := family.final_path(model)) else ())):
             norm = _module(model, path)
             check_norm(norm, family.gain, path)
             wrappers[path] = _norm(norm, family.gain)
@@ -287,6 +287,8 @@ def _norm(norm: nn.Module, gain: Callable[[Any], Tensor]) -> Wrap:
 def _constant(bare: Callable[..., Any]) -> Callable[..., Any]:
     def forward(hidden_states: Tensor) -> Tensor:
         with torch.no_grad():
-            return bare(hidden_states)
+            constant: Tensor = bare(hidden_states)
+        # A norm that was taken out returns what it was given.
+        return constant.detach()
 
     return forward

@@ -93,7 +93,7 @@ class Unembeds(Model):
         """
         family = self.covering_family()
         steps = [self.module.get_submodule(path) for path in family.head]
-        norm = self.module.get_submodule(family.final)
+        norm = self.module.get_submodule(family.final_path(self.module))
         head = self.head
 
         def read(x: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def _find_promoted(
     logits = upcast(model.read_out(written)).cpu()
     family = model.covering_family()
     if not family.head:  # a head that does more than unembed is no linear map
-        norm: nn.Module = model.module.get_submodule(family.final)
+        norm: nn.Module = model.module.get_submodule(family.final_path(model.module))
         centred = upcast(written)
         if subtracts_mean(norm):
             centred = centred - centred.mean(1, keepdim=True)
