@@ -218,9 +218,7 @@ class Task(Tabular):
             >>> Task.of("the old cat", " sat").cases[0].targets
             (' sat',)
         """
-        clean, other = (
-            tuple(map(int, one.ids)) if isinstance(one, Stimulus) else one for one in (shown, counterpart)
-        )
+        clean, other = (tuple(map(int, one.ids)) if isinstance(one, Stimulus) else one for one in (shown, counterpart))
         assert clean is not None
         case = Case(clean, other, (target,), () if contrast is None else (contrast,))
         return cls((case,), "logit" if contrast is None else "logit_difference")
