@@ -126,7 +126,7 @@ class Family:
         def move(old: str) -> str:
             return f"{path}.{old.removeprefix(prefix)}".removeprefix(".") if old.startswith(prefix) else ""
 
-        # What stands behind the blocks is the other model's own: what scales or caps logits belongs to the language model's class.
+        # What scales or caps logits belongs to the language model's class, not to its blocks.
         moved = replace(
             self,
             blocks=move(self.blocks),
