@@ -104,7 +104,16 @@ def _is_installed(module: str) -> bool:
 
 
 def refuse_memory(checkpoint: Checkpoint, problem: BaseException, device: str) -> PatchclampError:
-    """Return the complaint that weights do not fit into memory, with what they take and what is free."""
+    """Say that weights do not fit into memory, with what they take and what is free.
+
+    Args:
+        checkpoint: what was loaded.
+        problem: what was raised.
+        device: where to.
+
+    Returns:
+        PatchclampError: to be raised.
+    """
     kind = device if device.startswith("cuda") else "cpu"
     try:
         free = free_memory(kind)
@@ -126,6 +135,9 @@ def refuse_lack(checkpoint: Checkpoint, missing: Sequence[str], misshapen: Seque
         checkpoint: what was loaded.
         missing: names of parameters without weights.
         misshapen: of others the name, the shape in the files, and that by the config.
+
+    Returns:
+        PatchclampError: to be raised.
     """
     if misshapen:
         name, there, wanted = misshapen[0]
@@ -154,6 +166,9 @@ def explain(checkpoint: Checkpoint, problem: Exception, device: str = "cpu") -> 
         checkpoint: what should have been loaded.
         problem: what it raised.
         device: where to.
+
+    Returns:
+        PatchclampError: to be raised.
     """
     if isinstance(problem, PatchclampError):
         return problem
