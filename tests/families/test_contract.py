@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from every_family import EVERY
+from every_family import CHOSEN, EVERY, WHOLE
 from patchclamp.core.errors import PatchclampError
 from patchclamp.report.terminal.contract import show_verdicts
 from patchclamp.subjects import residual_edges
@@ -47,12 +47,15 @@ def test_the_contract_has_eleven_parts_and_the_five_families():
 def test_a_family_keeps_the_contract_and_a_wrong_mapping_is_accepted_nowhere(name):
     found = {v.name: v for v in verify.verify_family(name)}
     assert found["native, every site recorded"].deviation == 0.0
-    assert found["tap against eager"].deviation == 0.0
+    assert 9 in family(name).excluded or found["tap against eager"].deviation == 0.0
     parts = [(found[f"{number}. {part.name}"], part.limit) for number, part in enumerate(PARTS, 1)]
-    assert {v.name: v.deviation for v, limit in parts if not v.deviation <= limit} == {}
-    assert {v.name: v.rejected for v, limit in parts if v.rejected is None or not v.rejected > limit} == {}
+    assert {i: v.excluded for i, (v, _) in enumerate(parts, 1) if v.excluded} == dict(family(name).excluded)
+    apply = [(v, limit) for v, limit in parts if not v.excluded]
+    assert {v.name: v.deviation for v, limit in apply if not v.deviation <= limit} == {}
+    assert {v.name: v.rejected for v, limit in apply if v.rejected is None or not v.rejected > limit} == {}
     assert all(v.passed for v in found.values())
-    new = results.result_row(family(name).classes, [v for v, _ in parts])
+    lacks = family(name).lacking(family(name).tiny())
+    new = results.result_row(family(name).classes, [v for v, _ in parts], lacks)
     if os.environ.get("PATCHCLAMP_REWRITE") == "1":
         rewrite(name, new)
     assert results.changed_since(results.stored_results()["families"][name], new, [limit for _, limit in parts]) == []
@@ -163,7 +166,7 @@ def test_a_sequential_reading_of_a_parallel_family_breaks_the_residual_law_and_t
     names = dict(mid.named_children())
     if right.parallel:
         assert "resid_mid" not in right.block
-        norm = next(n for n in ("post_attention_layernorm", "ln_1") if n in names)
+        norm = next(n for n in ("post_attention_layernorm", "ln_1", "ln_mlp", "input_layernorm") if n in names)
         wrong = replace(right, block={**right.block, "resid_mid": Place(norm, "in", shared=True)})
     else:
         wrong = replace(right, block={**right.block, "resid_mid": Place("", "in")})
@@ -222,6 +225,15 @@ MISTAKES = {
     "bert unembedded before the head's own steps": (3, lambda: without("bert", final="bert.encoder.layer.1")),
     "roberta counted from zero": (1, lambda: without("roberta", first_position=lambda config: 0)),
     "experts under their neighbours' names": (8, lambda: shifted("qwen3_moe")),
+    "gpt-neo whose scores are scaled": (9, lambda: without("gpt_neo", scale=lambda m: m.head_dim**-0.5)),
+    "gpt-neo without its windows": (9, lambda: without("gpt_neo", window=lambda m: None)),
+    "bloom without its distances": (9, lambda: without("bloom", score_bias=lambda m, n: None)),
+    "bloom whose attention gives what its module gives": (
+        2,
+        lambda: without("bloom", block={**family("bloom").block, "attn.write": Place("self_attention", "out")}),
+    ),
+    "cohere without its logit scale": (3, lambda: without("cohere", logit_factor=lambda config: 1.0)),
+    "olmo 3 without its window": (9, lambda: without("olmo3", window=lambda m: None)),
     "jamba's mixer left out": (
         2,
         lambda: without("jamba", block={k: p for k, p in family("jamba").block.items() if k != "ssm.write"}),
@@ -229,7 +241,11 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+# `make test` makes no tiny model for mistakes in families whose other tests run in `make families` alone.
+LATER = ("gpt-neo", "bloom", "cohere", "olmo 3")
+
+
+@pytest.mark.parametrize("mistake", [name for name in MISTAKES if WHOLE or not name.startswith(LATER)])
 def test_mistakes_that_people_make_are_rejected(mistake):
     number, wrong = MISTAKES[mistake]
     found = verify.deviation(PARTS[number - 1], LanguageModel(wrong().tiny(), family=wrong()))
@@ -305,10 +321,29 @@ WIRINGS = {
     "gemma3": [{"attn_logit_softcapping": 4.0}, {"layer_types": ["full_attention", "full_attention"]}],
     "jamba": [{"mamba_proj_bias": True}, {"attn_layer_offset": 0}],
     "bert": [{"hidden_act": "relu"}],
+    "gpt_neo": [{"attention_layers": ["local", "global"]}, {"window_size": 2, "intermediate_size": 24}],
+    "bloom": [{"n_head": 3, "hidden_size": 48}],
+    "falcon": [
+        {"new_decoder_architecture": True, "num_kv_heads": 2},
+        {"new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1},
+        {"multi_query": False, "bias": True},
+        {"alibi": True},
+    ],
+    "falcon_sequential": [{"alibi": True}, {"multi_query": True}],
+    "phi": [{"qk_layernorm": True}],
+    "stablelm": [{"qk_layernorm": True, "use_qkv_bias": False}],
+    "stablelm_parallel": [{"qk_layernorm": False}],
+    "starcoder2": [{"sliding_window": None, "use_bias": False}],
+    "olmo": [{"clip_qkv": None, "attention_bias": True}],
+    "olmo3": [{"layer_types": ["full_attention", "sliding_attention"]}],
+    "cohere": [{"use_qk_norm": False, "attention_bias": True}],
+    "mamba": [{"use_bias": True, "use_conv_bias": False}, {"residual_in_fp32": False, "intermediate_size": 48}],
+    "mamba2": [{"use_bias": True, "n_groups": 1}, {"residual_in_fp32": False}],
+    "cohere2": [{"layer_types": ["full_attention", "sliding_attention"], "attention_bias": True}],
 }
 
 
-@pytest.mark.parametrize(("name", "options"), [(name, options) for name, each in WIRINGS.items() for options in each])
+@pytest.mark.parametrize(("name", "options"), [(name, options) for name in CHOSEN for options in WIRINGS.get(name, [])])
 def test_every_law_holds_of_a_model_that_its_config_wires_otherwise(name, options):
     model = LanguageModel(built(name, **options))
     assert model.family is not None
@@ -321,10 +356,14 @@ UNCOVERED = {
     "bert": [({"is_decoder": True}, "decoder"), ({"chunk_size_feed_forward": 1}, "chunks")],
     "roberta": [({"is_decoder": True}, "decoder")],
     "jamba": [({"num_experts": 2}, "experts")],
+    "bloom": [
+        ({"apply_residual_connection_post_layernorm": True}, "behind the norms"),
+        ({"pretraining_tp": 2, "slow_but_exact": True}, "slices"),
+    ],
 }
 
 
-@pytest.mark.parametrize(("name", "options", "why"), [(n, o, w) for n, each in UNCOVERED.items() for o, w in each])
+@pytest.mark.parametrize(("name", "options", "why"), [(n, o, w) for n in CHOSEN for o, w in UNCOVERED.get(n, [])])
 def test_a_wiring_that_no_file_describes_is_refused_with_its_reason(name, options, why):
     model = LanguageModel(built(name, **options))
     assert model.family is None

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchclamp.core.arguments import checked
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.logit_lens import LogitLens
+from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Capabilities
-from patchclamp.subjects.batching import Batch
+from patchclamp.subjects.batching import Batch, Padding
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.classes import NamesClasses
 from patchclamp.subjects.engine import Restart
@@ -88,6 +89,22 @@ class TextClassifier(NamesClasses, LanguageModel):
         """Return what values at a site promote through the stream and the classes' map alone; None where unknown."""
         return super().promoted_logits(site, values) if self.direct else None
 
+    def batch(self, stimuli: Sequence[Stimulus], padding: Padding = "right") -> Batch:
+        """Lay stimuli out as one padded rectangle; an encoder reads its first column, so it is padded on the right."""
+        return super().batch(stimuli, padding if self._scored else "right")
+
+    def logit_lens(self, text: Any, **how: Any) -> LogitLens:
+        """Refuse: a lens reads the next token at every place, and classes are read once, at a text's end.
+
+        Raises:
+            CannotIntervene: always.
+        """
+        raise CannotIntervene(
+            expected="a model that predicts tokens, for the logit lens",
+            got=f"{self.name}, which answers with classes",
+            remedy="Attribute a class to blocks.*.resid_out, or patch these sites.",
+        )
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _forward(
@@ -140,7 +157,7 @@ def is_classifier(model: Any) -> bool:
         model: any module.
 
     Example:
-        >>> is_classifier(torch.nn.Linear(2, 2))
+        >>> is_classifier(nn.Linear(2, 2))
         False
     """
     return type(model).__name__.endswith("ForSequenceClassification") and hasattr(model, "config")

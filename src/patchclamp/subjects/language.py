@@ -37,7 +37,11 @@ from patchclamp.subjects.text import Tokenizer, read_stimuli
 from patchclamp.subjects.visits import gradients_of, keep_on_path, refuse_second_call
 
 Attention = Literal["native", "tap"]
-HEADLESS = "it was saved without its head, so that there is no unembedding: record it, and use canonical sites"
+HEADLESS = (
+    ("unembedding", "it was saved without its head: record it, change it, compare it, and use canonical sites"),
+    ("differentiate", "without its head it gives no answer to differentiate"),
+    ("generate", "without its head it writes nothing"),
+)
 
 
 @checked
@@ -87,7 +91,8 @@ class LanguageModel(Lenses):
         self.context = context_of(model.config.get_text_config(), self._first_position)
         if self.family is not None:
             blocks, method = self.family.layers(model), self.family.wrapped_method(model)
-            self.engine = Engine(model, blocks=blocks, attention_method=method)
+            written_out = self.family.attention_written_out(model)
+            self.engine = Engine(model, blocks=blocks, attention_method=method, written_out=written_out)
 
     def _find_head(self) -> str:
         """Return the path of the module that gives the logits; empty where there is none."""
@@ -98,14 +103,11 @@ class LanguageModel(Lenses):
     def capabilities(self) -> Capabilities:
         """What can be done with it; ``missing`` says why not where it cannot."""
         bare = super().capabilities
-        quantised = getattr(self.module, "hf_quantizer", None) is not None or not bare.differentiate
-        missing: tuple[tuple[str, str], ...] = ()
-        if quantised:
-            missing = (("differentiate", "weights are quantised: record and clamp instead"),)
+        missing = tuple((what, why) for what, why in bare.missing if what == "differentiate")
         if headless := self._headless:
-            missing = (*missing, ("unembedding", HEADLESS), ("differentiate", HEADLESS), ("generate", HEADLESS))
+            missing = (*missing, *HEADLESS)
         if _sees_images(self.module):
-            missing = (*missing, ("images", "it is shown text alone, as its own tower for text reads it"))
+            missing = (*missing, ("images", "it is shown text alone: of its towers only that of text is run"))
         if self.family is None:
             why = f"{reason_uncovered(self.module, families())}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
@@ -113,12 +115,9 @@ class LanguageModel(Lenses):
         if not generates and not headless:
             missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
         if self.family is not None:
-            missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
-        return Capabilities(True, not (quantised or headless), generates, self.family is not None, missing)
-
-    @property
-    def _headless(self) -> bool:
-        return not self._head
+            missing += tuple(self.family.lacking(self.module).items())
+        attends = self.family is not None and "attn.pattern" in self.family.block
+        return Capabilities(True, bare.differentiate and not headless, generates, attends, missing)
 
     @property
     def device(self) -> torch.device:
@@ -205,6 +204,7 @@ class LanguageModel(Lenses):
         Returns:
             ReadCase: stimulus, counterpart and metric.
         """
+        self.head  # noqa: B018  a model without one says so
         return read_prompt(self, shown, targets, contrasts, **how)
 
     def unknown_words(self, shown: Any) -> list[str]:

@@ -53,6 +53,7 @@ class Lenses(Unembeds):
             >>> lens.ids.shape == (len(lens.sites), len(lens.tokens), 5)
             True
         """
+        self.head  # noqa: B018  a model without one says so
         sites = stream_sites(self)
         stimulus = _one_stimulus(self, text)
         wanted = None if target is None else _token_of(self, stimulus, target)

@@ -20,7 +20,7 @@ from typing import Any
 
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects.engine import Chunk, Expert, Place, Tap
+from patchclamp.subjects.engine import Chunk, Expert, Place, Scaled, Tap
 from patchclamp.subjects.families.spec import Family
 from patchclamp.subjects.relevance_rules import subtracts_mean
 
@@ -219,13 +219,14 @@ def _whole_places(model: Any) -> Iterator[tuple[str, Place]]:
     """Yield the canonical sites that are all that a module takes or gives."""
     for site in model.sites():
         place = model._place(site.path)[1]
-        if isinstance(place, Place) and not isinstance(place, Chunk | Expert):
+        if isinstance(place, Place) and not isinstance(place, Chunk | Expert | Scaled):
             yield site.path, place
 
 
 def _nonlinearity(family: Family, layer: str) -> str | None:
     """Return the module whose output is ``mlp.act``; None in a gated MLP, where it is one factor of it."""
-    return None if "mlp.up" in family.block else f"{family.blocks}.{layer}.{family.nonlinearity}"
+    alone = "mlp.act" in family.block and "mlp.up" not in family.block
+    return f"{family.blocks}.{layer}.{family.nonlinearity}" if alone else None
 
 
 def _norms_after_only(family: Family) -> bool:

@@ -17,6 +17,12 @@ from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
 from patchclamp.subjects.text import Tokenizer
 
 
+def write_factor(model: Model, site: str) -> float:
+    """Return the number by which a family scales what a site's projection gives, before it is added to the stream."""
+    place: Any = model._places.get(f"{site.rpartition('.')[0]}.write", (None, None))[1]
+    return float(getattr(place, "factor", 1.0))
+
+
 @checked
 class Unembeds(Model):
     """Read vectors of the residual stream, and what units write to it, as tokens."""
@@ -58,12 +64,17 @@ class Unembeds(Model):
         return self.read_out(values) if of_stream else None
 
     @property
+    def _headless(self) -> bool:
+        return not self._head
+
+    @property
     def head(self) -> Any:
         """The map from the normed stream to the logits; raises where there is none."""
         if not self._head:
             raise PatchclampError(
                 expected="a model with an unembedding: a linear map from the stream to its answers",
-                got=f"{self.name}, a {type(self.module).__name__}",
+                got=f"{self.name}, a {type(self.module).__name__}"
+                + (" that was saved without its head" if self._headless else ""),
                 remedy="Record it, or load the language model that it belongs to.",
             )
         return self.module.get_submodule(self._head)
@@ -80,13 +91,14 @@ class Unembeds(Model):
         size, so rows are comparable within, not between directions.
         """
         family = self.covering_family()
-        whole = self.module.get_submodule(family.head) if family.head else None
+        steps = [self.module.get_submodule(path) for path in family.head]
         norm = self.module.get_submodule(family.final)
         head = self.head
 
         def read(x: Tensor) -> Tensor:
-            logits: Tensor = head(norm(x)) if whole is None else whole(x)
-            return logits
+            for step in steps or (norm, head):
+                x = step(x)
+            return family.scale_logits(self.module, x)
 
         with torch.no_grad():
             return read(directions) - read(torch.zeros_like(directions[:1]))
@@ -94,7 +106,8 @@ class Unembeds(Model):
     def write_to_stream(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
         """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.
 
-        The module itself is called, so offloaded and quantised weights work. A norm after it is left out.
+        The module itself is called, so offloaded and quantised weights work. A norm after it is left out; a number by
+        which the family scales what is added is not.
 
         Args:
             site: an ``mlp.act`` or ``attn.z`` site.
@@ -103,7 +116,7 @@ class Unembeds(Model):
         linear = self.module.get_submodule(self._place(site)[1].module)
         with torch.no_grad():
             both = linear(torch.cat([values, torch.zeros_like(values[:1])]))
-        return both[:-1] - both[-1:]
+        return (both[:-1] - both[-1:]) * write_factor(self, site)
 
     def write_directions(self, site: str, units: slice) -> Float[Tensor, "unit d_model"]:
         """Return what units of a site write to the residual stream at activation 1, in float32.
@@ -154,8 +167,9 @@ class Unembeds(Model):
                 remedy="Read what units write: side write.",
             )
         block = family.layers(self.module)[layer]
-        linear, norm = block.get_submodule(place.module), block.get_submodule(family.entry_norms[-1])
-        check_norm(norm, family.gain, family.entry_norms[-1])
+        path = family.mlp_norm(block)
+        linear, norm = block.get_submodule(place.module), block.get_submodule(path)
+        check_norm(norm, family.gain, path)
         with torch.no_grad():
             each = torch.eye(self.site(f"blocks.{layer}.resid_in").width, dtype=self.dtype, device=self.device)
             # A fused projection gives the gate's other branch too.

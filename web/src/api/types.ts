@@ -283,6 +283,15 @@ export interface ExplainCost {
   least_p: number;
 }
 
+export interface ExplainPictureAsked {
+  picture: number | string;
+  target: number;
+  contrast: number | null;
+  top: number;
+  controls: number;
+  seed: number;
+}
+
 export interface Explained {
   graph: GraphRow;
   causes: CauseRow[];
@@ -318,7 +327,18 @@ export interface GraphPage {
   explains: Record<string, unknown>;
   about: Record<string, unknown>;
   rule: string;
+  picture: GraphPicture | null;
   source: Source;
+}
+
+export interface GraphPicture {
+  src: string;
+  picture: string;
+  size: number[];
+  rows: number;
+  columns: number;
+  heat: (number | null)[];
+  apart: number | null;
 }
 
 export interface GraphRow {
@@ -593,6 +613,13 @@ export interface NextTokens {
   cost: ExplainCost | null;
 }
 
+export interface NodePlaceView {
+  position: number;
+  name: string;
+  box: number[];
+  cell: number[];
+}
+
 export interface NodeRow {
   key: string;
   name: string;
@@ -606,6 +633,7 @@ export interface NodeRow {
   measured: number | null;
   value: number | null;
   baseline: number | null;
+  place: NodePlaceView | null;
 }
 
 export interface NoteAsked {
@@ -658,7 +686,7 @@ export interface PairsRead {
 }
 
 export interface PictureAsked {
-  picture: number;
+  picture: number | string;
   clamps: ClampAsked[];
   unit: string;
   controls: number;
@@ -705,13 +733,15 @@ export interface PictureRow {
 }
 
 export interface PictureRun {
-  picture: number;
+  picture: number | string;
+  src: string;
   name: string;
   label: string | null;
   size: number[];
   classes: ClassRow[];
   unit: UnitOnPicture | null;
   control: Control | null;
+  cost: ExplainCost | null;
   source: Source;
 }
 
@@ -829,6 +859,7 @@ export interface RecordingView {
   constant: number;
   shifts: number;
   blocks: number;
+  numbered: boolean;
   cannot: string;
 }
 
@@ -1080,6 +1111,7 @@ export interface UnitList {
   previous: string | null;
   sort: "relevance" | "key" | "frequency" | "maximum" | "mean" | "score" | "concept";
   descending: boolean;
+  unknown: string[];
   source: Source;
 }
 
@@ -1155,6 +1187,16 @@ export interface UnitRow {
   auroc: number | null;
   starred: boolean;
   spark: Spark | null;
+}
+
+export interface UploadAsked {
+  name: string;
+  data: string;
+}
+
+export interface Uploaded {
+  id: string;
+  name: string;
 }
 
 export interface Verified {

@@ -66,6 +66,7 @@ class AttentionRule:
         cap: soft cap of the scores, or None.
         hidden: number of positions to ``(position, source)``, True where a position does not see the source.
         bias: number of positions to what is added to the scaled scores, ``(head, position, source)``, or None.
+        sinks: ``(head,)`` score that every query meets beside those of the positions, or None.
     """
 
     layer: int
@@ -73,6 +74,7 @@ class AttentionRule:
     cap: float | None
     hidden: Callable[[int], Tensor]
     bias: Callable[[int], Tensor | None] = lambda n: None
+    sinks: Tensor | None = None
 
 
 @dataclass(frozen=True)

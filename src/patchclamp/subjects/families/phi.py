@@ -15,7 +15,7 @@ def tiny() -> Any:
         num_attention_heads=4,
         num_key_value_heads=2,
         intermediate_size=48,
-        partial_rotary_factor=0.5,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
         vocab_size=61,
         max_position_embeddings=64,
         bos_token_id=0,

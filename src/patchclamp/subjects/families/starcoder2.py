@@ -23,7 +23,7 @@ def tiny() -> Any:
         bos_token_id=0,
         eos_token_id=60,
     )
-    return enlarge(Starcoder2ForCausalLM(config), weight=0.3)
+    return enlarge(Starcoder2ForCausalLM(config), weight=0.4)
 
 
 FAMILY = replace(
