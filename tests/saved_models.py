@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 
 from patchclamp.subjects.families.spec import enlarge
@@ -25,3 +26,18 @@ def add_tokenizer(folder: Path, *, words: int = 60, template: str | None = None)
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="<unk>")
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
+
+
+def make_adapter(folder: Path, base: Path, config: Any = None) -> None:
+    """Save an adapter of a model in a folder; a LoRA where no other kind is asked for."""
+    import peft
+
+    config = config or peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
+    made = peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(base), config)
+    made.peft_config["default"].base_model_name_or_path = str(base)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in made.named_parameters():
+        # As PEFT makes them they change nothing.
+        if any(part in name for part in ("lora", "ia3", "hada", "oft", "modules_to_save")):
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    made.save_pretrained(folder)

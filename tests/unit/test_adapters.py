@@ -12,7 +12,7 @@ import patchclamp as pc
 from patchclamp.cli import main
 from patchclamp.subjects import adapters
 from patchclamp.subjects.families.spec import family
-from saved_models import add_tokenizer
+from saved_models import add_tokenizer, make_adapter
 
 peft = adapters._peft()
 # PEFT itself uses what transformers calls by another name now.
@@ -32,26 +32,11 @@ KINDS = {
 SHOWN = [[5, 6, 7, 8, 9]]
 
 
-def fill(module) -> None:
-    """Let an adapter do something: as PEFT makes them they change nothing."""
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in module.named_parameters():
-        if any(part in name for part in ("lora", "ia3", "hada", "oft", "modules_to_save")):
-            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     family("llama").tiny().save_pretrained(folder)
     return folder
-
-
-def make_adapter(folder: Path, base: Path, config) -> None:
-    made = peft.get_peft_model(pc.load(base).module, config)
-    made.peft_config["default"].base_model_name_or_path = str(base)
-    fill(made)
-    made.save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +138,7 @@ def test_an_adapter_of_another_model_is_refused(folder, tmp_path, monkeypatch):
     dropped = sorted(tensors)[0]
     save_file({k: v for k, v in tensors.items() if k != dropped}, folder / "adapter_model.safetensors")
     problem = refusal(folder)
-    assert "1 tensors have no place there or no weights" in problem.got
+    assert "1 tensors have no place there, or no weights" in problem.got
     assert dropped.removesuffix(".weight") in problem.got.replace(".default", "")
 
 

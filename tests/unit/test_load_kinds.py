@@ -209,7 +209,7 @@ def effect_of_neuron(bare, position, index, ids, clean) -> float:
 
 
 def test_the_direct_part_of_a_decoders_classes_is_that_of_its_own_map(classifiers):
-    bare, folder = classifiers["LlamaForSequenceClassification"]
+    _, folder = classifiers["LlamaForSequenceClassification"]
     model = pc.load(folder)
     run = model.run([[1, 2, 3]], record="final")
     torch.testing.assert_close(model.unembed(run.recording["final"][-1:]), run.logits[0], rtol=1e-5, atol=1e-5)

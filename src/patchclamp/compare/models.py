@@ -189,7 +189,10 @@ def compare_models(
         Provenance(
             first.name, first.hash, "compare_models", options={"batch_size": batches.batch_size, "n_random": n_random},
             seed=seed, versions=read_versions("patchclamp", "torch", "transformers"),
-            hashes={"second": other.hash, "text": batches.stimuli},
+            hashes={
+                **first.origin, **{f"second_{what}": commit for what, commit in other.model.origin.items()},
+                "second": other.hash, "text": batches.stimuli,
+            },
         ),
     )  # fmt: skip
 

@@ -170,7 +170,7 @@ def explain(
     probability, likeliest = _first_answers(model, case)
     return Explanation(
         case=case,
-        subject={"slug": model.name, "hash": model.hash},
+        subject={"slug": model.name, "hash": model.hash, **model.origin},
         method=scores.method,
         baseline=kind,
         metric_clean=scores.metric_clean,

@@ -36,7 +36,8 @@ class ClampedText:
         )
         bare, clamped = both
         changes = [one.to_json() for one in self.interventions]
-        return {"prompt": self.prompt, "interventions": changes, "unclamped": bare, "clamped": clamped}
+        prompt = self.prompt if isinstance(self.prompt, str) else {"ids": self.bare.prompt.ids.tolist()}
+        return {"prompt": prompt, "interventions": changes, "unclamped": bare, "clamped": clamped}
 
 
 @dataclass(frozen=True)

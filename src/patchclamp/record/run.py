@@ -53,6 +53,7 @@ def manifest_of(
             "slug": model.name,
             "hash": model.hash,
             **model.input_hashes,
+            **model.origin,
             "class": type(model.module).__name__,
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": model.device.type,

@@ -235,7 +235,8 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
     if lost:
         raise PatchclampError(
             expected=f"an adapter that fits {type(model).__name__}",
-            got=f"{adapter.folder}, of which {len(lost):,} tensors have no place there or no weights, such as {lost[0]}",
+            got=f"{adapter.folder}, of which {len(lost):,} tensors have no place there, or no weights, such as "
+            f"{lost[0]}",
             remedy=f"It may belong to another model. {BASE}",
         )
     after = _answer(merged)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -91,7 +90,7 @@ class TextClassifier(NamesClasses, LanguageModel):
         return super().promoted_logits(site, values) if self.direct else None
 
     def batch(self, stimuli: Sequence[Stimulus], padding: Padding = "right") -> Batch:
-        """Lay stimuli out as one padded rectangle; an encoder reads the first column, so its padding is on the right."""
+        """Lay stimuli out as one padded rectangle; an encoder reads its first column, so it is padded on the right."""
         return super().batch(stimuli, padding if self._scored else "right")
 
     def logit_lens(self, text: Any, **how: Any) -> LogitLens:
@@ -158,7 +157,7 @@ def is_classifier(model: Any) -> bool:
         model: any module.
 
     Example:
-        >>> is_classifier(torch.nn.Linear(2, 2))
+        >>> is_classifier(nn.Linear(2, 2))
         False
     """
     return type(model).__name__.endswith("ForSequenceClassification") and hasattr(model, "config")

@@ -103,10 +103,7 @@ class LanguageModel(Lenses):
     def capabilities(self) -> Capabilities:
         """What can be done with it; ``missing`` says why not where it cannot."""
         bare = super().capabilities
-        quantised = getattr(self.module, "hf_quantizer", None) is not None or not bare.differentiate
-        missing: tuple[tuple[str, str], ...] = ()
-        if quantised:
-            missing = (("differentiate", "weights are quantised: record and clamp instead"),)
+        missing = tuple((what, why) for what, why in bare.missing if what == "differentiate")
         if headless := self._headless:
             missing = (*missing, *HEADLESS)
         if _sees_images(self.module):
@@ -118,8 +115,9 @@ class LanguageModel(Lenses):
         if not generates and not headless:
             missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
         if self.family is not None:
-            missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
-        return Capabilities(True, not (quantised or headless), generates, self.family is not None, missing)
+            missing += tuple(self.family.lacking(self.module).items())
+        attends = self.family is not None and "attn.pattern" in self.family.block
+        return Capabilities(True, bare.differentiate and not headless, generates, attends, missing)
 
     @property
     def device(self) -> torch.device:

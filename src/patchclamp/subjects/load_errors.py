@@ -31,9 +31,9 @@ QUANTISERS = {
     "torchao": ("torchao", "torchao"),
     "quanto": ("optimum.quanto", "optimum-quanto"),
     "hqq": ("hqq", "hqq"),
-    "aqlm": ("aqlm", "aqlm[cpu,gpu]"),
+    "aqlm": ("aqlm", "'aqlm[cpu,gpu]'"),
     "vptq": ("vptq", "vptq"),
-    "spqr": ("spqr_quant", "spqr_quant[gpu]"),
+    "spqr": ("spqr_quant", "'spqr_quant[gpu]'"),
     "auto-round": ("auto_round", "auto-round"),
     "quark": ("quark", "amd-quark"),
     "eetq": ("kernels", "kernels"),
@@ -101,8 +101,8 @@ def refuse_quantiser(checkpoint: Checkpoint) -> None:
     raise PatchclampError(
         expected=f"the package that reads weights quantised with {method}",
         got=f"none installed, for {checkpoint.folder}",
-        remedy=f"pip install {' '.join(repr(one) if '[' in one else one for one in package.split())}, on a machine that "
-        "it works on, or take a copy of the model that is not quantised.",
+        remedy=f"pip install {package}, on a machine that it works on, or take a copy of the model that is not "
+        "quantised.",
     )
 
 

@@ -209,12 +209,9 @@ def _auto_class(checkpoint: Checkpoint) -> str:
         return "AutoModelForSequenceClassification"
     if kind in names("MODEL_FOR_IMAGE_TEXT_TO_TEXT") and kind not in names("MODEL_FOR_CAUSAL_LM"):
         return "AutoModelForImageTextToText"
-    bare = names("MODEL").get(kind, ())  # its head's class may end with Model too: GPT2LMHeadModel
-    if (
-        classes
-        and set(classes) <= ({bare} if isinstance(bare, str) else set(bare))
-        and not _ties_head(checkpoint, kind)
-    ):
+    known = names("MODEL").get(kind, ())  # a class with a head may end with Model too: GPT2LMHeadModel
+    bare = {known} if isinstance(known, str) else set(known)
+    if classes and set(classes) <= bare and not _ties_head(checkpoint, kind):
         return "AutoModel"
     return "AutoModelForCausalLM"
 
@@ -297,7 +294,10 @@ def _load_checkpoint(source: Source, auto: str, placed: Placement) -> Any:
             stacklevel=4,
         )
     if source.adapter is not None:
-        model = merge_adapter(model, source.adapter)
+        try:
+            model = merge_adapter(model, source.adapter)
+        except Exception as problem:  # a lack of memory
+            raise explain(checkpoint, problem, device) from problem
     if device != "auto":
         try:
             model = model.to(device)

@@ -287,7 +287,7 @@ def _remember(
         host=host(),
         versions=versions("torch", "transformers"),
         seeds={"seed": plan["seed"]},
-        hashes={"model": model.hash, **_input_hashes(model, plan), "base": found},
+        hashes={"model": model.hash, **model.origin, **_input_hashes(model, plan), "base": found},
         options={k: str(v) for k, v in options.items() if v is not None},
         log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",

@@ -165,7 +165,7 @@ def _show_model(options: Namespace) -> int:
     if options.json:
         emit(
             {
-                "subject": {"slug": model.name, "hash": model.hash},
+                "subject": {"slug": model.name, "hash": model.hash, **model.origin},
                 "capabilities": asdict(model.capabilities),
                 "sites": [site.to_json() for site in found],
             }
