@@ -153,18 +153,35 @@ def ends_panels(up: str, down: str, scores: Sequence[Float[Tensor, "unit answer"
 def _ends(scores: Tensor) -> tuple[np.ndarray, ...]:
     """Return ids and weights of the highest and the lowest scores of each row, what all share taken off.
 
-    Ids are −1 where the sign is the other one, or where nothing but rounding is left.
+    Ids are −1 where the sign is the other one, or where nothing but rounding is left. Of equal scores the lower ids
+    come first among the highest, and last among the lowest.
     """
     scores = scores.float().cpu()
     scores = scores - scores.mean(1, keepdim=True)
     least = scores.abs().amax(1, keepdim=True) * ROUNDING
     k = min(MOST_TOKENS, scores.shape[1])
-    # A stable sort: equal scores keep the order of ids, on every run.
-    order = scores.sort(dim=1, descending=True, stable=True).indices
-    high, low = order[:, :k], order[:, -k:].flip(1)
-    up, down = scores.gather(1, high), scores.gather(1, low)
+    up, high = _highest(scores, k)
+    down, low = _highest(scores.flip(1).neg_(), k)
+    down, low = -down, scores.shape[1] - 1 - low
     high, low = high.masked_fill(up <= least, -1), low.masked_fill(down >= -least, -1)
     return high.numpy(), up.numpy(), low.numpy(), down.numpy()
+
+
+def _highest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k highest of each row and their places, of equals the first first, on every run.
+
+    A whole stable sort says the same and takes fifty times as long.
+    """
+    values, at = scores.topk(k, dim=1)
+    at, order = at.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    at = at.gather(1, order)
+    # Which of several equals at the edge topk takes is not said.
+    tied = ((scores >= values[:, -1:]).sum(1) != k).nonzero().flatten()
+    if len(tied):
+        ordered = scores[tied].sort(dim=1, descending=True, stable=True)
+        values[tied], at[tied] = ordered.values[:, :k], ordered.indices[:, :k]
+    return values, at
 
 
 def _both(up: str, down: str, tables: Sequence[tuple[np.ndarray, ...]]) -> Panels:

@@ -13,6 +13,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -166,20 +167,43 @@ def content_hash(db: sqlite3.Connection, tables: tuple[str, ...] = HASHED) -> st
         ]
         digest.update(json.dumps([table, columns]).encode())
         for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(keys)}"):
-            digest.update(b"".join(map(_spelt, row)))
+            digest.update(_spelt(row))
     return digest.hexdigest()
 
 
-def _spelt(value: Any) -> bytes:
-    """Return one spelling per value, which says where it ends."""
-    if value is None:
-        return b"n"
-    if isinstance(value, int):
-        return b"i" + struct.pack("<q", value)
-    if isinstance(value, float):
-        return b"f" + struct.pack("<d", value)
-    raw = value.encode() if isinstance(value, str) else value
-    return (b"s" if isinstance(value, str) else b"b") + struct.pack("<q", len(raw)) + raw
+def _spelt(row: tuple[Any, ...]) -> bytes:
+    """Return one spelling per row: of every value its type, and of words and bytes how many follow."""
+    form, tags, sized, missing = _form_of(tuple(map(type, row)))
+    values = list(row)
+    raw = [values[place].encode() if isinstance(values[place], str) else values[place] for place, _ in sized]
+    for (place, _), word in zip(sized, raw, strict=True):
+        values[place] = len(word)
+    for place in missing:
+        values[place] = b""
+    flat = tags.copy()
+    flat[1::2] = values
+    numbers = form.pack(*flat)
+    if not sized:
+        return numbers
+    parts, last = [], 0
+    for (_, end), word in zip(sized, raw, strict=True):
+        parts += [numbers[last:end], word]
+        last = end
+    return b"".join([*parts, numbers[last:]])
+
+
+@lru_cache(maxsize=256)
+def _form_of(types: tuple[type, ...]) -> tuple[struct.Struct, list[Any], list[tuple[int, int]], list[int]]:
+    """Return how rows of such types are packed: form, tags, which values have a size that ends where, which are none."""
+    codes = {int: ("q", b"i"), float: ("d", b"f"), str: ("q", b"s"), bytes: ("q", b"b"), type(None): ("0s", b"n")}
+    form, tags, sized = "<", [], []
+    for place, kind in enumerate(types):
+        code, tag = codes[kind]
+        form += f"c{code}"
+        tags += [tag, None]
+        if kind in (str, bytes):
+            sized.append((place, struct.calcsize(form)))
+    return struct.Struct(form), tags, sized, [place for place, kind in enumerate(types) if kind is type(None)]
 
 
 def write_head(folder: Path, base: str, sha256: str) -> None:
