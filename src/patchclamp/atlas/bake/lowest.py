@@ -44,15 +44,20 @@ def keep_lowest(
         Held: the lowest so far.
     """
     value, place, acts = held
-    rows = torch.full(x.shape, torch.inf)
-    rows[torch.from_numpy(counted)] = x[torch.from_numpy(counted)].nan_to_num(nan=torch.inf, neginf=torch.inf)
-    lows = [rows[a : a + n].min(0) for a, n in zip(firsts.tolist(), lengths.tolist(), strict=True)]
-    low = torch.stack([one.values for one in lows], 1)  # (unit, stimulus)
-    at = torch.stack([one.indices for one in lows], 1)
+    rows = x
+    if len(counted) < len(x):
+        special = torch.ones(len(x), dtype=torch.bool)
+        special[torch.from_numpy(counted)] = False
+        rows = x.masked_fill(special[:, None], torch.inf)
+    if not torch.isfinite(x.sum()):
+        rows = rows.nan_to_num(nan=torch.inf, neginf=torch.inf)
+    each = [rows[a : a + n] for a, n in zip(firsts.tolist(), lengths.tolist(), strict=True)]
+    low = torch.stack([one.amin(0) for one in each], 1)  # (unit, stimulus)
     units = (low < value[:, -1:].clamp(max=0)).any(1).nonzero().flatten()
     if not len(units):
         return held
-    low, at = low[units].masked_fill(low[units] >= 0, torch.inf), at[units]
+    at = torch.stack([one[:, units].argmin(0) for one in each], 1)  # asked of these alone: it is slow
+    low = low[units].masked_fill(low[units] >= 0, torch.inf)
     length, strip = torch.from_numpy(lengths), acts.shape[2]
     # A strip near the end of its stimulus begins earlier, so that it is full where the stimulus is long enough.
     start = torch.minimum((at - before).clamp(min=0), (length - strip).clamp(min=0))

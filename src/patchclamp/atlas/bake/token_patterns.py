@@ -14,7 +14,6 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
-from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
 MOST = 6144
@@ -92,11 +91,8 @@ class SiteScores:
     strongest: list[tuple[int, float, int] | None]
 
 
-def sample_tokens(batches: Batches, most: int = MOST) -> PatternSample:
-    """Return whole stimuli, evenly spaced, with at most about ``most`` counted tokens in all."""
-    step = max(1, -(-batches.n_tokens // most))
-    numbered = enumerate(s for batch in batches for s in batch)
-    stimuli = [s for number, s in numbered if number % step == 0 and isinstance(s, Stimulus)]
+def sample_tokens(stimuli: Sequence[Stimulus]) -> PatternSample:
+    """Return the counted tokens of stimuli that were taken from a text, evenly spaced."""
     ids, before, document = [], [], []
     for number, stimulus in enumerate(stimuli):
         counted = stimulus.counted
