@@ -4,7 +4,12 @@ Importing this package imports neither torch nor transformers; they come with th
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    # Locks, links and durable folders are those of POSIX; tried on Linux.
+    raise ImportError("patchclamp expects Linux or macOS; this is Windows. Install it inside WSL: `wsl --install`.")
 
 __version__ = "0.1.0"
 

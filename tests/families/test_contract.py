@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+from every_family import EVERY
 from patchclamp.core.errors import PatchclampError
 from patchclamp.report.terminal.contract import show_verdicts
 from patchclamp.subjects import residual_edges
@@ -154,7 +155,7 @@ def test_gemma2_without_the_score_cap_breaks_the_pattern():
     assert rejected(9, replace(gemma2.FAMILY, score_cap=""), gemma2.tiny()) > 0.01
 
 
-@pytest.mark.parametrize("name", family_names())
+@EVERY
 def test_a_sequential_reading_of_a_parallel_family_breaks_the_residual_law_and_the_reverse(name):
     right = family(name)
     model = right.tiny()

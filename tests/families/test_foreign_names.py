@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from every_family import CHOSEN
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.formats import open_dictionary, write_dictionary
-from patchclamp.subjects.families.spec import family, family_names
+from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import hook_at, module_at, resolve_sites, site_of_hook, site_of_module
 
@@ -20,7 +21,7 @@ SUBLAYERS = ("mlp", "feed_forward", "attn", "self_attn", "attention", "mamba")
 N = 4
 
 
-@pytest.fixture(scope="module", params=family_names())
+@pytest.fixture(scope="module", params=CHOSEN)
 def model(request, models):
     model = models[request.param]
     before = dict(model.bases)

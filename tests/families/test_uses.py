@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from every_family import EVERY
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
 from patchclamp.subjects.contract.laws import model_fingerprint, native_gap
 from patchclamp.subjects.contract.verify import probes
-from patchclamp.subjects.families.spec import family, family_names
+from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.relevance_rules import DIRECT, RELP, RULES
 
 IDS = ([3, 14, 15, 9, 26, 5], [35, 8, 9, 7])
 METRIC = Metric("logit_difference", (7,), (11,))
-EVERY = pytest.mark.parametrize("name", family_names())
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ from patchclamp.subjects.text import Tokenizer, read_stimuli
 from patchclamp.subjects.visits import gradients_of, keep_on_path, refuse_second_call
 
 Attention = Literal["native", "tap"]
+HEADLESS = "it was saved without its head, so that there is no unembedding: record it, and use canonical sites"
 
 
 @checked
@@ -44,7 +45,9 @@ class LanguageModel(Lenses):
     """Lay a Hugging Face language model in the rig.
 
     Args:
-        model: a ``…ForCausalLM`` or ``…ForMaskedLM``; used as it is, wherever its weights lie, restored after use.
+        model: a ``…ForCausalLM`` or ``…ForMaskedLM``, a model of images and text, which is shown text alone, or one
+            without a head, which is only recorded and changed; used as it is, wherever its weights lie, restored after
+            use.
         tokenizer: its tokenizer; None where only token ids are shown.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
@@ -74,7 +77,8 @@ class LanguageModel(Lenses):
         )
         self.family = family or family_of(model)
         # What a unit writes straight to the logits is known of covered models alone.
-        self.direct = self.family is not None
+        self._head = self._find_head()
+        self.direct = self.family is not None and bool(self._head)
         self._padding = PaddingCheck(model, self._inputs)
         self._tokenizer = None if tokenizer is None else Tokenizer(tokenizer)
         self.tokenizer_hash = tokenizer_hash(tokenizer)
@@ -84,7 +88,11 @@ class LanguageModel(Lenses):
         if self.family is not None:
             blocks, method = self.family.layers(model), self.family.wrapped_method(model)
             self.engine = Engine(model, blocks=blocks, attention_method=method)
-        self._head = module_path(model, model.get_output_embeddings())
+
+    def _find_head(self) -> str:
+        """Return the path of the module that gives the logits; empty where there is none."""
+        head = self.module.get_output_embeddings()
+        return "" if head is None else module_path(self.module, head)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -94,15 +102,23 @@ class LanguageModel(Lenses):
         missing: tuple[tuple[str, str], ...] = ()
         if quantised:
             missing = (("differentiate", "weights are quantised: record and clamp instead"),)
+        if headless := self._headless:
+            missing = (*missing, ("unembedding", HEADLESS), ("differentiate", HEADLESS), ("generate", HEADLESS))
+        if _sees_images(self.module):
+            missing = (*missing, ("images", "it is shown text alone, as its own tower for text reads it"))
         if self.family is None:
             why = f"{reason_uncovered(self.module, families())}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
-        generates = bool(getattr(self.module, "can_generate", lambda: True)())
-        if not generates:
+        generates = not headless and bool(getattr(self.module, "can_generate", lambda: True)())
+        if not generates and not headless:
             missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
         if self.family is not None:
             missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
-        return Capabilities(True, not quantised, generates, self.family is not None, missing)
+        return Capabilities(True, not (quantised or headless), generates, self.family is not None, missing)
+
+    @property
+    def _headless(self) -> bool:
+        return not self._head
 
     @property
     def device(self) -> torch.device:
@@ -547,9 +563,11 @@ class LanguageModel(Lenses):
         edits.check(batch.lengths.tolist(), steps=False)
         self.refuse_skipped((*paths, *edits.paths), restart)
         if self.family is None:
-            self._padding.check(batch)
+            self._check_padding(batch)
         frame = TokenPositions(batch.logical, batch.lengths, batch.stimuli)
         chosen = None if isinstance(logits, bool) else read_columns(batch, logits)
+        if chosen is not None and self._headless:
+            self.require("differentiate")
         output: Tensor | None = None
         with stop_once_called([] if logits is not False else paths) as seen:
 
@@ -564,16 +582,24 @@ class LanguageModel(Lenses):
             if rules:
                 replaced = forward_replacements(self.covering_family(), self.module, rules)
                 visits += last_visits(self.covering_family(), self.module, rules)
-            if chosen is not None:
+            if chosen is not None and self._head:
                 rows = torch.arange(len(chosen), device=chosen.device)[:, None]
                 visits.append((Place(self._head, "in"), lambda x: x[rows.to(x.device), chosen.to(x.device)]))
             with self.engine.attach_visits(
                 visits, restart=restart, tap=tapped, native=not tapped, freeze=freeze, stand_ins=replaced
             ):
-                output = self.module(**self._inputs(batch)).logits
+                output = self._answer(batch)
         if output is None or logits is False:
             return None
         return output if chosen is not None or not batch.padded else batch.square(batch.rows(output))
+
+    def _answer(self, batch: Batch) -> Tensor | None:
+        """Return the logits of a batch, ``(row, column, token)``; None of a model without a head."""
+        logits: Tensor | None = getattr(self.module(**self._inputs(batch)), "logits", None)
+        return logits
+
+    def _check_padding(self, batch: Batch) -> None:
+        self._padding.check(batch)
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}
@@ -596,3 +622,7 @@ class LanguageModel(Lenses):
         known = {path: routed_tokens(x) if rows is None else rows[path] for path, x in ragged.items()}
         kept = {path: x[torch.from_numpy(known[path]).to(x.device)] for path, x in ragged.items()}
         return Recording(bare.stimuli, {**bare.values, **kept}, bare.sites, about, rows=known)
+
+
+def _sees_images(model: Any) -> bool:
+    return getattr(getattr(model, "config", None), "vision_config", None) is not None

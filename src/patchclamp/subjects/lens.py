@@ -84,6 +84,12 @@ class Lenses(Unembeds):
             **more,
         )
 
+    def lens_logits(self, residual: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
+        """Return the logits that vectors of the residual stream say by the logit lens: W_U · norm(x)."""
+        norm = self.module.get_submodule(self.covering_family().final)
+        with torch.no_grad():
+            return self.unembed(norm(residual))
+
     def attention(self, text: Any, layer: Natural | None = None, *, interventions: Sequence[Any] = ()) -> Attention:
         """Return what every head attends to along a text.
 

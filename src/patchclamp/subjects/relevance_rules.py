@@ -7,7 +7,7 @@ value forward, to the bit, and sends the gradient through the stand-in.
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, get_args
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ DIRECT: tuple[Rule, ...] = ("ln", "direct")
 STABILISER = 1e-6
 TOLERANCE = 1e-4
 """By how much a norm may differ from what is known of its kind, in the scale of what it gives."""
+UNNAMED_EPSILON = 1e-5
+"""What a norm adds to the variance where it has no attribute that says so (OLMo 1)."""
 
 
 def check_rules(rules: Sequence[str]) -> tuple[Rule, ...]:
@@ -74,7 +76,7 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
     entries = family.inside(model, family.entry_norms)
     if "ln" in rules:
         passed = family.inside(model, (*family.exit_norms, *family.sum_norms))
-        for path in (*entries, *passed, family.final):
+        for path in (*entries, *passed, *([family.final] if family.final else ())):
             norm = _module(model, path)
             if any(p.is_meta for p in norm.parameters()):
                 raise CannotIntervene(
@@ -200,18 +202,41 @@ def linearised_norm(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -
     """
     if isinstance(norm, nn.Identity):
         return upcast
-    centres = isinstance(norm, nn.LayerNorm)
-    epsilon: float = getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0))
+    centres = subtracts_mean(norm)
+    weight = 1 if getattr(norm, "weight", None) is None else upcast(gain(norm))
 
     def centre(y: Tensor) -> Tensor:
         return y - y.mean(-1, keepdim=True) if centres else y
 
     # Detached: the divisor is a constant, and the norm a linear map.
-    sigma = (centre(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()  # (..., 1)
-    coefficient = (1 if getattr(norm, "weight", None) is None else upcast(gain(norm))) / sigma
+    x = centre(upcast(x.detach()))
+    epsilon: float = getattr(norm, "variance_epsilon", getattr(norm, "eps", UNNAMED_EPSILON))
+    coefficient = weight / (x.pow(2).mean(-1, keepdim=True) + epsilon).sqrt()  # (..., d_model)
     return lambda y: centre(upcast(y)) * coefficient
 
 
+def subtracts_mean(norm: nn.Module) -> bool:
+    """Return whether a norm takes the mean off: a layer norm, or one of transformers' own that gives 0 for a constant.
+
+    Example:
+        >>> subtracts_mean(nn.LayerNorm(2)), subtracts_mean(nn.RMSNorm(2))
+        (True, False)
+    """
+    if isinstance(norm, nn.LayerNorm) or "LayerNorm" not in type(norm).__name__:
+        return isinstance(norm, nn.LayerNorm)
+    if norm not in _centring:
+        # Some are called layer norms and are none: T5's takes no mean off.
+        weight = getattr(norm, "weight", None)
+        if weight is not None and weight.is_meta:
+            return False
+        [width] = getattr(norm, "normalized_shape", None) or weight.shape  # type: ignore[union-attr]
+        with torch.no_grad():
+            flat = norm(torch.ones(width) if weight is None else torch.ones_like(weight))
+        _centring[norm] = not bool(flat.abs().max() > 0.5 * (1 if weight is None else weight.abs().max()))
+    return _centring[norm]
+
+
+_centring = WeakKeyDictionary[nn.Module, bool]()
 _known = WeakSet[nn.Module]()
 """Norms that were seen to compute what ``linearised_norm`` says; one that is put in their place is another module."""
 

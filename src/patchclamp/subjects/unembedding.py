@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
@@ -13,13 +13,16 @@ from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.families.spec import Family, families, reason_uncovered
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.relevance_rules import check_norm
+from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
 from patchclamp.subjects.text import Tokenizer
 
 
 @checked
 class Unembeds(Model):
     """Read vectors of the residual stream, and what units write to it, as tokens."""
+
+    _head: str = ""
+    """Path of the module that gives the logits; empty where no linear map does."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -28,8 +31,8 @@ class Unembeds(Model):
 
     @property
     def n_answers(self) -> int:
-        """Number of logits: the vocabulary's tokens."""
-        return int(self.module.get_output_embeddings().out_features)
+        """Number of logits: the vocabulary's tokens; 0 where no head gives any."""
+        return int(self.module.get_submodule(self._head).out_features) if self._head else 0
 
     @property
     def special_answers(self) -> frozenset[int]:
@@ -54,10 +57,20 @@ class Unembeds(Model):
         of_stream = kind == "embed" or kind.endswith(".write") or kind.startswith("resid_")
         return self.read_out(values) if of_stream else None
 
+    @property
+    def head(self) -> Any:
+        """The map from the normed stream to the logits; raises where there is none."""
+        if not self._head:
+            raise PatchclampError(
+                expected="a model with an unembedding: a linear map from the stream to its answers",
+                got=f"{self.name}, a {type(self.module).__name__}",
+                remedy="Record it, or load the language model that it belongs to.",
+            )
+        return self.module.get_submodule(self._head)
+
     def unembed(self, final: Float[Tensor, "... d_model"]) -> Float[Tensor, "... token"]:
         """Return the logits of values at ``final``, the family's soft-cap included."""
-        head = self.module.get_output_embeddings()
-        logits = head(final)
+        logits = self.head(final)
         return logits if self.family is None else self.family.cap_logits(self.module, logits)
 
     def read_out(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n token"]:
@@ -69,7 +82,7 @@ class Unembeds(Model):
         family = self.covering_family()
         whole = self.module.get_submodule(family.head) if family.head else None
         norm = self.module.get_submodule(family.final)
-        head = self.module.get_output_embeddings()
+        head = self.head
 
         def read(x: Tensor) -> Tensor:
             logits: Tensor = head(norm(x)) if whole is None else whole(x)
@@ -155,7 +168,7 @@ class Unembeds(Model):
             rows = place.take(weight)[:, units].T.to(torch.float32, copy=True)  # (unit, d_model)
             if getattr(norm, "weight", None) is not None:
                 rows = rows * family.gain(norm).detach().float()
-        return rows - rows.mean(1, keepdim=True) if isinstance(norm, nn.LayerNorm) else rows
+        return rows - rows.mean(1, keepdim=True) if subtracts_mean(norm) else rows
 
     def _writer(self, site: str) -> Site:
         own_site = self.site(site)

@@ -195,7 +195,7 @@ def estimate_bytes(model: LanguageModel, dictionary: Dictionary) -> tuple[int, i
     """Return the bytes of memory and of disk that adding takes, about, and how many of these are the arrays kept."""
     memory, disk = cost(Features(model, dictionary.bases).sites())
     size = array_bytes(dictionary)
-    kept = size if size <= MOST_STORED else 0
+    kept = size if _is_stored(dictionary) else 0
     return memory, disk + kept, kept
 
 
@@ -214,8 +214,15 @@ def check_basis(
 
 def array_bytes(dictionary: Dictionary) -> int:
     """Return the size of a dictionary's arrays."""
-    arrays = (getattr(basis, name) for basis in dictionary.bases.values() for name in ARRAYS)
+    arrays = [getattr(basis, name) for basis in dictionary.bases.values() for name in ARRAYS]
+    arrays += [array for basis in dictionary.bases.values() for array in basis.further.values()]
     return sum(array.nbytes for array in arrays if array is not None)
+
+
+def _is_stored(dictionary: Dictionary) -> bool:
+    """Return whether an atlas keeps a dictionary's arrays: small ones, of units that write one site each."""
+    writes_further = any(basis.further for basis in dictionary.bases.values())
+    return array_bytes(dictionary) <= MOST_STORED and not writes_further
 
 
 def _check(reading: Reading, model: LanguageModel, dictionary: Dictionary) -> None:
@@ -292,7 +299,7 @@ def _fill_bases(db: sqlite3.Connection, dictionary: Dictionary, digest: str, rea
         "beside": {"base": reading.head["base"], "units": reading.parts[0].n, "sites": len(reading.parts[0].sites)},
     }
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in about.items()])
-    whole = array_bytes(dictionary) <= MOST_STORED
+    whole = _is_stored(dictionary)
     numbers = dict(db.execute("SELECT path, id FROM sites"))
     for site, basis in dictionary.bases.items():
         values = (numbers[site], basis.activation, basis.k, basis.reads, basis.hash)

@@ -14,6 +14,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.relevance_rules import subtracts_mean
 
 MOST_SOURCES, MOST_WRITING, PER_SOURCE, MOST_MATCHES = 256, 10, 3, 12
 """Frequent tokens that are tried; sources that are kept of a head, tokens promoted by each, and matched pairs."""
@@ -104,10 +105,10 @@ def _find_promoted(
     if not family.head:  # a head that does more than unembed is no linear map
         norm: nn.Module = model.module.get_submodule(family.final)
         centred = upcast(written)
-        if isinstance(norm, nn.LayerNorm):
+        if subtracts_mean(norm):
             centred = centred - centred.mean(1, keepdim=True)
         logits = logits * centred.square().mean(1, keepdim=True).sqrt().cpu()
-    unembedding = getattr(model.module.get_output_embeddings(), "weight", None)
+    unembedding = getattr(model.head, "weight", None)
     longest = _longest(unembedding) if isinstance(unembedding, Tensor) and unembedding.is_floating_point() else 0.0
     scores = logits - logits.mean(1, keepdim=True)
     return scores, ROUNDING * max(float(scores.abs().max()), float(_longest(written)) * float(longest))

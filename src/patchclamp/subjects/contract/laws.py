@@ -88,7 +88,8 @@ def attends(probe: Probe) -> Iterator[float]:
         heads = r.sites[f"blocks.{rule.layer}.attn.q"].n_heads
         for s in range(len(probe.stimuli)):
             q, k, v, pattern, z = (r.of(f"blocks.{rule.layer}.attn.{n}", s).float() for n in kinds)
-            yield from attention_gaps(q, k, v, pattern, z, heads, rule.scale, rule.cap, rule.hidden(len(q)))
+            n = len(q)
+            yield from attention_gaps(q, k, v, pattern, z, heads, rule.scale, rule.cap, rule.hidden(n), rule.bias(n))
 
 
 def attention_gaps(
@@ -101,8 +102,9 @@ def attention_gaps(
     scale: float,
     cap: float | None,
     hidden: Tensor,
+    bias: Tensor | None = None,
 ) -> list[float]:
-    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus.
+    """Return how far softmax(scale · q kᵀ + bias + mask) is from the pattern, and pattern · v from z, for one stimulus.
 
     Returns:
         list[float]: two numbers: of the pattern, and of z in its own scale.
@@ -112,6 +114,8 @@ def attention_gaps(
     q, k, v = (x.unflatten(1, (-1, d_head)).transpose(0, 1) for x in (q, k, v))
     k, v = (x.repeat_interleave(heads // x.shape[0], dim=0) for x in (k, v))
     scores = scale * q @ k.transpose(1, 2)
+    if bias is not None:
+        scores = scores + bias.to(scores)
     if cap is not None:
         scores = cap * torch.tanh(scores / cap)
     expected = scores.masked_fill(hidden, -math.inf).softmax(-1)

@@ -65,12 +65,14 @@ class AttentionRule:
         scale: factor of q · kᵀ.
         cap: soft cap of the scores, or None.
         hidden: number of positions to ``(position, source)``, True where a position does not see the source.
+        bias: number of positions to what is added to the scaled scores, ``(head, position, source)``, or None.
     """
 
     layer: int
     scale: float
     cap: float | None
     hidden: Callable[[int], Tensor]
+    bias: Callable[[int], Tensor | None] = lambda n: None
 
 
 @dataclass(frozen=True)

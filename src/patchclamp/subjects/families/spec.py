@@ -27,7 +27,7 @@ class Family:
         name: file name, used as ``family:NAME``.
         classes: Hugging Face class names it covers.
         blocks: path of the list of blocks.
-        final: path of the last norm, whose output is unembedded.
+        final: path of the last norm, whose output is unembedded; empty where the model has none.
         block: canonical name to place, paths counted from a block. Names: ``attn.q k v pattern z write``,
             ``resid_mid``, ``mlp.pre up act write``. ``write`` is the tensor added to the stream; ``mlp.act`` is what
             multiplies the down projection.
@@ -39,9 +39,13 @@ class Family:
         sum_norms: paths of the two norms that the stream itself passes, one after each addition (post-norm).
         gain: norm to the factor by which it multiplies the normalised values.
         parallel: attention and MLP read the same residual; there is no ``resid_mid``.
+        logit_factor: config to the factor by which the unembedding's output is multiplied to give logits.
         logit_cap: config attribute that holds the logit soft-cap, or empty.
         score_cap: config attribute that holds the soft-cap of attention scores, or empty.
         scale: attention module to the factor on q · k.
+        score_bias: attention module and number of positions to what is added to the scaled scores, by head, position
+            and source; None where nothing is.
+        key_heads: config to the number of heads of keys and values.
         window: attention module to how many positions it looks back, or None.
         causal: no position sees a later one.
         attention_method: attention method to wrap in versions of transformers in which the module has it; in others
@@ -53,6 +57,8 @@ class Family:
         varying: sites that some blocks lack.
         widths: site to its width by the config, where that is neither the stream's, the heads' nor the MLP's.
         misfit: config to how the model is built otherwise than this file says, or empty; the class does not say it.
+        towers: kinds (``model_type``) of text towers inside other models that are built the same way and for which
+            transformers has no language model of their own.
         excluded: number of a part of the contract that does not apply, to the reason.
         underived: relevance rule that has no stand-in here, to the reason.
         tiny: makes a small random model with weights large enough that every nonlinearity bites.
@@ -71,9 +77,14 @@ class Family:
     sum_norms: tuple[str, ...] = ()
     gain: Callable[[Any], Tensor] = lambda norm: norm.weight
     parallel: bool = False
+    logit_factor: Callable[[Any], float] = lambda config: 1.0
     logit_cap: str = ""
     score_cap: str = ""
     scale: Callable[[Any], float] = lambda module: module.scaling
+    score_bias: Callable[[Any, int], Tensor | None] = lambda module, n: None
+    key_heads: Callable[[Any], int] = lambda config: getattr(config, "num_key_value_heads", None) or (
+        config.num_attention_heads
+    )
     window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
     causal: bool = True
     attention_method: str | None = None
@@ -84,8 +95,30 @@ class Family:
     varying: frozenset[str] = frozenset()
     widths: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
     misfit: Callable[[Any], str] = lambda config: ""
+    towers: tuple[str, ...] = ()
     excluded: Mapping[int, str] = field(default_factory=dict)
     underived: Mapping[str, str] = field(default_factory=dict)
+
+    def inside_of(self, model: Any, prefix: str, path: str) -> "Family":
+        """Return the family as it lies in another model around the same network of blocks.
+
+        Args:
+            model: a model of images and text, a classifier, or the bare network.
+            prefix: of the network's paths in a language model.
+            path: of the network in ``model``.
+        """
+
+        def move(old: str) -> str:
+            return f"{path}.{old.removeprefix(prefix)}".removeprefix(".") if old.startswith(prefix) else ""
+
+        # What stands behind the blocks is the other model's own: a cap on logits belongs to the language model's class.
+        moved = replace(
+            self, blocks=move(self.blocks), final=move(self.final), head="", head_nonlinearity="", logit_cap=""
+        )
+        if not self.head:
+            return moved
+        why = "the head behind its blocks has a nonlinearity that no family describes"
+        return replace(moved, underived={**self.underived, **dict.fromkeys(("identity", "direct"), why)})
 
     def layers(self, model: nn.Module) -> list[nn.Module]:
         """Return the blocks in order."""
@@ -95,7 +128,7 @@ class Family:
         """Return every canonical site of a model with its place, in forward order."""
         config = model.config.get_text_config()
         d_model, heads = config.hidden_size, config.num_attention_heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        kv_heads = self.key_heads(config)
         d_head = getattr(config, "head_dim", None) or d_model // heads
         d_mlp = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * d_model
         blocked = {
@@ -125,7 +158,8 @@ class Family:
                         add(f"blocks.{i}.{each}", each, i, replace(place, number=e), kind)
                 else:
                     add(f"blocks.{i}.{kind}", kind, i, place)
-        add("final", "final", None, Place(self.final, "out"))
+        if self.final:
+            add("final", "final", None, Place(self.final, "out"))
         return by_name
 
     def sites_of(self, model: nn.Module, layer: int) -> dict[str, Place | Tap]:
@@ -157,7 +191,9 @@ class Family:
         ]
 
     def cap_logits(self, model: Any, logits: Tensor) -> Tensor:
-        """Apply the family's logit soft-cap c · tanh(z / c), where it has one."""
+        """Apply the family's factor on logits, and its soft-cap c · tanh(z / c), where it has them."""
+        factor = self.logit_factor(model.config.get_text_config())
+        logits = logits if factor == 1 else logits * factor
         cap = getattr(model.config.get_text_config(), self.logit_cap, None) if self.logit_cap else None
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -225,8 +261,33 @@ def families() -> Iterator[Family]:
 
 
 def family_of(model: Any) -> Family | None:
-    """Return the family that covers a model's class and config, or None."""
-    return find_covering(model, families())
+    """Return the family that covers a model's class and config, or the tower within it that reads text, or None."""
+    return find_covering(model, families()) or _family_of_tower(model)
+
+
+def _family_of_tower(model: Any) -> Family | None:
+    """Return the family of the network of blocks inside a model of images and text, a classifier or a bare model.
+
+    A language model is such a network, its base, with a head; where the base is the same its sites are the same.
+    """
+    base = getattr(model, "base_model", None)
+    tower = getattr(base, "language_model", base)
+    config = getattr(tower, "config", None)
+    path = next((path for path, module in model.named_modules() if module is tower), None)
+    if config is None or path is None or getattr(config, "is_encoder_decoder", False):
+        return None
+    from transformers.models.auto import modeling_auto
+
+    kind, prefix = str(config.model_type), f"{type(tower).base_model_prefix}."
+    tables = (modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+    heads = [table[kind] for table in tables if kind in table]
+    bases = modeling_auto.MODEL_MAPPING_NAMES.get(kind, ())
+    alone = type(tower).__name__ in ([bases] if isinstance(bases, str) else bases)
+    for one in families():
+        same = (alone and any(head in one.classes for head in heads)) or kind in one.towers
+        if same and one.blocks.startswith(prefix) and not one.misfit(config):
+            return one.inside_of(model, prefix, path)
+    return None
 
 
 def find_covering(model: Any, listed: Iterable[Covering]) -> Covering | None:

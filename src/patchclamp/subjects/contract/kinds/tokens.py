@@ -83,7 +83,8 @@ class Tokens(Probe):
             if place is not None:
                 attention = module.get_submodule(place.module)
                 hidden = partial(_hidden, window=family.window(attention), causal=family.causal)
-                yield AttentionRule(layer, family.scale(attention), cap, hidden)
+                bias = partial(family.score_bias, attention)
+                yield AttentionRule(layer, family.scale(attention), cap, hidden, bias)
 
     @property
     def inner_site(self) -> str:
