@@ -45,9 +45,7 @@ class TextClassifier(NamesClasses, LanguageModel):
         (torch.Size([2, 1, 3]), 32)
     """
 
-    def __init__(
-        self, model: Any, tokenizer: Any = None, *, name: str | None = None, hash: str | None = None
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, *, name: str | None = None, hash: str | None = None) -> None:
         self._scored = isinstance(getattr(model, SCORE, None), nn.Linear)
         super().__init__(model, tokenizer, name=name, hash=hash)
         # What stands between the blocks and the classes of an encoder is no linear map.

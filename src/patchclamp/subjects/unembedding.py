@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError

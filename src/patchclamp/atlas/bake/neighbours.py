@@ -25,7 +25,7 @@ BLOCK = 2048
 EXACT_UNITS = 65_536
 """Units up to which all pairs are compared, where nothing else is asked for."""
 SHORTENED, LEAST_SHORT = 8, 64
-"""Of how many dimensions of its vectors one is left where pairs are chosen by shorter ones, and how many stay at least."""
+"""Of how many dimensions one is left where pairs are chosen by shorter vectors, and how many stay at least."""
 PROBES = 256
 """Units whose neighbours are also found exactly, where all others' are approximate."""
 NOTHING = 1e-6
@@ -220,8 +220,12 @@ class _Search:
         total, done = sum(p.width for p in self.own), 0
         for number in self.own_blocks:
             size = sum(part.n for part in self.blocks[number])
-            tell = None if progress is None else lambda share, done=done, size=size: progress(  # type: ignore[misc]
-                min(done + int(share * size), total), total
+            tell = (
+                None
+                if progress is None
+                else lambda share, done=done, size=size: progress(  # type: ignore[misc]
+                    min(done + int(share * size), total), total
+                )
             )
             if tell is not None:
                 tell(0.0)
@@ -310,7 +314,9 @@ class _Search:
         self, bundle: Bundle, asking: Mapping[str, _Bank], tell: Callable[[float], None] | None, *, exact: bool
     ) -> dict[str, tuple[Tensor, Tensor]]:
         chosen = self._candidates(bundle, asking, tell, exact=exact)
-        values = {p: torch.full(ids.shape, -torch.inf, dtype=torch.float64, device=ids.device) for p, ids in chosen.items()}
+        values = {
+            p: torch.full(ids.shape, -torch.inf, dtype=torch.float64, device=ids.device) for p, ids in chosen.items()
+        }
         for other in range(len(self.blocks)):
             for panel, bank in self._banks(bundle, "vectors", other, asking=False).items():
                 if panel in chosen:

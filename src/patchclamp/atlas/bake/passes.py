@@ -77,7 +77,12 @@ class Log:
 
     def note(self, what: str) -> None:
         """Add a line."""
-        self.lines.append(f"{what} after {time.monotonic() - self.began:.1f} s")
+        self.lines.append(f"{what} after {self.seconds:.1f} s")
+
+    @property
+    def seconds(self) -> float:
+        """How long it took so far."""
+        return round(time.monotonic() - self.began, 3)
 
 
 def run_passes(

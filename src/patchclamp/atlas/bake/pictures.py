@@ -15,6 +15,7 @@ from torch import Tensor
 from patchclamp.atlas.bake.concept_labels import as_rows, clustered_auroc
 from patchclamp.atlas.bake.look import read_site
 from patchclamp.atlas.bake.neighbours import Neighbours, Population, populations
+from patchclamp.atlas.bake.passes import Passes
 from patchclamp.atlas.bake.picture_pass import read_examples, sample_pictures
 from patchclamp.atlas.bake.weight_panels import BLOCK, Directions, Rows, blocks_of, ends_panels, one_hot
 from patchclamp.atlas.bake.write_rows import (
@@ -126,14 +127,16 @@ class PictureRows:
 
         return populations(self.sites, self.directions, self.firsts, sample)
 
+    def before(self) -> list[Population]:
+        """Return no others: an atlas of images has no layers of features."""
+        return []
+
 
 def write_picture_rows(
     db: sqlite3.Connection,
     units: PictureRows,
     batches: Batches,
-    survey: StoredSurvey,
-    look: Bundle,
-    near: Neighbours | None,
+    passes: Passes,
 ) -> None:
     """Write every table of the base of an atlas of images.
 
@@ -141,13 +144,12 @@ def write_picture_rows(
         db: an empty base, its tables made by ``schema()``.
         units: what rows are written about.
         batches: what was read of a corpus of images.
-        survey: the survey of the sites.
-        look: the second pass.
-        near: the units' neighbours; None where they are left out.
+        passes: what the passes over it found.
 
     Cost: a forward pass of every picture in which an example stands, stopped at the last site.
     """
     model, sites, firsts = units.model, units.sites, units.firsts
+    survey, look, near = passes.survey, passes.look, passes.near
     labels = read_labels(batches)
     sampled = sample_pictures(batches, survey.bundle.manifest["plan"]["seed"])
     places = {site.path: places_of(model.model, model.model.site(site.path)) for site in sites}

@@ -1,4 +1,4 @@
-"""One reading of a text for all that an atlas keeps of it: stimuli with examples, samples, and how often tokens stand."""
+"""One reading of a text for all that an atlas keeps of it: stimuli with examples, samples, counts of tokens."""
 
 from collections import Counter
 from collections.abc import Callable

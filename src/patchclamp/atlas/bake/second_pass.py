@@ -166,7 +166,6 @@ class TextSite(SiteLook):
         by = np.lexsort((strips.rank, strips.kind, strips.unit))
         return Snippets(**{name: array[by] for name, array in strips.__dict__.items()})
 
-
     def results(self) -> dict[str, np.ndarray]:
         """Return strips, edges, counts and sample; see ``read_results``."""
         return {

@@ -14,6 +14,7 @@ from patchclamp.atlas.bake.detected import detected_by
 from patchclamp.atlas.bake.head_rows import write_head_rows
 from patchclamp.atlas.bake.look import KINDS, read_site
 from patchclamp.atlas.bake.neighbours import LEFT_OUT, PANELS, Neighbours, Population, populations
+from patchclamp.atlas.bake.passes import Passes
 from patchclamp.atlas.bake.read_text import read_text
 from patchclamp.atlas.bake.second_pass import STRIP, Snippets, read_results
 from patchclamp.atlas.bake.token_patterns import sample_tokens
@@ -91,10 +92,8 @@ def write_rows(
     db: sqlite3.Connection,
     units: TextUnits,
     batches: Batches,
-    survey: StoredSurvey,
-    look: Bundle,
+    passes: Passes,
     labels: Labelled | None,
-    near: Neighbours | None,
 ) -> None:
     """Write every table of the base, or of a layer of features, which is filled like one.
 
@@ -102,12 +101,11 @@ def write_rows(
         db: an empty base, its tables made.
         units: what rows are written about.
         batches: what was read of a corpus of text.
-        survey: the survey of the sites.
-        look: the second pass.
+        passes: what the passes over it found.
         labels: labelled tokens, where the text has them.
-        near: the units' neighbours; None where they are left out.
     """
     model, sites = units.model, units.sites
+    survey, look, near = passes.survey, passes.look, passes.near
     _about(db, model, batches, sites, survey, labels, near)
     read = model.read_as(sites) if isinstance(model, WithHeads) else list(sites)
     used = {int(i) for site in read for i in np.unique(read_site(look, site.path, ["stimulus"])["stimulus"])}

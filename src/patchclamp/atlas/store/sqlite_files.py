@@ -194,7 +194,7 @@ def _spelt(row: tuple[Any, ...]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _form_of(types: tuple[type, ...]) -> tuple[struct.Struct, list[Any], list[tuple[int, int]], list[int]]:
-    """Return how rows of such types are packed: form, tags, which values have a size that ends where, which are none."""
+    """Return how rows of such types are packed: form, tags, which values have a size that ends where, and gaps."""
     codes = {int: ("q", b"i"), float: ("d", b"f"), str: ("q", b"s"), bytes: ("q", b"b"), type(None): ("0s", b"n")}
     form, tags, sized = "<", [], []
     for place, kind in enumerate(types):

@@ -82,8 +82,8 @@ class Family:
     score_cap: str = ""
     scale: Callable[[Any], float] = lambda module: module.scaling
     score_bias: Callable[[Any, int], Tensor | None] = lambda module, n: None
-    key_heads: Callable[[Any], int] = lambda config: getattr(config, "num_key_value_heads", None) or (
-        config.num_attention_heads
+    key_heads: Callable[[Any], int] = lambda config: (
+        getattr(config, "num_key_value_heads", None) or (config.num_attention_heads)
     )
     window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
     causal: bool = True
