@@ -99,7 +99,7 @@ class TextSite(SiteLook):
             self._count(x, x[torch.from_numpy(batch.counted)], batch)
             held = self.low, self.low_place, self.low_acts
             where = batch.counted, batch.stimulus, batch.firsts, batch.lengths
-            self.low, self.low_place, self.low_acts = keep_lowest(held, x, *where, BEFORE)
+            keep_lowest(held, x, *where, BEFORE)
 
     def _count(self, x: Tensor, counted: Tensor, batch: "_Batch") -> None:
         """Count tokens and pieces per bin: all values ``(token, unit)``, and those that statistics count."""
@@ -124,23 +124,30 @@ class TextSite(SiteLook):
         order = torch.from_numpy(batch.order)  # (piece,)
         # (piece, unit): the latest of the kept ones of the bin that the piece falls into.
         better = (order[:, None] < self.latest.gather(1, bins.T).T) & high.isfinite()
-        # One piece after another: two of one batch may want the same place.
-        for p in better.any(1).nonzero().flatten().tolist():
-            units = better[p].nonzero().flatten()  # (k,)
-            worst, slot = self.order[units, bins[p, units]].max(1)  # (k,)
-            still = worst > order[p]  # an earlier piece of this batch may have taken the place
-            units, slot = units[still], slot[still]
-            into = (units, bins[p, units], slot)
-            begin, end = batch.pieces[p]
-            self.acts[into] = torch.nan
-            self.acts[(*into, slice(None, end - begin))] = _half(x[begin:end, units].T)  # (k, token)
-            self.order[into] = order[p]
-            self.value[into] = high[p, units]
-            stimulus, start = batch.piece_of[p]
-            marked = start + where[p, units]
-            where_it_is = torch.stack([torch.full_like(marked, stimulus), marked, torch.full_like(marked, start)], 1)
-            self.place[into] = where_it_is.int()
-            self.latest[units, bins[p, units]] = self.order[units, bins[p, units]].amax(1)
+        begins, ends = torch.tensor(batch.pieces).T
+        number, start = torch.tensor(batch.piece_of).T
+        drawn = order.argsort()
+        rank = drawn.argsort()[:, None]  # (piece, 1)
+        # Of one batch the first so many of a bin can find a place, one after another.
+        for _ in range(PER_BIN if better.any() else 0):
+            first = torch.full(self.latest.shape, len(order))  # (unit, bin)
+            first.scatter_reduce_(1, bins.T, torch.where(better, rank, len(order)).T, "amin")
+            units, which = (first < len(order)).nonzero(as_tuple=True)
+            piece = drawn[first[units, which]]
+            better[piece, units] = False
+            worst, slot = self.order[units, which].max(1)
+            still = worst > order[piece]
+            units, which, slot, piece = units[still], which[still], slot[still], piece[still]
+            into = (units, which, slot)
+            at = begins[piece, None] + torch.arange(STRIP)  # (k, STRIP)
+            past = at >= ends[piece, None]
+            values = x[at.minimum(ends[piece, None] - 1), units[:, None]]
+            self.acts[into] = _half(values.masked_fill(past, torch.nan))
+            self.order[into] = order[piece]
+            self.value[into] = high[piece, units]
+            marked = start[piece] + where[piece, units]
+            self.place[into] = torch.stack([number[piece], marked, start[piece]], 1).int()
+            self.latest[units, which] = self.order[units, which].amax(1)
 
     def snippets(self) -> Snippets:
         """Return every strip, sorted by unit, kind and rank."""
