@@ -34,7 +34,8 @@ def load(
             code, with weights of chance, on the cpu.
         base: of an adapter (LoRA and its like), the model that it is merged into, where not the one that its config
             names.
-        device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (accelerate places the weights).
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto``: accelerate places the weights, on the disk what fits nowhere
+            else; ``auto:cpu=8GiB,cuda:0=20GiB`` bounds what each takes.
         dtype: ``float32``, ``bfloat16`` or ``float16``; by default the checkpoint's own.
         attention: ``eager`` or ``sdpa``; by default transformers' choice.
         prepend_bos: begin every text with the tokenizer's BOS token, where the tokenizer does not by itself.

@@ -43,22 +43,6 @@ QUANTISERS = {
 """How weights may be quantised, to the module that reads them and what pip calls its package."""
 
 
-def refuse_device(device: str) -> None:
-    """Refuse devices that nothing can be loaded on.
-
-    Raises:
-        PatchclampError: meta tensors, or ``auto`` without the package that places weights.
-    """
-    if device == "meta":
-        raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
-    if device == "auto" and not _is_installed("accelerate"):
-        raise PatchclampError(
-            expected="the package accelerate, which places weights for --device auto",
-            got="none installed",
-            remedy="pip install 'patchclamp[adapters]', or name a device: cpu, cuda, mps.",
-        )
-
-
 def refuse_kind(checkpoint: Checkpoint) -> None:
     """Refuse networks that answer with neither tokens nor classes, before they are loaded.
 
@@ -120,7 +104,16 @@ def _is_installed(module: str) -> bool:
 
 
 def refuse_memory(checkpoint: Checkpoint, problem: BaseException, device: str) -> PatchclampError:
-    """Return the complaint that weights do not fit into memory, with what they take and what is free."""
+    """Say that weights do not fit into memory, with what they take and what is free.
+
+    Args:
+        checkpoint: what was loaded.
+        problem: what was raised.
+        device: where to.
+
+    Returns:
+        PatchclampError: to be raised.
+    """
     kind = device if device.startswith("cuda") else "cpu"
     try:
         free = free_memory(kind)
@@ -142,6 +135,9 @@ def refuse_lack(checkpoint: Checkpoint, missing: Sequence[str], misshapen: Seque
         checkpoint: what was loaded.
         missing: names of parameters without weights.
         misshapen: of others the name, the shape in the files, and that by the config.
+
+    Returns:
+        PatchclampError: to be raised.
     """
     if misshapen:
         name, there, wanted = misshapen[0]
@@ -170,6 +166,9 @@ def explain(checkpoint: Checkpoint, problem: Exception, device: str = "cpu") -> 
         checkpoint: what should have been loaded.
         problem: what it raised.
         device: where to.
+
+    Returns:
+        PatchclampError: to be raised.
     """
     if isinstance(problem, PatchclampError):
         return problem

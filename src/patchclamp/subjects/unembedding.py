@@ -11,8 +11,9 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.families.spec import Family, families, reason_uncovered
+from patchclamp.subjects.families.spec import Family, families, module_path, reason_uncovered
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.placement import bring_weights
 from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
 from patchclamp.subjects.text import Tokenizer
 
@@ -62,6 +63,11 @@ class Unembeds(Model):
             return self.read_out(self.write_to_stream(site, values))
         of_stream = kind == "embed" or kind.endswith(".write") or kind.startswith("resid_")
         return self.read_out(values) if of_stream else None
+
+    def _find_head(self) -> str:
+        """Return the path of the module that gives the logits; empty where there is none."""
+        head = self.module.get_output_embeddings()
+        return "" if head is None else module_path(self.module, head)
 
     @property
     def _headless(self) -> bool:
@@ -175,8 +181,9 @@ class Unembeds(Model):
             # A fused projection gives the gate's other branch too.
             both = place.take(linear(each) - linear(torch.zeros_like(each[:1])))  # (d_model, unit)
             rows = both[:, units].float().T
-            if getattr(norm, "weight", None) is not None:
-                rows = rows * family.gain(norm).detach().float()
+            with bring_weights(norm):
+                if getattr(norm, "weight", None) is not None:
+                    rows = rows * family.gain(norm).detach().float()
         return rows - rows.mean(1, keepdim=True) if subtracts_mean(norm) else rows
 
     def _writer(self, site: str) -> Site:

@@ -47,7 +47,16 @@ class Writers:
 def writers_of(
     model: LanguageModel, sites: Iterable[tuple[Site, int]], written: dict[str, Float[Tensor, "unit d_model"] | None]
 ) -> list[Writers]:
-    """Return the units that write, of sites and the numbers of their first units; a head writes what its W_O does."""
+    """Return the units that write; a head writes what its W_O does.
+
+    Args:
+        model: the subject.
+        sites: sites, each with the number of its unit 0 among all.
+        written: by site, what its units write; of heads it is read from the model.
+
+    Returns:
+        list[Writers]: of the sites whose writing is known.
+    """
     found = []
     for site, first in sites:
         if site.layer is None:

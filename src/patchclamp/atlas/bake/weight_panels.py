@@ -13,6 +13,7 @@ from patchclamp.core.site import Site
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads, is_heads
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.placement import bring_weights
 
 MOST_TOKENS, MOST_UNITS = 12, 8
 BLOCK = 256
@@ -130,7 +131,9 @@ def token_panels(model: LanguageModel | Features | WithHeads, found: Directions,
             scores = [model.read_out(write[rows].to(model.device, model.dtype)) for rows in _blocks(len(write))]
             panels |= ends_panels("promotes", "suppresses", scores)
         if read is not None:
-            embedding = model.module.get_input_embeddings().weight.detach().float().cpu()
+            module = model.module.get_input_embeddings()
+            with bring_weights(module):
+                embedding = module.weight.detach().float().cpu()
             drives = [read[rows] @ embedding.T for rows in _blocks(len(read))]
             panels |= ends_panels("excited_by", "inhibited_by", drives)
     return panels

@@ -120,7 +120,7 @@ def _write_reads(
     own = [(site, firsts[site.path]) for site in sites]
     before = np.cumsum([0, *(site.width for site in beside)]).tolist()
     listed = list(zip(beside, before, strict=False)) if isinstance(model, Features) else own
-    bare = model if isinstance(model, LanguageModel) else model.model
+    bare = model.model if isinstance(model, Features | WithHeads) else model
     writers = writers_of(bare, own, directions.write)
     for site, first in listed:
         if is_heads(site):

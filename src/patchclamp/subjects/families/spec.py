@@ -153,6 +153,9 @@ class Family:
             model: a model of images and text, a classifier, or the bare network.
             prefix: of the network's paths in a language model.
             path: of the network in ``model``.
+
+        Returns:
+            Family: with the paths of ``model``, and without what stands behind the blocks of a language model.
         """
 
         def move(old: str) -> str:

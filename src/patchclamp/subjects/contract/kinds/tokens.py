@@ -178,7 +178,8 @@ PARTS: tuple[Part, ...] = (
         1e-5,
         wrong.mistake_neurons,
     ),
-    Part("softmax(q·k) = pattern, pattern·v = z", laws.attends, 1e-5, wrong.double_scale),
+    # Scores are rounded before the softmax, by more the larger they are.
+    Part("softmax(q·k) = pattern, pattern·v = z", laws.attends, 1e-5, wrong.double_scale, coarsest=1.0),
     Part("a change = the same by hand", laws.by_hand, 0.0, wrong.recast(wrong.WritesNothing)),
     Part("readers read what the map says", token_laws.readers, 1e-5, lambda f: replace(f, parallel=not f.parallel)),
 )
