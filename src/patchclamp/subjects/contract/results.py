@@ -33,7 +33,12 @@ def stored_results(file: str = FILE) -> dict[str, Any]:
 def result_row(
     classes: Sequence[str], verdicts: Sequence[Any], lacks: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """Return a family's entry: figures to one digit, for others they differ by the machine; and what it has not."""
+    """Return a family's entry for the table.
+
+    Returns:
+        dict[str, Any]: its classes, of each part the figures to one digit (others differ by the machine), and what it has
+            not.
+    """
     row = {"classes": list(classes), "parts": [_part(v) for v in verdicts]}
     return {**row, "lacks": dict(lacks)} if lacks else row
 
