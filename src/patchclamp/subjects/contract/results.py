@@ -36,8 +36,7 @@ def result_row(
     """Return a family's entry for the table.
 
     Returns:
-        dict[str, Any]: its classes, of each part the figures to one digit (others differ by the machine), and what it has
-            not.
+        dict[str, Any]: its classes, each part's figures to one digit (others differ by the machine), and what it lacks.
     """
     row = {"classes": list(classes), "parts": [_part(v) for v in verdicts]}
     return {**row, "lacks": dict(lacks)} if lacks else row
