@@ -255,6 +255,9 @@ MISTAKES = {
         2,
         lambda: without("bloom", block={**family("bloom").block, "attn.write": Place("self_attention", "out")}),
     ),
+    "modernbert whose windows look back alone": (9, lambda: without("modernbert", causal=True)),
+    "modernbert unembedded behind the last norm": (3, lambda: without("modernbert", final="model.final_norm")),
+    "bart read as pre-norm": (2, lambda: without("bart", sum_norms=())),
     "cohere without its logit scale": (3, lambda: without("cohere", logit_factor=lambda config: 1.0)),
     "olmo 3 without its window": (9, lambda: without("olmo3", window=lambda m: None)),
     "jamba's mixer left out": (
@@ -265,7 +268,7 @@ MISTAKES = {
 
 
 # `make test` makes no tiny model for mistakes in families whose other tests run in `make families` alone.
-LATER = ("gpt-neo", "bloom", "cohere", "olmo 3")
+LATER = ("gpt-neo", "bloom", "cohere", "olmo 3", "modernbert", "bart")
 
 
 @pytest.mark.parametrize("mistake", [name for name in MISTAKES if WHOLE or not name.startswith(LATER)])
@@ -385,6 +388,8 @@ WIRINGS = {
     "olmo": [{"clip_qkv": None, "attention_bias": True}],
     "olmo3": [{"layer_types": ["full_attention", "sliding_attention"]}],
     "cohere": [{"use_qk_norm": False, "attention_bias": True}],
+    "modernbert": [{"layer_types": ["sliding_attention"] * 3}, {"mlp_bias": True, "attention_bias": True}],
+    "distilbert": [{"sinusoidal_pos_embds": True, "activation": "relu"}],
     "mamba": [{"use_bias": True, "use_conv_bias": False}, {"residual_in_fp32": False, "intermediate_size": 48}],
     "mamba2": [{"use_bias": True, "n_groups": 1}, {"residual_in_fp32": False}],
     "cohere2": [{"layer_types": ["full_attention", "sliding_attention"], "attention_bias": True}],
@@ -403,6 +408,8 @@ UNCOVERED = {
     "gemma3": [({"use_bidirectional_attention": True}, "both ways")],
     "bert": [({"is_decoder": True}, "decoder"), ({"chunk_size_feed_forward": 1}, "chunks")],
     "roberta": [({"is_decoder": True}, "decoder")],
+    "bart": [({"decoder_attention_heads": 2}, "another number of heads")],
+    "distilbert": [({"chunk_size_feed_forward": 1}, "chunks")],
     "jamba": [({"num_experts": 2}, "experts")],
     "olmoe": [({"clip_qkv": 8.0}, "clipped")],
     "bloom": [

@@ -194,9 +194,18 @@ def draw_stimuli(model: LanguageModel, seed: int = 0) -> tuple[Stimulus, ...]:
 
 
 def probes(model: LanguageModel) -> list[Tokens]:
-    """Return the random stimuli padded on the right, and on the left."""
+    """Return the random stimuli padded on either side; of a network that reads padding as tokens, only one of them."""
     stimuli = draw_stimuli(model)
-    return [Tokens(model, stimuli, padding) for padding in PADDINGS]
+    sides = PADDINGS if model.pads_left else [side for side in PADDINGS if _allows(model, stimuli, side)]
+    return [Tokens(model, stimuli, side) for side in sides] or [Tokens(model, stimuli[:1])]
+
+
+def _allows(model: LanguageModel, stimuli: tuple[Stimulus, ...], side: Padding) -> bool:
+    try:
+        model.run(list(stimuli), padding=side, logits=False)
+    except PatchclampError:
+        return False
+    return True
 
 
 KIND = Kind(
