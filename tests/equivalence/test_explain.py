@@ -397,7 +397,8 @@ def test_a_model_without_a_tokenizer_or_a_family_is_refused(models):
         explain(pc.wrap(models["gpt2"].module), PROMPT, " w5")
     config = BloomConfig(vocab_size=61, hidden_size=16, n_layer=1, n_head=2)
     stranger = pc.wrap(BloomForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
-    with pytest.raises(PatchclampError, match="a model that a family file covers; got BloomForCausalLM"):
+    asked = "a model that a family file covers, .*; got BloomForCausalLM.* --level 'module.transformer.h.*.mlp"
+    with pytest.raises(PatchclampError, match=asked):
         explain(stranger, PROMPT, " w5")
 
 
@@ -437,12 +438,49 @@ def test_a_model_without_a_family_is_explained_at_module_sites(models, kind, met
     assert best.measured == pytest.approx(float(effect), abs=1e-5)
 
 
-def test_quantised_weights_are_explained_by_exact_replacement(tiny_language_model):
-    model = tiny_language_model("gpt2")
-    model.module.hf_quantizer = object()
+class Int8Linear(torch.nn.Module):
+    """Weight-only int8; ``derivative`` says whether it can be differentiated, as some kernels cannot."""
+
+    def __init__(self, linear, derivative):
+        super().__init__()
+        self.scale, self.derivative = float(linear.weight.detach().abs().max()) / 127, derivative
+        self.weight = torch.nn.Parameter((linear.weight.detach() / self.scale).round().to(torch.int8), False)
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x if self.derivative else x.detach(), self.weight.to(x.dtype) * self.scale)
+
+
+def quantised(tiny_language_model, *, derivative):
+    model = tiny_language_model("llama")
+    for block in model.module.model.layers:
+        block.mlp.down_proj = Int8Linear(block.mlp.down_proj, derivative)
+    return model
+
+
+def test_quantised_weights_are_explained_by_gradients_where_they_have_them(tiny_language_model):
+    model = quantised(tiny_language_model, derivative=True)
+    dense = tiny_language_model("llama")
+    for block, own in zip(dense.module.model.layers, model.module.model.layers, strict=True):
+        block.mlp.down_proj.weight.data = own.mlp.down_proj.weight * own.mlp.down_proj.scale
+    e, expected = (explain(m, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2) for m in (model, dense))
+    assert not e.omitted
+    assert e.edges.about["kind"] == "direct"
+    assert [c.predicted for c in e.causes] == pytest.approx([c.predicted for c in expected.causes], rel=1e-4)
+    assert [c.measured for c in e.causes] == pytest.approx([c.measured for c in expected.causes], rel=1e-4)
+
+
+def test_quantised_weights_without_gradients_are_explained_by_exact_replacement(tiny_language_model):
+    model = quantised(tiny_language_model, derivative=False)
+    with pytest.raises(PatchclampError, match=r"Int8Linear at model\.layers\.0\.mlp\.down_proj has no gradients here"):
+        explain(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, progress=refuse_work)
     e = explain(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, method="activation_patching")
-    assert dict(e.omitted) == {"direct logit attribution": "weights are quantised"}
+    assert "weights are quantised" in e.omitted["direct logit attribution"]
+    assert e.edges.about["kind"] == "total"
     assert all(cause.promotes for cause in e.causes)
+
+
+def refuse_work(*_done):
+    raise AssertionError("work was begun")
 
 
 def test_what_is_said_of_a_unit_needs_to_know_what_it_writes(models):

@@ -17,7 +17,7 @@ from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import hook_at, module_at, resolve_sites, site_of_hook, site_of_module
 
 IDS = [[5, 9, 2, 7, 11]]
-SUBLAYERS = ("mlp", "feed_forward", "attn", "self_attn", "attention", "mamba")
+SUBLAYERS = ("mlp", "feed_forward", "ffn", "attn", "self_attn", "attention", "mamba", "mixer")
 N = 4
 
 
@@ -114,8 +114,12 @@ def test_a_site_is_written_for_sparsify_under_a_module_that_gives_just_it(model,
 @pytest.mark.parametrize("sublayer", ["attn", "mlp"])
 def test_hooks_beside_a_norm_are_on_the_side_where_transformerlens_has_them(model, sublayer):
     kind = model.family
-    place = kind.block[f"{sublayer}.write"]
     layer = model.n_layers - 1  # of the hybrid, the block that has attention
+    place = kind.block.get(f"{sublayer}.write")
+    if place is None:
+        with pytest.raises(PatchclampError, match=rf"{sublayer}\.write"):
+            site_of_hook(model, f"blocks.{layer}.hook_{sublayer}_out")
+        return
     site = site_of_hook(model, f"blocks.{layer}.hook_{sublayer}_out")
     values = model.run(IDS, record=site, logits=False).recording[site].float()
     if kind.exit_norms:
@@ -141,7 +145,7 @@ def test_hooks_of_the_stream_are_refused_where_the_stream_has_another_value(mode
         if model.family.sum_norms and hook != "hook_resid_pre":
             with pytest.raises(PatchclampError, match="before the norm"):
                 site_of_hook(model, f"blocks.1.{hook}")
-        elif model.family.parallel and hook == "hook_resid_mid":
+        elif kind not in ("resid_in", "resid_out", *model.family.block):
             with pytest.raises(PatchclampError):
                 site_of_hook(model, f"blocks.1.{hook}")
         else:

@@ -229,14 +229,65 @@ def test_quantised_weights_record_and_clamp(name):
     assert torch.allclose(model.write_to_stream(SITE, values), values @ (down.weight * down.scale).T, atol=1e-4)
 
 
-def test_quantised_weights_say_why_gradients_are_missing():
-    model = LanguageModel(quantised("llama"))
-    able = model.capabilities
+def test_quantised_weights_are_differentiated_as_the_weights_that_they_stand_for():
+    module = quantised("llama")
+    model, whole = LanguageModel(module), family("llama").tiny()
+    for path, part in module.named_modules():
+        if isinstance(part, Int8Linear):
+            whole.get_submodule(path).weight.data = part.weight * part.scale
+    metric = Metric("logit", (7,))
+    found, expected = (m.differentiate([IDS[0]], metric, SITE).gradients[SITE] for m in (model, LanguageModel(whole)))
+    assert model.capabilities.differentiate
+    assert bool(expected.any())
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+class Detached(Int8Linear):
+    """A kernel without a derivative."""
+
+    def forward(self, x):
+        return super().forward(x.detach())
+
+
+@pytest.mark.parametrize("when", ["always", "once it was run without gradients"])
+def test_quantised_weights_say_why_gradients_are_missing(when):
+    module = quantised("llama")
+    linear = module.model.layers[1].mlp.down_proj
+    linear.__class__ = Detached if when == "always" else Repacked
+    able = LanguageModel(module).capabilities
     assert (able.intervene, able.generate, able.attention, able.differentiate) == (True, True, True, False)
-    assert "quantised" in dict(able.missing)["differentiate"]
+    why = dict(able.missing)["differentiate"]
+    assert "quantised" in why
+    assert f"{type(linear).__name__} at model.layers.1.mlp.down_proj" in why
     with pytest.raises(PatchclampError, match="quantised"):
-        model.differentiate([IDS[0]], Metric("logit", (7,)), SITE)
+        LanguageModel(module).differentiate([IDS[0]], Metric("logit", (7,)), SITE)
     assert LanguageModel(family("llama").tiny()).capabilities.differentiate
+
+
+class Repacked(Int8Linear):
+    """Weights that are laid out for inference when they are first run without gradients, as bitsandbytes does."""
+
+    def forward(self, x):
+        self.packed = getattr(self, "packed", False) or not torch.is_grad_enabled()
+        return super().forward(x.detach() if self.packed else x)
+
+
+@pytest.mark.filterwarnings("ignore")  # of bitsandbytes' own
+def test_bitsandbytes_8_bit_weights_are_differentiated_on_a_processor():
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="needs bitsandbytes, which is no requirement")
+    module, whole = family("llama").tiny(), LanguageModel(family("llama").tiny())
+    for block in module.model.layers:
+        dense = block.mlp.down_proj
+        linear = bitsandbytes.nn.Linear8bitLt(dense.in_features, dense.out_features, False, has_fp16_weights=False)
+        linear.load_state_dict({"weight": dense.weight.data})
+        block.mlp.down_proj = linear.to("cpu")
+    model, metric = LanguageModel(module), Metric("logit", (7,))
+    found, expected = (m.differentiate([IDS[0]], metric, SITE) for m in (model, whole))
+    assert model.quantised
+    assert not whole.quantised
+    assert float((found.metric - expected.metric).abs()) > 1e-6  # they are other weights
+    a, b = found.gradients[SITE].flatten(), expected.gradients[SITE].flatten()
+    assert float(torch.nn.functional.cosine_similarity(a, b, dim=0)) > 0.99
 
 
 def test_the_contract_holds_for_quantised_weights():
@@ -246,7 +297,7 @@ def test_the_contract_holds_for_quantised_weights():
 
 
 @pytest.mark.filterwarnings("ignore")  # torchao's own import warns of what torch is going to change
-def test_torchao_int8_weights_record_and_clamp_and_say_why_gradients_are_missing():
+def test_torchao_int8_weights_record_and_clamp_and_have_gradients_or_say_why_not():
     pytest.importorskip("torchao", reason="needs torchao, which is no requirement")
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
@@ -260,6 +311,9 @@ def test_torchao_int8_weights_record_and_clamp_and_say_why_gradients_are_missing
     assert float(changed.recording.of(SITE, 0)[2, 7]) == 3.0
     assert (changed.logits - clean.logits).abs().max() > 1e-3
     assert all(written)
-    assert "quantised" in dict(model.capabilities.missing)["differentiate"]
-    with pytest.raises(PatchclampError, match="quantised"):
-        model.differentiate([IDS[0]], Metric("logit", (7,)), SITE)
+    if not model.capabilities.differentiate:
+        with pytest.raises(PatchclampError, match="quantised"):
+            model.differentiate([IDS[0]], Metric("logit", (7,)), SITE)
+        return
+    slopes = [m.differentiate([IDS[0]], Metric("logit", (7,)), SITE).gradients[SITE].flatten() for m in (model, whole)]
+    assert float(nn.functional.cosine_similarity(*slopes, dim=0)) > 0.99

@@ -13,12 +13,15 @@ from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import (
     corrupted_baseline,
     delta_times_gradient,
+    entered_stream,
     mean_gradient,
+    path_start,
     record,
     run_metric,
 )
 from patchclamp.attribute.nodes import distances
 from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Rule
+from patchclamp.core.intervention import Intervention
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -26,6 +29,7 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ROWS
+from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
 
 ZERO = Baseline("zero")
@@ -114,20 +118,27 @@ def score_batch(
             per_row = delta_times_gradient(model, path, basis, values[path], baseline, gradient)
             scores[path] = _by_case(per_row, n_cases, block)
     else:
-        values, metric_clean = run_metric(model, shown, metric, paths)
+        # Path integrals restart at the block of each site, from what it reads; that is recorded once.
+        integrates = isinstance(rule, PathIntegral)
+        entered = [entered_stream(model, path) if integrates else "" for path in paths]
+        kept = [name for name in dict.fromkeys(entered) if name and name not in paths]
+        values, metric_clean = run_metric(model, shown, metric, [*paths, *kept])
         baseline = plain if counterparts is None else corrupted_baseline(record(model, counterparts, paths))
         if isinstance(rule, PathIntegral):
-            for done, (path, block) in enumerate(zip(paths, blocks, strict=True), start=1):
+            streams = [values[name] if name else None for name in entered]
+            for done, (path, block, stream) in enumerate(zip(paths, blocks, streams, strict=True), start=1):
                 basis, x = row_basis(block.basis), values[path]
-                gradient = mean_gradient(model, shown, metric, path, basis, x, baseline, rule.steps, rows=rows)
+                gradient = mean_gradient(
+                    model, shown, metric, path, basis, x, baseline, rule.steps, rows=rows, stream=stream
+                )
                 if gradients is not None:
                     gradients[path] = gradient
                 per_row = delta_times_gradient(model, path, basis, x, baseline, gradient)
                 scores[path] = _by_case(per_row, n_cases, block)
-                effects = metric_clean - _replace_sites(model, shown, metric, block, baseline)  # (case,)
-                gaps[path] = float(np.abs(scores[path].sum(1) - effects).sum())
                 if progress is not None:
                     progress(done, len(blocks))
+            replaced = _replace_sites(model, shown, metric, blocks, values, baseline, streams)
+            gaps = {p: float(np.abs(scores[p].sum(1) - (metric_clean - m)).sum()) for p, m in replaced.items()}
         elif isinstance(rule, Magnitude):
             for path, block in zip(paths, blocks, strict=True):
                 cases = values[path].unflatten(0, (n_cases, -1))  # (case, position, width)
@@ -149,12 +160,39 @@ def _by_case(per_row: Float[Tensor, "row unit"], n_cases: int, block: Block) -> 
 
 
 def _replace_sites(
-    model: Model, shown: Sequence[Shown], metric: Metric | EachMetric, block: Block, baseline: Baseline
-) -> Float[np.ndarray, " case"]:
-    """Return m of every case with the whole site at its baseline: what the scores of its units must sum to."""
-    whole = block.basis if kind_of(block.basis) == "feature" else "neurons"
-    changes = [[baseline.replace_site(block.site, whole, row=i)] for i in range(len(shown))]
-    return np.asarray(upcast(model.measure(shown, metric, interventions=changes)).cpu().double().numpy())
+    model: Model,
+    shown: Sequence[Shown],
+    metric: Metric | EachMetric,
+    blocks: Sequence[Block],
+    values: Recording,
+    baseline: Baseline,
+    streams: Sequence[Float[Tensor, "row d_model"] | None],
+) -> dict[str, Float[np.ndarray, " case"]]:
+    """Return m of every case with each whole site at its baseline: what the scores of its units must sum to.
+
+    Sites of one block go together in a forward pass from this block on.
+    """
+    n, measured = len(shown), {}
+    first_layers = [model.first_layer(block.site) if model.restarts else 0 for block in blocks]
+    for layer in sorted(set(first_layers)):
+        own = [i for i, first in enumerate(first_layers) if first == layer]
+        starts = [
+            path_start(model, b.site, row_basis(b.basis), values[b.site], baseline)
+            for b in map(blocks.__getitem__, own)
+        ]
+        changes = [
+            [Intervention(blocks[i].site, "rows", value=start.unflatten(0, (n, -1))[case])]
+            for i, start in zip(own, starts, strict=True)
+            for case in range(n)
+        ]
+        stream = streams[own[0]]
+        restart = None if stream is None else Restart(layer, stream.unflatten(0, (n, -1)).repeat(len(own), 1, 1))
+        each = metric if isinstance(metric, Metric) else EachMetric(metric.metrics * len(own))
+        m = upcast(model.measure([*shown] * len(own), each, interventions=changes, restart=restart)).cpu().double()
+        measured.update(
+            {blocks[i].site: row.numpy() for i, row in zip(own, m.unflatten(0, (len(own), n)), strict=True)}
+        )
+    return measured
 
 
 def _replace_units(

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from patchclamp.ablate import Baseline
 from patchclamp.attribute.features import at_baseline, delta_from_baseline, feature_delta_times_gradient, kind_of
-from patchclamp.core.intervention import Intervention, Source
+from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.memory import run_in_batches
 from patchclamp.subjects.model import Model
 
 ROWS = 16
@@ -213,6 +214,7 @@ def mean_gradient(
     steps: int,
     *,
     rows: int | None = None,
+    stream: Float[Tensor, "row d_model"] | None = None,
 ) -> Float[Tensor, "row width"]:
     r"""Return ∫₀¹ ∂m/∂n at r + α (n − r) dα of a site's values, all its units moving together.
 
@@ -227,14 +229,19 @@ def mean_gradient(
         x: ``(row, width)`` activations n.
         baseline: r.
         steps: Gauss-Legendre points of the path.
-        rows: points of the path, of all prompts, in one batch; the default is 16.
+        rows: points of the path, of all prompts, in one batch; the default is 16, or as many as memory holds.
+        stream: what the site's block reads, ``(row, d_model)``, where it is known; it is recorded where it is not.
 
     Returns:
         ``(row, width)``, in units of m per unit of activation.
 
+    Raises:
+        PatchclampError: memory does not hold a single row.
+
     Source: 1703.01365, equation 1. Departs from it in hidden units for inputs and in Gauss-Legendre points.
 
-    Cost: prompts · steps rows forward and backward, restarted at the site's block.
+    Cost: prompts · steps rows forward and backward, restarted at the site's block; where memory runs out, in batches
+        of half as many.
 
     Example:
         >>> from patchclamp.loaders import load
@@ -245,30 +252,41 @@ def mean_gradient(
         >>> tuple(mean_gradient(cat, shown, m, site, "neurons", x, Baseline("zero"), 2).shape)
         (4, 16)
     """
-    site, n = model.site(path), len(shown)
-    if kind_of(basis) == "feature":
-        r = at_baseline(model.basis_at(path, basis), path, x, baseline)
-    else:
-        r = baseline.at(path, x)
-    start, stop = r.unflatten(0, (n, -1)), x.unflatten(0, (n, -1))  # (prompt, position, width)
-    stream = None
-    if site.layer and model.restarts:  # what lies below the site is the same at every point
-        name = f"blocks.{site.layer}.resid_in"
-        stream = record(model, shown, [name])[name].unflatten(0, (n, -1))  # (prompt, position, d_model)
+    n = len(shown)
+    start, stop = (part.unflatten(0, (n, -1)) for part in (path_start(model, path, basis, x, baseline), x))
+    restart_from = None
+    if name := entered_stream(model, path):  # what lies below the site is the same at every point
+        restart_from = (record(model, shown, [name])[name] if stream is None else stream).unflatten(0, (n, -1))
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on [−1, 1]: halved to lie on [0, 1]
     points = [(i, a, w) for i in range(n) for a, w in zip((nodes + 1) / 2, weights / 2, strict=True)]
     gradient = torch.zeros_like(upcast(stop))  # ∫ ∂m/∂n dα, (prompt, position, width)
-    most = rows or ROWS
-    for first in range(0, len(points), most):
-        part = points[first : first + most]
-        which = [i for i, *_ in part]  # the prompt of each row of this batch
-        between = torch.cat([start[i] + float(a) * (stop[i] - start[i]) for i, a, _ in part])  # (row, width)
-        patch = Recording(tuple(shown[i] for i in which), {path: between}, {path: site})
-        changes = [[Intervention(path, "patch", source=Source(patch, stimulus=k))] for k in range(len(part))]
-        restart = None if stream is None else Restart(site.layer or 0, stream[which])
+
+    def differentiate(first: int, end: int) -> None:
+        which = [i for i, *_ in points[first:end]]  # the prompt of each row of this batch
+        between = torch.stack([start[i] + float(a) * (stop[i] - start[i]) for i, a, _ in points[first:end]])
+        restart = None if restart_from is None else Restart(model.first_layer(path), restart_from[which])
         own = metric if isinstance(metric, Metric) else EachMetric(tuple(metric.metrics[i] for i in which))
-        run = model.differentiate(patch.stimuli, own, [path], interventions=changes, restart=restart)
-        each = upcast(run.gradients[path]).unflatten(0, (len(part), -1))  # (point, position, width)
-        for (i, _, weight), one in zip(part, each, strict=True):
+        change = Intervention(path, "rows", value=between)
+        run = model.differentiate([shown[i] for i in which], own, [path], interventions=[change], restart=restart)
+        each = upcast(run.gradients[path]).unflatten(0, (len(which), -1))  # (point, position, width)
+        for (i, _, weight), one in zip(points[first:end], each, strict=True):
             gradient[i] += float(weight) * one
+
+    for _ in run_in_batches(len(points), rows or ROWS, differentiate):
+        pass
     return gradient.flatten(0, 1)
+
+
+def path_start(
+    model: Model, path: str, basis: str, x: Float[Tensor, "*places"], baseline: Baseline
+) -> Float[Tensor, "*places"]:
+    """Return a site's values where a path begins: at its baseline; of a basis with its features at theirs."""
+    if kind_of(basis) == "feature":
+        return at_baseline(model.basis_at(path, basis), path, x, baseline)
+    return baseline.at(path, x)
+
+
+def entered_stream(model: Model, path: str) -> str:
+    """Return the site whose values a forward pass restarts from that changes another; empty where it begins anew."""
+    layer = model.first_layer(path) if model.restarts else 0
+    return f"blocks.{layer}.resid_in" if layer else ""

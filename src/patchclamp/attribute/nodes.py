@@ -1,6 +1,7 @@
 """Units of a level, the size of each unit's change, and its activation."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from patchclamp.subjects.model import Model
 LEVELS = ("neuron", "head", "channel", "feature", "node")
 """Levels of units: an MLP's neurons and attention heads at every position, a map's channels over all its places, the
 units of the bases that were added to the model, and what writes to the residual stream: the embedding, heads, MLPs."""
+_NUMBER = re.compile(r"\.\d+\.")
 MOST_NAMED = 6
 """Sites that an error names."""
 BYTES_PER_NODE = 48
@@ -50,6 +52,13 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
             got=repr(levels),
             remedy=_choices(model),
         )
+    canonical = [level for level in levels if level in LEVELS and level != "feature"]
+    if canonical and "canonical sites" in dict(model.capabilities.missing) and model.stimulus_kind == "text":
+        raise PatchclampError(
+            expected=f"a model that a family file covers, for the level {canonical[0]}",
+            got=f"{type(model.module).__name__}, with the sites of its modules alone",
+            remedy=_suggest_sites(model),
+        )
     ordered = sorted(levels, key=lambda level: level == "feature")
     chosen = {path: basis for level in ordered for path, basis in model.of_level(level).items()}
     if not chosen:
@@ -70,6 +79,21 @@ def _choices(model: Model) -> str:
     paths = [site.path for site in model.sites()]
     more = ", …" if len(paths) > MOST_NAMED else ""
     return f"Name sites of this plain network by their paths: {', '.join(paths[:MOST_NAMED])}{more}."
+
+
+def _suggest_sites(model: Model) -> str:
+    """Return the sites that lie in every block and are the widest, most often the neurons of its MLPs, as a remedy."""
+    repeated: dict[str, list[int]] = {}
+    for site in model.sites():
+        repeated.setdefault(_NUMBER.sub(".*.", site.path), []).append(site.width)
+    inside = {pattern: max(widths) for pattern, widths in repeated.items() if "*" in pattern}
+    if not inside:
+        return "Name sites by their paths: `patchclamp info MODEL` lists them."
+    widest = [pattern for pattern, width in inside.items() if width == max(inside.values())]
+    return (
+        f"Name sites, for example --level '{widest[-1]}': `patchclamp info MODEL` lists them. "
+        "docs/howto/family.md adds a family."
+    )
 
 
 def pattern_sites(model: Model, patterns: Sequence[str], level: str) -> dict[str, str]:

@@ -216,6 +216,29 @@ def add_cutting(parser: Parser) -> None:
         help="do not begin and end windows as the tokenizer's texts do",
     )
     add_skip_first(parser)
+    add_engine(parser)
+
+
+def add_engine(parser: Parser) -> None:
+    """Add where the model is shown the text or the images."""
+    group = parser.add_argument_group("on many processes or machines, with the bytes of one; see how-to many-machines")
+    group.add_argument(
+        "--engine",
+        default="serial",
+        metavar="NAME",
+        help="serial, this process, or ray, workers of Ray (default: serial)",
+    )
+    group.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster that runs, or auto (default: Ray on this machine alone)",
+    )
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that each hold the model (default: as many as there is room for)",
+    )
 
 
 def add_skip_first(parser: Parser) -> None:

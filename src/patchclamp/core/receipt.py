@@ -20,7 +20,8 @@ RULE = (
     "A claim holds where the measured effect has the predicted sign, its interval excludes 0, it exceeds that of as "
     f"many other units of largest activation, and p ≤ {STRONG:g} beside at least {ENOUGH_SETS} different random sets; "
     f"it is weak where the sign is right and p ≤ {SOME:g}, or where it exceeds all of fewer sets; else there is no "
-    "evidence."
+    "evidence. What holds is that these units carry m more than like ones do; not that they carry nothing else, nor "
+    "that no others carry it."
 )
 """The rule of the verdict in words, for pages that show one."""
 LARGEST_ACTIVATIONS = "largest activations"

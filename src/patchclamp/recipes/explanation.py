@@ -26,6 +26,11 @@ REPR = 5
 """Causes in a short representation."""
 KEPT_SIDE = 128
 """Pixels of the longer side of the picture that a graph holds."""
+ONE_LOGIT = (
+    "m is one logit, which falls wherever all logits fall: compared with another answer, it says what decides for this "
+    "one."
+)
+"""Of an answer without a rival."""
 MOSTLY = 0.99
 """Share of random units without like ones from which on their control is said to be weak."""
 
@@ -167,6 +172,8 @@ class Explanation(Tabular):
                 f"({format_percent(self.probability, 1)})."
             )
         found += [f"{note}." for note in q.answer_notes]
+        if q.metric.kind == "logit" and q.target:
+            found.append(ONE_LOGIT)
         if not self.prefers:
             found.append("The model does not prefer this answer, so no percentage is given.")
         elif self.share(1.0) is None:

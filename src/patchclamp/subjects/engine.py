@@ -98,6 +98,34 @@ class Chunk(Place):
 
 
 @dataclass(frozen=True)
+class Slice(Place):
+    """Say that a site is a run of the numbers of a tensor, as a projection fused of unequal parts gives them.
+
+    Args:
+        bounds: config to the first number and the one after the last.
+        first: the first; the config's unless given.
+        stop: the one after the last.
+    """
+
+    bounds: Callable[[Any], tuple[int, int]] = lambda config: (0, 0)
+    first: int = 0
+    stop: int = 0
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Return the part."""
+        return raw[..., self.first : self.stop]
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Return the tensor with the part replaced."""
+        return torch.cat([raw[..., : self.first], new, raw[..., self.stop :]], dim=-1)
+
+    def fit(self, config: Any) -> "Slice":
+        """Return the place with the config's bounds."""
+        first, stop = self.bounds(config)
+        return replace(self, first=first, stop=stop)
+
+
+@dataclass(frozen=True)
 class Overwritten(Place):
     """Say that the network adds to this tensor in place afterwards: what is kept of it is a copy."""
 

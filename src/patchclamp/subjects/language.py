@@ -93,7 +93,7 @@ class LanguageModel(Lenses):
     @property
     def capabilities(self) -> Capabilities:
         """What can be done with it; ``missing`` says why not where it cannot."""
-        return list_capabilities(self, differentiates=super().capabilities.differentiate, headless=self._headless)
+        return list_capabilities(self, super().capabilities, headless=self._headless)
 
     @property
     def device(self) -> torch.device:

@@ -12,22 +12,19 @@ HEADLESS = (
 )
 
 
-def list_capabilities(model: Any, *, differentiates: bool, headless: bool) -> Capabilities:
+def list_capabilities(model: Any, bare: Capabilities, *, headless: bool) -> Capabilities:
     """Return what can be done with a language model.
 
     Args:
         model: the subject.
-        differentiates: whether its weights pass gradients on.
+        bare: what can be done with its module, whatever it is.
         headless: whether it has nothing that gives logits.
 
     Returns:
         Capabilities: with a reason for each that it has not, and for what is left out of a model that does more.
     """
     module, family = model.module, model.family
-    quantised = getattr(module, "hf_quantizer", None) is not None or not differentiates
-    missing: tuple[tuple[str, str], ...] = ()
-    if quantised:
-        missing = (("differentiate", "weights are quantised: record and clamp instead"),)
+    missing = tuple((what, why) for what, why in bare.missing if what == "differentiate")
     if headless:
         missing = (*missing, *HEADLESS)
     if getattr(getattr(module, "config", None), "vision_config", None) is not None:
@@ -39,5 +36,6 @@ def list_capabilities(model: Any, *, differentiates: bool, headless: bool) -> Ca
     if not generates and not headless:
         missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
     if family is not None:
-        missing += tuple((f"rule {rule}", why) for rule, why in family.underived.items())
-    return Capabilities(True, not (quantised or headless), generates, family is not None, missing)
+        missing += tuple(family.lacking(module).items())
+    attends = family is not None and "attn.pattern" in family.block
+    return Capabilities(True, bare.differentiate and not headless, generates, attends, missing)

@@ -32,6 +32,7 @@ from patchclamp.subjects.inputs import describe_inputs, positions_of, rows_of
 from patchclamp.subjects.outputs import measure_output
 from patchclamp.subjects.parameters import apply_edit, linear_map
 from patchclamp.subjects.probing import MODULE, shapes_inside, sites_of_shapes
+from patchclamp.subjects.quantised import quantised_modules, reason_without_gradients
 from patchclamp.subjects.site_names import resolve_sites
 from patchclamp.subjects.site_table import SiteTable
 from patchclamp.subjects.text import Tokenizer
@@ -131,17 +132,23 @@ class Network(SiteTable):
         """Say that weights were changed in place: the hash is computed anew when it is next asked for."""
         self.__dict__.pop("hash", None)
 
+    @cached_property
+    def quantised(self) -> bool:
+        """Whether some weights are quantised: a sum of what parts of a module do then is not what it does."""
+        return next(quantised_modules(self.module), None) is not None
+
+    @cached_property
+    def gradientless(self) -> str:
+        """Why gradients do not flow through its weights, in words; empty where they do."""
+        return reason_without_gradients(self.module)
+
     @property
     def capabilities(self) -> Capabilities:
         """What can be done with it."""
-        # torchao's tensors say that they are of floats, which they stand for, and have no gradients all the same.
-        quantised = any(
-            not p.is_floating_point() or type(p.data).__module__.startswith("torchao") for p in self.module.parameters()
-        )
         missing: tuple[tuple[str, str], ...] = tuple((name, self.instead) for name in ("generate", "attention"))
-        if quantised:
-            missing = (("differentiate", "weights are quantised: record and clamp instead"), *missing)
-        return Capabilities(differentiate=not quantised, missing=missing)
+        if self.gradientless:
+            missing = (("differentiate", self.gradientless), *missing)
+        return Capabilities(differentiate=not self.gradientless, missing=missing)
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the parameters by name, to be read; tied ones once."""

@@ -76,7 +76,7 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
     entries = family.inside(model, family.entry_norms)
     if "ln" in rules:
         passed = family.inside(model, (*family.exit_norms, *family.sum_norms))
-        for path in (*entries, *passed, *([family.final] if family.final else ())):
+        for path in (*entries, *passed, *family.head_norms, *([family.final] if family.final else ())):
             norm = _module(model, path)
             if any(p.is_meta for p in norm.parameters()):
                 raise CannotIntervene(

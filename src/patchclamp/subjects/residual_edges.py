@@ -51,31 +51,13 @@ def edge_map(model: LanguageModel) -> EdgeMap:
             attention, so that the stream is not the sum of what heads and MLPs write.
     """
     family = require_edges(model).covering_family()
-    why = ""
-    if family.sum_norms:
-        why = "whose stream is normalised after each addition: what was written before does not stay as it was"
-    lacking = [
-        layer
-        for layer in range(model.n_layers)
-        if not {"attn.q", "attn.z", "mlp.write"} <= family.sites_of(model.module, layer).keys()
-    ]
-    if not why and lacking:
-        why = f"whose block {lacking[0]} is not attention and an MLP"
-    if (
-        not why
-        and not lacking
-        and any(
-            exit_norm(model, layer) is not None and getattr(_output(model, layer), "bias", None) is not None
-            for layer in range(model.n_layers)
-        )
-    ):
+    why = family.why_edgeless(model.module)
+    layers = range(0 if why else model.n_layers)
+    norms = {layer: norm for layer in layers if (norm := exit_norm(model, layer)) is not None}
+    if any(getattr(_output(model, layer), "bias", None) is not None for layer in norms):
         why = "whose attention adds a bias before a norm: its divisor mixes a head's write with the bias"
-    if not why and any(site.kind == "attn.gate" for site in model.sites()):
-        why = "whose heads pass an output gate, which reads the stream beside queries, keys and values"
-    for layer in [] if why or lacking else range(model.n_layers):
-        norm = exit_norm(model, layer)
-        if norm is not None:
-            check_norm(norm, family.gain, f"the norm after the attention of block {layer}")
+    for layer, norm in ({} if why else norms).items():
+        check_norm(norm, family.gain, f"the norm after the attention of block {layer}")
     if why or not model.n_layers:
         raise CannotIntervene(
             expected="a residual stream that is the sum of what the embedding, heads and MLPs write",

@@ -96,13 +96,14 @@ class Unembeds(Model):
         size, so rows are comparable within, not between directions.
         """
         family = self.covering_family()
-        whole = self.module.get_submodule(family.head) if family.head else None
+        steps = [self.module.get_submodule(path) for path in family.head]
         norm = self.module.get_submodule(family.final)
         head = self.head
 
         def read(x: Tensor) -> Tensor:
-            logits: Tensor = head(norm(x)) if whole is None else whole(x)
-            return family.scale_logits(self.module, logits)
+            for step in steps or (norm, head):
+                x = step(x)
+            return family.scale_logits(self.module, x)
 
         with torch.no_grad():
             return read(directions) - read(torch.zeros_like(directions[:1]))

@@ -859,6 +859,7 @@ export interface RecordingView {
   constant: number;
   shifts: number;
   blocks: number;
+  numbered: boolean;
   cannot: string;
 }
 

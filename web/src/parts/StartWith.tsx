@@ -22,7 +22,9 @@ function textOf({ tokens, mark, bytes }: ExampleLine): string {
   const from = Math.max(mark + 1 - AROUND, 0);
   if (bytes.some((i) => i >= from && i <= mark)) return "";
   const words = tokens.slice(from, mark + 1).filter((token) => !SPECIAL.test(token));
-  return words.join("").trim();
+  // An example may begin inside of a word.
+  const whole = words.findIndex((token, i) => i > 0 && i < words.length - 1 && /^\s/.test(token));
+  return (whole > 0 ? words.slice(whole) : words).join("").trim();
 }
 
 /** Links that begin with one click; `children` say what appears where there is nothing to begin with. */

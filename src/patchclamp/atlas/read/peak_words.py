@@ -12,7 +12,10 @@ HIGHEST = 3
 MOST_UNITS = 100_000
 PIECES = 6
 """Tokens before and after a peak among which its word is looked for."""
-_PEAK = "e.position, c.ids FROM {schema}.examples e JOIN {schema}.contexts c USING (stimulus) WHERE e.kind = 0 AND e.value > 0"
+_PEAK = (
+    "e.position, c.ids FROM {schema}.examples e JOIN {schema}.contexts c USING (stimulus) "
+    "WHERE e.kind = 0 AND e.value > 0"
+)
 _WORD = re.compile(r"\w+")
 
 

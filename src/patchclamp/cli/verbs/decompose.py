@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli.loading import corpus_of, load_model
+from patchclamp.cli.loading import corpus_of, load_model, start_engine
 from patchclamp.cli.method_options import MethodParser, find_card, given_options
 from patchclamp.cli.options import MODEL, add_cutting, add_loading, add_seed, refuse_typed
 from patchclamp.cli.output import emit, log
@@ -132,10 +132,11 @@ def _decompose(options: Namespace) -> int:
     method.make_options(given)
     refuse_occupied(Path(options.out), begun=BEGUN if method.resumable else (), resume=options.resume)
     model = load_model(options)
-    with Meter("decompose", "activations") as meter:
+    with start_engine(options, model) as engine, Meter("decompose", "activations") as meter:
         made = run(
             model, corpus_of(options), site=options.site or "", transcode=options.transcode, method=method,
-            out=options.out, resume=options.resume, seed=options.seed, progress=meter, state=_state, **given,
+            out=options.out, resume=options.resume, seed=options.seed, progress=meter, state=_state, engine=engine,
+            **given,
         )  # fmt: skip
     rows = [_row(site, basis, made.curves.get(site, {})) for site, basis in made.bases.items()]
     if options.json:

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from patchclamp.cli.loading import load_model, print_cost, progress_unit, read_stimuli
+from patchclamp.cli.loading import load_model, print_cost, progress_unit, read_stimuli, start_engine
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_model, add_shown
 from patchclamp.cli.output import show_bundle
@@ -40,9 +40,9 @@ def run(options: Namespace) -> int:
     refuse_if_too_large(options.out, disk_bytes(chosen, batches, kind))
     disk, memory = disk_bytes(chosen, batches, kind), 3 * SHARD_BYTES
     print_cost(model, batches, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
-    with Meter("record", progress_unit(options)) as meter:
+    with start_engine(options, model) as engine, Meter("record", progress_unit(options)) as meter:
         stored = record_corpus(
             model, batches, [s.path for s in chosen], options.out, store=options.store, resume=options.resume,
-            progress=meter,
+            progress=meter, engine=engine,
         )  # fmt: skip
     return show_bundle(stored.bundle, options)

@@ -3,7 +3,15 @@
 from argparse import Namespace
 from pathlib import Path
 
-from patchclamp.cli.loading import load_model, open_brain, print_cost, progress_unit, read_stimuli, refuse_brain_options
+from patchclamp.cli.loading import (
+    load_model,
+    open_brain,
+    print_cost,
+    progress_unit,
+    read_stimuli,
+    refuse_brain_options,
+    start_engine,
+)
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_brain, add_model, add_shown
 from patchclamp.cli.output import emit, show_bundle
@@ -51,10 +59,10 @@ def run(options: Namespace) -> int:
     batches = read_stimuli(model, options)
     memory, disk = human_bytes(memory_bytes(chosen)), human_bytes(2 * memory_bytes(chosen))
     print_cost(model, batches, chosen, f"{memory} of memory, up to {disk} on disk while it runs")
-    with Meter("survey", progress_unit(options)) as meter:
+    with start_engine(options, model) as engine, Meter("survey", progress_unit(options)) as meter:
         stored = survey_corpus(
             model, batches, [s.path for s in chosen], options.out, resume=options.resume, seed=options.seed,
-            progress=meter,
+            progress=meter, engine=engine,
         )  # fmt: skip
     words = getattr(model, "tokenizer", None)
     return show_bundle(stored.bundle, options, words and (lambda id: str(words.spelling(id)[0])))

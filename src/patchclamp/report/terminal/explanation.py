@@ -118,8 +118,15 @@ def _print_controls(out: Console, e: Any) -> None:
         table.add_row(keys, format_signed(rival.measured), _say_rival(e, rival))
     out.print()
     print_table(out, table)
+    _print_omitted(out, e)
     if n > FIRST:
         out.print(f"{n - FIRST} more causes, and everything that was measured: --full", style="dim")
+
+
+def _print_omitted(out: Console, e: Any) -> None:
+    """Print which simpler choice could not be made, and why."""
+    for rival, why in e.omitted.items():
+        out.print(f"not compared: {rival} ({escape(why)})", style="dim")
 
 
 def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | None, how: Sequence[str]) -> None:
@@ -190,8 +197,7 @@ def _receipt(out: Console, e: Any) -> None:
     for rival in e.receipts.rivals:
         row(f"{len(rival.keys)} by {rival.name}", rival.measured, _say_rival(e, rival))
     print_table(out, table)
-    for rival, why in e.omitted.items():
-        out.print(f"not compared: {rival} ({escape(why)})", style="dim")
+    _print_omitted(out, e)
     if randoms.size < n:
         out.print(
             f"Each random set has only {randoms.size} units: so many others of their kinds remain. "

@@ -43,7 +43,7 @@ def _misread(model: LanguageModel, stimulus: Stimulus) -> float:
 
 def _unwritten(model: LanguageModel, stimulus: Stimulus) -> float:
     """Return how far the sum of what heads write is from what is added, a bias aside; 0 where heads have no edges."""
-    if not model.capabilities.differentiate:
+    if model.quantised:
         return 0.0  # a quantised projection rounds the sum otherwise than its parts
     try:
         graph = edge_map(model)

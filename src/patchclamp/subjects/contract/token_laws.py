@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from patchclamp.core.intervention import change
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract.part import Probe
 from patchclamp.subjects.contract.readers import misread
@@ -22,7 +23,7 @@ def residual(probe: Probe) -> Iterator[float]:
     r = probe.run(record=_writes(model), logits=False).recording.values
     for i in range(model.n_layers):
         here = {path.removeprefix(f"blocks.{i}."): x for path, x in r.items() if path.startswith(f"blocks.{i}.")}
-        mlp = here.pop("mlp.write")
+        mlp = here.pop("mlp.write", torch.zeros(1).to(here["resid_in"]))
         mixed = here["resid_in"] + sum(x for kind, x in here.items() if kind.endswith(".write"))
         norms = [model.module.get_submodule(f"{family.blocks}.{i}.{path}") for path in family.sum_norms]
         with torch.no_grad():
@@ -56,6 +57,7 @@ def neurons(probe: Probe) -> Iterator[float]:
     # One by one: a projection in whole numbers rounds by the largest values of all that it is given, padding too.
     yield _mixture(probe)
     yield from (_dense(probe, stimulus) for stimulus in probe.stimuli)
+    yield from (_mixer(probe, stimulus) for stimulus in probe.stimuli)
 
 
 def _dense(probe: Probe, stimulus: Stimulus) -> float:
@@ -81,6 +83,24 @@ def _dense(probe: Probe, stimulus: Stimulus) -> float:
     return max(gaps)
 
 
+def _mixer(probe: Probe, stimulus: Stimulus) -> float:
+    """Return how far W · z is from what a state-space mixer writes, and what comes by a gate that is shut."""
+    family, model = probe.family, probe.model
+    blocks = {i: family.sites_of(model.module, i) for i in range(model.n_layers)}
+    mixing = {f"blocks.{i}.ssm": places for i, places in blocks.items() if "ssm.z" in places}
+    r = model.run([stimulus], record=[f"{i}.{kind}" for i in mixing for kind in ("z", "write")], logits=False).recording
+    gates = [change("set", f"{i}.gate", value=0.0) for i, places in mixing.items() if "ssm.gate" in places]
+    shut = model.run([stimulus], record=[f"{i}.z" for i in mixing], interventions=gates, logits=False).recording
+    gaps = [0.0]
+    for i, places in mixing.items():
+        with torch.no_grad():
+            written = model.module.get_submodule(places["ssm.z"].module)(r[f"{i}.z"])
+        gaps.append(max_abs_difference(written, r[f"{i}.write"], relative=True))
+        if "ssm.gate" in places:
+            gaps.append(float(shut[f"{i}.z"].abs().max() / r[f"{i}.z"].abs().max()))
+    return max(gaps)
+
+
 def _mixture(probe: Probe) -> float:
     """Return how far Σ_e p_e W_e · act_e is from a mixture's output, with its shared expert's; p as the family says.
 
@@ -90,33 +110,32 @@ def _mixture(probe: Probe) -> float:
     gaps = [0.0]
     for i in range(model.n_layers):
         places = family.sites_of(model.module, i)
-        found = [(kind, place) for kind, place in places.items() if isinstance(place, Expert)]
-        if not found:
+        if "mlp.router" not in places:
             continue
-        [(kind, place)] = found
-        module: Any = model.module.get_submodule(place.module)
-        norm = model.module.get_submodule(f"{family.blocks}.{i}.{family.entry_norms[-1]}")
         stream, router, write = (f"blocks.{i}.{k}" for k in ("resid_mid", "mlp.router", "mlp.write"))
         shared = [f"blocks.{i}.mlp.shared.{k}" for k in ("pre", "up", "act") if f"mlp.shared.{k}" in places]
-        paths = [stream, router, write, f"blocks.{i}.{kind.format(e='*')}", *shared]
-        r = probe.run(record=paths, logits=False).recording
+        r = probe.run(record=[stream, router, write, f"blocks.{i}.mlp.*"], logits=False).recording
         with torch.no_grad():
-            read = norm(r[stream])
+            read = model.module.get_submodule(f"{family.blocks}.{i}.{family.entry_norms[-1]}")(r[stream])
+            given: Any = 0
+            if shared:
+                gap, given = _shared_expert(model, i, read, *(r[path] for path in shared))
+                gaps.append(gap)
+            place = next((place for place in places.values() if isinstance(place, Expert)), None)
+            if place is None:
+                continue  # single experts are no sites here
+            module: Any = model.module.get_submodule(place.module)
             share = family.shares(model.module.get_submodule(places["mlp.router"].module), r[router]).to(read.dtype)
             output = torch.zeros_like(r[write])
             for e in range(module.num_experts):
-                path = f"blocks.{i}.{kind.format(e=e)}"
+                path = f"blocks.{i}.mlp.experts.{e}.act"
                 tokens = share[:, e].nonzero().flatten()
                 if tokens.tolist() != r.rows[path].tolist():
                     return math.inf
                 act = module._apply_gate(project_in(module, e, read[tokens]))
                 gaps.append(max_abs_difference(act, r[path], relative=True) if len(tokens) else 0.0)
                 output[tokens] += share[tokens, e, None] * project_out(module, e, r[path])
-            if shared:
-                gap, given = _shared_expert(model, i, read, *(r[path] for path in shared))
-                gaps.append(gap)
-                output += given
-            gaps.append(max_abs_difference(output, r[write], relative=True))
+            gaps.append(max_abs_difference(output + given, r[write], relative=True))
     return max(gaps)
 
 

@@ -76,9 +76,14 @@ def recast(behaviour: type, name: str = "") -> Callable[[Family], Family]:
 
 
 def neurons_of(family: Family) -> str:
-    """Return the first site of a block where every token's neurons are read; heads where only experts have neurons."""
+    """Return the first site of a block where every token's neurons are read; without any, what the mixer gives."""
     own = (name for name, p in family.block.items() if name.endswith(".act") and not isinstance(p, Expert))
-    return next(own, "attn.z")
+    return next(own, "attn.z" if "attn.z" in family.block else "ssm.z")
+
+
+def write_of(family: Family) -> str:
+    """Return the last site of a block whose values are added to the stream."""
+    return [name for name in family.block if name.endswith(".write")][-1]
 
 
 def leak_hooks(method: str) -> Callable[[Family], Family]:
@@ -96,10 +101,17 @@ def leak_hooks(method: str) -> Callable[[Family], Family]:
     return make_wrong
 
 
+def mistake_width(family: Family) -> Family:
+    """Return the family with what is added to the stream for neurons; without an MLP, for what a mixer gives."""
+    name = "mlp.act" if "mlp.write" in family.block else "ssm.z"
+    return replace(family, block={**family.block, name: family.block[write_of(family)]})
+
+
 def mistake_neurons(family: Family) -> Family:
-    """Return the family with pre-activations for neurons; with experts alone, with shares twice as large."""
-    if "mlp.pre" in family.block:
-        return replace(family, block={**family.block, "mlp.act": family.block["mlp.pre"]})
+    """Return the family with pre-activations for neurons, with what enters a mixer for its gate, or shares doubled."""
+    for name, wrong in (("mlp.act", "mlp.pre"), ("ssm.gate", "ssm.in")):
+        if wrong in family.block:
+            return replace(family, block={**family.block, name: family.block[wrong]})
     return replace(family, shares=lambda router, logits: 2 * family.shares(router, logits))
 
 

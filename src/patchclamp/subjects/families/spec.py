@@ -20,6 +20,11 @@ SPEC = __name__.rsplit(".", 1)[-1]
 Covering = TypeVar("Covering", bound="Family")
 
 
+def count_key_heads(config: Any) -> int:
+    """Return the number of heads of keys and values that a config states: its own, or as many as of queries."""
+    return int(getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1))
+
+
 @dataclass(frozen=True)
 class Family:
     """Give meaning to the modules of one architecture.
@@ -59,7 +64,9 @@ class Family:
         written_out: attention modules call no attention function: their own forward multiplies and normalises.
         positions: the model takes ``position_ids``.
         first_position: config to the position id of the first token.
-        head: path of a head that does more than unembed: it turns the last block's output into logits.
+        head: paths of a head that does more than unembed: one after the other they turn the last block's output into
+            logits.
+        head_norms: paths of norms within it, besides the last.
         head_nonlinearity: path of the φ within it.
         varying: sites that some blocks lack.
         widths: site to its width by the config, where that is neither the stream's, the heads' nor the MLP's.
@@ -68,6 +75,7 @@ class Family:
             transformers has no language model of their own.
         excluded: number of a part of the contract that does not apply, to the reason.
         underived: relevance rule that has no stand-in here, to the reason.
+        unseen: what of the network lies at no site, to the reason.
         tiny: makes a small random model with weights large enough that every nonlinearity bites.
     """
 
@@ -89,9 +97,7 @@ class Family:
     score_cap: str = ""
     scale: Callable[[Any], float] = lambda module: module.scaling
     score_bias: Callable[[Any, int], Tensor | None] = lambda module, n: None
-    key_heads: Callable[[Any], int] = lambda config: (
-        getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    )
+    key_heads: Callable[[Any], int] = count_key_heads
     window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
     chunk: Callable[[Any], int | None] = lambda module: None
     sinks: Callable[[Any], Tensor | None] = lambda module: getattr(module, "sinks", None)
@@ -102,7 +108,8 @@ class Family:
     written_out: bool = False
     positions: bool = True
     first_position: Callable[[Any], int] = lambda config: 0
-    head: str = ""
+    head: tuple[str, ...] = ()
+    head_norms: tuple[str, ...] = ()
     head_nonlinearity: str = ""
     varying: frozenset[str] = frozenset()
     widths: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
@@ -110,6 +117,30 @@ class Family:
     towers: tuple[str, ...] = ()
     excluded: Mapping[int, str] = field(default_factory=dict)
     underived: Mapping[str, str] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)
+
+    def why_edgeless(self, model: nn.Module) -> str:
+        """Return why a model's stream is not the sum of what heads and MLPs write, or empty."""
+        if self.sum_norms:
+            return "whose stream is normalised after each addition: what was written before does not stay as it was"
+        for layer in range(len(self.layers(model))):
+            if not {"attn.q", "attn.z", "mlp.write"} <= self.sites_of(model, layer).keys():
+                return f"whose block {layer} is not attention and an MLP"
+        gated = "attn.gate" in self.block
+        return (
+            "whose heads pass an output gate, which reads the stream beside queries, keys and values" if gated else ""
+        )
+
+    def lacking(self, model: nn.Module) -> dict[str, str]:
+        """Return what cannot be had of a model of this family, each with the reason."""
+        edgeless = self.why_edgeless(model).removeprefix("whose ")
+        unattended = "" if "attn.pattern" in self.block else "no block has attention"
+        found = {"attention": unattended, "edges": edgeless}
+        return {
+            **{what: why for what, why in found.items() if why},
+            **{f"rule {rule}": why for rule, why in self.underived.items()},
+            **self.unseen,
+        }
 
     def inside_of(self, model: Any, prefix: str, path: str) -> "Family":
         """Return the family as it lies in another model around the same network of blocks.
@@ -131,7 +162,8 @@ class Family:
             self,
             blocks=move(self.blocks),
             final=move(self.final),
-            head="",
+            head=(),
+            head_norms=tuple(moved for norm in self.head_norms if (moved := move(norm))),
             head_nonlinearity="",
             logit_cap="",
             logit_factor=lambda config: 1.0,
@@ -148,7 +180,7 @@ class Family:
     def places(self, model: Any) -> dict[str, tuple[Site, Place | Tap]]:
         """Return every canonical site of a model with its place, in forward order."""
         config = model.config.get_text_config()
-        d_model, heads = config.hidden_size, config.num_attention_heads
+        d_model, heads = config.hidden_size, getattr(config, "num_attention_heads", 1)
         kv_heads = self.key_heads(config)
         d_head = getattr(config, "head_dim", None) or d_model // heads
         d_mlp = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * d_model

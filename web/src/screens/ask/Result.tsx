@@ -101,7 +101,7 @@ function Causes({ causes, quantity, method, onLook }: CausesProps): JSX.Element 
   const said = measured ? `what replacing each alone takes from ${quantity}` : `what each is predicted to carry of ${quantity}`;
   const under = (event: Event) => onLook((event.target as Element).closest("tr")?.querySelector<HTMLElement>("[data-testid=cause]")?.dataset.node ?? "");
   return (
-    <div class="causes" data-testid="causes" data-total={causes.length} onMouseOver={under} onFocusIn={under}>
+    <div class="causes" data-testid="causes" data-total={causes.length} onMouseOver={under} onFocusIn={under} onMouseLeave={() => onLook("")}>
       <Bars
         testid="cause-bars"
         caption={`${plural(causes.length, "cause")}${shown.length < causes.length ? `, the first ${shown.length} of them` : ""}, by ${method}: ${said}`}

@@ -7,7 +7,7 @@ import { Visible, seen } from "../../parts/Text";
 import { theme } from "../../theme";
 import { useCamera } from "./camera";
 import { CROWD, drawEdges, looksOf } from "./edges";
-import { GREY, type Layout, PORTS, type Placed, SIGN, TEXT, arrange } from "./layout";
+import { CLASS_TOKEN, GREY, type Layout, PORTS, type Placed, SIGN, TEXT, arrange } from "./layout";
 import { ENDS, type Item, type Merged, first } from "./merge";
 import { Preview } from "./Preview";
 import { strandsOf } from "./routes";
@@ -47,7 +47,7 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
     return () => watch.disconnect();
   }, []);
   const layout = useMemo(() => (available ? arrange(merged.items, merged.links, page, available, open) : null), [merged, page, available, open]);
-  const view = useCamera(box, layout, available, page.graph.id);
+  const view = useCamera(box, layout, available, page.graph.id, page.tokens[0] === CLASS_TOKEN);
   const { camera, height } = view;
 
   const strands = useMemo(() => strandsOf(merged.links), [merged]);

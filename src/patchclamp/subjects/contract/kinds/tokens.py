@@ -15,7 +15,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract import laws, token_laws, wrong
 from patchclamp.subjects.contract.part import AttentionRule, Kind, Part, Probe
-from patchclamp.subjects.engine import Chunk, HeadChunk, Place
+from patchclamp.subjects.engine import Chunk, HeadChunk, Place, Slice
 from patchclamp.subjects.families.spec import Family, family, family_names
 from patchclamp.subjects.language import Batch, LanguageModel, Padding
 
@@ -90,8 +90,8 @@ class Tokens(Probe):
 
     @property
     def inner_site(self) -> str:
-        """What the last MLP writes."""
-        return [site.path for site in self.model.sites() if site.kind == "mlp.write"][-1]
+        """What the last sublayer writes."""
+        return [site.path for site in self.model.sites() if site.kind.endswith(".write")][-1]
 
     def places(self, site: Site) -> list[tuple[int, int]]:
         """Return one stimulus and position: of a ragged site one that comes by."""
@@ -125,7 +125,7 @@ class Tokens(Probe):
             return here.view(place.heads, place.of, -1)[:, place.index]
         if isinstance(place, Chunk):
             return here[place.index * site.width : (place.index + 1) * site.width]
-        return here
+        return here[place.first : place.stop] if isinstance(place, Slice) else here
 
     def rows_unmoved(self, stimulus: int, position: int) -> list[bool]:
         """Return which tokens do not see a change: other rows, and in causal networks earlier positions."""
@@ -148,7 +148,7 @@ def _hidden(n: int, *, window: int | None, chunk: int | None, causal: bool) -> T
     if chunk is not None:
         number = torch.arange(n) // chunk
         hidden = hidden | (number[:, None] != number[None])
-    return hidden if window is None else hidden | (back >= window)
+    return hidden if window is None else hidden | (back.abs() >= window)
 
 
 # -- the parts --------------------------------------------------------------------------------------------------------
@@ -165,13 +165,13 @@ PARTS: tuple[Part, ...] = (
         "resid_in + writes = resid_out",
         token_laws.residual,
         1e-5,
-        wrong.map_sites(lambda f: {"mlp.write": Place("", "out")}),
+        wrong.map_sites(lambda f: {wrong.write_of(f): Place("", "out")}),
     ),
     Part("unembed(final) = logits", laws.unembeds, 1e-5, lambda f: replace(f, final=f"{f.blocks}.0")),
     Part("pattern rows sum to 1", laws.rows_sum, 1e-5, wrong.recast(wrong.TransposesPattern, "attn.pattern")),
     Part("own value changes nothing", laws.own_value, 0.0, wrong.recast(wrong.RoundsWrites)),
     Part("leaving restores everything", laws.restores, 0.0, wrong.leak_hooks("places")),
-    Part("shapes match the axes", token_laws.shapes, 0.0, wrong.map_sites(lambda f: {"mlp.act": f.block["mlp.write"]})),
+    Part("shapes match the axes", token_laws.shapes, 0.0, wrong.mistake_width),
     Part(
         "φ(pre)·up = act, W·act = MLP output",
         token_laws.neurons,
