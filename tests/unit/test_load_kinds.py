@@ -259,6 +259,8 @@ def test_a_classifier_is_read_at_its_end_and_nowhere_else(classifiers):
     model = pc.load(classifiers["GPT2ForSequenceClassification"][1])
     with pytest.raises(pc.PatchclampError, match="once for a whole text"):
         model.run([[1, 2]], logits=[0])
+    with pytest.raises(CannotIntervene, match="answers with classes"):
+        model.continuation("w1 w2", " w3")
     with pytest.raises(pc.PatchclampError, match="a class's name"):
         model.read_case("w1 w2", ["splendid"])
 
