@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Capabilities
 from patchclamp.subjects.families.spec import families, reason_uncovered
 
 HEADLESS = (
-    ("unembedding", "it was saved without its head: record it, change it, compare it, and use canonical sites"),
+    ("unembedding", "it was saved without its head: record, survey and change it"),
     ("differentiate", "without its head it gives no answer to differentiate"),
     ("generate", "without its head it writes nothing"),
 )
@@ -17,7 +18,7 @@ def list_capabilities(model: Any, bare: Capabilities, *, headless: bool) -> Capa
 
     Args:
         model: the subject.
-        bare: what can be done with it as any network.
+        bare: what can be done with its module, whatever it is.
         headless: whether it has nothing that gives logits.
 
     Returns:
@@ -39,3 +40,26 @@ def list_capabilities(model: Any, bare: Capabilities, *, headless: bool) -> Capa
         missing += tuple(family.lacking(module).items())
     attends = family is not None and "attn.pattern" in family.block
     return Capabilities(True, bare.differentiate and not headless, generates, attends, missing)
+
+
+def refuse_no_tokens(model: Any, what: str) -> None:
+    """Refuse a model of text that does not predict tokens: a classifier, a reward model, one without its head.
+
+    Args:
+        model: any subject; models of images and networks of arrays are let through.
+        what: what needs the tokens.
+
+    Raises:
+        PatchclampError: says what it answers with, and what works.
+    """
+    if getattr(model, "stimulus_kind", "") != "text" or not hasattr(model, "tokenize"):
+        return
+    classes = hasattr(model, "class_index")
+    if classes or not model.n_answers:
+        raise PatchclampError(
+            expected=f"a model that predicts tokens, for {what}",
+            got=f"{model.name}, a {type(model.module).__name__}, which answers with "
+            + ("classes" if classes else "nothing: it was saved without its head"),
+            remedy="Survey and record it"
+            + ("; explain, attribute, patch and circuit find take its classes." if classes else "."),
+        )

@@ -38,6 +38,7 @@ from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.language_lacks import refuse_no_tokens
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
 
@@ -102,6 +103,7 @@ def bake_atlas(
     folder = Path(out)
     aside = staging_path(folder)
     refuse_baked(folder, resume=resume)
+    refuse_no_tokens(model, "an atlas, which shows next tokens")
     images = model.stimulus_kind == "images"
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus, "images" if images else "text")
     check_kind(model, corpus)

@@ -15,6 +15,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.subjects.contract import kinds as folder
 from patchclamp.subjects.contract.laws import native_gap
 from patchclamp.subjects.contract.part import Kind, Part, Probe, Verdict
+from patchclamp.subjects.language_lacks import refuse_no_tokens
 from patchclamp.subjects.model import Model
 
 Check = Callable[[], Verdict]
@@ -39,6 +40,7 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
         >>> verify(load("organism:cat"))[0].deviation
         0.0
     """
+    refuse_no_tokens(model, "the contract, which compares the logits of every token")
     kind = kind_of(model)
     precision = torch.finfo(model.dtype).eps / torch.finfo(torch.float32).eps
     family = model.family
