@@ -134,6 +134,9 @@ def cases() -> dict[str, Run]:
         "survey of all neurons and heads": replace(base, result_bytes=UNITS * FOLD),
         "second pass of a bake, all neurons and heads": replace(base, result_bytes=UNITS * LOOK),
         "the same, merged ten times as fast": replace(base, result_bytes=UNITS * LOOK, **ten),
+        "recording of one residual site, to a folder that workers see": replace(
+            base, pieces=16_384, tokens=TOKENS / 16_384
+        ),
         "recording of one residual site": replace(
             writing,
             pieces=int(TOKENS * WIDTH * 2 / (64 * shard)),  # 64 shards are one event here, which changes no sum
