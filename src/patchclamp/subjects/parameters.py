@@ -62,7 +62,7 @@ def linear_map(root: nn.Module, site: str, path: str | None) -> LinearMap:
         LinearMap: name of the weight, and whether it is stored transposed.
 
     Raises:
-        PatchclampError: no module, or one that is no linear map.
+        PatchclampError: no module, one that is no linear map, or one whose weights are elsewhere.
 
     Example:
         >>> linear_map(nn.Sequential(nn.Linear(2, 3)), "module.0.in", "0")
@@ -75,5 +75,11 @@ def linear_map(root: nn.Module, site: str, path: str | None) -> LinearMap:
             expected="a site that one linear map reads, such as blocks.0.mlp.act",
             got=f"{site}, read by {'none' if module is None else type(module).__name__}",
             remedy="Choose the input of a down projection or of an output projection.",
+        )
+    if module.weight.is_meta or not module.weight.is_floating_point():
+        raise PatchclampError(
+            expected=f"weights of {path} in memory, and as plain floats",
+            got="weights that are quantised, or not in memory",
+            remedy="Load the model unquantised on one device.",
         )
     return LinearMap(f"{path}.weight", transposed)
