@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
@@ -76,7 +76,8 @@ def linear_map(root: nn.Module, site: str, path: str | None) -> LinearMap:
             got=f"{site}, read by {'none' if module is None else type(module).__name__}",
             remedy="Choose the input of a down projection or of an output projection.",
         )
-    if module.weight.is_meta or not module.weight.is_floating_point():
+    weight: Tensor = root.get_parameter(f"{path}.weight")
+    if weight.is_meta or not weight.is_floating_point():
         raise PatchclampError(
             expected=f"weights of {path} in memory, and as plain floats",
             got="weights that are quantised, or not in memory",

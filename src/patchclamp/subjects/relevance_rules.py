@@ -256,7 +256,8 @@ def check_norm(norm: nn.Module, gain: Callable[[Any], Tensor], path: str) -> Non
     own = False
     if len(shape) == 1:
         with bring_weights(norm):
-            like, bias = torch.zeros(1) if weight is None else norm.weight, getattr(norm, "bias", None)
+            weight, bias = (getattr(norm, name, None) for name in ("weight", "bias"))
+            like = torch.zeros(1) if weight is None else weight
         x = (1 + torch.randn(shape, generator=torch.Generator().manual_seed(0))).to(like)
         with torch.no_grad():
             given = upcast(norm(x))
