@@ -1,0 +1,182 @@
+"""A plan's pieces computed elsewhere, late and out of order, give the bytes of one process."""
+
+import copy
+import pickle
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import patchclamp as pc
+from patchclamp.core.errors import PatchclampError
+from patchclamp.decompose import TextSource
+from patchclamp.engines import Serial, Start, choose, cut_pieces, open_engine, plan
+from patchclamp.record import record_corpus, stream, survey_corpus
+from patchclamp.record.survey import N_SAMPLE, _mix, draw_sample
+
+SITES = ("blocks.0.mlp.act", "blocks.1.attn.z")
+
+
+class Elsewhere:
+    """Compute pieces in copies of everything, four at a time and the last of them first."""
+
+    name = "elsewhere"
+    workers = 4
+
+    def __init__(self) -> None:
+        self.pieces = 0
+
+    def share(self, subject, load) -> None:
+        """Copy subjects."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        """End nothing."""
+
+    def map(self, work, pieces, tick) -> Iterator:
+        def four() -> list:
+            return [one for one in (next(coming, None) for _ in range(4)) if one is not None]
+
+        coming = iter(pieces)
+        while drawn := four():
+            self.pieces += len(drawn)
+            done = {}
+            for number in reversed(range(len(drawn))):
+                result = copy.deepcopy(work)(pickle.loads(pickle.dumps(drawn[number])), lambda n: None)
+                done[number] = pickle.dumps(result)
+                tick(drawn[number].tokens)
+            yield from (pickle.loads(done[number]) for number in range(len(drawn)))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    """Return a text of some thirty pieces, words that no tokenizer knows among them."""
+    file = tmp_path_factory.mktemp("text") / "text.txt"
+    draw = random.Random(0)
+    lines = [" ".join(draw.choice([*(f"w{i}" for i in range(40)), "unheard-of"]) for _ in range(9)) for _ in range(250)]
+    file.write_text("\n".join(lines))
+    return file
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Cut small pieces and small shards."""
+    monkeypatch.setattr(plan, "LEAST_BATCHES", 3)
+    monkeypatch.setattr(stream, "SHARD_BYTES", 2**12)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_pieces_hold_every_batch_once_and_in_order():
+    batches = [tuple(pc.Stimulus.of(np.arange(k)) for k in (i + 1, i + 2)) for i in range(7)]
+    pieces = list(cut_pieces(batches, lambda at, _: at.stimuli % 6 == 0, Start()))
+    assert [batch for piece in pieces for batch in piece.batches] == batches
+    assert [len(piece.batches) for piece in pieces] == [3, 3, 1]
+    assert [piece.end for piece in pieces[:-1]] == [piece.start for piece in pieces[1:]]
+    assert sum(piece.tokens for piece in pieces) == pieces[-1].end.tokens == 7 * 9
+
+
+@pytest.mark.parametrize("n", [0, 3, N_SAMPLE, 70_000])
+def test_the_sample_is_the_rows_of_least_priority(n, monkeypatch):
+    monkeypatch.setattr("patchclamp.record.survey.DRAWN_AT_ONCE", 5000)
+    draw_sample.cache_clear()
+    chosen, priority = draw_sample(n, 3)
+    everyone = _mix(np.arange(n, dtype=np.uint64), 3)
+    assert sorted(np.argsort(everyone)[:N_SAMPLE]) == chosen.tolist()
+    assert (priority == everyone[chosen]).all()
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_recording_and_a_survey_have_the_bytes_of_one_process(models, name, text, tmp_path):
+    model, corpus, elsewhere = models[name], pc.Corpus(text, window=16), Elsewhere()
+    for verb in (record_corpus, survey_corpus):
+        seen: list[tuple[int, int]] = []
+        places = [tmp_path / f"{verb.__name__}-{engine}" for engine in ("here", "elsewhere")]
+        verb(model, corpus, SITES, places[0], batch_size=2)
+        before = elsewhere.pieces
+        more = {"engine": elsewhere, "progress": lambda *at, seen=seen: seen.append(at)}
+        verb(model, corpus, SITES, places[1], batch_size=2, **more)
+        assert elsewhere.pieces - before > 20
+        assert contents(places[0]) == contents(places[1])
+        assert seen == sorted(seen)
+        assert seen[-1][0] == seen[-1][1]
+
+
+def test_rows_of_images_are_merged_too(organism, tmp_path):
+    model, corpus = organism("digits-vit"), pc.Corpus("digits:0:40", kind="images")
+    for engine in (None, Elsewhere()):
+        survey_corpus(
+            model, corpus, "blocks.*.mlp.act", tmp_path / str(engine and engine.name), batch_size=2, engine=engine
+        )
+    assert contents(tmp_path / "None") == contents(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("verb", [record_corpus, survey_corpus])
+@pytest.mark.parametrize("first", ["here", "elsewhere"])
+def test_what_one_engine_began_another_ends_with_the_same_bytes(models, text, tmp_path, verb, first):
+    model, corpus = models["llama"], pc.Corpus(text, window=16)
+    engines = {"here": Serial(), "elsewhere": Elsewhere()}
+    more = {"checkpoint_s": 0.0} if verb is survey_corpus else {}
+    verb(model, corpus, SITES, tmp_path / "whole", batch_size=2)
+
+    def interrupt(done: int, total: int) -> None:
+        if done > 0.4 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verb(model, corpus, SITES, tmp_path / "run", batch_size=2, progress=interrupt, engine=engines[first], **more)
+    assert len(list((tmp_path / "run").iterdir())) > 2, "nothing was kept"
+    other = next(engine for name, engine in engines.items() if name != first)
+    verb(model, corpus, SITES, tmp_path / "run", batch_size=2, engine=other, resume=True)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "run")
+
+
+def test_rows_for_training_come_in_the_order_of_the_text(models, text):
+    made = [
+        list(TextSource(models["llama"], pc.Corpus(text, window=16), batch_size=2, engine=engine).chunks(SITES, 5))
+        for engine in (None, Elsewhere())
+    ]
+    assert len(made[0]) == len(made[1]) > 20
+    for here, there in zip(*made, strict=True):
+        assert all(np.array_equal(here[site], there[site]) for site in SITES)
+
+
+def test_a_thousand_pieces_are_enough_for_any_corpus():
+    assert plan.stimuli_of_piece(10**7, 8) * plan.MOST_PIECES >= 10**7
+    assert plan.stimuli_of_piece(10**7, 8) % 8 == 0
+    assert plan.stimuli_of_piece(1, 8) == 3 * 8
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"name": "slurm"}, "serial, ray"),
+        ({"name": "serial", "workers": 2}, "--workers"),
+        ({"name": "serial", "address": "auto"}, "--address"),
+        ({"name": "ray"}, r"patchclamp\[scale\]"),
+    ],
+)
+def test_engines_that_cannot_be_had_are_refused_at_once(given, words, monkeypatch):
+    monkeypatch.setattr(choose, "find_spec", lambda name: None)
+    with pytest.raises(PatchclampError, match=words):
+        open_engine(**given)
+
+
+@pytest.mark.parametrize("kind", ["text", "images"])
+def test_an_atlas_is_the_one_of_one_process(organism, text, tmp_path, kind):
+    from patchclamp.atlas.bake.base import bake_atlas
+
+    shown = {"text": ("language-gpt2", pc.Corpus(text, window=16)), "images": ("digits-vit", "digits:0:40")}
+    name, corpus = shown[kind]
+    elsewhere, hashes = Elsewhere(), []
+    for engine in (None, elsewhere):
+        place = tmp_path / str(engine and engine.name)
+        hashes.append(bake_atlas(organism(name), corpus, place, sites="blocks.1.mlp.act", batch_size=2, engine=engine))
+    assert hashes[0] == hashes[1]
+    assert elsewhere.pieces > (60 if kind == "text" else 10), "the second pass was not computed elsewhere"
