@@ -206,38 +206,31 @@ class _Search:
     def run(self, bundle: Bundle, progress: Progress | None) -> None:
         have = {entry["piece"] for entry in bundle.pieces}
 
-        def once(piece: str, compute: Callable[[], dict[str, np.ndarray]]) -> None:
-            if piece not in have:
-                bundle.append(piece, compute())
+        def once(name: str, number: int, compute: Callable[..., dict[str, np.ndarray]], *more: Any) -> None:
+            if f"{name}-{number:05d}" not in have:
+                bundle.append(f"{name}-{number:05d}", compute(bundle, number, *more))
 
-        for number in range(len(self.blocks)):
-            once(f"vectors-{number:05d}", lambda number=number: self._vectors(number))  # type: ignore[misc]
+        numbers = range(len(self.blocks))
+        for number in numbers:
+            once("vectors", number, self._vectors)
         if self.method == "approximate":
-            once("axes", lambda: self._axes(bundle))
-            axes = {name: torch.from_numpy(a) for name, a in bundle.read("axes").items()}
-            for number in range(len(self.blocks)):
-                once(f"short-{number:05d}", lambda number=number: self._shorten(bundle, number, axes))  # type: ignore[misc]
-        total, done = sum(p.width for p in self.own), 0
+            if "axes" not in have:
+                bundle.append("axes", self._axes(bundle))
+            for number in numbers:
+                once("short", number, self._shorten)
+        total, done = sum(one.width for one in self.own), 0
         for number in self.own_blocks:
             size = sum(part.n for part in self.blocks[number])
-            tell = (
-                None
-                if progress is None
-                else lambda share, done=done, size=size: progress(  # type: ignore[misc]
-                    min(done + int(share * size), total), total
-                )
-            )
-            if tell is not None:
-                tell(0.0)
-            once(f"near-{number:05d}", lambda number=number, tell=tell: self._near(bundle, number, tell))  # type: ignore[misc]
+            tell = _tell_share(progress, done, size, total)
+            tell(0.0)
+            once("near", number, self._near, tell)
             done += size
-        if self.method == "approximate":
-            once("recall", lambda: self._recall(bundle))
-        if progress is not None:
-            progress(total, total)
+        if self.method == "approximate" and "recall" not in have:
+            bundle.append("recall", self._recall(bundle))
+        _tell_share(progress, total, 0, total)(1.0)
         bundle.finish()
 
-    def _vectors(self, block: int) -> dict[str, np.ndarray]:
+    def _vectors(self, _bundle: Bundle, block: int) -> dict[str, np.ndarray]:
         """Return what a block's units write (of length 1, and how long it was), read and do at sampled stimuli."""
         arrays: dict[str, np.ndarray] = {}
         for part in self.blocks[block]:
@@ -265,15 +258,18 @@ class _Search:
                     moments[kind] = moments.get(kind, torch.zeros(1, device=self.device)) + x.T @ x
         return {kind: _principal(moment).cpu().numpy() for kind, moment in moments.items()}
 
-    def _shorten(self, bundle: Bundle, block: int, axes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-        short = {}
+    def _read_axes(self, bundle: Bundle) -> dict[str, Tensor]:
+        return {kind: torch.from_numpy(axes).to(self.device) for kind, axes in bundle.read("axes").items()}
+
+    def _shorten(self, bundle: Bundle, block: int) -> dict[str, np.ndarray]:
+        axes, short = self._read_axes(bundle), {}
         for name, rows in bundle.read(f"vectors-{block:05d}").items():
             number, _, kind = name.partition("|")
             basis = axes.get("write" if kind == "read" else kind)
             if kind == "size":
                 short[name] = rows
             elif basis is not None:
-                short[f"{number}|{kind}"] = (torch.from_numpy(rows) @ basis).numpy()
+                short[f"{number}|{kind}"] = (torch.from_numpy(rows).to(self.device) @ basis).cpu().numpy()
         return short
 
     # -- search -------------------------------------------------------------------------------------------------------
@@ -300,18 +296,18 @@ class _Search:
                 banks[panel] = _Bank(torch.cat(ids), torch.cat(rows), torch.cat(layers))
         return banks
 
-    def _near(self, bundle: Bundle, block: int, tell: Callable[[float], None] | None) -> dict[str, np.ndarray]:
+    def _near(self, bundle: Bundle, block: int, tell: Callable[[float], None]) -> dict[str, np.ndarray]:
         """Return the neighbours of a block's units, ids and weights by panel."""
         asking = self._banks(bundle, "vectors", block, asking=True)
         found = self._nearest(bundle, asking, tell, exact=self.method == "exact")
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for panel, (ids, weights) in found.items():
             arrays |= {f"{panel}|units": asking[panel].ids.cpu().numpy(), f"{panel}|ids": ids.numpy()}
             arrays[f"{panel}|weights"] = weights.numpy()
         return arrays
 
     def _nearest(
-        self, bundle: Bundle, asking: Mapping[str, _Bank], tell: Callable[[float], None] | None, *, exact: bool
+        self, bundle: Bundle, asking: Mapping[str, _Bank], tell: Callable[[float], None], *, exact: bool
     ) -> dict[str, tuple[Tensor, Tensor]]:
         chosen = self._candidates(bundle, asking, tell, exact=exact)
         values = {
@@ -324,12 +320,12 @@ class _Search:
         return {panel: _best(chosen[panel], values[panel]) for panel in chosen}
 
     def _candidates(
-        self, bundle: Bundle, asking: Mapping[str, _Bank], tell: Callable[[float], None] | None, *, exact: bool
+        self, bundle: Bundle, asking: Mapping[str, _Bank], tell: Callable[[float], None], *, exact: bool
     ) -> dict[str, Tensor]:
         """Return the ids of those others whose products are largest; -1 where there are fewer."""
         piece, k = ("vectors", MARGIN) if exact else ("short", CANDIDATES)
         if not exact:
-            axes = {name: torch.from_numpy(a).to(self.device) for name, a in bundle.read("axes").items()}
+            axes = self._read_axes(bundle)
             names = {"similar": "write", "together": "sample", "driven_by": "write"}
             asking = {p: _Bank(b.ids, b.rows @ axes[names[p]], b.layer) for p, b in asking.items() if names[p] in axes}
         best = {p: torch.full((len(b.ids), k), -torch.inf, device=self.device) for p, b in asking.items()}
@@ -351,8 +347,7 @@ class _Search:
                     # Stable, and blocks come in the order of numbers: of equals the lower number stays.
                     order = both.sort(dim=1, descending=True, stable=True).indices[:, :k]
                     best[panel], ids[panel] = both.gather(1, order), named.gather(1, order)
-            if tell is not None:
-                tell((other + 1) / len(self.blocks))
+            tell((other + 1) / len(self.blocks))
         return {p: one.masked_fill(best[p] == -torch.inf, -1) for p, one in ids.items()}
 
     def _recall(self, bundle: Bundle) -> dict[str, np.ndarray]:
@@ -373,7 +368,7 @@ class _Search:
             for panel, some in banks.items()
         }
         hits = {}
-        for panel, (ids, _) in self._nearest(bundle, asking, None, exact=True).items():
+        for panel, (ids, _) in self._nearest(bundle, asking, lambda _share: None, exact=True).items():
             true = [set(row[row >= 0].tolist()) for row in ids.numpy()]
             found = [len(one & set(row.tolist())) for one, row in zip(true, np.concatenate(kept[panel]), strict=True)]
             hits[panel] = np.array([sum(found), sum(map(len, true))])
@@ -413,6 +408,16 @@ class Neighbours:
                 interval = wilson_interval(int(hits), int(n))
                 recall[panel] = [int(hits) / int(n), interval.low, interval.high, int(n)]
         return {"method": search.method, "units": n_units, "bound": EXACT_UNITS, "probes": PROBES, "recall": recall}
+
+
+def _tell_share(progress: Progress | None, done: int, size: int, total: int) -> Callable[[float], None]:
+    """Return what says which share of so many units more is done."""
+
+    def tell(share: float) -> None:
+        if progress is not None:
+            progress(done + int(share * size), total)
+
+    return tell
 
 
 def _standardise(sample: np.ndarray) -> Tensor:
