@@ -123,6 +123,7 @@ export interface ComparisonPage {
   n_moved: number;
   shifts: PlacedShift[];
   texts: TextShift[];
+  lens: LensView | null;
   matrices: LayerGrid[];
   notice: string;
   cautions: string[];
@@ -480,6 +481,16 @@ export interface LensAsked {
   top: number;
 }
 
+export interface LensDepth {
+  first: string;
+  second: string;
+  value: number;
+  low: number | null;
+  high: number | null;
+  agreement: number;
+  places: LensSpot[];
+}
+
 export interface LensPage {
   cut: Tokens;
   rows: LensRow[];
@@ -500,8 +511,27 @@ export interface LensRow {
   target_probabilities: (number | null)[];
 }
 
+export interface LensSpot {
+  context: string;
+  divergence: number;
+  first: LikelyToken[];
+  second: LikelyToken[];
+}
+
+export interface LensView {
+  sentence: string;
+  layers: LensDepth[];
+  part: number | null;
+  n_tokens: number;
+}
+
 export interface Likely {
   token: TokenView;
+  probability: number;
+}
+
+export interface LikelyToken {
+  token: string;
   probability: number;
 }
 
@@ -1089,6 +1119,7 @@ export interface UnitPage {
   similar: Neighbour[];
   together: Neighbour[];
   not_known: Record<string, string>;
+  approximate: Record<string, string>;
   head: HeadPanels | null;
   examples: KindCount[];
   graphs: GraphRow[];
