@@ -76,8 +76,9 @@ format: $(TOOLS) ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-families: $(TOOLS) ## measure every family anew and rewrite the table that `patchclamp info --families` prints
-	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/families/test_contract.py
+families: $(TOOLS) ## every test of families on every one, and rewrite the table that `patchclamp info --families` prints
+	PATCHCLAMP_FAMILIES=1 PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/families tests/equivalence/test_edges.py \
+		tests/equivalence/test_carried_states.py
 
 # `make calibrate CARDS=attribute/relp` runs one card and keeps what is stored of the others.
 CARDS ?=

@@ -4,7 +4,12 @@ Importing this package imports neither torch nor transformers; they come with th
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    # Locks, links and durable folders are those of POSIX; tried on Linux.
+    raise ImportError("patchclamp expects Linux or macOS; this is Windows. Install it inside WSL: `wsl --install`.")
 
 __version__ = "0.1.0"
 
@@ -65,6 +70,7 @@ _HOME = {
     "Receipt": "core.receipt",
     "Recording": "core.recording",
     "save_report": "report",
+    "show_progress": "core.notebook_progress",
     "Scores": "core.scores",
     "Similarity": "core.similarity",
     "Site": "core.site",
@@ -158,6 +164,7 @@ if TYPE_CHECKING:
     from patchclamp.core.method_index import methods as methods
     from patchclamp.core.metric import Metric as Metric
     from patchclamp.core.model_comparison import ModelComparison as ModelComparison
+    from patchclamp.core.notebook_progress import show_progress as show_progress
     from patchclamp.core.readout import Readout as Readout
     from patchclamp.core.receipt import Receipt as Receipt
     from patchclamp.core.recording import Recording as Recording

@@ -20,27 +20,32 @@ TASK_CASES, MOST_CASES = 64, 100_000
 def load(
     name: str | PathLike[str],
     *,
+    base: str | PathLike[str] | None = None,
     device: str = "cpu",
     dtype: str | None = None,
     attention: Literal["eager", "sdpa"] | None = None,
     prepend_bos: bool = False,
 ) -> Any:
-    """Load a language model or an image classifier into the rig.
+    """Load a language model, a classifier of texts or of images, or an adapter merged into its model, into the rig.
 
     Args:
-        name: a local folder, a Hugging Face name, ``organism:NAME`` for a network that ships with the package, or
-            ``net:NAME`` for a small one of a kind that the package brings as code, with weights of chance, on the cpu.
-        device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (accelerate places the weights).
+        name: a local folder, a Hugging Face name (``NAME@REVISION`` for a branch, tag or commit), ``organism:NAME`` for
+            a network that ships with the package, or ``net:NAME`` for a small one of a kind that the package brings as
+            code, with weights of chance, on the cpu.
+        base: of an adapter (LoRA and its like), the model that it is merged into, where not the one that its config
+            names.
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto``: accelerate places the weights, on the disk what fits nowhere
+            else; ``auto:cpu=8GiB,cuda:0=20GiB`` bounds what each takes.
         dtype: ``float32``, ``bfloat16`` or ``float16``; by default the checkpoint's own.
         attention: ``eager`` or ``sdpa``; by default transformers' choice.
         prepend_bos: begin every text with the tokenizer's BOS token, where the tokenizer does not by itself.
 
     Returns:
-        LanguageModel | VisionModel | PlainNetwork: the subject.
+        LanguageModel | TextClassifier | VisionModel | PlainNetwork: the subject.
 
     Raises:
-        PatchclampError: nothing there, pickled weights, remote code, missing weights, no BOS token to begin with, or
-            options of a checkpoint with a network that is code.
+        PatchclampError: nothing there, pickled weights, remote code, missing weights, an adapter that cannot be merged,
+            no BOS token to begin with, or options of a checkpoint with a network that is code.
 
     Example:
         >>> load("organism:cat").name
@@ -51,7 +56,7 @@ def load(
         from patchclamp.core.errors import PatchclampError
         from patchclamp.subjects.nets import build as build_net
 
-        if device != "cpu" or prepend_bos or not (dtype is None and attention is None):
+        if device != "cpu" or prepend_bos or not (dtype is None and attention is None and base is None):
             raise PatchclampError(
                 expected="net:NAME alone",
                 got="further options",
@@ -59,15 +64,19 @@ def load(
             )
         return build_net(name.removeprefix(NET))
     if name.startswith(ORGANISM):
+        from patchclamp.core.errors import PatchclampError
         from patchclamp.organisms import build
 
+        if base is not None:
+            raise PatchclampError(expected="an adapter, which alone has a base", got=name, remedy="Leave the base out.")
         model: Any = build(name.removeprefix(ORGANISM), device=device, dtype=dtype)
         if attention is not None:
             model.module.set_attn_implementation(attention)
     else:
         from patchclamp.subjects.loading import load_model
 
-        model = load_model(name, device=device, dtype=dtype, attention=attention)
+        below = None if base is None else fspath(base)
+        model = load_model(name, base=below, device=device, dtype=dtype, attention=attention)
     if prepend_bos:
         from patchclamp.subjects.text import prepend_bos as put_first
 
@@ -295,7 +304,9 @@ def wrap(
     from patchclamp.core.errors import PatchclampError
 
     pictured = prepare is not None or type(module).__name__.endswith("ForImageClassification")
-    known = hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None
+    # An encoder-decoder is shown two texts, as the tensors that it takes.
+    paired = bool(getattr(getattr(module, "config", None), "is_encoder_decoder", False))
+    known = not paired and hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None
     if (pictured or known) and not (output is None and heads is None):
         raise PatchclampError(
             expected="output= and heads= only with a plain module",
@@ -314,6 +325,10 @@ def wrap(
         from patchclamp.subjects.language import LanguageModel
 
         return LanguageModel(module, tokenizer, name=name)
+    if example_inputs is None and type(module).__name__.endswith("ForSequenceClassification"):
+        from patchclamp.subjects.classifier import TextClassifier
+
+        return TextClassifier(module, tokenizer, name=name)
     if example_inputs is None:
         raise PatchclampError(
             expected="example inputs with a plain module",

@@ -54,7 +54,7 @@ def test_from_a_prompt_to_the_planted_units_by_clicks(asking, lab_server):
     page.get_by_test_id("why").click()
     found = explained(asking)
     assert found["grade"] == "holds"
-    by_hand = pc.explain(model, "the old cat", " sat", contrast=" ran", top=8)
+    by_hand = pc.explain(model, "the old cat", " sat", contrast=" ran")
     assert float(found["measured"]) == pytest.approx(by_hand.measured, abs=1e-4)
     assert page.get_by_test_id("verdict").inner_text() == by_hand.sentence
     causes = page.get_by_test_id("cause")
@@ -73,6 +73,67 @@ def test_from_a_prompt_to_the_planted_units_by_clicks(asking, lab_server):
     wanted = {(edge.source, edge.target) for edge in planted.edges if edge.source in neurons or edge.target in neurons}
     edges = {(e["source"], e["target"]) for e in graph["edges"] if abs(e["weight"]) > 1}
     assert {edge for edge in edges if neurons & set(edge)} == wanted
+
+
+def test_the_page_the_command_and_python_name_the_same_causes(asking, capsys):
+    from patchclamp.cli import main
+
+    asking.visit(ask(**QUESTION))
+    explained(asking)
+    page = asking.page
+    by_hand = pc.explain(pc.load("organism:cat"), "the old cat", " sat", contrast=" ran")
+    keys = [cause.key for cause in by_hand.causes]
+    assert asking.all("[data-testid=cause]", "data-node") == keys
+    assert "1 cause, by integrated gradients" in page.get_by_test_id("causes").inner_text()
+    measured = [float(x) for x in asking.all("[data-testid=cause]", "data-measured")]
+    assert measured == pytest.approx([cause.measured for cause in by_hand.causes], abs=1e-4)
+    assert main(["explain", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran", "--json"]) == 0
+    assert [cause["key"] for cause in json.loads(capsys.readouterr().out)["causes"]] == keys
+
+
+def test_an_answer_without_a_rival_says_what_one_logit_is(asking):
+    asking.visit(ask(prompt="the old cat", target=" sat"))
+    explained(asking)
+    assert "m is one logit" in asking.page.get_by_test_id("cautions").inner_text()
+    asking.visit(ask(**QUESTION))
+    explained(asking)
+    assert asking.page.get_by_test_id("cautions").count() == 0
+
+
+@pytest.mark.parametrize("screen", ["ask", "lab", "heat"])
+def test_nothing_starts_blank_and_one_click_begins(asking, lab_server, screen):
+    explained_prompts = {row["prompt"] for row in httpx.get(f"{lab_server}/api/graphs").json()["rows"]}
+    asking.visit(f"/{screen}")
+    page = asking.page
+    page.get_by_test_id("begin").wait_for()
+    starts = page.get_by_test_id("begin-with")
+    texts = starts.locator("q").all_inner_texts()
+    assert explained_prompts & set(texts)
+    others = [text for text in texts if text not in explained_prompts]
+    begin = httpx.get(f"{lab_server}/api/atlas").json()["begin"]
+    examples = ["".join(one["row"]["example"]["tokens"]) for one in begin if one["row"]["example"]]
+    assert others
+    assert all(any(text in example for example in examples) for text in others)
+    starts.filter(has_text=others[0]).first.click()
+    page.wait_for_url(re.compile("(prompt|text)="))
+    asking.settle()
+    assert page.locator("textarea").first.input_value() == others[0]
+
+
+def test_answers_without_any_lead_to_ask_or_name_the_command(lab_opened, opened):
+    for open_one, links in ((lab_opened, 1), (opened, 0)):
+        reader = open_one()
+        reader.page.route(
+            "**/api/graphs",
+            lambda route: route.fulfill(
+                json={"rows": [], "total": 0, "source": {"run": "", "command": "", "python": ""}}
+            ),
+        )
+        reader.visit("/graphs")
+        said = reader.page.get_by_test_id("nothing")
+        said.wait_for()
+        assert "patchclamp explain organism:cat PROMPT" in said.inner_text().replace("MODEL", "organism:cat")
+        assert said.get_by_test_id("to-ask").count() == links
 
 
 def test_a_link_asks_the_same_again(asking, lab_opened):

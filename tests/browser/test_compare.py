@@ -99,6 +99,27 @@ def test_the_clamped_neuron_moved_first_and_its_word_changed_most(reader, ids):
     assert page.get_by_test_id("unit-page").get_attribute("data-key") == "cat/blocks.0.mlp.act/neurons/7"
 
 
+def test_the_lenses_part_at_the_clamped_neuron_s_block(reader, ids):
+    reader.visit(f"/compare/{ids[1]['steered']}")
+    page = reader.page
+    assert page.get_by_test_id("lens").get_attribute("data-part") == "1"
+    depths = page.get_by_test_id("lens-depth")
+    values = [float(one.get_attribute("data-value")) for one in depths.all()]
+    assert values[0] == 0 < min(values[1:])
+    last = float(page.get_by_test_id("estimate").get_attribute("data-value"))
+    assert values[-1] == pytest.approx(last, rel=1e-3)
+    places = page.get_by_test_id("lens-places")
+    assert places.get_attribute("data-depth") == "1"
+    top = page.get_by_test_id("lens-place").first
+    assert top.locator(".context").inner_text().split("cat")[-1].strip().endswith("nats")
+    assert top.locator("[data-token]").first.get_attribute("data-token") == " sat"
+    depths.nth(1).focus()
+    page.keyboard.press("ArrowUp")
+    page.wait_for_url("**depth=0*")
+    assert page.get_by_test_id("lens-place").count() == 0
+    assert "same at every token" in places.inner_text()
+
+
 def test_recordings_are_compared_on_the_same_screen(reader, ids):
     reader.visit(f"/compare/{ids[1]['recordings']}")
     assert float(reader.page.get_by_test_id("estimate").get_attribute("data-value")) == 1

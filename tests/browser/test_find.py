@@ -147,7 +147,7 @@ def test_a_row_shows_its_best_example_with_the_peak_marked(reader, api, cat):
     row = reader.page.locator(f"[data-testid=unit][data-key='{cat}']")
     one = next(r for r in api("/units", q="cat")["rows"] if r["key"] == cat)
     mark = row.locator(".peak .mark")
-    assert mark.get_attribute("data-text").strip() == "cat"
+    assert mark.get_attribute("data-text").strip() == mark.inner_text().strip() == "cat"
     assert float(row.get_by_test_id("peak").get_attribute("data-act")) == pytest.approx(3.0)
     assert one["example"]["acts"][one["example"]["mark"]] == pytest.approx(3.0)
     assert "detects cat, AUROC 1.00" in row.get_by_test_id("line").inner_text()
@@ -179,3 +179,41 @@ def test_units_that_never_fired_stand_last(reader, api):
     assert any(silent)
     assert not all(silent)
     assert silent == sorted(silent)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["0/7", "block 0 MLP neuron 7", "Layer 0 · neuron 7", "mlp.act/neurons/7", "cat/blocks.0.mlp.act/neurons/7"],
+)
+def test_a_unit_is_found_by_what_it_is_called(reader, cat, typed):
+    reader.visit("/units")
+    search(reader, typed)
+    assert cat in reader.all(ROWS, "data-key")
+    assert reader.all(ROWS, "data-key")[0].rpartition("/")[2] == "7"
+    assert {key.rpartition("/")[2] for key in reader.all(ROWS, "data-key")} == {"7"}
+
+
+def test_a_part_of_a_key_finds_its_whole_site(reader, api):
+    reader.visit("/units?q=blocks.0.mlp")
+    sites = {row["site"]: row["units"] for row in api("/atlas")["sites"]}
+    assert reader.all("[data-testid=shown]", "data-total") == [str(sites["blocks.0.mlp.act"])]
+    assert all("/blocks.0.mlp.act/" in key for key in reader.all(ROWS, "data-key"))
+
+
+def test_heads_are_found_by_where_they_attend_to(reader, api):
+    heads = [row for row in api("/units", limit=200)["rows"] if row["basis"] == "heads"]
+    lines = {row["key"]: " ".join(part["text"] for part in row["line"]) for row in heads}
+    attending = {key for key, line in lines.items() if "attends" in line}
+    assert attending
+    reader.visit("/units?q=attends")
+    assert attending <= set(reader.all(ROWS, "data-key"))
+
+
+def test_what_is_searched_is_said_and_a_word_without_a_token_is_named(reader):
+    reader.visit("/units?q=qqqqqqqq")
+    said = reader.page.get_by_test_id("nothing").inner_text()
+    assert all(word in said for word in ("descriptions", "notes", "heads attend to", "2/16"))
+    assert "“qqqqqqqq”" in reader.page.get_by_test_id("unknown").inner_text()
+    reader.visit("/units?q=cat&min_score=2")
+    assert reader.page.get_by_test_id("nothing").count() == 1
+    assert reader.page.get_by_test_id("unknown").count() == 0

@@ -86,6 +86,18 @@ def test_pairs_and_weights_are_those_of_the_server(page, pairs_reader, pairs_ser
     assert float(previous.get_attribute("data-value")) > 0.9
 
 
+def test_keys_name_the_head_that_they_read_and_lead_to_it(page, pairs_reader, pairs_server):
+    head = httpx.get(f"{pairs_server}/api{INDUCTION}").json()["head"]
+    first = page.locator("[data-testid=key_reads] tbody tr").first
+    assert first.get_attribute("data-unit") == BEFORE.removeprefix("/units/")
+    assert float(first.get_attribute("data-value")) == head["key_reads"][0]["value"] >= 1
+    assert "none stands out" in page.get_by_test_id("no-query_reads").inner_text()
+    first.get_by_role("link").click()
+    page.wait_for_url(f"**{BEFORE}")
+    pairs_reader.settle()
+    assert "no unit of an earlier block" in page.get_by_test_id("no-key_reads").inner_text()
+
+
 def test_a_text_of_ones_own_takes_the_place_of_the_examples(page, pairs_reader, pairs_server):
     text = "Eva Hall met Tom Reed. Later Eva"
     pairs_reader.visit(f"{INDUCTION}?try={text.replace(' ', '%20')}")

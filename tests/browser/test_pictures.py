@@ -1,5 +1,6 @@
 """Pages of an atlas of images: places on pictures with their numbers, on Home, Find, the unit's page and in the lab."""
 
+import io
 import re
 
 import httpx
@@ -8,13 +9,18 @@ import pytest
 import torch
 
 import patchclamp as pc
+from patchclamp.attribute import attribute_nodes
 
 pytest.importorskip("sklearn", reason="needs scikit-learn, whose digits are shown")
 
 N, SITE = 60, "blocks.1.conv1.act"  # as baked in conftest.py
 KEY = f"digits-cnn/{SITE}/channels/8"
+TITLE = "integrated gradients"
 EXAMPLE = "[data-testid=example]"
-SCREENS = ("/", "/units", f"/units/{KEY}?map=on", "/lab", "/graphs", "/runs")
+SCREENS = (
+    *("/", "/units", f"/units/{KEY}?map=on", "/lab", "/graphs", "/runs"),
+    *("/ask", "/ask?picture=17&target=7&contrast=4"),
+)
 
 
 @pytest.fixture
@@ -151,6 +157,183 @@ def test_an_explained_answer_about_a_picture_opens(reader):
     reader.settle()
     assert reader.page.get_by_test_id("picture-number").input_value() == "17"
     assert reader.page.get_by_test_id("clamp").count() == 3
+
+
+def read_box(model, position):
+    """Return the box of pixels at which a change is seen at a place of the site: every pixel is tried by itself."""
+    noise = np.random.default_rng(0).random((1, 32, 32), dtype=np.float32)
+    changed = np.repeat(noise[None], 32 * 32, 0)
+    changed[np.arange(32 * 32), 0, np.arange(32 * 32) // 32, np.arange(32 * 32) % 32] += 1.0
+    places = [model.run(list(x), record=SITE, logits=False).recording[SITE] for x in (noise[None], changed)]
+    at = [x.reshape(-1, 64, x.shape[-1])[:, position].numpy() for x in places]
+    seen = (at[1] != at[0]).any(1).reshape(32, 32)
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    return [x / 32 for x in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
+
+
+def test_a_nodes_place_is_marked_on_the_picture_and_moves_with_hover_and_keys(reader, picture_server):
+    [row] = httpx.get(f"{picture_server}/api/graphs").json()["rows"]
+    model = pc.load("organism:digits-cnn")
+    found = pc.explain(model, "digits:17", "7", contrast="4", top=3, n_controls=20)
+    chosen = next(cause.key for cause in found.causes if f"/{SITE}/" in cause.key)
+    reader.visit(f"/graphs/{row['id']}?keep=1&select={chosen.partition('/')[2]}")
+    page, shown = reader.page, reader.page.get_by_test_id("answer-picture")
+    assert shown.locator("img").evaluate("img => img.complete && img.naturalWidth") == 32
+    heat = [float(x) for x in shown.get_by_test_id("heat").get_attribute("data-values").split()]
+    np.testing.assert_allclose(heat, found.heat.together().ravel(), rtol=2e-3, atol=1e-4)
+    assert sum(heat) == pytest.approx(found.total, abs=0.01)
+    # The channel's place is where most of it lies, and the frame is what that place reads.
+    case = model.read_case("digits:17", ("7",), ("4",))
+    by_place = attribute_nodes(
+        model, case.clean, case.metric, method="integrated_gradients", levels=[f"{SITE}/neurons"]
+    )
+    channel = int(re.search(r"channels/(\d+)", chosen)[1])
+    place = int(np.abs(by_place.values[by_place.units.grid(SITE, "neurons")][:, channel]).argmax())
+    assert int(shown.get_attribute("data-position")) == place
+    box = [float(x) for x in shown.get_by_test_id("box").get_attribute("data-box").split()]
+    # On noise a path to the outermost pixels may be shut.
+    assert box == pytest.approx(read_box(model, place), abs=2 / 32)
+    others = [cause.key.partition("/")[2] for cause in found.causes if cause.key != chosen]
+    places = {key.partition("/")[2]: str(at.position) for key, at in found.heat.places.items()}
+    page.locator(f"[data-testid=item][data-id='{others[0]}']").hover()
+    assert shown.get_attribute("data-position") == places[others[0]]
+    page.mouse.move(0, 0)
+    assert shown.get_attribute("data-position") == str(place)
+    page.locator(f"[data-testid=item][data-id='{others[1]}']").focus()
+    assert shown.get_attribute("data-position") == places[others[1]]
+    page.get_by_test_id("heat-over").click()
+    assert shown.get_by_test_id("heat").count() == 0
+
+
+def explained(reader):
+    reader.page.get_by_test_id("explained").wait_for()
+    reader.settle()
+    return reader.page.get_by_test_id("explained")
+
+
+def check_explained(reader, by_hand):
+    """Compare what Ask shows with an explanation in Python."""
+    page, shown = reader.page, explained(reader)
+    assert page.get_by_test_id("verdict").inner_text() == by_hand.sentence
+    assert float(shown.get_attribute("data-measured")) == pytest.approx(by_hand.measured, abs=1e-3)
+    keys = [cause.key for cause in by_hand.causes]
+    assert reader.all("[data-testid=cause]", "data-node") == keys[:8]
+    assert f"{len(keys)} causes, the first 8 of them, by {TITLE}" in page.get_by_test_id("causes").inner_text()
+    page.get_by_test_id("all-causes").click()
+    assert reader.all("[data-testid=cause]", "data-node") == keys
+    measured = [float(x) for x in reader.all("[data-testid=cause]", "data-measured")]
+    assert measured == pytest.approx([cause.measured for cause in by_hand.causes], abs=1e-3)
+
+
+def test_a_kept_picture_is_explained_as_python_explains_it(reader):
+    model = pc.load("organism:digits-cnn")
+    p = model.run("digits:17").logits[0].double().softmax(-1)
+    reader.visit("/ask")
+    page = reader.page
+    page.locator(".film [data-picture='17']").click()
+    page.wait_for_url("**picture=17")
+    reader.settle()
+    rows = page.get_by_test_id("likely-token")
+    assert int(rows.first.get_attribute("data-text")) == int(p.argmax())
+    for row in rows.all():
+        assert float(row.get_attribute("data-probability")) == pytest.approx(
+            float(p[int(row.get_attribute("data-text"))]), abs=1e-6
+        )
+    assert page.get_by_test_id("why").is_disabled()
+    rows.and_(page.locator("[data-text='7']")).click()
+    rows.and_(page.locator("[data-text='4']")).click()
+    page.wait_for_url("**target=7&contrast=4")
+    page.get_by_test_id("why").click()
+    by_hand = pc.explain(model, "digits:17", "7", contrast="4")
+    check_explained(reader, by_hand)
+    shown = page.get_by_test_id("answer-picture")
+    heat = [float(x) for x in shown.get_by_test_id("heat").get_attribute("data-values").split()]
+    np.testing.assert_allclose(heat, by_hand.heat.together().ravel(), rtol=2e-3, atol=1e-3)
+    places = {key: str(at.position) for key, at in by_hand.heat.places.items()}
+    page.mouse.move(0, 0)
+    assert shown.get_attribute("data-position") == places[by_hand.causes[0].key]
+    page.get_by_test_id("cause").nth(2).hover()
+    assert shown.get_attribute("data-position") == places[by_hand.causes[2].key]
+    page.get_by_test_id("open-circuit").click()
+    page.wait_for_url("**/graphs/asked-*")
+    reader.settle()
+    assert page.get_by_test_id("answer-picture").get_by_test_id("heat").count() == 1
+    # Its nodes can be verified, as those of any answer.
+    page.locator("[data-testid=item][data-kind=channel]").first.press("Enter")
+    page.get_by_test_id("verify-button").click()
+    page.get_by_test_id("verified").wait_for()
+
+
+def pngs(pixels):
+    from PIL import Image
+
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, format="PNG")
+    return held.getvalue()
+
+
+def npy(array, **how):
+    held = io.BytesIO()
+    np.save(held, array, **how)
+    return held.getvalue()
+
+
+def test_an_uploaded_picture_is_explained_as_the_command_line_explains_its_file(reader, tmp_path):
+    from patchclamp.subjects.images import picture
+
+    pixels = np.rot90(picture("digits:3").pixels).copy()
+    file = tmp_path / "turned.npy"
+    file.write_bytes(npy(pixels[None]))
+    reader.visit("/ask")
+    page = reader.page
+    page.get_by_test_id("upload").set_input_files(str(file))
+    page.wait_for_url("**picture=upload-*")
+    reader.settle()
+    model = pc.load("organism:digits-cnn")
+    best = int(model.run(str(file)).logits[0].argmax())
+    row = page.get_by_test_id("likely-token").first
+    assert int(row.get_attribute("data-text")) == best
+    row.click()
+    page.get_by_test_id("why").click()
+    check_explained(reader, pc.explain(model, str(file), str(best)))
+    assert "turned.npy:0" in page.get_by_test_id("answer-picture").locator("img").get_attribute("alt")
+    page.get_by_test_id("clamp-zero").click()
+    page.wait_for_url("**/lab?**picture=upload-**")
+    reader.settle()
+    assert "turned.npy:0" in page.locator("figcaption").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("words.txt", b"hello", "ends in"),
+        ("broken.png", b"\x89PNG\r\n\x1a\nnothing", "Pillow"),
+        ("pickled.npy", npy(np.array([{"a": 1}], dtype=object), allow_pickle=True), "whole numbers"),
+        ("two.npy", npy(np.zeros((2, 8, 8), dtype=np.uint8)), "one picture"),
+        ("empty.png", b"", "at most"),
+        ("wide.png", pngs(np.zeros((4001, 4001), dtype=np.uint8)), "16,000,000 pixels"),
+    ],
+    ids=["words", "broken", "pickled", "two", "empty", "wide"],
+)
+def test_what_is_no_picture_is_refused_in_three_parts(reader, name, data, said):
+    reader.visit("/ask")
+    reader.page.get_by_test_id("upload").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
+    failure = reader.page.get_by_test_id("failure")
+    failure.wait_for()
+    words = failure.inner_text()
+    assert said in words
+    assert all(part in words for part in ("expected", "got", "what to do"))
+    assert "/tmp" not in words
+    assert "upload-" not in reader.address
+    reader.faults[:] = [fault for fault in reader.faults if "400" not in fault]
+
+
+def test_the_bar_has_what_works_on_pictures(reader):
+    for screen in ("/", "/graphs"):
+        reader.visit(screen)
+        bar = reader.page.get_by_role("navigation", name="screens").get_by_role("link").all_inner_texts()
+        assert {"Ask", "Lab", "Find"} <= set(bar)
+        assert "Layers" not in bar
 
 
 @pytest.mark.parametrize("width", [1280, 400])

@@ -111,6 +111,20 @@ def test_nothing_can_be_asked_or_clamped_and_the_pages_say_why(reader):
         assert reader.page.locator("textarea, input[type=range]").count() == 0
 
 
+def test_the_bar_has_what_works_on_a_recording(reader):
+    reader.visit("/")
+    bar = reader.page.get_by_role("navigation", name="screens").get_by_role("link").all_inner_texts()
+    assert {"Home", "Find"} <= set(bar)
+    assert not {"Ask", "Lab", "Layers"} & set(bar)
+
+
+def test_home_says_what_units_are_called_by(reader, brain):
+    reader.visit("/")
+    said = reader.page.get_by_test_id("numbered").inner_text()
+    numbered = all(name == str(i) for i, name in enumerate(brain.names))
+    assert ("counted from 0" in said) == numbered
+
+
 def test_a_hostile_name_is_text(reader):
     for path in (f"/units/{KEY}0", "/units", f"/units/{KEY}{DECOY}"):
         reader.visit(path)

@@ -4,10 +4,11 @@ import pytest
 import torch
 import transformers
 
+from every_family import CHOSEN
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.subjects.batching import CARRIED, KNOWN, PositionTracker
-from patchclamp.subjects.families.spec import enlarge, families, family
+from patchclamp.subjects.families.spec import enlarge, family
 from patchclamp.subjects.language import LanguageModel
 
 PROMPTS = [[3, 14, 15, 9, 26, 5], [35, 8, 9], [7, 9, 3]]
@@ -146,7 +147,7 @@ def received(module):
     return calls
 
 
-@pytest.mark.parametrize("name", [each.name for each in families() if each.causal] + list(CARRYING))
+@pytest.mark.parametrize("name", [name for name in CHOSEN if family(name).causal] + list(CARRYING))
 def test_what_a_forward_receives_while_generating_is_known_by_name(carrying, name):
     model = carrying(name) if name in CARRYING else LanguageModel(family(name).tiny())
     calls = received(model.module)

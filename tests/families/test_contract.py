@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+from every_family import CHOSEN, EVERY, WHOLE
 from patchclamp.core.errors import PatchclampError
 from patchclamp.report.terminal.contract import show_verdicts
 from patchclamp.subjects import residual_edges
@@ -16,10 +17,11 @@ from patchclamp.subjects.contract.kinds import tokens
 from patchclamp.subjects.contract.kinds.tokens import PARTS, Tokens, draw_stimuli
 from patchclamp.subjects.contract.laws import model_fingerprint
 from patchclamp.subjects.contract.part import Part, Verdict
-from patchclamp.subjects.engine import Expert, Place
-from patchclamp.subjects.families import gemma2, llama
+from patchclamp.subjects.engine import Expert, Place, Scaled
+from patchclamp.subjects.families import deepseek_v3, gemma2, llama
 from patchclamp.subjects.families.spec import Family, family, family_names, family_of, find_covering
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.moe import largest_shares
 
 RESULTS = results.FOLDER / results.FILE
 
@@ -46,12 +48,15 @@ def test_the_contract_has_eleven_parts_and_the_five_families():
 def test_a_family_keeps_the_contract_and_a_wrong_mapping_is_accepted_nowhere(name):
     found = {v.name: v for v in verify.verify_family(name)}
     assert found["native, every site recorded"].deviation == 0.0
-    assert found["tap against eager"].deviation == 0.0
+    assert 9 in family(name).excluded or found["tap against eager"].deviation == 0.0
     parts = [(found[f"{number}. {part.name}"], part.limit) for number, part in enumerate(PARTS, 1)]
-    assert {v.name: v.deviation for v, limit in parts if not v.deviation <= limit} == {}
-    assert {v.name: v.rejected for v, limit in parts if v.rejected is None or not v.rejected > limit} == {}
+    assert {i: v.excluded for i, (v, _) in enumerate(parts, 1) if v.excluded} == dict(family(name).excluded)
+    apply = [(v, limit) for v, limit in parts if not v.excluded]
+    assert {v.name: v.deviation for v, limit in apply if not v.deviation <= limit} == {}
+    assert {v.name: v.rejected for v, limit in apply if v.rejected is None or not v.rejected > limit} == {}
     assert all(v.passed for v in found.values())
-    new = results.result_row(family(name).classes, [v for v, _ in parts])
+    lacks = family(name).lacking(family(name).tiny())
+    new = results.result_row(family(name).classes, [v for v, _ in parts], lacks)
     if os.environ.get("PATCHCLAMP_REWRITE") == "1":
         rewrite(name, new)
     assert results.changed_since(results.stored_results()["families"][name], new, [limit for _, limit in parts]) == []
@@ -154,7 +159,7 @@ def test_gemma2_without_the_score_cap_breaks_the_pattern():
     assert rejected(9, replace(gemma2.FAMILY, score_cap=""), gemma2.tiny()) > 0.01
 
 
-@pytest.mark.parametrize("name", family_names())
+@EVERY
 def test_a_sequential_reading_of_a_parallel_family_breaks_the_residual_law_and_the_reverse(name):
     right = family(name)
     model = right.tiny()
@@ -162,7 +167,7 @@ def test_a_sequential_reading_of_a_parallel_family_breaks_the_residual_law_and_t
     names = dict(mid.named_children())
     if right.parallel:
         assert "resid_mid" not in right.block
-        norm = next(n for n in ("post_attention_layernorm", "ln_1") if n in names)
+        norm = next(n for n in ("post_attention_layernorm", "ln_1", "ln_mlp", "input_layernorm") if n in names)
         wrong = replace(right, block={**right.block, "resid_mid": Place(norm, "in", shared=True)})
     else:
         wrong = replace(right, block={**right.block, "resid_mid": Place("", "in")})
@@ -198,7 +203,29 @@ def shifted(name):
     return Shifted(**family(name).__dict__)
 
 
+def unnormed_shares(router, logits):
+    """Return the chosen experts' shares of all, not of one another."""
+    return torch.where(largest_shares(router, logits) > 0, logits.softmax(-1), 0.0)
+
+
+def without_gate(name):
+    return without(name, block={kind: p for kind, p in family(name).block.items() if kind != "attn.gate"})
+
+
 MISTAKES = {
+    "mixtral with shares that do not sum to 1": (8, lambda: without("mixtral", shares=unnormed_shares)),
+    "qwen 2 moe with its shared expert let through": (8, lambda: without("qwen2_moe", shared_gate="")),
+    "deepseek without its factor on shares": (
+        8,
+        lambda: without("deepseek_v3", shares=lambda r, x: deepseek_v3.shares(r, x) / r.routed_scaling_factor),
+    ),
+    "gpt-oss without its sinks": (9, lambda: without("gpt_oss", sinks=lambda m: None)),
+    "qwen 3.5 without its output gate": (9, lambda: without_gate("qwen3_5")),
+    "llama 4 without its chunks": (9, lambda: without("llama4", chunk=lambda m: None)),
+    "exaone 4 with its window everywhere": (9, lambda: without("exaone4", window=lambda m: m.sliding_window)),
+    "granite read as llama": (2, lambda: without("granite", block=llama.FAMILY.block)),
+    "granite without its number under the logits": (3, lambda: without("granite", logit_factor=lambda c: 1.0)),
+    "glm-4 read as phi-3": (2, lambda: without("glm4", block=family("phi3").block)),
     "mistral without its window": (9, lambda: without("mistral", window=lambda m: None)),
     "gemma 3 with gemma 2's gain forgotten in the writes": (2, lambda: without("gemma3", block=llama.FAMILY.block)),
     "olmo 2 read as llama": (2, lambda: without("olmo2", block=llama.FAMILY.block)),
@@ -221,6 +248,18 @@ MISTAKES = {
     "bert unembedded before the head's own steps": (3, lambda: without("bert", final="bert.encoder.layer.1")),
     "roberta counted from zero": (1, lambda: without("roberta", first_position=lambda config: 0)),
     "experts under their neighbours' names": (8, lambda: shifted("qwen3_moe")),
+    "gpt-neo whose scores are scaled": (9, lambda: without("gpt_neo", scale=lambda m: m.head_dim**-0.5)),
+    "gpt-neo without its windows": (9, lambda: without("gpt_neo", window=lambda m: None)),
+    "bloom without its distances": (9, lambda: without("bloom", score_bias=lambda m, n: None)),
+    "bloom whose attention gives what its module gives": (
+        2,
+        lambda: without("bloom", block={**family("bloom").block, "attn.write": Place("self_attention", "out")}),
+    ),
+    "modernbert whose windows look back alone": (9, lambda: without("modernbert", causal=True)),
+    "modernbert unembedded behind the last norm": (3, lambda: without("modernbert", final="model.final_norm")),
+    "bart read as pre-norm": (2, lambda: without("bart", sum_norms=())),
+    "cohere without its logit scale": (3, lambda: without("cohere", logit_factor=lambda config: 1.0)),
+    "olmo 3 without its window": (9, lambda: without("olmo3", window=lambda m: None)),
     "jamba's mixer left out": (
         2,
         lambda: without("jamba", block={k: p for k, p in family("jamba").block.items() if k != "ssm.write"}),
@@ -228,7 +267,11 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+# `make test` makes no tiny model for mistakes in families whose other tests run in `make families` alone.
+LATER = ("gpt-neo", "bloom", "cohere", "olmo 3", "modernbert", "bart")
+
+
+@pytest.mark.parametrize("mistake", [name for name in MISTAKES if WHOLE or not name.startswith(LATER)])
 def test_mistakes_that_people_make_are_rejected(mistake):
     number, wrong = MISTAKES[mistake]
     found = verify.deviation(PARTS[number - 1], LanguageModel(wrong().tiny(), family=wrong()))
@@ -304,10 +347,56 @@ WIRINGS = {
     "gemma3": [{"attn_logit_softcapping": 4.0}, {"layer_types": ["full_attention", "full_attention"]}],
     "jamba": [{"mamba_proj_bias": True}, {"attn_layer_offset": 0}],
     "bert": [{"hidden_act": "relu"}],
+    "mixtral": [{"sliding_window": None}],
+    "gemma": [{"attention_bias": True}],
+    "olmoe": [{"norm_topk_prob": True}, {"attention_bias": True}],
+    "gpt_oss": [{"attention_bias": False}, {"layer_types": ["full_attention", "sliding_attention"]}],
+    "granite": [{"attention_bias": True, "mlp_bias": True}, {"residual_multiplier": 0.22}],
+    "qwen2_moe": [{"norm_topk_prob": True, "mlp_only_layers": []}, {"qkv_bias": False}],
+    "deepseek_v3": [
+        {"q_lora_rank": None},
+        {"norm_topk_prob": False, "rope_interleave": False},
+        {"attention_bias": True},
+        {"first_k_dense_replace": 0},
+    ],
+    "glm4": [{"attention_bias": False}],
+    "exaone4": [{"layer_types": ["full_attention", "full_attention"], "sliding_window": None}],
+    "smollm3": [{"use_sliding_window": False, "no_rope_layers": [0, 1, 1], "attention_bias": True, "mlp_bias": True}],
+    "ministral": [{"layer_types": ["full_attention", "sliding_attention"]}],
+    "ministral3": [{"sliding_window": 4}],
+    "qwen3_5": [{"attention_bias": True}, {"layer_types": ["full_attention", "full_attention"]}],
+    "qwen3_next": [{"mlp_only_layers": [], "norm_topk_prob": False}],
+    "llama4": [
+        {"use_qk_norm": False, "attention_bias": True},
+        {"moe_layers": []},
+        {"floor_scale": 4, "attn_scale": 0.5},
+        {"layer_types": ["full_attention", "chunked_attention"]},
+    ],
+    "gpt_neo": [{"attention_layers": ["local", "global"]}, {"window_size": 2, "intermediate_size": 24}],
+    "bloom": [{"n_head": 3, "hidden_size": 48}],
+    "falcon": [
+        {"new_decoder_architecture": True, "num_kv_heads": 2},
+        {"new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1},
+        {"multi_query": False, "bias": True},
+        {"alibi": True},
+    ],
+    "falcon_sequential": [{"alibi": True}, {"multi_query": True}],
+    "phi": [{"qk_layernorm": True}],
+    "stablelm": [{"qk_layernorm": True, "use_qkv_bias": False}],
+    "stablelm_parallel": [{"qk_layernorm": False}],
+    "starcoder2": [{"sliding_window": None, "use_bias": False}],
+    "olmo": [{"clip_qkv": None, "attention_bias": True}],
+    "olmo3": [{"layer_types": ["full_attention", "sliding_attention"]}],
+    "cohere": [{"use_qk_norm": False, "attention_bias": True}],
+    "modernbert": [{"layer_types": ["sliding_attention"] * 3}, {"mlp_bias": True, "attention_bias": True}],
+    "distilbert": [{"sinusoidal_pos_embds": True, "activation": "relu"}],
+    "mamba": [{"use_bias": True, "use_conv_bias": False}, {"residual_in_fp32": False, "intermediate_size": 48}],
+    "mamba2": [{"use_bias": True, "n_groups": 1}, {"residual_in_fp32": False}],
+    "cohere2": [{"layer_types": ["full_attention", "sliding_attention"], "attention_bias": True}],
 }
 
 
-@pytest.mark.parametrize(("name", "options"), [(name, options) for name, each in WIRINGS.items() for options in each])
+@pytest.mark.parametrize(("name", "options"), [(name, options) for name in CHOSEN for options in WIRINGS.get(name, [])])
 def test_every_law_holds_of_a_model_that_its_config_wires_otherwise(name, options):
     model = LanguageModel(built(name, **options))
     assert model.family is not None
@@ -319,11 +408,18 @@ UNCOVERED = {
     "gemma3": [({"use_bidirectional_attention": True}, "both ways")],
     "bert": [({"is_decoder": True}, "decoder"), ({"chunk_size_feed_forward": 1}, "chunks")],
     "roberta": [({"is_decoder": True}, "decoder")],
+    "bart": [({"decoder_attention_heads": 2}, "another number of heads")],
+    "distilbert": [({"chunk_size_feed_forward": 1}, "chunks")],
     "jamba": [({"num_experts": 2}, "experts")],
+    "olmoe": [({"clip_qkv": 8.0}, "clipped")],
+    "bloom": [
+        ({"apply_residual_connection_post_layernorm": True}, "behind the norms"),
+        ({"pretraining_tp": 2, "slow_but_exact": True}, "slices"),
+    ],
 }
 
 
-@pytest.mark.parametrize(("name", "options", "why"), [(n, o, w) for n, each in UNCOVERED.items() for o, w in each])
+@pytest.mark.parametrize(("name", "options", "why"), [(n, o, w) for n in CHOSEN for o, w in UNCOVERED.get(n, [])])
 def test_a_wiring_that_no_file_describes_is_refused_with_its_reason(name, options, why):
     model = LanguageModel(built(name, **options))
     assert model.family is None
@@ -345,6 +441,57 @@ def test_heads_that_do_not_write_what_is_added_fail_verify(monkeypatch):
     model = LanguageModel(llama.tiny())
     monkeypatch.setattr(readers, "head_writes", lambda m, layer, z: 1.01 * residual_edges.head_writes(m, layer, z))
     assert {v.name for v in verify.verify(model) if not v.passed} == {PARTS[10].name}
+
+
+@pytest.mark.parametrize("name", ["falcon", "falcon_sequential"])
+def test_attention_that_is_written_out_is_seen_whichever_function_computes_it(name):
+    fused, stepwise = (LanguageModel(family(name).tiny()) for _ in range(2))
+    stepwise.module.config._attn_implementation = "eager"
+    assert fused.module.config._attn_implementation == "sdpa"
+    assert {v.name: v.deviation for v in verify.verify(stepwise) if not v.passed} == {}
+    sites = ["blocks.*.attn.*", "blocks.*.resid_out"]
+    runs = [model.run([[5, 9, 2, 7]], record=sites).recording for model in (fused, stepwise)]
+    for path in runs[0].values:
+        torch.testing.assert_close(runs[0][path], runs[1][path], atol=2e-5, rtol=1e-4, msg=path)
+
+
+def test_a_falcon_whose_distances_are_counted_twice_fails_verify():
+    """As transformers' stepwise attention does: its fused one, which is the default, counts them once."""
+    model = LanguageModel(built("falcon_sequential", alibi=True))
+    assert all(v.passed for v in verify.verify(model))
+    model.module.config._attn_implementation = "eager"
+    assert {v.name for v in verify.verify(model) if not v.passed} == {PARTS[8].name}
+
+
+def test_gemma_that_looks_both_ways_is_not_covered():
+    model = LanguageModel(built("gemma", use_bidirectional_attention=True))
+    assert model.family is None
+    assert "both ways" in dict(model.capabilities.missing)["canonical sites"]
+
+
+def test_half_precision_passes_what_is_right_and_no_wrong_mapping():
+    for name in ("llama", "deepseek_v3"):
+        module = family(name).tiny().to(torch.bfloat16)
+        assert all(v.passed for v in verify.verify(LanguageModel(module)))
+        for number in (2, 8):
+            wrong = LanguageModel(module, family=PARTS[number - 1].make_wrong(family(name)))
+            assert PARTS[number - 1].name in {v.name for v in verify.verify(wrong) if not v.passed}
+
+
+def test_a_scaled_value_put_back_is_the_modules_own_to_the_bit_and_has_its_gradient():
+    raw = torch.randn(200, 7, generator=torch.Generator().manual_seed(0))
+    place = Scaled("m", "out", factor=0.22)
+    own = place.take(raw).requires_grad_(True)
+    given = place.give(own, raw)
+    assert torch.equal(given, raw)
+    [gradient] = torch.autograd.grad(given.sum(), own)
+    torch.testing.assert_close(gradient, torch.full_like(raw, 1 / 0.22))
+
+
+def test_the_files_of_families_are_short():
+    folder = results.FOLDER / "families"
+    long = {f.name: n for f in folder.glob("*.py") if f.stem != "spec" and (n := len(f.read_text().splitlines())) > 80}
+    assert long == {}
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])

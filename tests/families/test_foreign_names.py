@@ -7,20 +7,21 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from every_family import CHOSEN
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.formats import open_dictionary, write_dictionary
-from patchclamp.subjects.families.spec import family, family_names
+from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import hook_at, module_at, resolve_sites, site_of_hook, site_of_module
 
 IDS = [[5, 9, 2, 7, 11]]
-SUBLAYERS = ("mlp", "feed_forward", "attn", "self_attn", "attention", "mamba")
+SUBLAYERS = ("mlp", "feed_forward", "ffn", "attn", "self_attn", "attention", "mamba", "mixer")
 N = 4
 
 
-@pytest.fixture(scope="module", params=family_names())
+@pytest.fixture(scope="module", params=CHOSEN)
 def model(request, models):
     model = models[request.param]
     before = dict(model.bases)
@@ -105,7 +106,9 @@ def test_a_site_is_written_for_sparsify_under_a_module_that_gives_just_it(model,
             if folder.name == site:  # no module gives it, and none is named
                 assert module_at(model, site) is None
                 continue
-            path = f"{model.module.base_model_prefix}.{folder.name}"
+            bare = model.module
+            # Llama 4's is its own base: no module has the name that it gives.
+            path = folder.name if bare.base_model is bare else f"{bare.base_model_prefix}.{folder.name}"
             expected = model.run(IDS, record=site, logits=False).recording[site].float()
             torch.testing.assert_close(returned(model, path), expected, rtol=0, atol=0, msg=f"{site} as {path}")
 
@@ -113,8 +116,12 @@ def test_a_site_is_written_for_sparsify_under_a_module_that_gives_just_it(model,
 @pytest.mark.parametrize("sublayer", ["attn", "mlp"])
 def test_hooks_beside_a_norm_are_on_the_side_where_transformerlens_has_them(model, sublayer):
     kind = model.family
-    place = kind.block["attn.q" if sublayer == "attn" else "mlp.pre"]
     layer = model.n_layers - 1  # of the hybrid, the block that has attention
+    place = kind.block.get(f"{sublayer}.write")
+    if place is None:
+        with pytest.raises(PatchclampError, match=rf"{sublayer}\.write"):
+            site_of_hook(model, f"blocks.{layer}.hook_{sublayer}_out")
+        return
     site = site_of_hook(model, f"blocks.{layer}.hook_{sublayer}_out")
     values = model.run(IDS, record=site, logits=False).recording[site].float()
     if kind.exit_norms:
@@ -140,7 +147,7 @@ def test_hooks_of_the_stream_are_refused_where_the_stream_has_another_value(mode
         if model.family.sum_norms and hook != "hook_resid_pre":
             with pytest.raises(PatchclampError, match="before the norm"):
                 site_of_hook(model, f"blocks.1.{hook}")
-        elif model.family.parallel and hook == "hook_resid_mid":
+        elif kind not in ("resid_in", "resid_out", *model.family.block):
             with pytest.raises(PatchclampError):
                 site_of_hook(model, f"blocks.1.{hook}")
         else:

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from every_family import EVERY
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.task import Case, Task
 from patchclamp.subjects.cases import ReadCase, ReadTask
-from patchclamp.subjects.families.spec import family_names
 
 METRICS = (Metric("logit_difference", (11,), (12,)),) * 2
 
@@ -17,7 +17,7 @@ def shown(*rows):
     return tuple(Stimulus.of(np.array(row)) for row in rows)
 
 
-@pytest.mark.parametrize("name", family_names())
+@EVERY
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 def test_the_whole_stream_makes_all_the_difference(models, name, direction):
     model = models[name]

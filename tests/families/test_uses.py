@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from every_family import EVERY
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
 from patchclamp.subjects.contract.laws import model_fingerprint, native_gap
 from patchclamp.subjects.contract.verify import probes
-from patchclamp.subjects.families.spec import family, family_names
+from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.relevance_rules import DIRECT, RELP, RULES
 
 IDS = ([3, 14, 15, 9, 26, 5], [35, 8, 9, 7])
 METRIC = Metric("logit_difference", (7,), (11,))
-EVERY = pytest.mark.parametrize("name", family_names())
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def last_block(model, *, writable=True):
 @EVERY
 def test_gradients_equal_finite_differences_in_float64(name, double):
     model = LanguageModel(family(name).tiny().double())
-    if name == "qwen3_moe":  # transformers' grouped products know no doubles
+    if any(site.ragged for site in model.sites()):  # transformers' grouped products know no doubles
         model.module.set_experts_implementation("batched_mm")
     sites = [s for s in last_block(model) if s.kind != "attn.pattern"]
     found = model.differentiate([IDS[0]], METRIC, [s.path for s in sites])
@@ -70,7 +70,8 @@ def test_a_sweep_equals_one_run_per_cell(models, name):
 @EVERY
 def test_a_clamp_holds_in_generation_whatever_the_padding(models, name):
     model = models[name]
-    site = next(s.path for s in model.sites() if s.kind == "mlp.act")
+    # Where only experts have neurons, what the mixture writes; without an MLP, what the mixer gives.
+    site = next(s.path for s in model.sites() if s.kind in ("mlp.act", "mlp.write", "ssm.z"))
     clamp = [change("scale", site, (1, 2, 3), value=-20.0)]
     if not model.family.causal:
         with pytest.raises(PatchclampError, match="masked"):
@@ -88,7 +89,7 @@ def test_a_clamp_holds_in_generation_whatever_the_padding(models, name):
 @EVERY
 def test_half_precision_is_the_model_to_the_bit(name):
     model = LanguageModel(family(name).tiny().to(torch.bfloat16))
-    assert [native_gap(probe) for probe in probes(model)] == [0.0, 0.0]
+    assert {native_gap(probe) for probe in probes(model)} == {0.0}
 
 
 @EVERY
@@ -117,6 +118,8 @@ def unbiased(name):
     model = LanguageModel(module)
     if model.family.logit_cap:  # a cap of logits is outside the rules
         setattr(module.config, model.family.logit_cap, None)
+    if getattr(module.config, "clip_qkv", None):  # and so is a clip of values
+        module.config.clip_qkv = None
     return model
 
 
@@ -157,15 +160,15 @@ def test_direct_attribution_reaches_the_logits_through_the_stream_alone(models, 
     assert torch.equal(found.metric, plain.metric)
     for i in range(model.n_layers):
         g = {s.kind: found.gradients[s.path] for s in model.sites() if s.layer == i and not s.ragged}
-        assert g["mlp.write"].any()
+        last = [k for k in g if k.endswith(".write")][-1]
+        assert g[last].any()
         if not model.family.sum_norms:
-            assert torch.allclose(g["mlp.write"], g["resid_out"])
-            mixers = [k for k in g if k.endswith(".write") and k != "mlp.write"]
-            assert mixers
-            assert all(torch.allclose(g[k], g["resid_out"]) for k in mixers)
+            writes = [k for k in g if k.endswith(".write")]
+            assert "mlp.write" in writes[1:] or writes == ["ssm.write"]
+            assert all(torch.allclose(g[k], g["resid_out"]) for k in writes)
             assert torch.allclose(g["resid_in"], g["resid_out"])
         # Only the position that is read has any, for nothing goes through attention.
-        assert not g["mlp.write"][:-1].any()
+        assert not g[last][:-1].any()
 
 
 def test_a_misnamed_norm_is_told():

@@ -1,7 +1,10 @@
 """Attention heads in an atlas: statistics, shares, pairs, patterns and weights against plain recounts of the model."""
 
+import copy
+import json
 import random
 from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,11 +13,13 @@ from fastapi.testclient import TestClient
 
 import patchclamp as pc
 from oracles import heads as oracle
-from patchclamp.atlas.bake import attention_pass
+from patchclamp.atlas.bake import attention_pass, read_text
 from patchclamp.atlas.bake.base import units_of
 from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.lab.clamps import shown_values, unit_values
 from patchclamp.atlas.serve.app import make_app
+from patchclamp.core.basis import Basis
+from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.record.heads import is_heads
 from patchclamp.subjects.corpora import read_corpus
@@ -122,7 +127,7 @@ def test_shares_and_pairs_are_those_of_the_whole_patterns(baked):
 
 def test_a_long_text_is_measured_at_every_nth_stimulus(baked, text, tmp_path, monkeypatch):
     model, _, shown = baked
-    monkeypatch.setattr(attention_pass, "MOST_MEASURED", 200)
+    monkeypatch.setattr(read_text, "MOST_MEASURED", 200)
     pc.atlas.bake_atlas(model, pc.Corpus(text, window=60), tmp_path / "a", sites="blocks.1.attn.z/heads")
     atlas = pc.atlas.open(tmp_path / "a")
     every = -(-sum(len(s) for s, _ in shown) // 200)
@@ -184,11 +189,92 @@ def test_tokens_through_the_weights_are_plain_products(baked):
         assert all(where[pair.target.id] == pair.source.id for pair in head.matches)
 
 
+def test_units_through_queries_and_keys_are_plain_products(baked):
+    model, atlas, _ = baked
+    for key in heads_of(atlas):
+        layer, head = place(key)
+        page = atlas.unit(key)
+        expected = {"query_reads": {}, "key_reads": {}}
+        parts = FAMILIES[model.family.name](model.module, layer, head)
+        for earlier in range(layer):
+            site = f"blocks.{earlier}.mlp.act"
+            directions = model.write_directions(site, slice(None))
+            for name, read in oracle.read_units(model.module, parts, directions).items():
+                usual = read.square().mean().sqrt()
+                expected[name] |= {f"{site}/neurons/{i}": float(x / usual) for i, x in enumerate(read)}
+            path = f"blocks.{earlier}.attn.z"
+            directions = model.write_directions(path, slice(None))
+            for name, read in oracle.read_units(model.module, parts, directions).items():
+                lengths = directions.norm(dim=1).square().reshape(4, -1)
+                strength = ((read.square().reshape(4, -1) * lengths).sum(1) / lengths.sum(1)).sqrt()
+                usual = strength.square().mean().sqrt()
+                expected[name] |= {f"{path}/heads/{i}": float(x / usual) for i, x in enumerate(strength)}
+        for name, known in expected.items():
+            found = getattr(page.head, name)
+            best = sorted(known.values(), reverse=True)[:8]
+            assert [unit.value for unit in found] == pytest.approx(best, rel=2e-3)
+            for unit in found:
+                assert known[unit.key.partition("/")[2]] == pytest.approx(unit.value, rel=2e-3)
+        if layer == 0:
+            assert "no unit of an earlier block" in page.not_known["key_reads"]
+
+
+@pytest.fixture(scope="module")
+def planted(tiny_language_model, text, tmp_path_factory):
+    """A head whose keys read what one neuron and one feature write; another neuron writes more, and elsewhere."""
+    model, draw = copy.deepcopy(tiny_language_model("gpt2")), torch.Generator().manual_seed(5)
+    first, second = model.module.transformer.h[0], model.module.transformer.h[1]
+    width, size = model.module.config.n_embd, model.module.config.n_embd // model.module.config.n_head
+    read, aside = (x - x.mean() for x in torch.randn(2, width, generator=draw))
+    with torch.no_grad():
+        first.mlp.c_proj.weight[11], first.mlp.c_proj.weight[12] = 0.01 * read, 50 * aside
+        keys = second.attn.c_attn.weight[:, width + 2 * size : width + 3 * size]
+        keys.copy_(torch.outer(read / second.ln_1.weight, torch.randn(size, generator=draw)))
+    out = tmp_path_factory.mktemp("planted") / "a"
+    pc.atlas.bake_atlas(model, pc.Corpus(text, window=60, max_tokens=200), out)
+    decoder = torch.randn(6, width, generator=draw)
+    decoder[4] = read
+    basis = Basis("wide", "directions", decoder=decoder.numpy(), encoder=decoder.numpy(), activation="relu")
+    pc.atlas.add_basis(
+        out, model, Dictionary({"blocks.0.resid_out": basis}, {"slug": "tiny-gpt2", "hash": model.hash}, "planted")
+    )
+    return pc.atlas.open(out)
+
+
+def test_keys_read_the_planted_neuron_and_feature_and_not_the_decoy(planted):
+    page = planted.unit("blocks.1.attn.z/heads/2")
+    keys = [unit.key.partition("/")[2] for unit in page.head.key_reads]
+    assert keys[:2] == ["blocks.0.mlp.act/neurons/11", "blocks.0.resid_out/wide/4"]
+    assert "blocks.0.mlp.act/neurons/12" not in keys
+    assert page.head.key_reads[0].value > 3
+    other = planted.unit("blocks.1.attn.z/heads/1").head
+    assert other.key_reads[0].key.partition("/")[2] != "blocks.0.mlp.act/neurons/11"
+    assert len(json.dumps(asdict(page))) < 20_000
+
+
+def test_keys_of_an_induction_head_read_the_head_that_marks_the_word_before(organism, tmp_path):
+    text = tmp_path / "names.txt"
+    text.write_text("Ada Lane met Tom Reed. Later Ada Lane saw Tom Reed.\n" * 8)
+    pc.atlas.bake_atlas(organism("induction-gpt2"), text, tmp_path / "a", name="organism:induction-gpt2")
+    head = pc.atlas.open(tmp_path / "a").unit("blocks.1.attn.z/heads/2").head
+    assert head.key_reads[0].key == "induction-gpt2/blocks.0.attn.z/heads/1"
+    assert [unit.key for unit in head.query_reads] == [], "its queries read the word itself, which no unit writes"
+
+
+def test_a_norm_of_queries_and_keys_is_given_as_the_reason(tiny_language_model, text, tmp_path):
+    model = tiny_language_model("qwen3")
+    pc.atlas.bake_atlas(model, pc.Corpus(text, window=60, max_tokens=120), tmp_path / "a")
+    page = pc.atlas.open(tmp_path / "a").unit("blocks.1.attn.z/heads/1")
+    assert page.head.key_reads == []
+    assert "no linear map" in page.not_known["key_reads"]
+
+
 def test_heads_that_look_both_ways_have_a_next_token(tiny_language_model, text):
     model = tiny_language_model("bert")
     sites = units_of(model, "blocks.0.attn.z/heads")[1]
     batches = read_corpus(model, pc.Corpus(text, window=30, max_tokens=90), batch_size=2)
-    measured, _ = attention_pass.measure_attention(model, batches, sites, {})
+    text = read_text.read_text(batches, set(), lambda *_: None, lambda _: None)
+    measured = attention_pass.measure_attention(model, text, sites, {})
     shown = [(s, oracle.patterns(model, s)) for batch in batches for s in batch]
     [block] = measured.values()
     for head in range(sites[0].width):

@@ -93,3 +93,13 @@ def matched(module, parts):
     x = _normed(before, module.get_input_embeddings().weight)
     x = x + (before.bias if isinstance(before, torch.nn.LayerNorm) else 0.0)
     return ((x @ W_Q.T + b_Q) @ (x @ W_K.T + b_K).T / W_Q.shape[0] ** 0.5).detach()
+
+
+def read_units(module, parts, directions):
+    """How much queries and keys read of each direction at unit length, and of the same together: plain products."""
+    (W_Q, W_K, _), _, _, before, _ = parts
+    rows = directions / directions.norm(dim=1, keepdim=True)
+    if isinstance(before, torch.nn.LayerNorm):
+        rows = rows - rows.mean(1, keepdim=True)
+    rows = rows * before.weight
+    return {"query_reads": (rows @ W_Q.T).norm(dim=1).detach(), "key_reads": (rows @ W_K.T).norm(dim=1).detach()}

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 import patchclamp as pc
+from oracles.logit_lens import logit_lens
 from oracles.rsa import rsa
 from patchclamp.compare.models import N_RANDOM
 from patchclamp.compare.unit_pairs import Moments, pair_units
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.lens_difference import SAME
 from patchclamp.core.model_comparison import MOVED, ModelComparison
 from patchclamp.organisms.planted.neurons import FIRST_CAPITAL
 from patchclamp.subjects.corpora import plan_batches
@@ -107,12 +109,62 @@ def test_divergence_and_changes_are_those_of_plain_softmax(two, batches, compare
     assert max(max(text.divergence) for text in compared.texts) == pytest.approx(apart.max(), rel=1e-3)
 
 
+def test_the_difference_of_the_lenses_is_that_of_plain_hidden_states(two, batches, compared):
+    shown = [one for batch in batches for one in batch]
+    sides = [[logit_lens(model.module, one.ids.tolist()) for one in shown] for model in two]
+    counted = [np.flatnonzero(one.counted) for one in shown]
+    assert compared.lens.n_tokens == sum(map(len, counted))
+    for depth, layer in enumerate(compared.lens.layers):
+        apart, same = {}, []
+        for k, places in enumerate(counted):
+            for at in places.tolist():
+                logp, logq = (np.asarray(side[k][depth][at]) for side in sides)
+                apart[k, at] = (np.exp(logp) * (logp - logq)).sum()
+                same.append(logp.argmax() == logq.argmax())
+        assert layer.divergence.value == pytest.approx(np.mean(list(apart.values())), rel=1e-4)
+        assert layer.divergence.low < layer.divergence.value < layer.divergence.high
+        assert layer.divergence.n == len(shown)
+        assert layer.agreement == pytest.approx(np.mean(same))
+        k, at = max(apart, key=apart.get)
+        top = layer.places[0]
+        assert (top.stimulus, top.position) == (k, at)
+        assert top.divergence == pytest.approx(apart[k, at], rel=1e-4)
+        for said, side in zip((top.first, top.second), sides, strict=True):
+            logs = side[k][depth][at]
+            assert [word for word, _ in said] == [f"token {i}" for i in logs.topk(3).indices.tolist()]
+            assert [p for _, p in said] == pytest.approx(logs.topk(3).values.exp().tolist(), abs=1e-5)
+    assert compared.lens.layers[-1].divergence.value == pytest.approx(compared.divergence.value, rel=1e-6)
+    assert [layer.sites[0] for layer in compared.lens.layers] == ["blocks.0.resid_in", *LAYERS]
+
+
+def test_lenses_part_at_the_block_that_was_changed(two, batches):
+    other = tiny(0)
+    with torch.no_grad():
+        other.module.transformer.h[1].mlp.c_fc.bias.add_(0.5)
+    other.forget_hash()
+    found = pc.compare_models(two[0], other, batches, n_random=0).lens
+    assert [layer.divergence.value for layer in found.layers[:2]] == [0, 0]
+    assert [layer.places for layer in found.layers[:2]] == [(), ()]
+    assert min(layer.divergence.value for layer in found.layers[2:]) > SAME
+    assert (found.part, found.layers[2].sites) == (2, (LAYERS[1], LAYERS[1]))
+    assert "same up to Block 0 · residual stream after and part at Block 1" in found.sentence
+
+
+def test_a_post_norm_network_has_no_lens_and_that_is_said(batches):
+    bert = LanguageModel(family("bert").tiny(), name="bert")
+    found = pc.compare_models(bert, [pc.clamp("blocks.0.mlp.act/neurons/1=9")], batches, n_random=0)
+    assert found.lens.layers == ()
+    assert any("no logit lens was compared" in caution for caution in found.cautions)
+
+
 def test_a_network_is_like_itself(two, batches):
     found = pc.compare_models(two[0], two[0], batches)
     assert found.similarity.diagonal().tolist() == [1.0, 1.0, 1.0]
     assert found.shuffled.low < found.shuffled_mean < found.shuffled.high < 0.2
     assert found.threshold < 0.9
     assert found.divergence.value == 0
+    assert [layer.divergence.value for layer in found.lens.layers] == [0] * 4
+    assert found.lens.part is None
     assert found.random == ()
     assert "say the same" in found.sentence
     assert all(i == j and mutual for i, j, _, mutual in found.pairs())
@@ -198,6 +250,9 @@ def test_an_edited_fact_is_the_largest_change_and_its_neuron_the_first_moved(fac
     names = [key for key, row in found.moved_units() if row["change"] > 0]
     assert names[0] == f"{ACTS[0]}/neurons/{FIRST_CAPITAL}"
     assert f"{ACTS[0]}/neurons/{FIRST_CAPITAL + 1}" not in names
+    place = found.lens.layers[found.lens.part].places[0]
+    assert place.context.endswith("the queen of France lives in")
+    assert (place.first[0][0], place.second[0][0]) == (" Paris", " Rome")
     assert found.hashes == (edited.before, edited.after)
     assert len(found.random) == N_RANDOM
     assert facts.hash == edited.before
@@ -247,7 +302,14 @@ def test_a_comparison_is_kept_whole_and_the_same_twice(two, batches, compared, t
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("partner", [[999]]), ("names", ["a"]), ("random", ["x"]), ("units", [[["a", 2.5]], []]), ("texts", [{}])],
+    [
+        ("partner", [[999]]),
+        ("names", ["a"]),
+        ("random", ["x"]),
+        ("units", [[["a", 2.5]], []]),
+        ("texts", [{}]),
+        ("lens", {"layers": [{}]}),
+    ],
 )
 def test_parts_of_something_else_are_refused(compared, name, value):
     head, arrays = compared.parts()

@@ -65,7 +65,14 @@ GRAPH = Graph(
         Edge("error@1", HEAD, 0.1, "q"),
         Edge(HEAD, "output", 3.0),
     ),
-    about={"prompt": "a b", "tokens": ["a", " b"], "layers": 2, "method": "attribute/relp"},
+    about={
+        "prompt": "a b",
+        "target": ' "sat"',
+        "contrast": " ran",
+        "tokens": ["a", " b"],
+        "layers": 2,
+        "method": "attribute/relp",
+    },
 )
 
 
@@ -81,13 +88,34 @@ def test_a_graph_has_the_documented_fields_and_its_own_keys(format):
         NEURON: ("0", 0, "cross layer transcoder", "detects giver"),
         "input@0": ("E", 0, "embedding", "a"),
         "error@1": ("0", 1, "mlp reconstruction error", "Error"),
-        "output": ("3", 1, "logit", "Output 4.00"),
+        "output": ("3", 1, "logit", 'Output " \'sat\'" rather than " ran" (m = 4.00)'),
     }
     assert nodes[NEURON]["feature"] == 7 * 8 // 2 + 7
     assert [nodes[key]["influence"] for key in (HEAD, NEURON)] == [pytest.approx(0.6), pytest.approx(0.8)]
     [link] = [link for link in data["links"] if link["source"] == NEURON]
     assert (link["weight"], link["slots"]) == (0.75, {"k": 1.0, "v": -0.25})
     assert ("transcoder_list" in data["metadata"]) == (format == "circuit-tracer")
+
+
+def test_what_viewers_take_for_one_thing_is_one_thing():
+    keys = ("blocks.0.mlp.act/neurons/2@0", "blocks.0.mlp.act/neurons/2@1", "blocks.0.attn.z/heads/2@1")
+    graph = Graph({}, {}, tuple(Node(key, "neuron", 1.0) for key in keys), about={"layers": 1})
+    one, same, other = (
+        (node["layer"], node["feature"]) for node in graph_to_json(graph, format="circuit-tracer")["nodes"]
+    )
+    assert one == same == ("0", 2 * 3 // 2 + 2)
+    assert other != one
+
+
+@pytest.mark.parametrize(
+    ("about", "token"), [({"target": " sat"}, " sat"), ({"target": 'a"b', "contrast": " ran"}, "a'b")]
+)
+def test_viewers_find_the_answer_between_quotation_marks(about, token):
+    graph = Graph({}, {}, (Node("output", "output", 4.0),), about=about)
+    [node] = graph_to_json(graph, format="neuronpedia")["nodes"]
+    assert node["clerp"].split('"')[1] == token
+    bare = Graph({}, {}, graph.nodes)
+    assert graph_to_json(bare, format="neuronpedia")["nodes"][0]["clerp"] == "Output 4.00"
 
 
 def test_groups_and_pins_are_kept_those_of_the_file_too():

@@ -356,8 +356,8 @@ def test_a_folder_of_a_pickle_is_refused_with_its_reason_and_what_else_there_is(
 
 def test_what_cannot_be_applied_is_refused(tmp_path):
     tensors = drawn(8, **{"encoder.weight": (N, D), "encoder.bias": N, "W_dec": (N, D), "b_dec": D})
-    folder = put(tmp_path / "layers.2", {"k": 3, "signed": True}, tensors, "sae.safetensors")
-    with pytest.raises(PatchclampError, match="signed"):
+    folder = put(tmp_path / "layers.2", {"k": 3, "embed_skip": True}, tensors, "sae.safetensors")
+    with pytest.raises(PatchclampError, match="a table besides its site"):
         open_dictionary(folder)
     put(tmp_path / "layers.2", {"k": 3, "signed": False}, tensors, "sae.safetensors")
     assert list(open_dictionary(folder).bases) == ["blocks.2.resid_out"]

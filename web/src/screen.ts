@@ -1,5 +1,6 @@
 // The screens: one folder each, found by listing them.
 import type { FunctionComponent } from "preact";
+import type { LabPage } from "./api/types";
 
 export type Component = FunctionComponent<{ id: string }>;
 
@@ -12,6 +13,8 @@ export interface Screen {
   key?: string;
   /** Its place in the bar. */
   order?: number;
+  /** What an atlas must be of for the bar to have it; everywhere without. */
+  only?: LabPage["shows"][];
   /** Return what is shown: at once, or loaded when it is first opened. */
   load: () => Component | Promise<Component>;
 }

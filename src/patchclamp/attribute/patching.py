@@ -380,6 +380,7 @@ class Patching:
                     "batch_size": self.batch_size,
                 },
                 versions=read_versions(),
+                hashes=dict(self.model.origin),
                 extra={
                     "aligned": self.grid.how,
                     "tokens": list(self.tokens),

@@ -155,7 +155,13 @@ def attribute_nodes(
         extra["gap"] = max(batch.gaps.values())
     options |= {"levels": list(model.levels if levels is None else levels), "direction": direction}
     provenance = Provenance(
-        model.name, model.hash, f"attribute/{name}", options=options, versions=read_versions(), extra=extra
+        model.name,
+        model.hash,
+        f"attribute/{name}",
+        options=options,
+        versions=read_versions(),
+        hashes=dict(model.origin),
+        extra=extra,
     )
     return Scores(
         UnitIndex(blocks, model.name),

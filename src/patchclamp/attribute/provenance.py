@@ -83,7 +83,7 @@ def scores_over(
         method,
         options=dict(options),
         versions=read_versions(),
-        hashes=dict(hashes or {}),
+        hashes={**model.origin, **(hashes or {})},
         extra={**facts, **extra},
     )
     return Scores(

@@ -1,7 +1,10 @@
 """Load what a command line names: subjects, bases, prompts, texts and images; print what they cost and assume."""
 
+import os
 import time
 from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,10 @@ def check_files(options: Namespace) -> None:
     Raises:
         PatchclampError: no such text, pairs, image, atlas or folder of features; what is wrong is named.
     """
+    if hasattr(options, "engine"):
+        from patchclamp.engines.choose import refuse_engine
+
+        refuse_engine(options.engine, address=options.address, workers=options.workers)
     inputs = getattr(options, "inputs", None)
     if isinstance(inputs, str):
         _check_inputs(inputs, images=hasattr(options, "max_images") or options.verb == "evaluate")
@@ -70,17 +77,34 @@ def state_loading(options: Namespace) -> None:
 
 def load_model(options: Namespace) -> Any:
     """Load the model that a command names, as its options say."""
+    return _loader(options)()
+
+
+def _loader(options: Namespace) -> Callable[[], Any]:
+    """Return what loads the model that a command names, wherever it is called."""
     from patchclamp.loaders import load
 
-    return load(
-        options.model, device=options.device, dtype=options.dtype, prepend_bos=bool(getattr(options, "bos", None))
-    )
+    name = os.path.abspath(options.model) if os.path.isdir(options.model) else options.model
+    bos = bool(getattr(options, "bos", None))
+    return partial(load, name, base=options.base, device=options.device, dtype=options.dtype, prepend_bos=bos)
+
+
+def start_engine(options: Namespace, model: Any) -> Any:
+    """Return the engine that a command names, whose workers load the model by themselves."""
+    from patchclamp.engines import open_engine
+
+    engine = open_engine(options.engine, address=options.address, workers=options.workers)
+    engine.share(model, _loader(options))
+    if options.engine != "serial":
+        log(f"{options.engine}: {engine.workers} workers, each of which loads the model")
+    return engine
 
 
 def load_words(options: Namespace) -> list[str]:
     """Return the options under which a command loaded its model, as another command takes them."""
     words = ["--bos"] if getattr(options, "bos", None) else []
     words += [] if options.dtype is None else ["--dtype", options.dtype]
+    words += [] if options.base is None else ["--base", options.base]
     return words + ([] if options.device == "cpu" else ["--device", options.device])
 
 
@@ -141,7 +165,7 @@ def print_pairs(model: Any, cases: Any) -> None:
         ", ".join(map(repr, names[:BOTH])) + (", …" if len(names) > BOTH else "")
         for names in (first.target_names, first.contrast_names)
     ]
-    what = "token" if hasattr(model, "tokenizer") else "class"
+    what = "class" if hasattr(model, "class_index") else "token"
     lines.append(f"m reads the {what} {sides[0]} against {sides[1]} (first pair)")
     lines += [f"note: {line}" for line in cases.answer_notes()]
     lines += [f"set aside: {words_of(case.shown)!r}, {reason}" for case, reason in cases.task.skipped[:BOTH]]

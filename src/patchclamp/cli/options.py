@@ -13,7 +13,7 @@ from patchclamp.core.nearest import find_nearest
 
 SHOWN = 40
 """Characters of a value that an error repeats."""
-MODEL = "a local folder, a Hugging Face name, or organism:NAME"
+MODEL = "a local folder, a Hugging Face name (NAME@REVISION for a branch, tag or commit), or organism:NAME"
 CHAT = "wrap the prompt in the chat template as a message of the user's, up to where the model answers"
 BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
 
@@ -129,8 +129,17 @@ def add_model(parser: Parser, *, text: bool = True) -> None:
 
 def add_loading(parser: argparse._ActionsContainer, *, text: bool = True) -> None:
     """Add what says how a model is loaded."""
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu, cuda, cuda:1, mps, auto, or auto:cpu=8GiB,cuda:0=20GiB with bounds (default: cpu)",
+    )
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
+    parser.add_argument(
+        "--base",
+        metavar="MODEL",
+        help="of an adapter (LoRA and its like): the model that it is merged into (default: the one that it names)",
+    )
     if text:
         add_bos(parser)
 
@@ -211,6 +220,29 @@ def add_cutting(parser: Parser) -> None:
         help="do not begin and end windows as the tokenizer's texts do",
     )
     add_skip_first(parser)
+    add_engine(parser)
+
+
+def add_engine(parser: Parser) -> None:
+    """Add where the model is shown the text or the images."""
+    group = parser.add_argument_group("on many processes or machines, with the bytes of one; see how-to many-machines")
+    group.add_argument(
+        "--engine",
+        default="serial",
+        metavar="NAME",
+        help="serial, this process, or ray, workers of Ray (default: serial)",
+    )
+    group.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster that runs, or auto (default: Ray on this machine alone)",
+    )
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that each hold the model (default: as many as there is room for)",
+    )
 
 
 def add_skip_first(parser: Parser) -> None:

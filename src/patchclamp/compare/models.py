@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from patchclamp.compare.layer_similarity import LayerSimilarity, compare_layers
+from patchclamp.compare.lens_difference import LensGathering
 from patchclamp.compare.methods.rsa import LEAST_CONDITIONS
 from patchclamp.compare.next_tokens import NextTokens, divergence_of, estimate_divergence
 from patchclamp.compare.unit_pairs import Moments, pair_units, shared_sites
@@ -16,6 +18,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
+from patchclamp.core.lens_difference import LensDifference
 from patchclamp.core.model_comparison import ModelComparison
 from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.site import Site
@@ -24,10 +27,13 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.corpora import read_shared
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.language_lacks import refuse_no_tokens
+from patchclamp.subjects.lens import stream_sites
 
 LAYERS, UNITS = "resid_out", "mlp.act"
-N_CONDITIONS, N_SAMPLE, N_RANDOM, MOST_RANDOM = 100, 2000, 3, 99
-"""Tokens between which dissimilarities are measured, tokens over which units are correlated, random changes."""
+N_CONDITIONS, N_SAMPLE, N_LENS, N_RANDOM, MOST_RANDOM = 100, 2000, 1000, 3, 99
+"""Tokens between which dissimilarities are measured, tokens over which units are correlated, tokens that the logit lens
+is read at, random changes."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class Changed:
             found = self.model.run(list(batch), record=list(sites), interventions=list(self.interventions))
         values = {site: np.asarray(found.recording[site].float().cpu()) for site in sites}
         return values, [found.logits[i, : len(one)] for i, one in enumerate(batch)]
+
+    def read_lens(self, stream: np.ndarray) -> Tensor:
+        """Return what the logit lens says of the residual stream, ``(token, d_model)``."""
+        with self.hold():
+            return self.model.lens_logits(torch.from_numpy(stream).to(self.model.device, self.model.dtype))
 
 
 @checked
@@ -121,6 +132,8 @@ def compare_models(
             got=f"{n_random:,}",
             remedy="Each is a pass over the text.",
         )
+    for model in (first, second):
+        refuse_no_tokens(model, "the comparison of next tokens")
     one = Changed(first)
     other = _second(first, second)
     batches = read_shared(first, other.model, text, batch_size=batch_size)
@@ -133,15 +146,23 @@ def compare_models(
     layers, units = zip(*(sites_of(side.model) for side in (one, other)), strict=True)
     sample = _Sample(batches.n_counted, layers, units, np.random.default_rng(seed))
     controls, caution = _random_changes(one, other, n_random, seed)
+    lens, lens_caution = _begin_lens(one, other, sample)
     sums: list[list[tuple[float, int]]] = [[] for _ in controls]
     moments = {site: Moments(width) for site, width in zip(*_common_sites(units), strict=True)}
     tokens, done = NextTokens(first._tokenizer), 0
+    lens_paths = ((), ()) if lens is None else lens.paths
     for batch in batches:
         counted = np.concatenate([np.asarray(shown.counted) for shown in batch])
-        runs = [side.run(batch, [site.path for site in (*layers[k], *units[k])]) for k, side in enumerate((one, other))]
+        runs = [
+            side.run(batch, list(dict.fromkeys([*(site.path for site in (*layers[k], *units[k])), *lens_paths[k]])))
+            for k, side in enumerate((one, other))
+        ]
         for site, moment in moments.items():
             moment.add(*(values[site][counted] for values, _ in runs))
         sample.take(counted, [values for values, _ in runs])
+        if lens is not None:
+            values, logits = zip(*runs, strict=True)
+            lens.add(batch, values, logits, (one.read_lens, other.read_lens))
         n_answers = min(side[1][0].shape[-1] for side in runs)
         for shown, p, q in zip(batch, runs[0][1], runs[1][1], strict=True):
             tokens.add(shown, p[:, :n_answers], q[:, :n_answers])  # type: ignore[arg-type]
@@ -159,7 +180,7 @@ def compare_models(
     writes = {site: _writes(one, other, site) for site in shared}
     moved = [moments[site].measure(writes[site]) for site in shared]
     widths = tuple({site.path: site.width for site in side} for side in units)
-    cautions = [*([caution] if caution else []), *(_unknown_writes(shared, writes))]
+    cautions = [*filter(None, (caution, lens_caution)), *(_unknown_writes(shared, writes))]
     return ModelComparison(
         (one.name, other.name), (one.hash, other.hash), tokens.n_tokens,
         tuple(tuple(site.path for site in side) for side in layers), alike.value, alike.low, alike.high,  # type: ignore[arg-type]
@@ -167,11 +188,14 @@ def compare_models(
         partners.correlation.astype(np.float64), partners.back, partners.chance.astype(np.float64), sample.n,
         shared, np.concatenate(moved) if moved else np.zeros((0, 8)), tokens.estimate(seed), tokens.agreement,
         tuple(estimate_divergence(each, seed).value for each in sums), tokens.largest_changes(), tokens.shown_texts(),
-        tuple(cautions),
+        LensDifference() if lens is None else lens.difference(seed), tuple(cautions),
         Provenance(
             first.name, first.hash, "compare_models", options={"batch_size": batches.batch_size, "n_random": n_random},
             seed=seed, versions=read_versions("patchclamp", "torch", "transformers"),
-            hashes={"second": other.hash, "text": batches.stimuli},
+            hashes={
+                **first.origin, **{f"second_{what}": commit for what, commit in other.model.origin.items()},
+                "second": other.hash, "text": batches.stimuli,
+            },
         ),
     )  # fmt: skip
 
@@ -206,6 +230,7 @@ class _Sample:
         chosen = draw.permutation(n_counted)[: self.n]
         self.order = np.argsort(np.argsort(chosen))  # where the k-th drawn token stands among the sampled
         self.at = np.sort(chosen)
+        self.lens_at = np.sort(chosen[:N_LENS])
         self.seen = self.filled = 0
         self.sites: list[list[list[Site]]] = [[list(layers[k]), list(units[k])] for k in (0, 1)]
         self.values = [
@@ -243,6 +268,15 @@ class _Sample:
                 back=np.full((found.back.shape[0], len(units[0])), -1, np.int32),
             )
         return alike, found
+
+
+def _begin_lens(one: Changed, other: Changed, sample: _Sample) -> tuple[LensGathering | None, str]:
+    """Return what gathers the difference of the logit lenses; or None, and why."""
+    try:
+        sites = [stream_sites(side.model) for side in (one, other)]
+    except PatchclampError as problem:
+        return None, f"no logit lens was compared: {problem.got}"
+    return LensGathering(sites, sample.lens_at, NextTokens(one.model._tokenizer).spell), ""
 
 
 def _second(first: LanguageModel, second: Any) -> Changed:

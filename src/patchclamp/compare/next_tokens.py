@@ -73,8 +73,8 @@ class NextTokens:
             _keep(self.texts, (float(values[largest]), -number, text), N_TEXTS)
 
     def _change(self, stimulus: Stimulus, number: int, at: int, id: int, p: Tensor, q: Tensor) -> TokenChange:
-        context = "".join(self._word(int(i)) for i in stimulus.ids[max(0, at + 1 - CONTEXT) : at + 1])
-        return TokenChange(self._word(id), id, _share(p[at, id]), _share(q[at, id]), context, number, at)
+        context = "".join(self.spell(int(i)) for i in stimulus.ids[max(0, at + 1 - CONTEXT) : at + 1])
+        return TokenChange(self.spell(id), id, _share(p[at, id]), _share(q[at, id]), context, number, at)
 
     def _text(
         self, stimulus: Stimulus, number: int, start: int, values: np.ndarray, ids: Tensor, p: Tensor, q: Tensor
@@ -84,10 +84,10 @@ class NextTokens:
         for at in range(start, stop):
             shown = [int(i) for i in ids[at] if float(abs(q[at, i] - p[at, i])) > 0]
             rows.append(
-                tuple(TokenChange(self._word(i), i, _share(p[at, i]), _share(q[at, i]), "", number, at) for i in shown)
+                tuple(TokenChange(self.spell(i), i, _share(p[at, i]), _share(q[at, i]), "", number, at) for i in shown)
             )
         return ComparedText(
-            tuple(self._word(int(i)) for i in stimulus.ids[start:stop]),
+            tuple(self.spell(int(i)) for i in stimulus.ids[start:stop]),
             tuple(int(i) for i in stimulus.ids[start:stop]),
             tuple(float(x) for x in values[start:stop]),
             tuple(rows),
@@ -95,7 +95,8 @@ class NextTokens:
             start,
         )
 
-    def _word(self, id: int) -> str:
+    def spell(self, id: int) -> str:
+        """Return a token's text; its number where there is no tokenizer."""
         return f"token {id}" if self.tokenizer is None else str(self.tokenizer.spelling(id)[0])
 
     @property

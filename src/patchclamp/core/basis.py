@@ -1,6 +1,7 @@
 """A set of directions at a site; a unit is one of them."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -13,7 +14,9 @@ from patchclamp.core.provenance import Provenance
 from patchclamp.core.unit import SLUG
 
 BasisKind = Literal["neurons", "heads", "whole", "directions"]
-Activation = Literal["identity", "relu", "topk", "jumprelu", "nonnegative"]
+Activation = Literal["identity", "relu", "topk", "signed_topk", "jumprelu", "nonnegative"]
+KEEP_K = ("topk", "signed_topk")
+"""Activations that keep k units of a vector."""
 ARRAYS = ("decoder", "encoder", "encoder_bias", "decoder_bias", "output_bias", "threshold", "skip")
 
 
@@ -30,11 +33,14 @@ class Basis:
     | identity | a |
     | relu | max(a, 0) |
     | topk | max(a, 0) where a is among the k largest of its vector, else 0 |
+    | signed_topk | a where abs(a) is among the k largest of its vector, else 0 |
     | jumprelu | a where a > θ, else 0 |
     | nonnegative | argmin over f ≥ 0 of ‖x − b_dec − f D‖²; E and b_enc play no part |
 
     An edit f → f′ changes x by decode(f′) − decode(f), so whatever the basis does not capture of x is kept. A basis
-    that ``reads`` another site than it writes (a transcoder) has its units at the site that it writes.
+    that ``reads`` another site than it writes (a transcoder) has its units at the site that it writes. A cross-layer
+    transcoder writes further sites with the same units: what stands at such a site is the sum over all bases that write
+    there (``patchclamp.subjects.bases.reconstruct``).
 
     Args:
         name: slug used in keys.
@@ -45,10 +51,12 @@ class Basis:
         decoder_bias: b_dec, ``(width,)`` of the site that is read.
         output_bias: b_out, ``(width,)`` (default: b_dec).
         activation: φ.
-        k: how many units of a vector are kept, for ``topk``.
+        k: how many units of a vector are kept, for ``topk`` and ``signed_topk``.
         threshold: θ, ``(unit,)``, for ``jumprelu``.
         reads: path of the site that is read, where it is another than the one that is written.
         skip: S, ``(width, width read)``: x̂ = f D + x Sᵀ + b_out; only with ``reads``.
+        further: path of another site that the units write, to their decoder there, ``(unit, its width)``; only with
+            ``reads``.
         site: path of the site that is written, where it was made for one; ``hash`` leaves it and the next out.
         provenance: what made it.
 
@@ -72,6 +80,7 @@ class Basis:
     threshold: Float[np.ndarray, " unit"] | None = field(default=None, repr=False)
     reads: str | None = None
     skip: Float[np.ndarray, "width read"] | None = field(default=None, repr=False)
+    further: Mapping[str, Float[np.ndarray, "unit _"]] = field(default_factory=dict, repr=False)
     site: str | None = None
     provenance: Provenance = field(default_factory=Provenance, repr=False)
 
@@ -91,13 +100,9 @@ class Basis:
 
     def _check_numbers(self) -> None:
         """Refuse arrays of anything but finite numbers, before anything is computed from them."""
-        wrong = [
-            name
-            for name in ARRAYS
-            if (array := getattr(self, name)) is not None
-            # Kind V is ml_dtypes' bfloat16.
-            and (array.dtype.kind not in "iufV" or not np.isfinite(array).all())
-        ]
+        arrays = {name: array for name in ARRAYS if (array := getattr(self, name)) is not None} | dict(self.further)
+        # Kind V is ml_dtypes' bfloat16.
+        wrong = [n for n, array in arrays.items() if array.dtype.kind not in "iufV" or not np.isfinite(array).all()]
         if wrong:
             raise PatchclampError(
                 expected="arrays of finite numbers",
@@ -127,9 +132,12 @@ class Basis:
             for name, shape in shapes.items()
             if getattr(self, name) is not None and getattr(self, name).shape != shape
         ]
+        wrong += [f"a decoder {a.shape} at {path}" for path, a in self.further.items() if a.ndim != 2 or len(a) != n]
+        if self.further and self.reads is None:
+            wrong.append("further sites that are written, without a site that is read")
         if self.activation not in get_args(Activation):
             wrong.append(f"activation {self.activation!r}")
-        if (self.activation == "topk") != (self.k is not None) or not 1 <= (self.k or 1) <= max(n, 1):
+        if (self.activation in KEEP_K) != (self.k is not None) or not 1 <= (self.k or 1) <= max(n, 1):
             wrong.append(f"k = {self.k} of {n} units")
         if (self.activation == "jumprelu") != (self.threshold is not None):
             wrong.append(f"threshold {'none' if self.threshold is None else 'given'}")
@@ -158,6 +166,7 @@ class Basis:
             "kind": self.kind,
             "site": self.site,
             "reads": self.reads,
+            "further": list(self.further),
             "units": self.n_units,
             "activation": self.activation,
             "norms": norms,
@@ -172,6 +181,9 @@ class Basis:
         for array in (getattr(self, name) for name in ARRAYS):
             digest.update(b"-" if array is None else f"{array.dtype}{array.shape}".encode())
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        for path, array in self.further.items():
+            digest.update(f"{path}{array.dtype}{array.shape}".encode("utf-8", "surrogatepass"))
+            digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 

@@ -20,6 +20,8 @@ from patchclamp.core.provenance import Provenance
 from patchclamp.core.table import Table, Tabular
 
 FORMAT, VERSION = "patchclamp-basis", 2
+FURTHER = "further."
+"""What the decoders of further sites are called in a file, by their place in the list."""
 
 
 @checked
@@ -118,6 +120,7 @@ class Dictionary(Tabular):
         listed = []
         for i, (site, basis) in enumerate(self.bases.items()):
             arrays = {n: np.ascontiguousarray(a) for n in ARRAYS if (a := getattr(basis, n)) is not None}
+            arrays |= {f"{FURTHER}{j}": np.ascontiguousarray(a) for j, a in enumerate(basis.further.values())}
             file = f"basis-{i:03d}.safetensors"
             write_durably(place / file, save(arrays))
             listed.append(
@@ -127,6 +130,7 @@ class Dictionary(Tabular):
                     "activation": basis.activation,
                     "k": basis.k,
                     "reads": basis.reads,
+                    **({"further": list(basis.further)} if basis.further else {}),
                     "units": basis.n_units,
                     "hash": basis.hash,
                 }
@@ -191,7 +195,9 @@ def _read(place: Path, name: str, one: Mapping[str, Any]) -> Basis:
         raise ValueError(f"a part outside the folder: {one['file']!r}")
     with safe_open(plain_file(file), framework="numpy") as stored:
         arrays = {n: stored.get_tensor(n) for n in stored.keys() if n in ARRAYS}  # noqa: SIM118  not a mapping
-    basis = Basis(name, "directions", **arrays, activation=one["activation"], k=one["k"], reads=one["reads"])
+        further = {str(path): stored.get_tensor(f"{FURTHER}{j}") for j, path in enumerate(one.get("further") or ())}
+    parts = {"activation": one["activation"], "k": one["k"], "reads": one["reads"], "further": further}
+    basis = Basis(name, "directions", **arrays, **parts)
     if basis.hash != one["hash"]:
         raise ValueError(f"{one['file']} is not what was written")
     return basis

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 
 class PatchclampError(Exception):
@@ -22,6 +24,10 @@ class PatchclampError(Exception):
         self.expected = expected
         self.got = got
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process makes it anew."""
+        return partial(type(self), **self.to_json()), ()
 
     def to_json(self) -> dict[str, str]:
         """Return the three parts as a JSON-ready mapping."""

@@ -3,32 +3,27 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from patchclamp.core.arguments import Natural, checked
-from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.json_text import read_list, read_mapping, read_number, read_numbers, read_whole, read_word
-from patchclamp.core.noun_folder import load_noun
+from patchclamp.core.lens_difference import SAME, LensDifference
+from patchclamp.core.noun_folder import InParts
 from patchclamp.core.plain_names import name_unit
 from patchclamp.core.plain_numbers import format_fixed, format_general
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.stats import Interval
 from patchclamp.core.table import Table, Tabular
 
-FOLDER = "model_comparison"
 MOVED = ("r", "mean_first", "mean_second", "max_first", "max_second", "cosine", "change", "share")
 """What is measured of a unit that both networks have: see ``ModelComparison.moved``."""
 ABOVE = 0.025
 """Share of shuffled best partners whose correlation counts as above chance."""
-SAME = 1e-6
-"""Mean KL divergence in nats below which two networks say the same: rounding reaches it."""
 
 
 @checked
@@ -79,7 +74,7 @@ class ComparedText:
 
 @checked
 @dataclass(frozen=True, eq=False, repr=False)
-class ModelComparison(Tabular):
+class ModelComparison(InParts, Tabular):
     """Hold how alike two networks are over one text.
 
     Args:
@@ -108,12 +103,15 @@ class ModelComparison(Tabular):
         random: the mean divergence of random changes of the same size; empty where there are none.
         changes: tokens whose probability differs most, the largest difference first.
         texts: stretches of the text, the ones that differ most first, and the text's beginning last.
+        lens: how the logit lenses differ, layer by layer.
         cautions: what a reader should know.
         provenance: what made it.
 
     Raises:
         PatchclampError: arrays of shapes that do not fit.
     """
+
+    FOLDER: ClassVar[str] = "model_comparison"
 
     names: tuple[str, str]
     hashes: tuple[str, str]
@@ -138,6 +136,7 @@ class ModelComparison(Tabular):
     random: tuple[float, ...] = ()
     changes: tuple[TokenChange, ...] = ()
     texts: tuple[ComparedText, ...] = ()
+    lens: LensDifference = field(default_factory=LensDifference)
     cautions: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
 
@@ -339,6 +338,7 @@ class ModelComparison(Tabular):
             "random": list(self.random),
             "changes": [asdict(one) for one in self.changes],
             "texts": [asdict(one) for one in self.texts],
+            "lens": self.lens.to_json(),
             "cautions": list(self.cautions),
             "provenance": self.provenance.to_json(),
         }
@@ -367,7 +367,8 @@ class ModelComparison(Tabular):
             tuple(map(read_word, read_list(head["moved_sites"]))), arrays["moved"],
             Estimate.from_json(head["divergence"]), read_number(head["agreement"]),
             tuple(map(read_number, read_list(head["random"]))), tuple(map(_read_change, read_list(head["changes"]))),
-            tuple(map(_read_text, read_list(head["texts"]))), tuple(map(read_word, read_list(head["cautions"]))),
+            tuple(map(_read_text, read_list(head["texts"]))), LensDifference.from_json(head["lens"]),
+            tuple(map(read_word, read_list(head["cautions"]))),
             Provenance.from_json(head["provenance"]),
         )  # fmt: skip
         made._check_partners()
@@ -378,30 +379,6 @@ class ModelComparison(Tabular):
             widths = np.array(list(self.units[side].values()), dtype=np.int64)
             if table.size and ((table < -1) | (table >= widths)).any():
                 raise ValueError("partners that are no units")
-
-    def save(self, folder: str | Path) -> None:
-        """Write the comparison to a new or empty folder, whole or not at all.
-
-        Raises:
-            PatchclampError: the folder holds something, or cannot be written.
-        """
-        head, arrays = self.parts()
-        with hold_folder(folder):
-            bundle = Bundle.create(folder, kind=FOLDER, manifest={"comparison": head})
-            bundle.append("arrays", arrays)
-            bundle.finish()
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "ModelComparison":
-        """Read a folder that ``save`` wrote, and check that it is what was written.
-
-        Raises:
-            PatchclampError: no comparison there.
-            Damaged: a part is missing or changed.
-        """
-        return load_noun(
-            folder, FOLDER, lambda bundle: cls.of_parts(bundle.manifest["comparison"], bundle.read("arrays"))
-        )
 
 
 def _two_words(values: Any) -> tuple[str, str]:

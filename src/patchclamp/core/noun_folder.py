@@ -1,10 +1,14 @@
-"""Read a noun from the folder or file that it was saved in, or say what is wrong with it."""
+"""Write a noun to a folder, and read it from the folder or file that it was saved in, or say what is wrong with it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+
+from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
 
@@ -56,6 +60,53 @@ def load_noun(folder: str | Path, kind: str, build: Callable[[Bundle], Noun]) ->
             got=f"{folder}: {problem.got if isinstance(problem, PatchclampError) else problem}",
             remedy="Restore the folder, or make it again.",
         ) from problem
+
+
+@checked
+class InParts:
+    """Save and load a noun that can be taken apart into JSON-ready data and arrays."""
+
+    FOLDER: ClassVar[str]
+    """Kind of the folder."""
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return everything as JSON-ready data and arrays, for a file."""
+        raise NotImplementedError(f"{type(self).__name__} has no parts")
+
+    @classmethod
+    def of_parts(cls, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
+        """Read what ``parts`` gave.
+
+        Raises:
+            PatchclampError, ValueError, TypeError, KeyError: it is something else.
+        """
+        raise NotImplementedError(f"{cls.__name__} has no parts")
+
+    def save(self, folder: str | Path) -> None:
+        """Write the noun to a new or empty folder, whole or not at all.
+
+        Raises:
+            PatchclampError: the folder holds something, or cannot be written.
+        """
+        head, arrays = self.parts()
+        with hold_folder(folder):
+            bundle = Bundle.create(folder, kind=self.FOLDER, manifest={self.FOLDER: head})
+            bundle.append("arrays", arrays)
+            bundle.finish()
+
+    @classmethod
+    def load(cls: type[Noun], folder: str | Path) -> Noun:
+        """Read a folder that ``save`` wrote, and check that it is what was written.
+
+        Raises:
+            PatchclampError: no such noun there.
+            Damaged: a part is missing or changed.
+        """
+        kind: Any = cls
+        noun: Noun = load_noun(
+            folder, kind.FOLDER, lambda bundle: kind.of_parts(bundle.manifest[kind.FOLDER], bundle.read("arrays"))
+        )
+        return noun
 
 
 def read_object(path: str | Path, what: str) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """Where on a picture an answer comes from: scores summed by place."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
 from patchclamp.core.arguments import Positive, checked
+
+MOST_CELLS = 32
+"""Cells along a side of the map that a graph holds."""
+Box = tuple[float, float, float, float]
 
 
 @checked
@@ -26,6 +30,24 @@ class HeatMap:
 
 
 @checked
+@dataclass(frozen=True)
+class NodePlace:
+    """Where a node of an explained answer lies on the picture.
+
+    Args:
+        position: number of the place at its site; of a channel the one that carries most.
+        name: where that is, in words.
+        box: left, top, right and bottom of what the place reads, as shares of the picture.
+        cell: the same of its own cell.
+    """
+
+    position: int
+    name: str
+    box: Box
+    cell: Box
+
+
+@checked
 @dataclass(frozen=True, eq=False)
 class PictureHeat:
     """A picture as the network is shown it, with where on it scores lie.
@@ -33,10 +55,12 @@ class PictureHeat:
     Args:
         pixels: ``uint8 (y, x)`` or ``(y, x, 3)``.
         maps: one for each grid of places.
+        places: of the nodes that have one, by key.
     """
 
     pixels: np.ndarray
     maps: tuple[HeatMap, ...]
+    places: Mapping[str, NodePlace] = field(default_factory=dict)
 
     @property
     def apart(self) -> float:
@@ -52,6 +76,21 @@ class PictureHeat:
         """Return the sums as JSON-ready data; the pixels are the picture's own."""
         values = self.together()
         return {"rows": values.shape[0], "columns": values.shape[1], "values": values.tolist(), "apart": self.apart}
+
+    def summary(self) -> dict[str, object]:
+        """Return what a graph holds: size, the sums on at most 32 x 32 cells, and the places of nodes."""
+        rows, columns = (min(side, MOST_CELLS) for side in self.together().shape)
+        sums = sum_maps([one.values for one in self.maps], rows, columns)
+        return {
+            "size": list(self.pixels.shape[:2]),
+            "map": [rows, columns],
+            "values": [float(f"{x:.4g}") for x in sums.ravel().tolist()],
+            "apart": self.apart,
+            "places": {
+                key: {"position": at.position, "name": at.name, "box": list(at.box), "cell": list(at.cell)}
+                for key, at in self.places.items()
+            },
+        }
 
 
 @checked

@@ -2,28 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from patchclamp.core.arguments import checked
-from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.json_text import read_list, read_mapping, read_word
-from patchclamp.core.noun_folder import load_noun
+from patchclamp.core.noun_folder import InParts
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.table import Table, Tabular, estimate_table
-
-FOLDER = "similarity"
 
 
 @checked
 @dataclass(frozen=True, eq=False, repr=False)
-class Similarity(Tabular):
+class Similarity(InParts, Tabular):
     """Hold how alike two recordings are: one estimate, and the two matrices that were compared where there are some.
 
     Args:
@@ -43,6 +38,8 @@ class Similarity(Tabular):
         >>> Similarity(("a", "b"), Estimate(1.0, None, 3, "Spearman r")).to_json()["names"]
         ['a', 'b']
     """
+
+    FOLDER: ClassVar[str] = "similarity"
 
     names: tuple[str, str]
     estimate: Estimate
@@ -90,7 +87,7 @@ class Similarity(Tabular):
         }
 
     def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return everything as JSON-ready data and arrays, for a file."""
+        """Return everything as JSON-ready data and the matrices, for a file."""
         head = {**self.to_json(0), "labels": list(self.labels)}
         kept = {"first": self.first, "second": self.second}
         return head, {name: np.ascontiguousarray(array) for name, array in kept.items() if array is not None}
@@ -113,25 +110,3 @@ class Similarity(Tabular):
             {name: Estimate.from_json(rival) for name, rival in read_mapping(head["rivals"]).items()},
             Provenance.from_json(head["provenance"]),
         )
-
-    def save(self, folder: str | Path) -> None:
-        """Write the similarity to a new or empty folder, whole or not at all.
-
-        Raises:
-            PatchclampError: the folder holds something, or cannot be written.
-        """
-        head, arrays = self.parts()
-        with hold_folder(folder):
-            bundle = Bundle.create(folder, kind=FOLDER, manifest={"similarity": head})
-            bundle.append("matrices", arrays)
-            bundle.finish()
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "Similarity":
-        """Read a folder that ``save`` wrote, and check that it is what was written.
-
-        Raises:
-            PatchclampError: no similarity there.
-            Damaged: a part is missing or changed.
-        """
-        return load_noun(folder, FOLDER, lambda one: cls.of_parts(one.manifest["similarity"], one.read("matrices")))

@@ -16,6 +16,7 @@ from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import read_list, read_numbers, read_whole, read_word
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.noun_folder import check_format, read_object
+from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.table import Table, Tabular
 
 FORMAT, VERSION = "patchclamp-task", 1
@@ -193,11 +194,19 @@ class Task(Tabular):
             )
 
     @classmethod
-    def of(cls, shown: Shown, target: str, *, contrast: str | None = None, counterpart: Shown | None = None) -> "Task":
+    def of(
+        cls,
+        shown: Shown | Stimulus,
+        target: str,
+        *,
+        contrast: str | None = None,
+        counterpart: Shown | Stimulus | None = None,
+    ) -> "Task":
         """Return the task of one prompt or image.
 
         Args:
-            shown: the prompt, or the image.
+            shown: the prompt, or the image; of a stimulus, such as ``model.tokenize(text, chat=True, answered=True)``
+                gives, the ids are kept.
             target: the answer, with its leading space; of an image, or of a network of your own, the class.
             contrast: what it is compared with; without one m is the answer's logit.
             counterpart: a prompt of as many tokens under which the answer should be lost.
@@ -209,7 +218,9 @@ class Task(Tabular):
             >>> Task.of("the old cat", " sat").cases[0].targets
             (' sat',)
         """
-        case = Case(shown, counterpart, (target,), () if contrast is None else (contrast,))
+        clean, other = (tuple(map(int, one.ids)) if isinstance(one, Stimulus) else one for one in (shown, counterpart))
+        assert clean is not None
+        case = Case(clean, other, (target,), () if contrast is None else (contrast,))
         return cls((case,), "logit" if contrast is None else "logit_difference")
 
     @classmethod

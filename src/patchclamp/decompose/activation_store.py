@@ -16,6 +16,8 @@ from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
+from patchclamp.engines import Engine, Piece, Serial, Start, cut_pieces
+from patchclamp.engines.engine import Tick
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.recordable import select_recordable
@@ -72,6 +74,7 @@ class TextSource(ActivationSource):
         model: the subject.
         corpus: a Corpus of text, the path of one, or what ``read_corpus`` gave.
         batch_size: stimuli per forward pass.
+        engine: where these are computed, from ``open_engine``; this process by default. It does not change the values.
 
     Raises:
         PatchclampError: no text, or numbers that make no sense.
@@ -79,8 +82,9 @@ class TextSource(ActivationSource):
     Cost: one tokenisation of the text to count it, and one every pass.
     """
 
-    def __init__(self, model: LanguageModel, corpus: Any, *, batch_size: int = 8) -> None:
+    def __init__(self, model: LanguageModel, corpus: Any, *, batch_size: int = 8, engine: Engine | None = None) -> None:
         self.model, self.batches = model, read_corpus(model, corpus, batch_size=batch_size)
+        self.engine = engine or Serial()
 
     @property
     def subject(self) -> Mapping[str, str]:
@@ -122,19 +126,32 @@ class TextSource(ActivationSource):
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of every forward pass from number ``start`` on."""
-        for batch in self.batches.start_at(start * self.batches.batch_size):
-            seen: Rows = {}
-            counted = torch.from_numpy(_count_mask(batch))
-
-            def see(path: str, x: Tensor, seen: Rows = seen, counted: Tensor = counted) -> None:
-                seen[path] = x[counted.to(x.device)].float()
-
-            self.model.watch(batch, list(sites), see)
-            yield seen
+        coming = self.batches.start_at(start * self.batches.batch_size)
+        pieces = cut_pieces(coming, lambda _at, _batch: True, Start())
+        return self.engine.map(_CountedRows(self.model, tuple(sites)), pieces, lambda _n: None)
 
     def first_tokens(self) -> Iterator[Tensor]:
         """Yield for every forward pass which of its rows are the first of their stimulus."""
         return map(_first_rows, self.batches)
+
+
+@dataclass(frozen=True, eq=False)
+class _CountedRows:
+    """What is computed of a piece of a text: the rows of its tokens that statistics count."""
+
+    model: LanguageModel
+    sites: tuple[str, ...]
+
+    def __call__(self, piece: Piece, tick: Tick) -> Rows:
+        [batch] = piece.batches
+        counted, seen = torch.from_numpy(_count_mask(batch)), Rows()
+
+        def see(path: str, x: Tensor) -> None:
+            seen[path] = x[counted.to(x.device)].float()
+
+        self.model.watch(batch, list(self.sites), see)
+        tick(piece.tokens)
+        return seen
 
 
 @checked

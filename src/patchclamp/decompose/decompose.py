@@ -18,6 +18,7 @@ from patchclamp.decompose.activation_store import ActivationSource, collect_acti
 from patchclamp.decompose.fitting import DictionaryOptions, Need, Pairs, Run, measure_basis, open_source
 from patchclamp.decompose.training import BEGUN
 from patchclamp.decompose.transcoding import mlp_sites
+from patchclamp.engines import Engine
 
 
 @checked
@@ -34,6 +35,7 @@ def decompose(
     seed: Natural = 0,
     progress: Progress | None = None,
     state: Callable[[Need], None] | None = None,
+    engine: Engine | None = None,
     **options: Any,
 ) -> Dictionary:
     """Decompose what sites do into directions, and return one basis a site.
@@ -51,6 +53,8 @@ def decompose(
         seed: of everything random.
         progress: called with activations done and in all.
         state: called with what it takes, before it begins.
+        engine: where the subject reads the corpus, from ``open_engine``; this process by default. The features are made
+            here, from the same activations.
         options: of the method; see ``patchclamp methods decompose/NAME``.
 
     Returns:
@@ -87,7 +91,7 @@ def decompose(
     if not issubclass(chosen.options, DictionaryOptions):
         return _run_card(chosen, subject, corpus, recording, site, run, options)
     made = chosen.make_options(options)
-    source = open_source(subject, corpus, recording, batch_size=made.batch_size)
+    source = open_source(subject, corpus, recording, batch_size=made.batch_size, engine=engine)
     return made.make(source, _pairs(source, site, transcode, made), run)
 
 

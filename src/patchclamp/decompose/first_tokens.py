@@ -6,7 +6,7 @@ import torch
 
 from patchclamp.core.basis import Basis
 from patchclamp.decompose.activation_store import ActivationSource
-from patchclamp.subjects.bases import decode, encode
+from patchclamp.subjects.bases import reads_of, reconstruct
 
 MOST = 8192
 """Tokens that are measured, at most."""
@@ -28,7 +28,7 @@ def measure_first_tokens(
 
     Cost: forward passes over ``most`` tokens, and their units.
     """
-    sites = list(dict.fromkeys(site for path, basis in bases.items() for site in (path, basis.reads or path)))
+    sites = list(dict.fromkeys(site for path in bases for site in (path, *reads_of(bases, path))))
     parts: dict[str, list[torch.Tensor]] = {site: [] for site in sites}
     masks: list[torch.Tensor] = []
     n = 0
@@ -44,10 +44,10 @@ def measure_first_tokens(
     first = torch.cat(masks)
     values = {site: torch.cat(measures) for site, measures in parts.items()}
     measures: dict[str, dict[str, float | None]] = {}
-    for path, basis in bases.items():
-        x, y = values[basis.reads or path], values[path]
+    for path in bases:
+        y = values[path]
         with torch.no_grad():
-            error = (y - decode(basis, encode(basis, x), x)).double().square().sum(1)
+            error = (y - reconstruct(bases, path, values)).double().square().sum(1)
         size = y.double().square().sum(1)
         measures[path] = {
             "tokens": float(first.double().mean()),

@@ -23,6 +23,7 @@ from patchclamp.decompose.first_tokens import measure_first_tokens
 from patchclamp.decompose.recipe import Job, Recipe, disk_bytes, memory_bytes
 from patchclamp.decompose.sparse_coder import CoderConfig
 from patchclamp.decompose.training import train, train_dictionary
+from patchclamp.engines import Engine
 from patchclamp.subjects.bases import decode, encode
 from patchclamp.subjects.protocols import Records
 from patchclamp.train import refuse_if_no_memory
@@ -255,7 +256,12 @@ class FactorOptions(DictionaryOptions):
 
 
 def open_source(
-    subject: Any, corpus: Corpus | None, recording: Recording | StoredRecording | None, *, batch_size: int = 8
+    subject: Any,
+    corpus: Corpus | None,
+    recording: Recording | StoredRecording | None,
+    *,
+    batch_size: int = 8,
+    engine: Engine | None = None,
 ) -> ActivationSource:
     """Return the source of activations: a subject that reads a corpus, or a recording.
 
@@ -264,6 +270,7 @@ def open_source(
         corpus: a text.
         recording: activations instead of both.
         batch_size: stimuli per forward pass.
+        engine: where a subject reads.
 
     Returns:
         Source: rows of sites.
@@ -290,7 +297,7 @@ def open_source(
             got=getattr(subject, "name", type(subject).__name__),
             remedy="Record other subjects, and give the recording.",
         )
-    return TextSource(subject, corpus, batch_size=batch_size)
+    return TextSource(subject, corpus, batch_size=batch_size, engine=engine)
 
 
 def make_basis(

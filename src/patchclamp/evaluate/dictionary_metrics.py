@@ -24,7 +24,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.dictionary_baselines import label, rival_bases
 from patchclamp.evaluate.substitution import clamp_site, substitute_reconstruction
-from patchclamp.subjects.bases import count_units, decode, encode
+from patchclamp.subjects.bases import count_units, encode, reconstruct
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import resolve_sites
 
@@ -100,6 +100,13 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
     has_hash = same_subject(model, dictionary, what="a dictionary", remedy=OF_THIS_MODEL, by_name=False)
     for site, basis in dictionary.bases.items():
         count_units(basis, model.site(site))
+        for path, decoder in basis.further.items():
+            if decoder.shape[1] != model.site(path).width:
+                raise PatchclampError(
+                    expected=f"directions of width {model.site(path).width} for {path}",
+                    got=f"{decoder.shape[1]}",
+                    remedy="Use the basis with the model that it was made for.",
+                )
         read = model.site(basis.reads or site)
         if basis.encoder is not None and basis.encoder.shape[1] != read.width:
             raise PatchclampError(
@@ -162,7 +169,8 @@ def measure_dictionary(
     for site, basis in dictionary.bases.items():
         active = float((encode(basis, sample[basis.reads or site]) != 0).sum(1).float().mean())
         rivals = rival_bases(sample[site], max(1, round(active)), basis.n_units, seed=seed)
-        tallies[site] = {n: _Tally(b, len(judged)) for n, b in {label(dictionary): basis, **rivals}.items()}
+        whole = {label(dictionary): dictionary.bases, **{name: {site: rival} for name, rival in rivals.items()}}
+        tallies[site] = {name: _Tally(bases, site, len(judged)) for name, bases in whole.items()}
         if basis.reads is not None:
             notes.append(f"at {site} the rivals code what is written there; the transcoder sees {basis.reads} only")
     means = {site: sample[site].mean(0) for site in dictionary.bases}
@@ -189,8 +197,8 @@ def measure_dictionary(
                 "zero": clamp_site(site, 0.0, at),
             }
             for name, tally in candidates.items():
-                tally.add(owner, rest, values[site], values[tally.basis.reads or site])
-                variants[f"/{name}"] = substitute_reconstruction(site, tally.basis, at=at)
+                tally.add(owner, rest, values)
+                variants[f"/{name}"] = substitute_reconstruction(site, tally.bases, at=at)
             for name, interventions in variants.items():
                 logits = model.run(batch, interventions=interventions, logits=True).logits
                 losses.add(f"{site}/{name}", first, logits, batch)
@@ -216,14 +224,14 @@ def is_training_text(dictionary: Dictionary, text: str | Path) -> bool:
 class _Tally:
     """Add up what a basis does, stimulus by stimulus."""
 
-    def __init__(self, basis: Basis, n: int) -> None:
-        self.basis = basis
+    def __init__(self, bases: Mapping[str, Basis], site: str, n: int) -> None:
+        self.bases, self.site, self.basis = bases, site, bases[site]
         self.missed, self.later, self.active = np.zeros(n), np.zeros(n), np.zeros(n)
-        self.fired = torch.zeros(basis.n_units, dtype=torch.bool)
+        self.fired = torch.zeros(self.basis.n_units, dtype=torch.bool)
 
-    def add(self, owner: np.ndarray, rest: np.ndarray, y: Tensor, x: Tensor) -> None:
-        f = encode(self.basis, x)
-        missed = (y - decode(self.basis, f, x)).double().pow(2).sum(1).cpu().numpy()
+    def add(self, owner: np.ndarray, rest: np.ndarray, values: Mapping[str, Tensor]) -> None:
+        f = encode(self.basis, values[self.basis.reads or self.site])
+        missed = (values[self.site] - reconstruct(self.bases, self.site, values)).double().pow(2).sum(1).cpu().numpy()
         np.add.at(self.missed, owner, missed)
         np.add.at(self.later, owner[rest], missed[rest])
         np.add.at(self.active, owner, (f != 0).sum(1).cpu().numpy())

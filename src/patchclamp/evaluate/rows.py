@@ -61,6 +61,20 @@ def squares_missed(
     return missed
 
 
+def refuse_further(basis: Basis) -> None:
+    """Refuse a basis whose units write further sites: alone it does not say what stands at any of them.
+
+    Raises:
+        PatchclampError: it is part of a cross-layer transcoder.
+    """
+    if basis.further:
+        raise PatchclampError(
+            expected="a basis whose units write one site",
+            got=f"one of a cross-layer transcoder, which writes {len(basis.further)} more",
+            remedy="`patchclamp evaluate MODEL FOLDER --inputs FILE` measures all of its bases together.",
+        )
+
+
 def turn_basis(basis: Basis, draw: np.random.Generator) -> Basis:
     """Return a basis turned by a random rotation: its inner angles stay, its relation to activity is lost.
 

@@ -1,6 +1,7 @@
 """Replace a site's activations with a dictionary's reconstruction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -8,12 +9,12 @@ from torch import Tensor
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.intervention import Intervention, Span
-from patchclamp.subjects.bases import decode, encode
+from patchclamp.subjects.bases import reads_of, reconstruct
 
 
 @checked
 def substitute_reconstruction(
-    site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] | None = None
+    site: str, basis: Basis | Mapping[str, Basis], *, error: bool = False, at: Sequence[Span] | None = None
 ) -> list[Intervention]:
     """Return the interventions that replace a site's activations with their reconstruction x̂ = decode(encode(x)).
 
@@ -22,12 +23,12 @@ def substitute_reconstruction(
 
     Args:
         site: the site that the basis writes.
-        basis: a basis of directions.
+        basis: a basis of directions; of a cross-layer transcoder all of its bases by the sites that they write.
         error: add the reconstruction error, x̂ + (x − x̂): the network must then answer as without.
         at: positions; the default is every one.
 
     Returns:
-        list: a reading and a writing ``call``, or the latter alone.
+        list: a reading ``call`` for each other site that is read, and a writing one.
 
     Source: 2309.08600 and 2406.11944 substitute reconstructions this way.
 
@@ -38,18 +39,19 @@ def substitute_reconstruction(
         ['call']
     """
     where: Any = None if at is None else tuple(at)
-    read: list[Tensor] = []
+    bases = {site: basis} if isinstance(basis, Basis) else basis
+    rows: dict[str, Tensor] = {}
 
-    def see(x: Tensor) -> Tensor:
-        read[:] = [x]
+    def see(path: str, x: Tensor) -> Tensor:
+        rows[path] = x.float()
         return x
 
     def put(y: Tensor) -> Tensor:
-        x = (read[0] if basis.reads is not None else y).float()
-        guess = decode(basis, encode(basis, x), x)
+        guess = reconstruct(bases, site, {**rows, site: y.float()})
         return (guess + (y.float() - guess) if error else guess).to(y.dtype)
 
-    first = [] if basis.reads is None else [Intervention(basis.reads, "call", at=where, fn=see)]
+    before = [path for path in reads_of(bases, site) if path != site]
+    first = [Intervention(path, "call", at=where, fn=partial(see, path)) for path in before]
     return [*first, Intervention(site, "call", at=where, fn=put)]
 
 

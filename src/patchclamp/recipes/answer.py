@@ -180,7 +180,7 @@ def explain(
     probability, likeliest = _first_answers(model, case)
     return Explanation(
         case=case,
-        subject={"slug": model.name, "hash": model.hash},
+        subject={"slug": model.name, "hash": model.hash, **model.origin},
         method=scores.method,
         baseline=kind,
         metric_clean=scores.metric_clean,
@@ -205,7 +205,7 @@ def explain(
             if kind_of(one.basis) == "feature"
         },
         omitted={DIRECTLY: why} if why else {},
-        heat=heat_of(model, case, scores, method=method, seed=seed, **common),
+        heat=heat_of(model, case, scores, [*chosen, *opposing], method=method, seed=seed, **common),
     )
 
 

@@ -64,6 +64,7 @@ def plan_of(model: Any, cases: ReadTask, options: Mapping[str, Any]) -> dict[str
         "subject": {
             "slug": model.name,
             "hash": model.hash,
+            **model.origin,
             "tokenizer": getattr(model, "tokenizer_hash", ""),
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": model.device.type,

@@ -1,5 +1,6 @@
 """The explanation of one answer: its causes, with predicted and measured effects."""
 
+import base64
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,9 +20,17 @@ from patchclamp.core.table import Table, Tabular
 from patchclamp.recipes.explained_edges import ExplainedEdges
 from patchclamp.recipes.receipts import Receipts, normalise
 from patchclamp.subjects.cases import ReadCase
+from patchclamp.subjects.picture_places import png_of
 
 REPR = 5
 """Causes in a short representation."""
+KEPT_SIDE = 128
+"""Pixels of the longer side of the picture that a graph holds."""
+ONE_LOGIT = (
+    "m is one logit, which falls wherever all logits fall: compared with another answer, it says what decides for this "
+    "one."
+)
+"""Of an answer without a rival."""
 MOSTLY = 0.99
 """Share of random units without like ones from which on their control is said to be weak."""
 
@@ -163,6 +172,8 @@ class Explanation(Tabular):
                 f"({format_percent(self.probability, 1)})."
             )
         found += [f"{note}." for note in q.answer_notes]
+        if q.metric.kind == "logit" and q.target:
+            found.append(ONE_LOGIT)
         if not self.prefers:
             found.append("The model does not prefer this answer, so no percentage is given.")
         elif self.share(1.0) is None:
@@ -239,6 +250,7 @@ class Explanation(Tabular):
             "quantity": q.quantity,
             "read": list(q.read_at),
             "edges": dict(self.edges.about),
+            **({} if self.heat is None else {"picture": {**self.heat.summary(), "png": _text_of(self.heat)}}),
         }
         nodes += self.edges.ends
         return Graph(self.subject, q.metric.to_json(), (*nodes, output), self.edges.edges, measures, about)
@@ -312,6 +324,11 @@ class Explanation(Tabular):
                 **({"heat": self.heat.to_json()} if self.heat is not None else {}),
             }
         )
+
+
+def _text_of(heat: PictureHeat) -> str:
+    """Return a picture as a PNG file in base 64."""
+    return base64.b64encode(png_of(heat.pixels, KEPT_SIDE)).decode("ascii")
 
 
 def _finite(data: Any) -> Any:

@@ -36,7 +36,8 @@ class ClampedText:
         )
         bare, clamped = both
         changes = [one.to_json() for one in self.interventions]
-        return {"prompt": self.prompt, "interventions": changes, "unclamped": bare, "clamped": clamped}
+        prompt = self.prompt if isinstance(self.prompt, str) else {"ids": self.bare.prompt.ids.tolist()}
+        return {"prompt": prompt, "interventions": changes, "unclamped": bare, "clamped": clamped}
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,19 @@ def _classify(subject: Any, image: Any, changes: tuple[Intervention, ...], top: 
     shown = subject.stimuli(image)
     if len(shown) != 1:
         raise PatchclampError(expected="one image", got=f"{len(shown):,}", remedy=f"Name one: {image}:0.")
-    changed = subject.run(shown, interventions=list(changes)).logits[0].double().softmax(-1) if changes else None
-    bare = subject.run(shown).logits[0].double().softmax(-1)
+    if subject.n_answers == 1:
+        raise PatchclampError(
+            expected="a model that chooses among classes",
+            got=f"{subject.name}, which gives one number",
+            remedy=f"Explain it: patchclamp explain MODEL TEXT --target {subject.answer_name(0)}; in Python "
+            "model.measure(text, pc.Metric('logit', (0,))) gives it.",
+        )
+
+    def weigh(interventions: list[Intervention]) -> Any:
+        return subject.run(shown, interventions=interventions).logits[0].flatten().double().softmax(-1)
+
+    changed = weigh(list(changes)) if changes else None
+    bare = weigh([])
     if not (bare if changed is None else bare + changed).isfinite().all():
         raise PatchclampError(
             expected="finite answers",
@@ -166,4 +178,5 @@ def _classify(subject: Any, image: Any, changes: tuple[Intervention, ...], top: 
         ClassScore(i, subject.answer_name(i), float(bare[i]), None if changed is None else float(changed[i]))
         for i in dict.fromkeys(i for order in orders for i in order)
     ]
-    return ClampedClasses(shown[0].name, shown[0].id, changes, tuple(classes))
+    name = getattr(shown[0], "name", None) or getattr(shown[0], "text", None) or shown[0].id[:12]
+    return ClampedClasses(name, shown[0].id, changes, tuple(classes))

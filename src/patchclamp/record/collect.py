@@ -9,6 +9,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
+from patchclamp.engines import Engine
 from patchclamp.record.inputs import record_inputs, survey_inputs
 from patchclamp.record.neural import survey_recording
 from patchclamp.record.stream import record_corpus
@@ -30,6 +31,7 @@ def record(
     resume: bool = False,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> StoredRecording:
     """Record what sites do, to append-only shards on disk; see ``record_corpus`` and ``record_inputs``.
 
@@ -43,6 +45,7 @@ def record(
         resume: go on with an interrupted run.
         batch_size: stimuli per forward pass: 8 by default, of a plain network 32.
         progress: called with what is done and what there is in all.
+        engine: where it is computed, from ``open_engine``; this process by default. It does not change the result.
 
     Returns:
         StoredRecording: the folder, opened.
@@ -61,7 +64,7 @@ def record(
         >>> kept.load().values["blocks.0.mlp.act"].shape[1]
         16
     """
-    how: dict[str, Any] = {"store": store, "resume": resume, "progress": progress}
+    how: dict[str, Any] = {"store": store, "resume": resume, "progress": progress, "engine": engine}
     how |= {} if batch_size is None else {"batch_size": batch_size}
     if _takes_inputs(subject, shown):
         return record_inputs(subject, shown, sites if isinstance(sites, str) else list(sites), out, **how)
@@ -80,6 +83,7 @@ def survey(
     batch_size: int | None = None,
     seed: Natural = 0,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> StoredSurvey:
     """Survey every unit of some sites: statistics and exemplars, without storing activations.
 
@@ -95,6 +99,7 @@ def survey(
         batch_size: stimuli per forward pass: 8 by default, of a plain network 32.
         seed: of the sample behind quantiles.
         progress: called with what is done and what there is in all.
+        engine: where it is computed, from ``open_engine``; this process by default. It does not change the result.
 
     Returns:
         StoredSurvey: the folder, opened.
@@ -131,7 +136,7 @@ def survey(
             ),
             remedy="Corpus(path, window=…) says how a text is cut.",
         )
-    how |= {"progress": progress, **({} if batch_size is None else {"batch_size": batch_size})}
+    how |= {"progress": progress, "engine": engine, **({} if batch_size is None else {"batch_size": batch_size})}
     if _takes_inputs(subject, shown):
         return survey_inputs(subject, shown, sites if isinstance(sites, str) else list(sites), out, **how)
     return survey_corpus(subject, shown, sites, out, **how)

@@ -39,6 +39,8 @@ class WithHeads:
 
     def __getattr__(self, name: str) -> Any:
         """Give what is the model's own."""
+        if name == "model":  # an object that another process is about to fill
+            raise AttributeError(name)
         return getattr(self.model, name)
 
     @cached_property

@@ -14,6 +14,7 @@ from patchclamp.core.stimulus import Picture
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.core.task import Task, words_of
+from patchclamp.engines import Engine
 from patchclamp.record.stream import record_corpus
 from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import Batches, plan_batches
@@ -32,6 +33,7 @@ def record_inputs(
     resume: bool = False,
     batch_size: Positive = 32,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> StoredRecording:
     """Record what a wrapped network's sites do over its own inputs, to shards on disk, as ``record_corpus`` does.
 
@@ -46,6 +48,7 @@ def record_inputs(
         resume: go on with an interrupted run.
         batch_size: rows per forward pass.
         progress: called with inputs done and in all.
+        engine: where it is computed; this process by default.
 
     Returns:
         StoredRecording: the folder, opened; a stimulus has the content hash of its input as id, and a name.
@@ -63,7 +66,7 @@ def record_inputs(
         (1, 3)
     """
     model, batches = read_inputs(net, inputs, batch_size=batch_size)
-    return record_corpus(model, batches, sites, out, store=store, resume=resume, progress=progress)
+    return record_corpus(model, batches, sites, out, store=store, resume=resume, progress=progress, engine=engine)
 
 
 @checked
@@ -77,6 +80,7 @@ def survey_inputs(
     batch_size: Positive = 32,
     seed: Natural = 0,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> StoredSurvey:
     """Survey every unit of a wrapped network's sites over its own inputs; arguments and errors as ``record_inputs``.
 
@@ -89,6 +93,7 @@ def survey_inputs(
         batch_size: rows per forward pass.
         seed: of the sample.
         progress: called with inputs done and in all.
+        engine: where it is computed; this process by default.
 
     Returns:
         StoredSurvey: statistics of every unit and its strongest inputs, by name.
@@ -96,7 +101,7 @@ def survey_inputs(
     Cost: one forward pass per batch; memory as for ``survey_corpus``.
     """
     model, batches = read_inputs(net, inputs, batch_size=batch_size)
-    return survey_corpus(model, batches, sites, out, resume=resume, seed=seed, progress=progress)
+    return survey_corpus(model, batches, sites, out, resume=resume, seed=seed, progress=progress, engine=engine)
 
 
 def _read_nothing(_output: Any) -> torch.Tensor:

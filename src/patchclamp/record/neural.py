@@ -84,12 +84,17 @@ def survey_recording(
     with open_run(out, "survey", manifest, resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
-                state = State(sites, seed)
+                state = State(
+                    sites,
+                    seed,
+                    n_stimuli=per_trial * recording.n_trials,
+                    n_counted=recording.n_trials * recording.n_samples,
+                )
                 for trial, stretches in enumerate(_stretches(recording, window)):
                     state.begin(stretches)
                     state.see(SITE, torch.from_numpy(recording.values[trial].astype(np.float32)))
                 commit_results(bundle, state, _stretches(recording, window))
-                bundle.finish(stimuli=state.stimuli, tokens=state.tokens, counted=state.counted)
+                bundle.finish(stimuli=state.start.stimuli, tokens=state.start.tokens, counted=state.counted)
     return StoredSurvey(out)
 
 

@@ -34,6 +34,8 @@ class PictureUnits:
 
     def __getattr__(self, name: str) -> Any:
         """Give what is the model's own."""
+        if name == "model":  # an object that another process is about to fill
+            raise AttributeError(name)
         return getattr(self.model, name)
 
     def sites(self) -> list[Site]:

@@ -1,7 +1,10 @@
 """Activations to disk, shard after shard, whole or resumable at every moment."""
 
+import os
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,14 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.arguments import checked
-from patchclamp.core.bundle import Bundle
+from patchclamp.core.bundle import Bundle, is_url, reaches, write_part
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind, kind_of, pack_stimuli
 from patchclamp.core.subject import Progress
+from patchclamp.engines import Engine, Piece, Serial, Start, cut_pieces
+from patchclamp.engines.engine import Tick
 from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
@@ -39,6 +44,7 @@ def record_corpus(
     resume: bool = False,
     batch_size: int = 8,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> StoredRecording:
     """Record what sites do over a corpus, to append-only shards on disk.
 
@@ -57,6 +63,7 @@ def record_corpus(
         resume: go on with an interrupted run.
         batch_size: stimuli per forward pass; not read of what ``read_corpus`` gave.
         progress: called with tokens (of images: images) done and in all.
+        engine: where it is computed, from ``open_engine``; this process by default. It does not change the bytes.
 
     Returns:
         StoredRecording: the folder, opened.
@@ -75,7 +82,7 @@ def record_corpus(
     with open_run(out, "recording", manifest_of(model, chosen, batches, dtype=kind), resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
-                _stream(model, batches, chosen, kind, bundle, progress)
+                _stream(model, batches, chosen, kind, bundle, progress, engine or Serial())
     return StoredRecording(out)
 
 
@@ -86,32 +93,92 @@ def _stream(
     kind: str,
     bundle: Bundle,
     progress: Progress | None,
+    engine: Engine,
 ) -> None:
     """Record what the bundle does not hold yet."""
     done = sum(e["stimuli"] for e in bundle.pieces)
     tokens = sum(e.get("tokens", e["stimuli"]) for e in bundle.pieces)
-    shard = _Shard(sites, getattr(torch, kind))
     number = len(bundle.pieces)
-    paths = [site.path for site in sites]
+
+    def tick(n: int) -> None:
+        nonlocal tokens
+        tokens += n
+        if progress is not None:
+            progress(tokens, batches.n_tokens)
+
+    pieces = cut_pieces(batches.start_at(done), _Cut(sites, kind, SHARD_BYTES), Start(done, tokens))
     with ThreadPoolExecutor(max_workers=1) as committer:
         # One shard is written while the next is computed; the order of commits is that of the text.
         pending: Future[None] | None = None
-        for batch in batches.start_at(done):
-            # Values are taken as they come: a network's activations all at once would be far more than its weights.
-            model.watch(batch, paths, shard.take)
-            shard.stimuli += batch
-            done, tokens = done + len(batch), tokens + sum(map(len, batch))
-            if shard.n_bytes >= SHARD_BYTES or done == batches.n_stimuli:
-                if pending is not None:
-                    pending.result()
-                pending = committer.submit(bundle.append, f"shard-{number:05d}", shard.tensors(), **shard.entry())
-                shard.clear()
-                number += 1
-            if progress is not None:
-                progress(tokens, batches.n_tokens)
+        # Here writing overlaps with computing; workers that see the folder write their shards themselves.
+        away = not isinstance(engine, Serial) and not is_url(bundle.path)
+        place = (os.path.abspath(bundle.path), bundle.seal) if away else None
+        for shard in engine.map(_Record(model, tuple(sites), kind, place), pieces, tick):
+            if pending is not None:
+                pending.result()
+            pending = committer.submit(shard.commit, bundle, f"shard-{number:05d}")
+            done, number = done + shard.n_stimuli, number + 1
         if pending is not None:
             pending.result()
+    if away:
+        bundle.remove_torn()  # of workers that died
     bundle.finish(stimuli=done, **({"tokens": tokens} if find_kind(batches.kind).positions else {}))
+
+
+class _Cut:
+    """Say where shards end: with the batch that fills one."""
+
+    def __init__(self, sites: Sequence[Site], kind: str, full: int) -> None:
+        self.sites, self.full = sites, full
+        self.per_value = getattr(torch, kind).itemsize
+        self.n_bytes = 0
+
+    def __call__(self, _at: Start, batch: Sequence[Shown]) -> bool:
+        rows = sum(map(len, batch))
+        self.n_bytes += self.per_value * sum(rows * (s.n_places or 1) * s.width for s in self.sites)
+        ends = self.n_bytes >= self.full
+        self.n_bytes = 0 if ends else self.n_bytes
+        return ends
+
+
+@dataclass(frozen=True, eq=False)
+class _Record:
+    """What is computed of a piece of a recording: its shard."""
+
+    model: LanguageModel | VisionModel | PlainModel
+    sites: tuple[Site, ...]
+    kind: str
+    place: tuple[str, str] | None
+    """The bundle's folder and seal, where another process may write there."""
+
+    def __call__(self, piece: Piece, tick: Tick) -> "_Shard | _Written":
+        shard = _Shard(self.sites, getattr(torch, self.kind))
+        for batch in piece.batches:
+            # Values are taken as they come: a network's activations all at once would be far more than its weights.
+            self.model.watch(batch, [site.path for site in self.sites], shard.take)
+            shard.stimuli += batch
+            tick(sum(map(len, batch)))
+        if self.place is None or not reaches(*self.place):
+            return shard
+        # A name of its own: a worker that was given up may still write.
+        part = Path(self.place[0]) / f"shard-{piece.start.stimuli:010d}{secrets.randbelow(10**9):09d}.part"
+        return _Written(part, write_part(part, shard.tensors()), shard.entry())
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A shard that a worker wrote."""
+
+    part: Path
+    digest: str
+    entry: dict[str, Any]
+
+    @property
+    def n_stimuli(self) -> int:
+        return int(self.entry["stimuli"])
+
+    def commit(self, bundle: Bundle, name: str) -> None:
+        bundle.adopt(self.part, self.digest, name, **self.entry)
 
 
 def storable(store: str | None, model: LanguageModel | VisionModel | PlainModel) -> str:
@@ -139,25 +206,25 @@ def disk_bytes(sites: Sequence[Site], batches: Batches, store: str) -> int:
 
 
 class _Shard:
-    """Rows gathered since the last commit."""
+    """Rows of one piece."""
 
     def __init__(self, sites: Sequence[Site], dtype: torch.dtype) -> None:
-        self.sites = sites
         self.dtype = dtype
-        self.clear()
-
-    def clear(self) -> None:
-        self.values: dict[str, list[Any]] = {site.path: [] for site in self.sites}
+        self.values: dict[str, list[Any]] = {site.path: [] for site in sites}
         self.stimuli: list[Shown] = []
         self.nonfinite: dict[str, int] = {}
-        self.n_bytes = 0
+
+    @property
+    def n_stimuli(self) -> int:
+        return len(self.stimuli)
+
+    def commit(self, bundle: Bundle, name: str) -> None:
+        bundle.append(name, self.tensors(), **self.entry())
 
     def take(self, path: str, x: Tensor) -> None:
         stored = x.to(self.dtype).cpu()
         self._note_nonfinite(path, stored)
-        array = as_numpy(stored if stored is not x else x.clone())
-        self.values[path].append(array)
-        self.n_bytes += array.nbytes
+        self.values[path].append(as_numpy(stored if stored is not x else x.clone()))
 
     def _note_nonfinite(self, path: str, x: Tensor) -> None:
         """Count NaN and infinity by unit, as they will stand on disk (float16 ends at 65504)."""

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
+from patchclamp.engines import Engine, Serial, Start, fold
+from patchclamp.engines.plan import stimuli_of_piece
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
 from patchclamp.record.picture_units import PictureUnits
@@ -30,6 +33,8 @@ from patchclamp.subjects.vision import VisionModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
 CHECKPOINT_S = 60.0
+DRAWN_AT_ONCE = 2**20
+START = Start()
 
 
 @checked
@@ -44,6 +49,7 @@ def survey_corpus(
     seed: Natural = 0,
     progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,
+    engine: Engine | None = None,
 ) -> StoredSurvey:
     """Survey every unit of some sites over a corpus: statistics and exemplars, no activations kept.
 
@@ -63,6 +69,7 @@ def survey_corpus(
         seed: of the sample behind quantiles.
         progress: called with tokens (of images: images) done and in all.
         checkpoint_s: seconds between checkpoints; they do not change the result.
+        engine: where it is computed, from ``open_engine``; this process by default. It does not change the result.
 
     Returns:
         StoredSurvey: the folder, opened.
@@ -79,7 +86,7 @@ def survey_corpus(
     with open_run(out, "survey", manifest_of(model, chosen, batches, seed=seed), resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
-                _survey(model, batches, chosen, seed, bundle, checkpoint_s, progress)
+                _survey(model, batches, chosen, seed, bundle, checkpoint_s, progress, engine or Serial())
     return StoredSurvey(out)
 
 
@@ -91,22 +98,24 @@ def _survey(
     bundle: Bundle,
     checkpoint_s: float,
     progress: Progress | None,
+    engine: Engine,
 ) -> None:
     """Survey from the last checkpoint to the text's end, and commit the results."""
-    state = State(sites, seed)
+    piece = stimuli_of_piece(batches.n_stimuli, batches.batch_size)
+    state = State(sites, seed, n_stimuli=batches.n_stimuli, n_counted=batches.n_counted, piece=piece)
     states = [e for e in bundle.pieces if e["piece"].startswith("state-")]
     if states:
         bundle.check(states[-1]["piece"])
         state.restore(bundle.read(states[-1]["piece"]))
     tally = _Tally(bundle, states, checkpoint_s)
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
-        paths = [site.path for site in sites]
-        for batch in batches.start_at(state.stimuli):
-            state.begin(batch)
-            model.watch(batch, paths, state.see)
+
+        def keep() -> None:
             tally.checkpoint(state)
             if progress is not None:
-                progress(state.tokens, batches.n_tokens)
+                progress(state.start.tokens, batches.n_tokens)
+
+        fold(model, batches, [site.path for site in sites], state, engine=engine, piece=piece, after=keep)
         commit_results(bundle, state, batches, kind=batches.kind)
     tally.drop()
     counted = next(e["counted"] for e in bundle.pieces if e["piece"] == "statistics")
@@ -150,7 +159,7 @@ class _Rows:
 
     Args:
         rows: which rows of the batch are its counted tokens, or its places.
-        n_before: rows counted before it.
+        n_before: rows of its piece that were counted before it.
         stimulus: its number.
         positions: logical positions of its counted rows.
         slots: places of the sample that it fills,
@@ -166,32 +175,85 @@ class _Rows:
 
 
 class State:
-    """Running statistics of all sites; everything a resume needs."""
+    """Running statistics of all sites; everything a resume needs.
 
-    def __init__(self, sites: Sequence[Site], seed: int) -> None:
-        self.sites = sites
-        self.stimuli = self.tokens = 0
+    Means and variances are summed up piece by piece, and the pieces one after the other: so a piece that another
+    process computed can be merged, and the bytes are those of one process.
+
+    Args:
+        sites: what is surveyed.
+        seed: of the sample.
+        n_stimuli: how many stimuli there will be,
+        n_counted: and counted tokens.
+        piece: stimuli of a piece; None where all are one.
+        start: where the first batch begins that it is shown,
+        end: and the last ends: the end of everything where it is left out.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        seed: int,
+        *,
+        n_stimuli: int,
+        n_counted: int,
+        piece: int | None = None,
+        start: Start = START,
+        end: Start | None = None,
+    ) -> None:
+        self.sites, self.seed, self.n_stimuli, self.n_counted = sites, seed, n_stimuli, n_counted
+        self.piece, self.start = piece, start
         # Text has one layout, its tokens; an image has as many rows as a site has places.
-        self.layouts = {site.places: _Layout(site.places, seed) for site in sites}
+        self.layouts = {
+            places: _Layout(
+                places, draw_sample(math.prod(places) * n_stimuli if places else n_counted, seed), start, end
+            )
+            for places in {site.places: None for site in sites}
+        }
         self.layout = {site.path: self.layouts[site.places] for site in sites}
-        self.of = {site.path: _SiteState(site.width) for site in sites}
+        self.of = {site.path: _SiteState(site.width, self.layout[site.path].n_slots) for site in sites}
 
     @property
     def counted(self) -> int:
         """How many rows were counted where rows are tokens; of images how many were shown."""
-        return self.layouts[()].counted if () in self.layouts else self.stimuli
+        return self.layouts[()].counted if () in self.layouts else self.start.stimuli
 
     def begin(self, batch: Sequence[Shown]) -> None:
         """Say which stimuli the values that come next belong to."""
+        if self.piece and not self.start.stimuli % self.piece:
+            self.close_piece()
         for layout in self.layouts.values():
-            layout.begin(batch, self.stimuli)
-        self.stimuli += len(batch)
-        self.tokens += sum(map(len, batch))
+            layout.begin(batch, self.start.stimuli)
+        self.start = self.start.after(batch)
 
     def see(self, path: str, values: Tensor) -> None:
         """Take in one site's values."""
         for shown in self.layout[path].shown:
             self.of[path].add(values[shown.rows].float().cpu(), shown)
+
+    def close_piece(self) -> None:
+        """Add the sums of the piece to those of all before it."""
+        for path, site in self.of.items():
+            site.close_piece(self.layout[path].of_piece, self.layout[path].before_piece)
+        for layout in self.layouts.values():
+            layout.before_piece = layout.counted
+
+    def parts(self) -> "_Parts":
+        """Return what makes an empty part for the batches between two places."""
+        return _Parts(self.sites, self.seed, self.n_stimuli, self.n_counted)
+
+    def trim(self, _start: Start, _end: Start) -> "State":
+        """Return the part: it holds only its own rows of the sample."""
+        return self
+
+    def merge(self, part: "State") -> None:
+        """Take in a piece that begins where this ends."""
+        self.close_piece()
+        for places, layout in self.layouts.items():
+            layout.merge(part.layouts[places])
+        for path, site in self.of.items():
+            site.merge(part.of[path], part.layout[path])
+        self.start = part.start
 
     def nonfinite(self) -> dict[str, dict[str, int]]:
         """Return how many values of which units were NaN or infinite, where there were any."""
@@ -206,35 +268,79 @@ class State:
         """Return everything as arrays, for a checkpoint."""
         whole = {f"{path}|{name}": t.numpy() for path, s in self.of.items() for name, t in s.__dict__.items()}
         for layout in self.layouts.values():
-            whole |= {
-                f"priority{layout.name}": layout.priority,
-                f"sampled{layout.name}": layout.sampled,
-                f"progress{layout.name}": np.array([self.stimuli, self.tokens, layout.counted]),
-            }
+            counts = [*self.start, layout.counted, layout.before_piece]
+            whole |= {f"sampled{layout.name}": layout.sampled, f"progress{layout.name}": np.array(counts)}
         return whole
 
     def restore(self, tensors: dict[str, Any]) -> None:
         """Go on from a checkpoint's arrays."""
         for layout in self.layouts.values():
-            self.stimuli, self.tokens, layout.counted = (int(i) for i in tensors[f"progress{layout.name}"])
-            layout.priority = tensors[f"priority{layout.name}"].copy()
+            *start, layout.counted, layout.before_piece = (int(i) for i in tensors[f"progress{layout.name}"])
+            self.start = Start(*start)
             layout.sampled = tensors[f"sampled{layout.name}"].copy()
         for path, state in self.of.items():
             state.__dict__.update({n: torch.from_numpy(tensors[f"{path}|{n}"].copy()) for n in state.__dict__})
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What makes an empty part of a survey."""
+
+    sites: Sequence[Site]
+    seed: int
+    n_stimuli: int
+    n_counted: int
+
+    def __call__(self, start: Start, end: Start) -> State:
+        return State(
+            self.sites, self.seed, n_stimuli=self.n_stimuli, n_counted=self.n_counted, start=start, end=end
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def draw_sample(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of ``n`` rows are the sample, ascending, and the priority of each.
+
+    They are the N_SAMPLE rows with the smallest pseudo-random priorities, so they depend on no batching.
+
+    Cost: 10 ns per row; memory of a million.
+    """
+    chosen, priority = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
+    for first in range(0, n, DRAWN_AT_ONCE):
+        rows = np.arange(first, min(first + DRAWN_AT_ONCE, n))
+        chosen = np.concatenate([chosen, rows])
+        priority = np.concatenate([priority, _mix(rows.astype(np.uint64), seed)])
+        if len(chosen) > N_SAMPLE:
+            kept = np.sort(np.argpartition(priority, N_SAMPLE - 1)[:N_SAMPLE])
+            chosen, priority = chosen[kept], priority[kept]
+    return chosen, priority
+
+
 class _Layout:
     """Which rows of a batch belong to which stimulus, and the sample of rows, at all sites with the same places."""
 
-    def __init__(self, places: tuple[int, ...], seed: int) -> None:
+    def __init__(
+        self, places: tuple[int, ...], sample: tuple[np.ndarray, np.ndarray], start: Start, end: Start | None
+    ) -> None:
         self.n_places = math.prod(places) if places else 0
         self.name = "|" + "x".join(map(str, places)) if places else ""
-        self.seed = seed
-        self.counted = 0
-        # The sample is the N_SAMPLE rows with the smallest random priorities, so it depends on no batching.
-        self.priority = np.full(N_SAMPLE, np.iinfo(np.uint64).max, dtype=np.uint64)
-        self.sampled = np.full((N_SAMPLE, 2), -1, dtype=np.int64)
+        self.chosen, self.priority = sample
+        self.counted = self.before_piece = self._count(start)
+        last = None if end is None else self._count(end)
+        # The slots that are filled here: of a part those of its own rows.
+        self.first_slot = int(np.searchsorted(self.chosen, self.counted))
+        end_slot = len(self.chosen) if last is None else int(np.searchsorted(self.chosen, last))
+        self.n_slots = end_slot - self.first_slot
+        self.sampled = np.full((self.n_slots, 2), -1, dtype=np.int64)
         self.shown: list[_Rows] = []
+
+    def _count(self, at: Start) -> int:
+        return self.n_places * at.stimuli if self.n_places else at.counted
+
+    @property
+    def of_piece(self) -> int:
+        """How many rows of the piece were counted."""
+        return self.counted - self.before_piece
 
     def begin(self, batch: Sequence[Shown], number: int) -> None:
         """Say which stimuli the rows that come next belong to, the first of them being ``number``."""
@@ -246,46 +352,46 @@ class _Layout:
                 rows = counted + first
                 whole = len(rows) == rows[-1] - rows[0] + 1
                 cut = slice(int(rows[0]), int(rows[-1]) + 1) if whole else torch.from_numpy(rows)
-                self.shown.append(_Rows(cut, self.counted, i, counted, *self._sample(counted, i)))
+                self.shown.append(_Rows(cut, self.of_piece, i, counted, *self._sample(counted, i)))
                 self.counted += len(counted)
             first += self.n_places or len(stimulus)
 
     def _sample(self, counted: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return which sample slots take which of the counted rows."""
-        priority = _mix(np.arange(self.counted, self.counted + len(counted), dtype=np.uint64), self.seed)
-        taken: dict[int, int] = {}
-        for pick in np.flatnonzero(priority < self.priority.max()):
-            slot = int(self.priority.argmax())
-            if priority[pick] < self.priority[slot]:
-                self.priority[slot] = priority[pick]
-                self.sampled[slot] = (number, counted[pick])
-                taken[slot] = int(pick)
-        return np.array(list(taken), dtype=np.int64), np.array(list(taken.values()), dtype=np.int64)
+        a, b = np.searchsorted(self.chosen, [self.counted, self.counted + len(counted)])
+        picks, slots = self.chosen[a:b] - self.counted, np.arange(a, b) - self.first_slot
+        self.sampled[slots, 0], self.sampled[slots, 1] = number, counted[picks]
+        return slots, picks
+
+    def merge(self, part: "_Layout") -> None:
+        """Take in the sample of a part, and count its rows."""
+        first = part.first_slot - self.first_slot
+        self.sampled[first : first + part.n_slots] = part.sampled
+        self.before_piece, self.counted = part.before_piece, part.counted
+        self.shown = []
 
 
 class _SiteState:
     """Running statistics of one site, all units at once."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, n_slots: int) -> None:
         self.mean = torch.zeros(width, dtype=torch.float64)
         self.m2 = torch.zeros(width, dtype=torch.float64)
+        self.piece_mean = torch.zeros(width, dtype=torch.float64)
+        self.piece_m2 = torch.zeros(width, dtype=torch.float64)
         self.active = torch.zeros(width, dtype=torch.int64)
         self.minimum = torch.full((width,), torch.inf)
         self.minimum_at = torch.full((width, 2), -1, dtype=torch.int64)
         self.top = torch.full((width, N_TOP), -torch.inf)
         self.top_at = torch.full((width, N_TOP, 2), -1, dtype=torch.int64)
-        self.sample = torch.zeros(N_SAMPLE, width)
+        self.sample = torch.zeros(n_slots, width)
         self.nonfinite = torch.zeros(width, dtype=torch.int64)
 
     def add(self, x: Tensor, shown: _Rows) -> None:
         """Take in one stimulus' ``(counted tokens, unit)`` values."""
-        n, n_before = len(x), shown.n_before
         mean = x.mean(0)
         m2 = (x - mean).square_().sum(0)
-        delta = mean.double() - self.mean
-        total = n_before + n
-        self.mean += delta * (n / total)
-        self.m2 += m2 + delta.square() * (n_before * n / total)
+        _add_sums((self.piece_mean, self.piece_m2), shown.n_before, (mean, m2), len(x))
         # Counted as floats, exact for so few rows and several times faster than summing booleans.
         self.active += torch.gt(x, 0, out=torch.empty_like(x)).sum(0).long()
         low = high = x
@@ -299,6 +405,24 @@ class _SiteState:
         self._highest(high, shown.stimulus, shown.positions)
         if len(shown.slots):
             self.sample[torch.from_numpy(shown.slots)] = x[torch.from_numpy(shown.picks)]
+
+    def close_piece(self, n: int, n_before: int) -> None:
+        """Add the sums of a piece of ``n`` rows to those of the rows before it."""
+        if n:
+            _add_sums((self.mean, self.m2), n_before, (self.piece_mean, self.piece_m2), n)
+            self.piece_mean.zero_()
+            self.piece_m2.zero_()
+
+    def merge(self, part: "_SiteState", layout: "_Layout") -> None:
+        """Take in the piece that comes next, whose sums stay those of a piece."""
+        self.piece_mean, self.piece_m2 = part.piece_mean, part.piece_m2
+        self.active += part.active
+        self.nonfinite += part.nonfinite
+        lower = part.minimum < self.minimum  # of equal values the earlier stays
+        self.minimum[lower], self.minimum_at[lower] = part.minimum[lower], part.minimum_at[lower]
+        units = (part.top[:, 0] > self.top[:, -1]).nonzero().flatten()
+        self._keep_highest(units, part.top[units], part.top_at[units])
+        self.sample[layout.first_slot : layout.first_slot + layout.n_slots] = part.sample
 
     def _lowest(self, x: Tensor, stimulus: int, positions: np.ndarray) -> None:
         low = x.amin(0)
@@ -316,12 +440,24 @@ class _SiteState:
             return
         where = torch.from_numpy(positions)[x[:, units].argmax(0)]
         at = torch.stack([torch.full_like(where, stimulus), where], 1)
-        values = torch.cat([self.top[units], high[units, None]], 1)
-        places = torch.cat([self.top_at[units], at[:, None]], 1)
+        self._keep_highest(units, high[units, None], at[:, None])
+
+    def _keep_highest(self, units: Tensor, high: Tensor, at: Tensor) -> None:
+        """Keep the best of what is held and of later stimuli, ``(unit, stimulus)`` values and where they stand."""
+        values = torch.cat([self.top[units], high], 1)
+        places = torch.cat([self.top_at[units], at], 1)
         # A stable sort keeps the earlier stimulus first among equals.
         order = values.sort(dim=1, descending=True, stable=True).indices[:, :N_TOP]
         self.top[units] = values.gather(1, order)
         self.top_at[units] = places.gather(1, order[..., None].expand(-1, -1, 2))
+
+
+def _add_sums(held: tuple[Tensor, Tensor], n_held: int, more: tuple[Tensor, Tensor], n: int) -> None:
+    """Add means and sums of squares of ``n`` rows to those of the rows before them, in place (Chan's update)."""
+    delta = more[0].double() - held[0]
+    total = n_held + n
+    held[0].add_(delta * (n / total))
+    held[1].add_(more[1] + delta.square() * (n_held * n / total))
 
 
 def _mix(index: np.ndarray, seed: int) -> np.ndarray:
@@ -335,6 +471,7 @@ def _mix(index: np.ndarray, seed: int) -> np.ndarray:
 
 def commit_results(bundle: Bundle, state: State, batches: Iterable[Sequence[Shown]], *, kind: str = "text") -> None:
     """Commit statistics, exemplars and, read from the batches once more, the stimuli in which exemplars stand."""
+    state.close_piece()
     have = {e["piece"] for e in bundle.pieces}
     statistics, exemplars, used = _results(state)
     if "statistics" not in have:
@@ -360,7 +497,7 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
     exemplars: dict[str, np.ndarray] = {}
     for path, s in state.of.items():
         layout = state.layout[path]
-        order = np.argsort(layout.priority, kind="stable")[: min(layout.counted, N_SAMPLE)]
+        order = np.argsort(layout.priority, kind="stable")
         places = torch.from_numpy(layout.sampled[order])
         n, n_rows = max(len(order), 1), max(layout.counted, 1)
         # A text without a single counted token has no deciles.

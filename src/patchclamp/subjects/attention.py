@@ -3,6 +3,9 @@
 transformers looks attention functions up by name. The tap registers one name; it shows the tensors to whoever asked
 and leaves the arithmetic to the model's own eager function, so tapped and eager logits are equal to the bit. The mask
 function is registered under the same name: without it transformers passes no mask and raises nothing.
+
+Some modules write their attention out instead (Falcon, BLOOM). There the products and the softmax that torch is asked
+for are seen while the module runs, and torch's fused function is done by its definition.
 """
 
 import sys
@@ -12,7 +15,9 @@ from functools import partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from patchclamp.core.errors import CannotIntervene
 
@@ -111,6 +116,76 @@ def tapped_method(bare: Callable[..., Any], slots: Visits) -> Callable[..., Any]
         return (output if new is pattern else _mix(new, value)), new
 
     return method
+
+
+class WrittenOut(TorchFunctionMode):
+    """Show what passes through the attention that a module's own forward writes out.
+
+    Args:
+        slots: what to show to whom.
+        heads: number of heads, where these and the batch lie on one axis.
+        native: leave torch's fused function to itself, which keeps its pattern.
+    """
+
+    def __init__(self, slots: Visits, heads: int, native: bool) -> None:
+        super().__init__()
+        self._slots, self._heads, self._native = slots, heads, native
+        self._scored = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Stand in for one call of torch."""
+        name, kwargs = func.__name__, dict(kwargs or {})
+        if name == "scaled_dot_product_attention":
+            return self._fused(func, *args, **kwargs)
+        if name == "baddbmm":
+            self._scored = True
+            kwargs["batch1"] = self._show("q", kwargs["batch1"])
+            kwargs["batch2"] = self._show("k", kwargs["batch2"].transpose(-1, -2)).transpose(-1, -2)
+        elif name == "matmul" and args[1].ndim == 4 and not self._scored:
+            self._scored = True
+            args = (self._show("q", args[0]), self._show("k", args[1].transpose(-1, -2)).transpose(-1, -2))
+        elif name in ("matmul", "bmm") and args[1].ndim == args[0].ndim > 2 and self._scored:
+            args = (args[0], self._show("v", args[1]))
+        elif name == "softmax":
+            return self._show("pattern", func(*args, **kwargs))
+        return func(*args, **kwargs)
+
+    def _show(self, slot: Slot, x: Tensor) -> Tensor:
+        """Return a tensor as the visits leave it, ``(batch, head, position, …)`` to them."""
+        if slot not in self._slots:
+            return x
+        apart = x.unflatten(0, (-1, self._heads)) if x.ndim == 3 else x
+        new = self._slots[slot](apart)
+        return x if new is apart else new.reshape(x.shape)
+
+    def _fused(self, func: Any, query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Tensor:
+        query, key, value = self._show("q", query), self._show("k", key), self._show("v", value)
+        if self._native:
+            fused: Tensor = func(query, key, value, **how)
+            return fused
+        return self._show("pattern", attention_pattern(query, key, how)) @ value
+
+
+def attention_pattern(query: Tensor, key: Tensor, how: Mapping[str, Any]) -> Tensor:
+    """Return the pattern that torch's fused function has of queries and keys, by its definition.
+
+    Args:
+        query: ``(batch, head, position, d_head)``.
+        key: ``(batch, head, source, d_head)``; of one head, it serves all.
+        how: the function's further arguments: ``attn_mask``, ``is_causal``.
+
+    Returns:
+        Tensor: ``(batch, head, position, source)``.
+    """
+    scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+    mask = how.get("attn_mask")
+    if how.get("is_causal"):
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is None or mask.dtype != torch.bool:
+        return (scores if mask is None else scores + mask).softmax(-1, dtype=torch.float32).to(query.dtype)
+    pattern = scores.masked_fill(~mask, -torch.inf).softmax(-1, dtype=torch.float32)
+    # What sees nothing, as padding on the left does, gets nothing.
+    return pattern.masked_fill(~mask.any(-1, keepdim=True), 0.0).to(query.dtype)
 
 
 def _show_values(layers: list[Visits], slot: Any, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Read the units of any Basis from a site's values and write changed units back, differentiably."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchclamp.core.basis import Basis
+from patchclamp.core.basis import KEEP_K, Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.nnls import nonnegative_least_squares
@@ -61,7 +62,7 @@ class Units:
 
     def encode(self, x: Float[Tensor, "n read"]) -> Float[Tensor, "n k"]:
         """Return f for the units of a ``directions`` basis; x is what the basis reads. See ``Basis``."""
-        if self.indices is None or self.basis.activation in ("topk", "nonnegative"):
+        if self.indices is None or self.basis.activation in (*KEEP_K, "nonnegative"):
             f = encode(self.basis, x)
             return f if self.indices is None else f[:, self.chosen_units()]
         return encode(self.basis, x, torch.tensor(self.chosen_units(), device=x.device))
@@ -107,6 +108,9 @@ def encode(basis: Basis, x: Float[Tensor, "n read"], units: Int[Tensor, " k"] | 
         case "topk":
             best = a.relu().topk(int(basis.k or 1), dim=-1)
             return torch.zeros_like(a).scatter(-1, best.indices, best.values)
+        case "signed_topk":
+            kept = a.abs().topk(int(basis.k or 1), dim=-1).indices
+            return torch.zeros_like(a).scatter(-1, kept, a.gather(-1, kept))
     return a
 
 
@@ -137,6 +141,41 @@ def decode(
         assert x is not None
         out = out + x @ _tensor(basis.skip, f).T
     return out
+
+
+def reconstruct(
+    bases: Mapping[str, Basis], site: str, values: Mapping[str, Float[Tensor, "n read"]]
+) -> Float[Tensor, "n width"]:
+    """Return what bases write at a site together: the one that is made for it, and units that write there further.
+
+    x̂ = f D + b_out (+ x Sᵀ) + Σ_b f_b D_{b, site} over the bases b whose ``further`` names the site.
+
+    Args:
+        bases: site that is written to its basis.
+        site: one of them.
+        values: site that a basis reads to its rows.
+
+    Returns:
+        Float[Tensor, "n width"]: x̂ of the site.
+
+    Source: the cross-layer transcoder of Ameisen et al. 2025 (transformer-circuits.pub), section 2.
+
+    Cost: the bases that write there are encoded once each.
+    """
+    own = bases[site]
+    x = values[own.reads or site]
+    out = decode(own, encode(own, x), x)
+    for path, basis in bases.items():
+        if site in basis.further:
+            f = encode(basis, values[basis.reads or path])
+            out = out + f @ _tensor(basis.further[site], f)
+    return out
+
+
+def reads_of(bases: Mapping[str, Basis], site: str) -> list[str]:
+    """Return the sites whose rows ``reconstruct`` needs for a site."""
+    writing = [p for p, basis in bases.items() if p == site or site in basis.further]
+    return list(dict.fromkeys(bases[p].reads or p for p in writing))
 
 
 def unit_activations(blocks: Values) -> Values:

@@ -37,6 +37,7 @@ KNOWN = frozenset(
         "pixel_attention_mask",
         "image_sizes",
         "image_grid_thw",
+        "mm_encoder_outputs",
     }
 )
 """Other arguments of a language model: none of them moves a token to another place than this file counts."""

@@ -7,6 +7,7 @@ parameters) is undone when the context ends, by return, exception or Ctrl-C alik
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock, RLock
 from types import MappingProxyType
 from typing import Any, Literal
@@ -55,6 +56,10 @@ class Place:
         """Return the same place, its module counted from ``prefix``."""
         return replace(self, module=f"{prefix}.{self.module}" if self.module else prefix)
 
+    def fit(self, config: Any) -> "Place":
+        """Return the place with the numbers that it takes from a model's config."""
+        return self
+
 
 @dataclass(frozen=True)
 class PositionsFirst(Place):
@@ -90,6 +95,99 @@ class Chunk(Place):
         parts = list(raw.chunk(self.of, dim=-1))
         parts[self.index] = new
         return torch.cat(parts, dim=-1)
+
+
+@dataclass(frozen=True)
+class Slice(Place):
+    """Say that a site is a run of the numbers of a tensor, as a projection fused of unequal parts gives them.
+
+    Args:
+        bounds: config to the first number and the one after the last.
+        first: the first; the config's unless given.
+        stop: the one after the last.
+    """
+
+    bounds: Callable[[Any], tuple[int, int]] = lambda config: (0, 0)
+    first: int = 0
+    stop: int = 0
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Return the part."""
+        return raw[..., self.first : self.stop]
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Return the tensor with the part replaced."""
+        return torch.cat([raw[..., : self.first], new, raw[..., self.stop :]], dim=-1)
+
+    def fit(self, config: Any) -> "Slice":
+        """Return the place with the config's bounds."""
+        first, stop = self.bounds(config)
+        return replace(self, first=first, stop=stop)
+
+
+@dataclass(frozen=True)
+class Overwritten(Place):
+    """Say that the network adds to this tensor in place afterwards: what is kept of it is a copy."""
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Return a copy."""
+        return raw.clone()
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Return a copy."""
+        return new.clone()
+
+
+@dataclass(frozen=True)
+class HeadChunk(Chunk):
+    """Say that a site is one of several equal parts of what a fused projection gives for each head.
+
+    Args:
+        heads: number of heads; the config's unless given.
+    """
+
+    heads: int = 1
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Return the part of every head, the heads side by side."""
+        return raw.unflatten(-1, (self.heads, self.of, -1))[..., self.index, :].flatten(-2)
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Return the tensor with the part of every head replaced."""
+        parts = list(raw.unflatten(-1, (self.heads, self.of, -1)).unbind(-2))
+        parts[self.index] = new.unflatten(-1, (self.heads, -1))
+        return torch.stack(parts, -2).flatten(-3)
+
+    def fit(self, config: Any) -> "HeadChunk":
+        """Return the place with the config's number of heads."""
+        return replace(self, heads=config.num_attention_heads)
+
+
+@dataclass(frozen=True)
+class Scaled(Place):
+    """Say that a site is what a module gives, times a number of the config.
+
+    Args:
+        by: attribute of the config that holds the number.
+        factor: the number; the config's unless given.
+    """
+
+    by: str = ""
+    factor: float = 1.0
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Return the product."""
+        return raw * self.factor
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Return what the module must give for the product to be ``new``."""
+        # What the division rounds away is put back, so that a product handed back unchanged is ``raw`` to the bit.
+        before = raw.detach()
+        return new / self.factor + (before - before * self.factor / self.factor)
+
+    def fit(self, config: Any) -> "Scaled":
+        """Return the place with the config's number."""
+        return replace(self, factor=float(getattr(config, self.by)))
 
 
 @dataclass(frozen=True)
@@ -130,6 +228,10 @@ class Tap:
         """Return the same tap, its module counted from ``prefix``."""
         return type(self)(f"{prefix}.{self.module}", self.slot)
 
+    def fit(self, config: Any) -> "Tap":
+        """Return the tap: it takes nothing from a model's config."""
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class Restart:
@@ -161,6 +263,7 @@ class Engine:
         blocks: its blocks in order, for restarts.
         attention_method: name of the attention method to wrap where the family does not use transformers' attention
             interface; None where it does.
+        written_out: the attention modules, where their own forwards write attention out.
     """
 
     def __init__(
@@ -169,10 +272,12 @@ class Engine:
         *,
         blocks: Sequence[nn.Module] = (),
         attention_method: str | None = None,
+        written_out: Sequence[nn.Module] = (),
     ) -> None:
         self.root = root
         self.blocks = blocks
         self.attention_method = attention_method
+        self.written_out = written_out
         self._tuple: bool | None = None
 
     @contextmanager
@@ -288,13 +393,27 @@ class Engine:
     ) -> Iterator[None]:
         visits = {module: {slot: _chain(chain) for slot, chain in slots.items()} for module, slots in taps.items()}
         with ExitStack() as undo:
-            if self.attention_method is None:
+            for module in self.written_out:
+                heads: Any = module.num_heads
+                seen = partial(attention.WrittenOut, visits.get(module, {}), heads, native)
+                _replace(module, "forward", _within(seen, module.forward), undo)
+            if self.attention_method is None and not self.written_out:
                 undo.enter_context(attention.tap_attention(self.root, visits, native=native))
-            else:
+            elif self.attention_method is not None:
                 for module, slots in visits.items():
                     bare = getattr(module, self.attention_method)
                     _replace(module, self.attention_method, attention.tapped_method(bare, slots), undo)
             yield
+
+
+def _within(context: Callable[[], Any], bare: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that runs in a new context each time."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with context():
+            return bare(*args, **kwargs)
+
+    return run
 
 
 @contextmanager

@@ -25,10 +25,12 @@ from patchclamp.subjects.batching import Batch, Padding, PaddingCheck, PositionT
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.context import context_of, first_position_id
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, stop_once_called
-from patchclamp.subjects.families.spec import Family, families, family_of, module_path, reason_uncovered
+from patchclamp.subjects.families.spec import Family, family_of
 from patchclamp.subjects.generation import Generation, check_request, generate_ids, generate_stepwise
 from patchclamp.subjects.hashing import tokenizer_hash
+from patchclamp.subjects.language_lacks import list_capabilities
 from patchclamp.subjects.lens import Lenses
+from patchclamp.subjects.load_errors import two_text_error
 from patchclamp.subjects.moe import routed_tokens
 from patchclamp.subjects.probing import probe
 from patchclamp.subjects.reading import read_prompt, unknown_words
@@ -44,11 +46,16 @@ class LanguageModel(Lenses):
     """Lay a Hugging Face language model in the rig.
 
     Args:
-        model: a ``…ForCausalLM`` or ``…ForMaskedLM``; used as it is, wherever its weights lie, restored after use.
+        model: a ``…ForCausalLM`` or ``…ForMaskedLM``, a model of images and text, which is shown text alone, or one
+            without a head, which is only recorded and changed; used as it is, wherever its weights lie, restored after
+            use.
         tokenizer: its tokenizer; None where only token ids are shown.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
         family: where the canonical sites lie (default: found by class name).
+
+    Raises:
+        PatchclampError: an encoder-decoder, which is shown two texts.
 
     Example:
         >>> from patchclamp.subjects.families.spec import family
@@ -69,12 +76,15 @@ class LanguageModel(Lenses):
         hash: str | None = None,
         family: Family | None = None,
     ) -> None:
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise two_text_error(type(model).__name__, str(model.config.model_type))
         super().__init__(
             model.eval(), (), name=name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         )
         self.family = family or family_of(model)
         # What a unit writes straight to the logits is known of covered models alone.
-        self.direct = self.family is not None
+        self._head = self._find_head()
+        self.direct = self.family is not None and bool(self._head)
         self._padding = PaddingCheck(model, self._inputs)
         self._tokenizer = None if tokenizer is None else Tokenizer(tokenizer)
         self.tokenizer_hash = tokenizer_hash(tokenizer)
@@ -83,23 +93,13 @@ class LanguageModel(Lenses):
         self.context = context_of(model.config.get_text_config(), self._first_position)
         if self.family is not None:
             blocks, method = self.family.layers(model), self.family.wrapped_method(model)
-            self.engine = Engine(model, blocks=blocks, attention_method=method)
-        self._head = module_path(model, model.get_output_embeddings())
+            written_out = self.family.attention_written_out(model)
+            self.engine = Engine(model, blocks=blocks, attention_method=method, written_out=written_out)
 
     @property
     def capabilities(self) -> Capabilities:
         """What can be done with it; ``missing`` says why not where it cannot."""
-        bare = super().capabilities
-        missing = tuple((what, why) for what, why in bare.missing if what == "differentiate")
-        if self.family is None:
-            why = f"{reason_uncovered(self.module, families())}: use module sites"
-            missing = (*missing, ("attention", why), ("canonical sites", why))
-        generates = bool(getattr(self.module, "can_generate", lambda: True)())
-        if not generates:
-            missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
-        if self.family is not None:
-            missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
-        return Capabilities(True, bare.differentiate, generates, self.family is not None, missing)
+        return list_capabilities(self, super().capabilities, headless=self._headless)
 
     @property
     def device(self) -> torch.device:
@@ -111,6 +111,11 @@ class LanguageModel(Lenses):
     def dtype(self) -> torch.dtype:
         """Type of the activations."""
         return self.module.dtype
+
+    @property
+    def pads_left(self) -> bool:
+        """Whether it is known that padding, on the left too, leaves rows as they are alone."""
+        return self.family is not None and self.family.pads_left
 
     @property
     def _first_position(self) -> int:
@@ -186,6 +191,7 @@ class LanguageModel(Lenses):
         Returns:
             ReadCase: stimulus, counterpart and metric.
         """
+        self.head  # noqa: B018  a model without one says so
         return read_prompt(self, shown, targets, contrasts, **how)
 
     def unknown_words(self, shown: Any) -> list[str]:
@@ -454,7 +460,7 @@ class LanguageModel(Lenses):
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
         written: dict[int, np.ndarray] = {}
         # A family's contract proves batches and padding; some networks that carry a state mix rows, even of one length.
-        for rows in [range(len(shown))] if self.family is not None else [[i] for i in range(len(shown))]:
+        for rows in [range(len(shown))] if self.pads_left else [[i] for i in range(len(shown))]:
             batch = self.batch([shown[i] for i in rows], "left")
             with self.intervene(pick_rows(interventions, rows)):
                 made = generate_ids(
@@ -543,10 +549,12 @@ class LanguageModel(Lenses):
         edits: Edits = self._bind(interventions, len(batch.stimuli))
         edits.check(batch.lengths.tolist(), steps=False)
         self.refuse_skipped((*paths, *edits.paths), restart)
-        if self.family is None:
-            self._padding.check(batch)
+        if not self.pads_left:
+            self._check_padding(batch)
         frame = TokenPositions(batch.logical, batch.lengths, batch.stimuli)
         chosen = None if isinstance(logits, bool) else read_columns(batch, logits)
+        if chosen is not None and self._headless:
+            self.require("differentiate")
         output: Tensor | None = None
         with stop_once_called([] if logits is not False else paths) as seen:
 
@@ -561,16 +569,24 @@ class LanguageModel(Lenses):
             if rules:
                 replaced = forward_replacements(self.covering_family(), self.module, rules)
                 visits += last_visits(self.covering_family(), self.module, rules)
-            if chosen is not None:
+            if chosen is not None and self._head:
                 rows = torch.arange(len(chosen), device=chosen.device)[:, None]
                 visits.append((Place(self._head, "in"), lambda x: x[rows.to(x.device), chosen.to(x.device)]))
             with self.engine.attach_visits(
                 visits, restart=restart, tap=tapped, native=not tapped, freeze=freeze, stand_ins=replaced
             ):
-                output = self.module(**self._inputs(batch)).logits
+                output = self._answer(batch)
         if output is None or logits is False:
             return None
         return output if chosen is not None or not batch.padded else batch.square(batch.rows(output))
+
+    def _answer(self, batch: Batch) -> Tensor | None:
+        """Return the logits of a batch, ``(row, column, token)``; None of a model without a head."""
+        logits: Tensor | None = getattr(self.module(**self._inputs(batch)), "logits", None)
+        return logits
+
+    def _check_padding(self, batch: Batch) -> None:
+        self._padding.check(batch)
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}

@@ -53,12 +53,13 @@ class Lenses(Unembeds):
             >>> lens.ids.shape == (len(lens.sites), len(lens.tokens), 5)
             True
         """
+        self.head  # noqa: B018  a model without one says so
         sites = stream_sites(self)
         stimulus = _one_stimulus(self, text)
         wanted = None if target is None else _token_of(self, stimulus, target)
         # The model's own answer is read behind its last norm: a change there shows too.
         run = self.run(stimulus, record=[*sites[:-1], "final"], interventions=list(interventions), logits=False)
-        norm = self.module.get_submodule(self.covering_family().final)
+        norm = self.module.get_submodule(self.covering_family().final_path(self.module))
         with torch.no_grad():
             final = torch.cat([*(norm(run.recording[path]) for path in sites[:-1]), run.recording["final"]])
             parts = [
@@ -83,6 +84,12 @@ class Lenses(Unembeds):
             changes=len(interventions),
             **more,
         )
+
+    def lens_logits(self, residual: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
+        """Return the logits that vectors of the residual stream say by the logit lens: W_U · norm(x)."""
+        norm = self.module.get_submodule(self.covering_family().final_path(self.module))
+        with torch.no_grad():
+            return self.unembed(norm(residual))
 
     def attention(self, text: Any, layer: Natural | None = None, *, interventions: Sequence[Any] = ()) -> Attention:
         """Return what every head attends to along a text.

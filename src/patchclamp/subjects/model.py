@@ -64,7 +64,8 @@ class Model(Network):
         """Return the sites of a level of units, in forward order, each with the units' basis.
 
         Args:
-            level: ``neuron``, ``head``, ``node`` (what writes to the residual stream: the embedding, heads, MLPs),
+            level: ``neuron`` (in networks of state-space mixers alone, a mixer's channels behind its gate), ``head``,
+                ``node`` (what writes to the residual stream: the embedding, heads, mixers, MLPs),
                 ``channel``, ``feature`` (the bases that were added, each at its site), or a pattern of site paths, with
                 ``/whole`` or another basis behind it where its units are not the neurons or channels.
 
@@ -77,8 +78,10 @@ class Model(Network):
         kinds = {
             "neuron": {"mlp.act": "neurons"},
             "head": {"attn.z": "heads"},
-            "node": {"embed": "whole", "attn.z": "heads", "mlp.write": "whole"},
+            "node": {"embed": "whole", "attn.z": "heads", "ssm.write": "whole", "mlp.write": "whole"},
         }
+        if level == "neuron" and not any(site.kind == "mlp.act" for site in self.sites()):
+            kinds["neuron"] = {"ssm.z": "neurons"}
         if level in kinds:
             return {site.path: kinds[level][site.kind] for site in self.sites() if site.kind in kinds[level]}
         if "." not in level:

@@ -27,6 +27,41 @@ def routed_tokens(x: Float[Tensor, "tokens width"]) -> Int[np.ndarray, " row"]:
     return rows
 
 
+def largest_shares(router: Any, logits: Float[Tensor, "token expert"]) -> Float[Tensor, "token expert"]:
+    """Return the share that each expert has in each token, 0 where the token does not come by.
+
+    The softmax of the logits over all experts; of it the k largest are kept, and sum to 1 unless the router says not.
+    """
+    best, which = logits.float().softmax(-1).topk(router.top_k)
+    if getattr(router, "norm_topk_prob", True):
+        best = best / best.sum(-1, keepdim=True)
+    return torch.zeros_like(logits, dtype=best.dtype).scatter(-1, which, best)
+
+
+def project_in(module: Any, number: int, x: Float[Tensor, "... width"]) -> Float[Tensor, "... both"]:
+    """Return what one expert's gate makes its neurons of.
+
+    Returns:
+        Float[Tensor, "... both"]: the gate's and the other branch's values, as the module's own gate takes them.
+    """
+    return _project(module, "gate_up_proj", number, x)
+
+
+def project_out(module: Any, number: int, act: Float[Tensor, "... neuron"]) -> Float[Tensor, "... width"]:
+    """Return what one expert's neurons write.
+
+    Returns:
+        Float[Tensor, "... width"]: before it is multiplied by the expert's share.
+    """
+    return _project(module, "down_proj", number, act)
+
+
+def _project(module: Any, name: str, number: int, x: Tensor) -> Tensor:
+    weight, bias = getattr(module, name)[number], getattr(module, f"{name}_bias", None)
+    y = x @ (weight if getattr(module, "is_transposed", False) else weight.T)
+    return y if bias is None else y + bias[number]
+
+
 def tap_experts(
     module: Any, visits: Sequence[tuple[int, Callable[[Tensor], Tensor]]]
 ) -> tuple[Callable[[Tensor], Tensor], Callable[..., None]]:

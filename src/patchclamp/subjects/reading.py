@@ -314,6 +314,45 @@ def read_image(
     return ReadCase(clean, other, metric, str(called[0]), called[1], target, contrast or None, names[0], names[1])
 
 
+def read_classes(
+    model: Any,
+    shown: Any,
+    targets: Sequence[str | int],
+    contrasts: Sequence[str | int],
+    *,
+    counterpart: Any = None,
+    measure: MetricKind | None = None,
+    metric: Metric | None = None,
+    chat: bool = False,
+) -> ReadCase:
+    """Turn a text and its classes into tokens and a metric; see ``Model.read_case``.
+
+    The model is ``ReadsPrompts`` and ``ReadsImages``: shown text, it answers with classes.
+
+    Returns:
+        ReadCase: tokens, counterpart and metric, read once for the whole text.
+
+    Raises:
+        CannotRead: texts that do not fit the context, or of unequal length.
+        PatchclampError: several texts, or a class that the model does not have.
+    """
+    _ = model.tokenizer  # a model without one says so
+    clean, other = _prompt(model, shown, chat), None if counterpart is None else _prompt(model, counterpart, chat)
+    if other is not None:
+        _check_aligned(model, clean, other)
+    words = [None if one is None else model.tokenizer.text_of(one) for one in (clean, other)]
+    target, contrast = "", None
+    if metric is None:
+        kind, against = settle_measure(measure, targets, contrasts)
+        sides = [tuple(map(model.class_index, side)) for side in (targets, against)]
+        metric = Metric(kind, sides[0], sides[1])
+        target, contrast = (" | ".join(map(model.answer_name, side)) for side in sides)
+    check_metric(model, clean, metric)
+    names = [tuple(map(model.answer_name, side)) for side in (metric.target, metric.contrast)]
+    case = ReadCase(clean, other, metric, "", None, target, contrast or None, names[0], names[1])
+    return _in_words(model, case, words, shown if isinstance(shown, str) and not chat else None)
+
+
 def _picture(model: ReadsImages, image: Any) -> Picture:
     pictures = model.stimuli(image)
     if len(pictures) != 1:

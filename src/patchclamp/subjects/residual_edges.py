@@ -18,6 +18,7 @@ from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.relevance_rules import check_norm, linearised_norm
+from patchclamp.subjects.unembedding import write_factor
 
 MEMORY = 256 * 2**20
 """Bytes that rows which run together may take, beside the model and its forward pass."""
@@ -50,29 +51,13 @@ def edge_map(model: LanguageModel) -> EdgeMap:
             attention, so that the stream is not the sum of what heads and MLPs write.
     """
     family = require_edges(model).covering_family()
-    why = ""
-    if family.sum_norms:
-        why = "whose stream is normalised after each addition: what was written before does not stay as it was"
-    lacking = [
-        layer
-        for layer in range(model.n_layers)
-        if not {"attn.q", "attn.z", "mlp.write"} <= family.sites_of(model.module, layer).keys()
-    ]
-    if not why and lacking:
-        why = f"whose block {lacking[0]} is not attention and an MLP"
-    if (
-        not why
-        and not lacking
-        and any(
-            exit_norm(model, layer) is not None and getattr(_output(model, layer), "bias", None) is not None
-            for layer in range(model.n_layers)
-        )
-    ):
+    why = family.why_edgeless(model.module)
+    layers = range(0 if why else model.n_layers)
+    norms = {layer: norm for layer in layers if (norm := exit_norm(model, layer)) is not None}
+    if any(getattr(_output(model, layer), "bias", None) is not None for layer in norms):
         why = "whose attention adds a bias before a norm: its divisor mixes a head's write with the bias"
-    for layer in [] if why or lacking else range(model.n_layers):
-        norm = exit_norm(model, layer)
-        if norm is not None:
-            check_norm(norm, family.gain, f"the norm after the attention of block {layer}")
+    for layer, norm in ({} if why else norms).items():
+        check_norm(norm, family.gain, f"the norm after the attention of block {layer}")
     if why or not model.n_layers:
         raise CannotIntervene(
             expected="a residual stream that is the sum of what the embedding, heads and MLPs write",
@@ -384,13 +369,14 @@ def head_writes(
 def head_outputs(
     model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
 ) -> Float[Tensor, "row head position d_model"]:
-    """Return z_h W_O^h of each head of a block.
+    """Return z_h W_O^h of each head of a block, times the number by which its family scales it.
 
     Returns:
         Float[Tensor, "row head position d_model"]: without bias and norm.
     """
-    n_heads = model.site(f"blocks.{layer}.attn.z").n_heads
-    W_O = upcast(_output_matrix(model, layer)).unflatten(0, (n_heads, -1))
+    path = f"blocks.{layer}.attn.z"
+    n_heads = model.site(path).n_heads
+    W_O = (write_factor(model, path) * upcast(_output_matrix(model, layer))).unflatten(0, (n_heads, -1))
     return torch.einsum("nphk,hkd->nhpd", upcast(z).unflatten(-1, (n_heads, -1)), W_O)
 
 
@@ -438,7 +424,7 @@ def _output_matrix(model: LanguageModel, layer: int) -> Float[Tensor, "width d_m
             return weight.detach()
     path = f"blocks.{layer}.attn.z"
     eye = torch.eye(model.site(path).width, dtype=model.dtype, device=model.device)
-    return model.write_to_stream(path, eye)
+    return model.write_to_stream(path, eye) / write_factor(model, path)
 
 
 def _square(x: Float[Tensor, "token width"], n_rows: int) -> Float[Tensor, "row position width"]:

@@ -18,12 +18,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects.engine import Chunk, Expert, Place, Tap
+from patchclamp.subjects.engine import Chunk, Expert, Place, Scaled, Tap
 from patchclamp.subjects.families.spec import Family
+from patchclamp.subjects.relevance_rules import subtracts_mean
 
 HOOKS = "hooks"
 """Entry of ``Dictionary.about``: site to the hook of TransformerLens that it was read from, until a model is known."""
@@ -165,10 +164,11 @@ def resolve_sites(model: Any, dictionary: Dictionary) -> Dictionary:
     read = [basis.reads or site for site, basis in dictionary.bases.items()]
     if (dictionary.about.get(CONDITIONS) or {}).get("centred") and any(map(in_stream, read)):
         _refuse_centring(model)
-    bases = {
-        find(site): basis if basis.reads is None else replace(basis, reads=find(basis.reads))
-        for site, basis in dictionary.bases.items()
-    }
+    bases = {}
+    for site, basis in dictionary.bases.items():
+        further = {find(path): decoder for path, decoder in basis.further.items()}
+        reads = None if basis.reads is None else find(basis.reads)
+        bases[find(site)] = basis if reads is None else replace(basis, reads=reads, further=further)
     about = {k: v for k, v in dictionary.about.items() if k != HOOKS}
     return replace(dictionary, bases=bases, about=about)
 
@@ -202,7 +202,7 @@ def _refuse_centring(model: Any) -> None:
         PatchclampError: the network's norms do not take the mean off, so center_writing_weights does nothing there.
     """
     family = _family(model)
-    if family is not None and not isinstance(model.module.get_submodule(family.final), torch.nn.LayerNorm):
+    if family is not None and not subtracts_mean(model.module.get_submodule(family.final_path(model.module))):
         raise PatchclampError(
             expected="a network of LayerNorms, whose stream can be centred",
             got=f"{model.name}, where center_writing_weights changes nothing",
@@ -219,13 +219,14 @@ def _whole_places(model: Any) -> Iterator[tuple[str, Place]]:
     """Yield the canonical sites that are all that a module takes or gives."""
     for site in model.sites():
         place = model._place(site.path)[1]
-        if isinstance(place, Place) and not isinstance(place, Chunk | Expert):
+        if isinstance(place, Place) and not isinstance(place, Chunk | Expert | Scaled):
             yield site.path, place
 
 
 def _nonlinearity(family: Family, layer: str) -> str | None:
     """Return the module whose output is ``mlp.act``; None in a gated MLP, where it is one factor of it."""
-    return None if "mlp.up" in family.block else f"{family.blocks}.{layer}.{family.nonlinearity}"
+    alone = "mlp.act" in family.block and "mlp.up" not in family.block
+    return f"{family.blocks}.{layer}.{family.nonlinearity}" if alone else None
 
 
 def _norms_after_only(family: Family) -> bool:

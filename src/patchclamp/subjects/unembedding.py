@@ -11,15 +11,25 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.families.spec import Family, families, reason_uncovered
+from patchclamp.subjects.families.spec import Family, families, module_path, reason_uncovered
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.relevance_rules import check_norm
+from patchclamp.subjects.placement import bring_weights
+from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
 from patchclamp.subjects.text import Tokenizer
+
+
+def write_factor(model: Model, site: str) -> float:
+    """Return the number by which a family scales what a site's projection gives, before it is added to the stream."""
+    place: Any = model._places.get(f"{site.rpartition('.')[0]}.write", (None, None))[1]
+    return float(getattr(place, "factor", 1.0))
 
 
 @checked
 class Unembeds(Model):
     """Read vectors of the residual stream, and what units write to it, as tokens."""
+
+    _head: str = ""
+    """Path of the module that gives the logits; empty where no linear map does."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -28,8 +38,8 @@ class Unembeds(Model):
 
     @property
     def n_answers(self) -> int:
-        """Number of logits: the vocabulary's tokens."""
-        return int(self.module.get_output_embeddings().out_features)
+        """Number of logits: the vocabulary's tokens; 0 where no head gives any."""
+        return int(self.module.get_submodule(self._head).out_features) if self._head else 0
 
     @property
     def special_answers(self) -> frozenset[int]:
@@ -54,10 +64,30 @@ class Unembeds(Model):
         of_stream = kind == "embed" or kind.endswith(".write") or kind.startswith("resid_")
         return self.read_out(values) if of_stream else None
 
+    def _find_head(self) -> str:
+        """Return the path of the module that gives the logits; empty where there is none."""
+        head = self.module.get_output_embeddings()
+        return "" if head is None else module_path(self.module, head)
+
+    @property
+    def _headless(self) -> bool:
+        return not self._head
+
+    @property
+    def head(self) -> Any:
+        """The map from the normed stream to the logits; raises where there is none."""
+        if not self._head:
+            raise PatchclampError(
+                expected="a model with an unembedding: a linear map from the stream to its answers",
+                got=f"{self.name}, a {type(self.module).__name__}"
+                + (" that was saved without its head" if self._headless else ""),
+                remedy="Record it, or load the language model that it belongs to.",
+            )
+        return self.module.get_submodule(self._head)
+
     def unembed(self, final: Float[Tensor, "... d_model"]) -> Float[Tensor, "... token"]:
         """Return the logits of values at ``final``, the family's soft-cap included."""
-        head = self.module.get_output_embeddings()
-        logits = head(final)
+        logits = self.head(final)
         return logits if self.family is None else self.family.cap_logits(self.module, logits)
 
     def read_out(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n token"]:
@@ -67,13 +97,14 @@ class Unembeds(Model):
         size, so rows are comparable within, not between directions.
         """
         family = self.covering_family()
-        whole = self.module.get_submodule(family.head) if family.head else None
-        norm = self.module.get_submodule(family.final)
-        head = self.module.get_output_embeddings()
+        steps = [self.module.get_submodule(path) for path in family.head]
+        norm = self.module.get_submodule(family.final_path(self.module))
+        head = self.head
 
         def read(x: Tensor) -> Tensor:
-            logits: Tensor = head(norm(x)) if whole is None else whole(x)
-            return logits
+            for step in steps or (norm, head):
+                x = step(x)
+            return family.scale_logits(self.module, x)
 
         with torch.no_grad():
             return read(directions) - read(torch.zeros_like(directions[:1]))
@@ -81,7 +112,8 @@ class Unembeds(Model):
     def write_to_stream(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
         """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.
 
-        The module itself is called, so offloaded and quantised weights work. A norm after it is left out.
+        The module itself is called, so offloaded and quantised weights work. A norm after it is left out; a number by
+        which the family scales what is added is not.
 
         Args:
             site: an ``mlp.act`` or ``attn.z`` site.
@@ -90,7 +122,7 @@ class Unembeds(Model):
         linear = self.module.get_submodule(self._place(site)[1].module)
         with torch.no_grad():
             both = linear(torch.cat([values, torch.zeros_like(values[:1])]))
-        return both[:-1] - both[-1:]
+        return (both[:-1] - both[-1:]) * write_factor(self, site)
 
     def write_directions(self, site: str, units: slice) -> Float[Tensor, "unit d_model"]:
         """Return what units of a site write to the residual stream at activation 1, in float32.
@@ -107,8 +139,11 @@ class Unembeds(Model):
             >>> load("organism:cat").write_directions("blocks.0.mlp.act", slice(0, 2)).shape
             torch.Size([2, 64])
         """
-        one_hot = self._one_hot(self._writer(site), units)
-        return self.write_to_stream(site, one_hot).float()
+        own_site = self._writer(site)
+        weight = _plain_weight(self.module.get_submodule(self._place(site)[1].module))
+        if weight is not None:
+            return weight[units].detach().to(torch.float32, copy=True)
+        return self.write_to_stream(site, self._one_hot(own_site, units)).float()
 
     def read_directions(self, site: str, units: slice, branch: str = "mlp.pre") -> Float[Tensor, "unit d_model"]:
         """Return the direction of the stream that each unit reads, the gain of the norm before it included.
@@ -141,16 +176,20 @@ class Unembeds(Model):
                 remedy="Read what units write: side write.",
             )
         block = family.layers(self.module)[layer]
-        linear, norm = block.get_submodule(place.module), block.get_submodule(family.entry_norms[-1])
-        check_norm(norm, family.gain, family.entry_norms[-1])
+        path = family.mlp_norm(block)
+        linear, norm = block.get_submodule(place.module), block.get_submodule(path)
+        check_norm(norm, family.gain, path)
         with torch.no_grad():
-            each = torch.eye(self.site(f"blocks.{layer}.resid_in").width, dtype=self.dtype, device=self.device)
+            weight = _plain_weight(linear)
+            if weight is None:
+                each = torch.eye(self.site(f"blocks.{layer}.resid_in").width, dtype=self.dtype, device=self.device)
+                weight = linear(each) - linear(torch.zeros_like(each[:1]))
             # A fused projection gives the gate's other branch too.
-            both = place.take(linear(each) - linear(torch.zeros_like(each[:1])))  # (d_model, unit)
-            rows = both[:, units].float().T
-            if getattr(norm, "weight", None) is not None:
-                rows = rows * family.gain(norm).detach().float()
-        return rows - rows.mean(1, keepdim=True) if isinstance(norm, nn.LayerNorm) else rows
+            rows = place.take(weight)[:, units].T.to(torch.float32, copy=True)  # (unit, d_model)
+            with bring_weights(norm):
+                if getattr(norm, "weight", None) is not None:
+                    rows = rows * family.gain(norm).detach().float()
+        return rows - rows.mean(1, keepdim=True) if subtracts_mean(norm) else rows
 
     def _writer(self, site: str) -> Site:
         own_site = self.site(site)
@@ -177,3 +216,14 @@ class Unembeds(Model):
                 remedy="Use module sites, or add a family: docs/howto/family.md says how.",
             )
         return self.family
+
+
+def _plain_weight(linear: nn.Module) -> Float[Tensor, "in out"] | None:
+    """Return what a linear map multiplies with; None where it must be called (offloaded, quantised)."""
+    weight = getattr(linear, "weight", None)
+    transposed = type(linear).__name__ == "Conv1D"
+    if not (transposed or type(linear) is nn.Linear) or not isinstance(weight, Tensor) or hasattr(linear, "_hf_hook"):
+        return None
+    if type(weight.data) is not Tensor or weight.is_meta or not weight.is_floating_point():
+        return None
+    return weight if transposed else weight.T

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -21,11 +21,11 @@ from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import Edits, TokenPositions, by_row, upcast
 from patchclamp.subjects.cases import ReadCase
+from patchclamp.subjects.classes import NamesClasses
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, stop_once_called
 from patchclamp.subjects.families.spec import reason_uncovered
 from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
-from patchclamp.subjects.model import Model
 from patchclamp.subjects.probing import MODULE, shapes_inside
 from patchclamp.subjects.reading import read_image
 from patchclamp.subjects.relevance_rules import Rule, check_rules, forward_replacements, last_visits
@@ -40,7 +40,7 @@ from patchclamp.subjects.visits import gradients_of, keep_on_path, refuse_second
 
 
 @checked
-class VisionModel(Model):
+class VisionModel(NamesClasses):
     """Lay an image model in the rig.
 
     Args:
@@ -213,36 +213,6 @@ class VisionModel(Model):
         """Number of logits: classes."""
         with torch.no_grad():
             return int(answers(self.module(*self.example_inputs)).shape[1])
-
-    def answer_name(self, index: Natural) -> str:
-        """Return a class's name; its number where the config has none."""
-        names = getattr(getattr(self.module, "config", None), "id2label", None) or {}
-        if index not in names and index >= self.n_answers:
-            raise PatchclampError(
-                expected=f"a class from 0 to {self.n_answers - 1}", got=str(index), remedy="Count from 0."
-            )
-        return str(names.get(index, index))
-
-    def class_index(self, name: str | int) -> int:
-        """Return the class that a name or a number means; names come first.
-
-        A name with commas, as ImageNet has them, is known by each of its parts.
-
-        Raises:
-            PatchclampError: no such class.
-        """
-        wanted = str(name).strip().casefold()
-        names = [self.answer_name(i).casefold() for i in range(self.n_answers)]
-        for known in (lambda n: n == wanted, lambda n: wanted in map(str.strip, n.split(","))):
-            if (index := next((i for i, n in enumerate(names) if known(n)), None)) is not None:
-                return index
-        if not wanted.isdecimal() or int(wanted) >= len(names):
-            raise PatchclampError(
-                expected=f"a class's name, such as {self.answer_name(0)!r}, or a number from 0 to {len(names) - 1}",
-                got=repr(name),
-                remedy="`patchclamp generate MODEL IMAGE` prints the likeliest classes.",
-            )
-        return int(wanted)
 
     def place_name(self, shown: Shown, node: UnitKey) -> str:
         """Return where on the image a node is looked at."""

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects.hub import hub_options
+from patchclamp.subjects.hub import Repository
 
 PACKAGE = Path(__file__).absolute().parents[1]
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-ADAPTER, GENERATION = "adapter_config.json", "generation_config.json"
+GENERATION = "generation_config.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MOST_CONFIG, MOST_JSON = 2**24, 2**27
 """Bytes of a config, and of any other JSON file (an index, a tokenizer): the longest known have about one and forty
 million."""
+MOST_HEAD = 10**8
+"""Bytes that the head of a file of weights may have, as safetensors itself says."""
 _NAME = re.compile(r"[\w.+-]+\.safetensors")
 # transformers prefers files of this name to all others, and reads them by PyTorch's distributed checkpoints.
 _DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
@@ -38,13 +41,15 @@ class Checkpoint:
         config: what config.json says.
         weights: the files of weights, by name.
         shapes: shape of every tensor in them.
-        commit: of the hub's repository that they were fetched from; None of a local folder.
+        repository: of the hub, that they were fetched from; None of a local folder.
+        commit: of that repository.
     """
 
     folder: Path
     config: Mapping[str, Any]
     weights: tuple[Path, ...]
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
+    repository: str | None = None
     commit: str | None = None
 
     @property
@@ -69,38 +74,58 @@ class Checkpoint:
         return sum(map(math.prod, self.shapes.values()))
 
 
-def find_checkpoint(name: str) -> Checkpoint:
-    """Find what a model is loaded from, and check it before anything is loaded.
+def find_folder(name: str) -> tuple[Path, Repository | None]:
+    """Find the folder that a name means; the files of a repository of the hub are fetched.
 
     Args:
-        name: a local folder, or a name on the Hugging Face hub, whose files are fetched.
+        name: a local folder, or a name on the Hugging Face hub, with ``@`` and a branch, tag or commit behind it where
+            not the newest is meant.
+
+    Returns:
+        tuple[Path, Repository | None]: the folder, and the repository; None of a local folder.
 
     Raises:
-        PatchclampError: nothing there, pickled weights, files outside the folder, code that comes with the model, an
-            adapter, or a config that counts more than the weights can hold.
-
-    Cost: reads the config and the heads of the weights; from the hub their fetching.
+        PatchclampError: neither, or a repository that the hub does not give.
     """
     folder = Path(name)
     if folder.exists() or name.startswith((".", "/", "~")):
-        return _check_files(folder)
-    return _check_files(*_fetch(name))
+        return folder, None
+    repository = Repository(name)
+    return _fetch(repository), repository
 
 
-def _check_files(folder: Path, commit: str | None = None) -> Checkpoint:
-    _refuse_other_kinds(folder)
+def check_checkpoint(folder: Path, repository: Repository | None = None) -> Checkpoint:
+    """Check what a model is loaded from before anything is loaded.
+
+    Args:
+        folder: the folder.
+        repository: that it was fetched from.
+
+    Raises:
+        PatchclampError: nothing there, pickled weights, files outside the folder, code that comes with the model, or a
+            config that counts more than the weights can hold.
+
+    Cost: reads the config and the heads of the weights.
+    """
+    refuse_no_folder(folder)
     config = read_json(folder, CONFIG, MOST_CONFIG)
     _refuse_code(folder, config)
     _check_others(folder)
-    weights = tuple(_file_inside(folder, name) for name in weight_names(folder))
-    shapes = _shapes(weights)
+    weights = _present(folder, weight_names(folder))
+    shapes = read_shapes(weights)
     _check_counts(folder, config, shapes)
     _check_ids(folder, CONFIG, config)
-    return Checkpoint(folder, config, weights, shapes, commit)
+    if repository is None:
+        return Checkpoint(folder, config, weights, shapes)
+    return Checkpoint(folder, config, weights, shapes, repository.name, repository.revision)
 
 
-def _refuse_other_kinds(folder: Path) -> None:
-    """Refuse what is no folder of a whole model."""
+def refuse_no_folder(folder: Path) -> None:
+    """Refuse what is no folder of a model.
+
+    Raises:
+        PatchclampError: a file, nothing, or a folder without config.json; what lies there instead is named.
+    """
     wanted = "a model folder with config.json and safetensors weights"
     if folder.is_file():
         raise PatchclampError(
@@ -108,28 +133,49 @@ def _refuse_other_kinds(folder: Path) -> None:
             got=f"{folder}, a file",
             remedy="A recorded brain is for `patchclamp info` and `survey`; it cannot be run or clamped.",
         )
-    if folder.is_dir() and (folder / ADAPTER).exists():
-        try:
-            base = read_json(folder, ADAPTER, MOST_CONFIG).get("base_model_name_or_path")
-        except PatchclampError:
-            base = None
-        raise PatchclampError(
-            expected="the weights of a whole model",
-            got=f"{folder}, an adapter (LoRA or its like){f' of {base}' if base else ''}",
-            remedy="Merge it into its model once with peft (PeftModel.from_pretrained(model, folder), then "
-            "merge_and_unload() and save_pretrained(out)), and load that folder.",
-        )
-    if not (folder / CONFIG).is_file():
+    if not _is_regular(folder / CONFIG):
         absent = "without config.json" if folder.is_dir() else "which is not there"
         if folder.exists() and not folder.is_dir():
             absent = "which is a device or a pipe"
         elif (folder / CONFIG).exists():
             absent = "whose config.json is a folder, a device or a pipe"
-        raise PatchclampError(
-            expected=wanted,
-            got=f"{folder}, {absent}",
-            remedy="Check the path, or give a Hugging Face name such as openai-community/gpt2.",
+        there, remedy = _what_is_there(folder)
+        raise PatchclampError(expected=wanted, got=f"{folder}, {absent}{there}", remedy=remedy)
+
+
+def _is_regular(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except PermissionError as problem:
+        raise _no_leave(file, problem) from problem
+
+
+def _no_leave(file: Path, problem: OSError) -> PatchclampError:
+    return PatchclampError(
+        expected="files that may be read",
+        got=f"{file}: {problem.strerror or 'Permission denied'}",
+        remedy="Let whoever owns it give you leave to read it (chmod, or a copy of your own).",
+    )
+
+
+def _what_is_there(folder: Path) -> tuple[str, str]:
+    """Return what a folder without config.json holds instead, and what to do about it."""
+    usual = "Check the path, or give a Hugging Face name such as openai-community/gpt2."
+    if not folder.is_dir():
+        return "", usual
+    inner = sorted(one.name for one in folder.iterdir() if (one / CONFIG).is_file())
+    if inner:
+        return f" but with models in folders of its own ({', '.join(inner[:3])})", f"Name one: {folder / inner[-1]}."
+    gguf = next((one.name for one in sorted(folder.glob("*.gguf"))), None)
+    if gguf is not None:
+        return f" but with {gguf}", "GGUF files are of llama.cpp: give the safetensors folder that it was made from."
+    weights = next((one.name for one in sorted(folder.glob("*.safetensors"))), None)
+    if weights is not None:
+        return (
+            f" but with {weights}",
+            "Put the config.json of that model beside its weights: it says how they are used.",
         )
+    return "", usual
 
 
 def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
@@ -146,7 +192,7 @@ def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
     Raises:
         PatchclampError: it lies elsewhere, is too long, no text, or no JSON object.
     """
-    file = _file_inside(folder, name)
+    file = file_inside(folder, name)
     try:
         size = file.stat().st_size
         if size > most:
@@ -154,6 +200,8 @@ def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"), parse_constant=_infinite)
         if not isinstance(data, dict):
             raise ValueError(f"a {type(data).__name__}")
+    except PermissionError as problem:
+        raise _no_leave(file, problem) from problem
     except (OSError, ValueError, RecursionError) as problem:
         raise PatchclampError(
             expected=f"{name} as one JSON object", got=f"{file}: {problem}"[:300], remedy="Fetch the file again."
@@ -264,19 +312,33 @@ def _no_weights(folder: Path) -> PatchclampError:
     return PatchclampError(
         expected="weights as safetensors",
         got=f"{folder}, with {what}",
-        remedy="Loading a pickle can run anything: convert it once where you trust it "
-        "(model.save_pretrained(folder, safe_serialization=True))."
+        remedy="Loading a pickle can run anything, so it is never loaded: where you trust it, convert it once with "
+        "transformers, AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new), and load the new folder."
         if pickled
         else "Fetch the model again.",
     )
 
 
-def _file_inside(folder: Path, name: str) -> Path:
+def _present(folder: Path, names: list[str]) -> tuple[Path, ...]:
+    """Return the files of weights; raise with the number of those that are missing."""
+    missing = [name for name in names if not (folder / name).exists() and not (folder / name).is_symlink()]
+    if missing and names != [WHOLE]:
+        raise PatchclampError(
+            expected=f"the {len(names):,} files of weights that {INDEX} names",
+            got=f"{folder} without {len(missing):,} of them: {', '.join(missing[:3])}",
+            remedy="Put the missing files beside the others, or fetch them again.",
+        )
+    return tuple(file_inside(folder, name) for name in names)
+
+
+def file_inside(folder: Path, name: str) -> Path:
     """Return a file of the folder, which must lie in it, or, in the hub's cache, among the blobs beside it."""
     file = folder / name
     try:
         real, root = file.resolve(strict=True), folder.resolve()
         regular = stat.S_ISREG(real.stat().st_mode)
+    except PermissionError as problem:
+        raise _no_leave(file, problem) from problem
     except (OSError, RuntimeError) as problem:
         raise PatchclampError(
             expected=f"the file {name} in {folder}", got=f"{problem}"[:300], remedy="Fetch the model again."
@@ -293,20 +355,56 @@ def _file_inside(folder: Path, name: str) -> Path:
     return file
 
 
-def _shapes(weights: tuple[Path, ...]) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of all tensors from the heads of the files."""
+def read_shapes(weights: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of all tensors from the heads of the files.
+
+    Raises:
+        PatchclampError: a file that is damaged, ends early, is something else or may not be read.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     for file in weights:
         try:
             with safe_open(file, framework="numpy") as kept:
                 shapes |= {n: tuple(kept.get_slice(n).get_shape()) for n in kept.keys()}  # noqa: SIM118  not a mapping
+        except PermissionError as problem:
+            raise _no_leave(file, problem) from problem
         except (OSError, SafetensorError) as problem:
+            what, remedy = _why_unread(file)
             raise PatchclampError(
                 expected="weights as safetensors",
-                got=f"{file}: {problem}"[:300],
-                remedy="The file is damaged or ends early; fetch it again.",
+                got=f"{file}, {what or problem}"[:300],
+                remedy=remedy,
             ) from problem
     return shapes
+
+
+def _why_unread(file: Path) -> tuple[str, str]:
+    """Return what is wrong with a file of weights, by its own head, and what to do about it."""
+    again = "Fetch that file again: the others need not be."
+    n = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(512)
+        length = int.from_bytes(head[:8], "little")
+        stream.seek(8)
+        written = stream.read(min(length, MOST_HEAD))
+    if head.startswith(b"version https://git-lfs"):
+        return "which is a pointer of Git LFS, not the weights themselves", "Fetch the weights: `git lfs pull`."
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b'{"error')):
+        return "which is a page or a message of a server, not weights", again
+    if n < 8 or 0 < n - 8 < length <= MOST_HEAD:
+        return f"which ends within its own head ({n:,} bytes)", again
+    try:
+        entries = json.loads(written)
+        ends = [entry["data_offsets"][1] for key, entry in entries.items() if key != "__metadata__"]
+        whole = 8 + length + max(ends, default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return "whose head is damaged", again
+    if n != whole:
+        return (
+            f"which has {n:,} of its {whole:,} bytes" if n < whole else f"which has {n - whole:,} bytes too many",
+            again,
+        )
+    return "", again
 
 
 def _check_counts(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -325,45 +423,21 @@ def _check_counts(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, 
 # -- the hub ----------------------------------------------------------------------------------------------------------
 
 
-def _fetch(name: str) -> tuple[Path, str]:
-    """Fetch a model's config and weights from the hub; return their folder and the commit."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    def has(file: str, commit: str | None = None) -> Path | None:
-        try:
-            return Path(hf_hub_download(name, file, revision=commit, **({"local_files_only": True} if away else reach)))
-        except LocalEntryNotFoundError as problem:
-            away.append(problem)  # no network: what is not in the cache may be on the hub or not
-        except EntryNotFoundError:
-            pass
-        except Exception as problem:  # the hub's own errors, the network's and the disk's
-            raise _fetch_error(name, problem) from problem
-        return None
-
-    away: list[Exception] = []
-    reach = hub_options()
-    config = has(CONFIG) or has(ADAPTER)
+def _fetch(repository: Repository) -> Path:
+    """Fetch a model's config and weights, or an adapter's, from the hub; return their folder."""
+    config = repository.fetch(CONFIG) or repository.fetch(ADAPTER)
     if config is None:
-        raise _fetch_error(name, away[0] if away else FileNotFoundError("it has no config.json"))
-    folder, commit = config.parent, config.parent.name
-    if config.name == CONFIG and not has(WHOLE, commit) and has(INDEX, commit):
+        raise repository.lacking(f"{CONFIG} or {ADAPTER}")
+    folder = config.parent
+    whole = config.name == CONFIG and repository.fetch(WHOLE) is not None
+    if config.name == CONFIG and not whole and repository.fetch(INDEX) is not None:
         for file in weight_names(folder):
-            has(file, commit)
-    elif config.name == CONFIG and away and not (folder / WHOLE).is_file():
-        raise _fetch_error(name, away[-1])
-    return folder, commit
-
-
-def _fetch_error(name: str, problem: Exception) -> PatchclampError:
-    gated = "gated" in type(problem).__name__.lower()
-    away = type(problem).__name__ == "LocalEntryNotFoundError"
-    return PatchclampError(
-        expected=f"a model that transformers loads from {name}",
-        got="no folder of that name, nothing in the hub's cache, and no connection to the hub"
-        if away
-        else f"{type(problem).__name__}: {problem}".splitlines()[0][:200],
-        remedy="Accept its terms on the hub, and log in with `hf auth login`."
-        if gated
-        else "Check the name and the connection, or give a local folder.",
-    )
+            if repository.fetch(file) is None and repository.away is not None:
+                raise repository.lacking(file)
+    elif not whole and repository.fetch(ADAPTER) is not None:
+        if repository.fetch(ADAPTER_WEIGHTS) is None and repository.away is not None:
+            raise repository.lacking(ADAPTER_WEIGHTS)
+    elif not whole and repository.away is not None:
+        raise repository.lacking(WHOLE)
+    repository.fetch(GENERATION)
+    return folder

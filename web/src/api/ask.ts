@@ -82,3 +82,20 @@ export function useAnswer<T>(url: string | null): Answer<T> {
   const stale = answer.answer.state === "failed" ? undefined : answer.answer.data;
   return stale === undefined ? { state: "waiting" } : { state: "waiting", data: stale };
 }
+
+/** Ask with a body while a component is shown; `null` asks nothing. */
+export function usePosted<T>(url: string, body: string | null): Answer<T> {
+  const [answer, setAnswer] = useState<{ body: string | null; answer: Answer<T> }>({ body: null, answer: { state: "waiting" } });
+  useEffect(() => {
+    if (body === null) return;
+    const stop = new AbortController();
+    const set = (next: Answer<T>) => stop.signal.aborted || setAnswer({ body, answer: next });
+    fetched<T>(url, stop.signal, posting(JSON.parse(body)))
+      .then((data) => set({ state: "here", data }))
+      .catch((failure: Failure) => set({ state: "failed", failure }));
+    return () => stop.abort();
+  }, [url, body]);
+  if (answer.body === body) return answer.answer;
+  const stale = answer.answer.state === "failed" ? undefined : answer.answer.data;
+  return stale === undefined ? { state: "waiting" } : { state: "waiting", data: stale };
+}

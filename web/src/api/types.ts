@@ -123,6 +123,7 @@ export interface ComparisonPage {
   n_moved: number;
   shifts: PlacedShift[];
   texts: TextShift[];
+  lens: LensView | null;
   matrices: LayerGrid[];
   notice: string;
   cautions: string[];
@@ -282,6 +283,15 @@ export interface ExplainCost {
   least_p: number;
 }
 
+export interface ExplainPictureAsked {
+  picture: number | string;
+  target: number;
+  contrast: number | null;
+  top: number;
+  controls: number;
+  seed: number;
+}
+
 export interface Explained {
   graph: GraphRow;
   causes: CauseRow[];
@@ -317,7 +327,18 @@ export interface GraphPage {
   explains: Record<string, unknown>;
   about: Record<string, unknown>;
   rule: string;
+  picture: GraphPicture | null;
   source: Source;
+}
+
+export interface GraphPicture {
+  src: string;
+  picture: string;
+  size: number[];
+  rows: number;
+  columns: number;
+  heat: (number | null)[];
+  apart: number | null;
 }
 
 export interface GraphRow {
@@ -361,6 +382,8 @@ export interface HeadPanels {
   attends: HeadPair[];
   writes: HeadWrite[];
   matches: HeadPair[];
+  query_reads: Neighbour[];
+  key_reads: Neighbour[];
   tried: number;
   copies: number;
   erases: number;
@@ -480,6 +503,16 @@ export interface LensAsked {
   top: number;
 }
 
+export interface LensDepth {
+  first: string;
+  second: string;
+  value: number;
+  low: number | null;
+  high: number | null;
+  agreement: number;
+  places: LensSpot[];
+}
+
 export interface LensPage {
   cut: Tokens;
   rows: LensRow[];
@@ -500,8 +533,27 @@ export interface LensRow {
   target_probabilities: (number | null)[];
 }
 
+export interface LensSpot {
+  context: string;
+  divergence: number;
+  first: LikelyToken[];
+  second: LikelyToken[];
+}
+
+export interface LensView {
+  sentence: string;
+  layers: LensDepth[];
+  part: number | null;
+  n_tokens: number;
+}
+
 export interface Likely {
   token: TokenView;
+  probability: number;
+}
+
+export interface LikelyToken {
+  token: string;
   probability: number;
 }
 
@@ -561,6 +613,13 @@ export interface NextTokens {
   cost: ExplainCost | null;
 }
 
+export interface NodePlaceView {
+  position: number;
+  name: string;
+  box: number[];
+  cell: number[];
+}
+
 export interface NodeRow {
   key: string;
   name: string;
@@ -574,6 +633,7 @@ export interface NodeRow {
   measured: number | null;
   value: number | null;
   baseline: number | null;
+  place: NodePlaceView | null;
 }
 
 export interface NoteAsked {
@@ -626,7 +686,7 @@ export interface PairsRead {
 }
 
 export interface PictureAsked {
-  picture: number;
+  picture: number | string;
   clamps: ClampAsked[];
   unit: string;
   controls: number;
@@ -673,13 +733,15 @@ export interface PictureRow {
 }
 
 export interface PictureRun {
-  picture: number;
+  picture: number | string;
+  src: string;
   name: string;
   label: string | null;
   size: number[];
   classes: ClassRow[];
   unit: UnitOnPicture | null;
   control: Control | null;
+  cost: ExplainCost | null;
   source: Source;
 }
 
@@ -797,6 +859,7 @@ export interface RecordingView {
   constant: number;
   shifts: number;
   blocks: number;
+  numbered: boolean;
   cannot: string;
 }
 
@@ -1048,6 +1111,7 @@ export interface UnitList {
   previous: string | null;
   sort: "relevance" | "key" | "frequency" | "maximum" | "mean" | "score" | "concept";
   descending: boolean;
+  unknown: string[];
   source: Source;
 }
 
@@ -1089,6 +1153,7 @@ export interface UnitPage {
   similar: Neighbour[];
   together: Neighbour[];
   not_known: Record<string, string>;
+  approximate: Record<string, string>;
   head: HeadPanels | null;
   examples: KindCount[];
   graphs: GraphRow[];
@@ -1123,6 +1188,16 @@ export interface UnitRow {
   auroc: number | null;
   starred: boolean;
   spark: Spark | null;
+}
+
+export interface UploadAsked {
+  name: string;
+  data: string;
+}
+
+export interface Uploaded {
+  id: string;
+  name: string;
 }
 
 export interface Verified {

@@ -39,7 +39,7 @@ export function otherText(page: GraphPage): string {
 /** The address of the lab with nodes set to zero, or to what they are on the other prompt. */
 export function clampAddress(page: GraphPage, nodes: NodeRow[], to: "zero" | "other"): string {
   const clamps = nodes.map(({ key, position }): ClampAsked => ({ key: key.replace(/@.*$/, ""), at: position === null ? "" : String(position), mode: to === "zero" ? "ablate" : "patch", value: null }));
-  return labAddress(shownText(page) ?? "", clamps, { ...answerOf(page), ...(to === "other" && { other: otherText(page) }), controls: String(SETS) });
+  return labAddress(shownText(page) ?? "", clamps, { ...answerOf(page), ...(page.picture?.picture && { picture: page.picture.picture }), ...(to === "other" && { other: otherText(page) }), controls: String(SETS) });
 }
 
 const causesOf = (page: GraphPage) => page.nodes.filter((node) => node.score > 0 && isClamped(node));
@@ -69,9 +69,11 @@ export function ClampCauses({ page }: { page: GraphPage }): JSX.Element | null {
           put the other prompt's values in
         </a>
       )}
-      <a href={heatOfAnswer(page)} data-testid="layers">
-        layers × tokens
-      </a>
+      {page.picture === null && (
+        <a href={heatOfAnswer(page)} data-testid="layers">
+          layers × tokens
+        </a>
+      )}
     </p>
   );
 }

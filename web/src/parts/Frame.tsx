@@ -1,6 +1,9 @@
 // What surrounds every screen: where one is, and where one can go.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect } from "preact/hooks";
+import { useAnswer } from "../api/ask";
+import type { LabPage } from "../api/types";
+import { exportedFile } from "../exportedFile";
 import { useKeys } from "../keys";
 import { follow, go, path } from "../route";
 import type { Screen } from "../screen";
@@ -23,7 +26,11 @@ function toSearch(): void {
 
 /** The bar on top, with the screens that have a place in it, and the screen below. */
 export function Frame({ bar, children }: { bar: Screen[]; children: ComponentChildren }): JSX.Element {
-  const open = bar.flatMap(({ key, path }) => (key ? [[key, () => go(path)] as const] : []));
+  // Until it is known what the atlas is of, screens that it may lack keep their room, so that nothing jumps.
+  const lab = useAnswer<LabPage>(exportedFile ? null : "/api/lab");
+  const shows = lab.state === "failed" ? undefined : lab.data?.shows;
+  const there = bar.filter(({ only }) => !only || !shows || only.includes(shows));
+  const open = there.flatMap(({ key, path }) => (key ? [[key, () => go(path)] as const] : []));
   useKeys({ "/": toSearch, "?": showHelp, ...Object.fromEntries(open) });
   useEffect(() => {
     document.addEventListener("click", follow);
@@ -44,10 +51,10 @@ export function Frame({ bar, children }: { bar: Screen[]; children: ComponentChi
           <span>atlas</span>
         </a>
         <nav aria-label="screens">
-          {bar.map(({ path: to, title }) => {
+          {there.map(({ path: to, title, only }) => {
             const here = to === "/" ? at === "/" : at.startsWith(to);
             return (
-              <a href={to} aria-current={at === to ? "page" : here ? "true" : undefined}>
+              <a href={to} style={only && !shows && !here ? { visibility: "hidden" } : undefined} aria-current={at === to ? "page" : here ? "true" : undefined}>
                 {title}
               </a>
             );
@@ -72,7 +79,7 @@ export function Frame({ bar, children }: { bar: Screen[]; children: ComponentChi
       <main id="page" tabIndex={-1}>
         {children}
       </main>
-      <Help bar={bar} />
+      <Help bar={there} />
     </>
   );
 }

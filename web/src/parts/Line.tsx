@@ -42,6 +42,8 @@ export function Peak({ example }: { example: ExampleLine }): JSX.Element {
 
 const REASONS: Record<string, string> = {
   description: "described",
+  note: "noted",
+  attends: "attends",
   concept: "detects",
   peak: "at its peaks",
   promotes: "promotes",

@@ -1,37 +1,18 @@
 // A kept picture shown to the model: what a unit does on it, its likeliest classes without clamps and with them.
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
-import { type Answer, fetched, posting, useAnswer } from "../api/ask";
-import type { Failure } from "../api/failure";
-import type { ClampAsked, ClassRow, PictureList, PictureRun } from "../api/types";
+import { usePosted } from "../api/ask";
+import type { ClampAsked, ClassRow, PictureRun } from "../api/types";
 import { neutral } from "../clamps";
 import { number } from "../format";
-import { go, query, withQuery } from "../route";
+import { query, withQuery } from "../route";
 import { chance } from "./Next";
 import { OnPicture } from "./OnPicture";
-import { Awaited, Failed } from "./States";
+import { PictureChoice, useChosen } from "./PictureChoice";
+import { Awaited } from "./States";
 import { Verdict } from "./Verdict";
 
-const STRIP = 18;
 const SETS = 99;
 const ROWS = 5;
-
-/** Ask with a body while a component is shown; `null` asks nothing. */
-function usePosted<T>(url: string, body: string | null): Answer<T> {
-  const [answer, setAnswer] = useState<{ body: string | null; answer: Answer<T> }>({ body: null, answer: { state: "waiting" } });
-  useEffect(() => {
-    if (body === null) return;
-    const stop = new AbortController();
-    const set = (next: Answer<T>) => stop.signal.aborted || setAnswer({ body, answer: next });
-    fetched<T>(url, stop.signal, posting(JSON.parse(body)))
-      .then((data) => set({ state: "here", data }))
-      .catch((failure: Failure) => set({ state: "failed", failure }));
-    return () => stop.abort();
-  }, [url, body]);
-  if (answer.body === body) return answer.answer;
-  const stale = answer.answer.state === "failed" ? undefined : answer.answer.data;
-  return stale === undefined ? { state: "waiting" } : { state: "waiting", data: stale };
-}
 
 interface Props {
   /** The unit whose values lie over the picture; empty for none. */
@@ -43,21 +24,14 @@ interface Props {
 
 /** The picture that the address names, or the first one, with what the model says of it. */
 export function PictureBench({ unit, clamps, most = 0 }: Props): JSX.Element {
-  const listed = useAnswer<PictureList>(`/api/pictures?limit=${STRIP}`);
-  const asked = query.value.get("picture");
-  // An explained answer names its picture.
-  const name = query.value.get("text");
-  const named = useAnswer<PictureList>(asked === null && name ? `/api/pictures?limit=1&name=${encodeURIComponent(name)}` : null);
-  const first = firstOf(named) ?? (name && named.state === "waiting" && asked === null ? undefined : firstOf(listed));
-  const picture = asked !== null && /^\d{1,15}$/.test(asked) ? Number(asked) : first;
+  const picture = useChosen();
   const acting = clamps.filter((one) => !neutral(one));
   const random = query.value.get("random") !== null && acting.length > 0;
   const body = { picture, clamps: acting, unit, controls: random ? SETS : 0, seed: 0 };
   const answer = usePosted<PictureRun>("/api/lab/picture", picture === undefined ? null : JSON.stringify(body));
   return (
     <div class="bench" data-testid="bench">
-      <Choice list={listed.state === "here" ? listed.data : undefined} picture={picture} />
-      {listed.state === "failed" && <Failed failure={listed.failure} />}
+      <PictureChoice picture={picture} />
       <Awaited answer={answer}>
         {(run) => (
           <div class="shown-picture">
@@ -73,51 +47,13 @@ export function PictureBench({ unit, clamps, most = 0 }: Props): JSX.Element {
   );
 }
 
-function firstOf(answer: Answer<PictureList>): number | undefined {
-  return answer.state === "failed" ? undefined : answer.data?.rows[0]?.picture;
-}
-
-function Choice({ list, picture }: { list: PictureList | undefined; picture: number | undefined }): JSX.Element {
-  return (
-    <fieldset class="choose">
-      <legend class="small soft">picture</legend>
-      <div class="film">
-        {list?.rows.map((row) => (
-          <a key={row.picture} href={withQuery({ picture: String(row.picture) })} aria-current={row.picture === picture ? "true" : undefined} title={row.name} aria-label={`${row.name}${row.label === null ? "" : `, which shows ${row.label}`}`} data-picture={row.picture}>
-            <img class="thumb" src={`/api/pictures/${row.picture}.png`} alt="" loading="lazy" />
-          </a>
-        ))}
-      </div>
-      <label class="inline small">
-        <span class="soft">or its number</span>
-        <PictureNumber picture={picture} />
-      </label>
-    </fieldset>
-  );
-}
-
-function PictureNumber({ picture }: { picture: number | undefined }): JSX.Element {
-  return (
-    <input
-      type="number"
-      min={0}
-      step={1}
-      data-testid="picture-number"
-      value={picture ?? ""}
-      onChange={(event) => {
-        go(withQuery({ picture: event.currentTarget.value.replace(/\D/g, "") || null }));
-      }}
-    />
-  );
-}
-
 function Shown({ run, most }: { run: PictureRun; most: number }): JSX.Element {
   const { unit } = run;
   const largest = Math.max(most, ...(unit?.heat ?? []).map((x) => Math.abs(x ?? 0)));
   return (
     <figure>
       <OnPicture
-        src={`/api/pictures/${run.picture}.png`}
+        src={run.src}
         alt={run.name}
         size={run.size}
         heat={unit && { values: unit.heat, rows: unit.rows, columns: unit.columns, most: largest }}

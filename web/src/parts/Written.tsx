@@ -2,13 +2,18 @@
 import type { ComponentChildren, JSX } from "preact";
 import type { NoteView } from "../api/types";
 
+interface Props {
+  note: NoteView;
+  /** Whether its words stand elsewhere on the screen. */
+  bare?: boolean;
+  children?: ComponentChildren;
+}
+
 /** A note as text, whatever its words hold; `children` stand behind its author. */
-export function Written({ note, children }: { note: NoteView; children?: ComponentChildren }): JSX.Element {
+export function Written({ note, bare = false, children }: Props): JSX.Element {
   return (
     <div class="written" data-testid="note" data-kind={note.kind} data-id={note.id}>
-      <p>
-        {note.kind === "star" ? <span aria-label="a star">★</span> : <bdi class={note.kind === "tag" ? "chip" : ""}>{note.text}</bdi>}
-      </p>
+      {!bare && <p>{note.kind === "star" ? <span aria-label="a star">★</span> : <bdi class={note.kind === "tag" ? "chip" : ""}>{note.text}</bdi>}</p>}
       <p class="small soft row">
         <span>
           {note.kind === "description" ? "description by " : ""}

@@ -50,6 +50,8 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "excited_by": ("tokens", "tokens whose embedding drives it"),
         "inhibited_by": ("tokens", "tokens whose embedding holds it down"),
         "driven_by": ("units", "earlier units by read · write"),
+        "query_reads": ("units", "of a head: earlier units that its queries read, times a unit of the same site"),
+        "key_reads": ("units", "the same of its keys"),
         "similar": ("units", "units by the cosine of write directions"),
         "together": ("units", "units by the correlation of activations"),
         "concepts": ("concepts", "concepts or patterns of tokens that it detects, by AUROC with a 95 % interval"),
@@ -273,9 +275,11 @@ def _unit_row(unit: UnitPage) -> dict[str, Any]:
     row = {name: page[name] for name in COLUMNS["units"] if name in page}
     row |= {f"histogram_{name}": bins.get(name) for name in ("edges", "tokens", "pieces")}
     row |= {name: value for name, value in page["statistics"].items() if name in COLUMNS["units"]}
-    for name in ("driven_by", "similar", "together"):
-        row[name] = [{"key": one["key"], "value": one["value"]} for one in page[name]]
     head = unit.head
+    panels = {name: page[name] for name in ("driven_by", "similar", "together")}
+    panels |= {name: [] if head is None else page["head"][name] for name in ("query_reads", "key_reads")}
+    for name, units in panels.items():
+        row[name] = [{"key": one["key"], "value": one["value"]} for one in units]
     measured = None if head is None else {**asdict(head.shares), "copies": head.copies, "erases": head.erases}
     return row | {
         "attention": None if measured is None else [(name, x) for name, x in measured.items() if x is not None],

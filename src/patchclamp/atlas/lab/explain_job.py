@@ -5,7 +5,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraph
 from patchclamp.atlas.lab.job_queue import Job
 from patchclamp.atlas.lab.next_token import read_at
+from patchclamp.atlas.read.graph_picture import UPLOADED
 from patchclamp.atlas.read.graph_pruning import ENDS
 from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
@@ -47,7 +48,30 @@ PAIRS_FILE = "pairs.jsonl"
 # -- one answer -------------------------------------------------------------------------------------------------------
 
 
-def prepare_explanation(lab: Any, atlas: Reading, asked: asked_of.ExplainAsked) -> Callable[[Job], None]:
+@dataclass(frozen=True)
+class Question:
+    """An answer to explain, of a prompt or of a picture.
+
+    Args:
+        shown: what the model is shown: a text, or a picture.
+        named: what that is called in a command.
+        target: the answer.
+        contrast: the answer that it is compared with.
+        counterpart: the other prompt.
+        about: what the graph says besides.
+    """
+
+    shown: Any
+    named: str
+    target: str
+    contrast: str | None
+    counterpart: str | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+def prepare_explanation(
+    lab: Any, atlas: Reading, asked: asked_of.ExplainAsked | asked_of.ExplainPictureAsked
+) -> Callable[[Job], None]:
     """Check a question, and return what answers it with ``progressed`` …, ``explained``, ``finished``.
 
     Args:
@@ -59,13 +83,21 @@ def prepare_explanation(lab: Any, atlas: Reading, asked: asked_of.ExplainAsked) 
         Callable[[Job], None]: runs on the worker and sends its events to the job.
 
     Raises:
+        NotFound: a picture that is neither kept nor uploaded.
         PatchclampError: a prompt, an answer or a counterpart that the model cannot read, or a model without gradients.
     """
     model = lab.model
     model.require("differentiate")
-    contrasts = () if asked.contrast is None else (asked.contrast,)
+    if isinstance(asked, asked_of.ExplainAsked):
+        question = Question(asked.prompt, asked.prompt, asked.target, asked.contrast, asked.counterpart)
+    else:
+        picture, _ = lab.shown(atlas, asked.picture)
+        target, contrast = (None if c is None else model.answer_name(c) for c in (asked.target, asked.contrast))
+        about = {UPLOADED: asked.picture} if isinstance(asked.picture, str) else {}
+        question = Question(picture, picture.name, str(target), contrast, about=about)
+    contrasts = () if question.contrast is None else (question.contrast,)
     with lab.words:
-        model.read_case(asked.prompt, (asked.target,), contrasts, counterpart=asked.counterpart)
+        case = model.read_case(question.shown, (question.target,), contrasts, counterpart=question.counterpart)
     id = PREFIX + lab.id_of(asked)
 
     def work(job: Job) -> None:
@@ -75,32 +107,32 @@ def prepare_explanation(lab: Any, atlas: Reading, asked: asked_of.ExplainAsked) 
             with job.long_turn(lab.words) as give_way:
                 found = explain(
                     model,
-                    asked.prompt,
-                    asked.target,
-                    contrast=asked.contrast,
-                    counterpart=asked.counterpart,
+                    question.shown,
+                    question.target,
+                    contrast=question.contrast,
+                    counterpart=question.counterpart,
                     top=asked.top,
                     n_controls=asked.controls,
                     seed=asked.seed,
-                    progress=Meter(job, give_way, _phases(model, len(lab.model.tokenize(asked.prompt)), asked)),
+                    progress=Meter(job, give_way, _phases(model, len(case.clean), asked)),
                 )
-            run = _run_of_explanation(lab, atlas, asked, found.graph(), began, job.seconds)
-            remembered = AskedGraph(id, found.graph(), run, _python_of_explanation(lab, asked))
+            graph = found.graph()
+            graph = replace(graph, about={**graph.about, **question.about})
+            run = _run_of_explanation(lab, atlas, asked, question, graph, began, job.seconds)
+            remembered = AskedGraph(id, graph, run, _python_of_explanation(lab, asked, question))
             lab.asked.keep(remembered)
         _tell(job, atlas, remembered)
 
     return work
 
 
-def explanation_cost(model: Any, n_tokens: int, asked: asked_of.ExplainAsked | None = None) -> asked_of.ExplainCost:
-    """Return what an explanation of a prompt of so many tokens takes; nothing is run.
+def explanation_cost(model: Any, n_tokens: int, asked: Any = asked_of.ExplainAsked) -> asked_of.ExplainCost:
+    """Return what an explanation of a prompt of so many tokens, or of one picture, takes; nothing is run.
 
     Returns:
         ExplainCost: rows of passes, and the smallest p.
     """
-    top, controls = (
-        (asked.top, asked.controls) if asked else (asked_of.ExplainAsked.top, asked_of.ExplainAsked.controls)
-    )
+    top, controls = asked.top, asked.controls
     n_units = count_nodes(model, n_tokens, model.levels)
     _, rule = find_rule(METHOD)
     backward = rule.passes[1] if isinstance(rule, Gradient) else 0
@@ -110,7 +142,7 @@ def explanation_cost(model: Any, n_tokens: int, asked: asked_of.ExplainAsked | N
     return asked_of.ExplainCost(n_units, backward, forward, controls, 1 / (1 + controls))
 
 
-def _phases(model: Any, n_tokens: int, asked: asked_of.ExplainAsked) -> list[float]:
+def _phases(model: Any, n_tokens: int, asked: Any) -> list[float]:
     """Return how long each part of an explanation takes, in forward rows: the scores, then the replacements."""
     cost = explanation_cost(model, n_tokens, asked)
     return [BACKWARD_ROWS * cost.backward, cost.forward]
@@ -328,18 +360,17 @@ def _cause(atlas: Reading, node: Node, about: Mapping[str, Any]) -> asked_of.Cau
 
 
 def _run_of_explanation(
-    lab: Any, atlas: Reading, asked: asked_of.ExplainAsked, graph: Graph, began: str, seconds: float
+    lab: Any, atlas: Reading, asked: Any, question: Question, graph: Graph, began: str, seconds: float
 ) -> Run:
-    named = {"--target": asked.target, "--contrast": asked.contrast, "--counterpart": asked.counterpart}
+    named = {"--target": question.target, "--contrast": question.contrast, "--counterpart": question.counterpart}
     words = [word for option, value in named.items() if value is not None for word in (option, value)]
     counts = ["--top", str(asked.top), "--controls", str(asked.controls), "--atlas", str(atlas.folder)]
     name, *loading = lab.loading_words
     command = ["patchclamp", "explain", name, *words, *counts, *loading]
     # After two strokes nothing is an option, whatever the prompt begins with.
-    command = (
-        [*command, "--", asked.prompt] if asked.prompt.startswith("-") else [*command[:3], asked.prompt, *command[3:]]
-    )
-    made = f"the graph of {asked.target!r} after {asked.prompt!r}"
+    prompt = question.named
+    command = [*command, "--", prompt] if prompt.startswith("-") else [*command[:3], prompt, *command[3:]]
+    made = f"the graph of {question.target!r} after {prompt!r}"
     options = {name: str(value) for name, value in asdict(asked).items() if value is not None}
     return _run("explain", shlex.join(command), made, lab, options, asked.seed, graph, began, seconds)
 
@@ -374,9 +405,9 @@ def _run(
     )
 
 
-def _python_of_explanation(lab: Any, asked: asked_of.ExplainAsked) -> str:
-    more = {"contrast": asked.contrast, "counterpart": asked.counterpart}
-    words = [repr(asked.prompt), repr(asked.target)]
+def _python_of_explanation(lab: Any, asked: Any, question: Question) -> str:
+    more = {"contrast": question.contrast, "counterpart": question.counterpart}
+    words = [repr(question.named), repr(question.target)]
     words += [f"{name}={value!r}" for name, value in more.items() if value is not None]
     counts = f"top={asked.top}, n_controls={asked.controls}, seed={asked.seed}"
     return "\n".join(

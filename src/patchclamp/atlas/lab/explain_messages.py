@@ -9,9 +9,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from patchclamp.atlas.lab.messages import LONGEST_TEXT, MOST_SETS, Tokens
+from patchclamp.atlas.lab.uploaded_pictures import UPLOAD_ID
 from patchclamp.atlas.read.responses import GraphRow, TokenView
 
 MOST_CAUSES, MOST_PAIRS = 20, 64
+"""Causes: as many as ``pc.explain`` names and replaces."""
 LONGEST_ANSWER, LONGEST_PAIRS = 200, 60_000
 """Characters; a request's body may have 64 kB."""
 SLOWEST_S = 600.0
@@ -21,6 +23,10 @@ Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
 Answer = Annotated[str, Field(min_length=1, max_length=LONGEST_ANSWER)]
 Sets = Annotated[int, Field(strict=True, ge=20, le=MOST_SETS)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+Top = Annotated[int, Field(strict=True, ge=1, le=MOST_CAUSES)]
+ClassIndex = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+PictureId = Annotated[int, Field(strict=True, ge=0, lt=2**53)] | Annotated[str, Field(pattern=UPLOAD_ID)]
+"""A kept picture's number, or an uploaded one's id."""
 PartLevel = Literal["node", "neuron", "edge"]
 _NOTHING_ELSE = ConfigDict(extra="forbid")
 
@@ -45,7 +51,30 @@ class ExplainAsked:
     target: Answer
     contrast: Answer | None = None
     counterpart: Prompt | None = None
-    top: Annotated[int, Field(strict=True, ge=1, le=MOST_CAUSES)] = 8
+    top: Top = MOST_CAUSES
+    controls: Sets = 99
+    seed: Seed = 0
+
+
+@dataclass(frozen=True)
+class ExplainPictureAsked:
+    """A class of a picture to explain; causes are replaced by zero.
+
+    Args:
+        picture: a kept picture's number, or an uploaded one's id.
+        target: number of the class.
+        contrast: number of the class that it is compared with; None without one.
+        top: causes to name and replace, at most.
+        controls: random sets beside them.
+        seed: of every draw.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
+
+    picture: PictureId
+    target: ClassIndex
+    contrast: ClassIndex | None = None
+    top: Top = MOST_CAUSES
     controls: Sets = 99
     seed: Seed = 0
 

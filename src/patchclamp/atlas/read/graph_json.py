@@ -6,11 +6,15 @@ type, those of ``apps/webapp/app/api/graph/graph-schema.json`` of hijohnnylin/ne
 
 The viewers know four types of nodes: features, errors, embeddings and logits. Neurons, heads and features are all of
 the first. ``node_id`` and ``jsNodeId`` are the keys of our own graph, so that a node has one name in file and page.
-``feature`` is the Cantor pairing of block and index, as circuit-tracer's. A head's query, key and value are one link:
-its weight is their sum, and ``slots`` has each.
+``feature`` is the Cantor pairing of block and index, as circuit-tracer's; the viewers take nodes of one block and one
+``feature`` for the same thing at several tokens, so the units of a block's second kind, such as its heads, are counted
+on from a million. The viewers read the token of an output from between quotation marks. A head's query, key and value
+are one link: its weight is their sum, and ``slots`` has each.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, get_args
 
 from patchclamp.core.arguments import checked
@@ -24,6 +28,8 @@ from patchclamp.core.unit import UnitKey
 GraphFormat = Literal["circuit-tracer", "neuronpedia"]
 GRAPH_FORMATS: tuple[GraphFormat, ...] = get_args(GraphFormat)
 FEATURE, ERROR, EMBEDDING, LOGIT = "cross layer transcoder", "mlp reconstruction error", "embedding", "logit"
+NEXT_KIND = 10**6
+"""Added to the numbers of a block's second kind of units."""
 Groups = Sequence[tuple[str, Sequence[str]]]
 
 
@@ -114,10 +120,12 @@ def _nodes(graph: Graph, labels: Mapping[str, str]) -> list[dict[str, Any]]:
     last = max(len(tokens) - 1, 0)
     layers = graph.about.get("layers")
     n_layers = layers if isinstance(layers, int) and not isinstance(layers, bool) else 0
-    influence = _influence(graph)
+    influence, kinds = _influence(graph), _kinds(graph)
     nodes = []
     for node in graph.nodes:
-        place, words = _place(node, n_layers, last, tokens)
+        place, words = _place(node, n_layers, last, tokens, kinds)
+        if node.kind == "output":
+            words = _output(graph, node)
         activation = node.measures.get("activation")
         nodes.append(
             {
@@ -136,20 +144,47 @@ def _nodes(graph: Graph, labels: Mapping[str, str]) -> list[dict[str, Any]]:
     return nodes
 
 
-def _place(node: Node, n_layers: int, last: int, tokens: Sequence[str]) -> tuple[dict[str, Any], str]:
+def _output(graph: Graph, node: Node) -> str:
+    """Return what an output is called: its answer in quotation marks, where viewers look for it, and m."""
+    names = [str(graph.about.get(name) or "").replace('"', "'") for name in ("target", "contrast")]
+    said = " rather than ".join(f'"{name}"' for name in names if name) if names[0] else ""
+    return f"Output {said} (m = {node.score:.2f})" if said else f"Output {node.score:.2f}"
+
+
+def _kinds(graph: Graph) -> dict[tuple[str, str], int]:
+    """Return the number of each site and basis within its block, neurons and features before heads."""
+    found = set()
+    for node in graph.nodes:
+        with suppress(PatchclampError):
+            unit = UnitKey.parse(node.key)
+            found.add((_layer(unit.site), unit.basis == "heads", unit.site, unit.basis))
+    numbers: dict[tuple[str, str], int] = {}
+    counts: Counter[int] = Counter()
+    for layer, _, site, basis in sorted(found):
+        numbers[site, basis] = counts[layer]
+        counts[layer] += 1
+    return numbers
+
+
+def _layer(site: str) -> int:
+    parts = site.split(".")
+    return int(parts[1]) if parts[0] == "blocks" and len(parts) > 1 and parts[1].isdigit() else 0
+
+
+def _place(
+    node: Node, n_layers: int, last: int, tokens: Sequence[str], kinds: Mapping[tuple[str, str], int]
+) -> tuple[dict[str, Any], str]:
     """Return where a node stands and what it is there, and words for the ends; what stands nowhere is at the end."""
     begin, _, at = node.key.rpartition("@")
     position = int(at) if begin and at.isdigit() else last
     if node.kind == "output":
-        words = f"Output {node.score:.2f}"
-        return {"feature": 0, "layer": str(n_layers + 1), "ctx_idx": last, "feature_type": LOGIT}, words
+        return {"feature": 0, "layer": str(n_layers + 1), "ctx_idx": last, "feature_type": LOGIT}, ""
     if node.kind == "input":
         words = tokens[position] if position < len(tokens) else ""
         return {"feature": position, "layer": "E", "ctx_idx": position, "feature_type": EMBEDDING}, words
     try:
         unit = UnitKey.parse(node.key)
-        parts = unit.site.split(".")
-        layer, index = int(parts[1]) if parts[0] == "blocks" else 0, unit.index
+        layer, index = _layer(unit.site), unit.index + NEXT_KIND * kinds.get((unit.site, unit.basis), 0)
     except PatchclampError:
         layer, index = 0, 0
     if node.kind == "error":

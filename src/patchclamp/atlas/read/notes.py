@@ -16,6 +16,8 @@ from patchclamp.core.unit import UnitKey
 
 WRITTEN = "notes"
 """The run that pages name for what was written."""
+SEARCHED = ("note", "tag")
+"""Kinds of notes that Find searches beside descriptions."""
 
 
 @dataclass(frozen=True)

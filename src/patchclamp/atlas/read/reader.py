@@ -17,7 +17,7 @@ import numpy as np
 from patchclamp.atlas.read import attached_layers as joined
 from patchclamp.atlas.read.attached_layers import AttachedLayer
 from patchclamp.atlas.read.head_line import head_words
-from patchclamp.atlas.read.notes import WRITTEN, as_description, join_notes, written_counters
+from patchclamp.atlas.read.notes import SEARCHED, WRITTEN, as_description, join_notes, written_counters
 from patchclamp.atlas.read.recorded import CANNOT_CLAMP, RECORDING, recorded_label, recorded_line, recorded_name
 from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView, TokenWeight
 from patchclamp.atlas.read.unit_line import UnitLine, label_below, label_line, write_line
@@ -298,10 +298,14 @@ class Reading:
             frequency,
             minimum,
             maximum,
-            self._attends(part, own) if self.key(number).basis == "heads" else "",
+            self.attends(number),
         )
 
-    def _attends(self, part: AttachedLayer, own: int) -> str:
+    def attends(self, unit: int) -> str:
+        """Return where an attention head attends to, in words; empty of other units."""
+        if self.key(unit).basis != "heads":
+            return ""
+        part, own = self.part(unit)
         known = self.rows(
             f"SELECT first, itself, previous, next, same, copies, erases FROM {part.schema}.heads WHERE unit = ?", [own]
         )
@@ -380,6 +384,8 @@ class Reading:
     def _join_descriptions(self) -> None:
         """Bring descriptions to where Find can ask for them: tables in memory beside the base."""
         self._said: dict[int, list[ScoredDescription]] = {}
+        self._told: set[str] = set()
+        self._telling = threading.Lock()
         for layer in self.layers:
             for description, counters in layer.descriptions:
                 try:
@@ -405,10 +411,41 @@ class Reading:
                 self.db.executemany("INSERT INTO starred VALUES (?)", [(unit,) for unit in self.written.starred])
                 self.db.executemany(
                     "INSERT INTO said (rowid, text) VALUES (?, ?)",
-                    ((unit, "\n".join(one.description.text for one in said)) for unit, said in self._said.items()),
+                    ((unit, "\n".join(texts)) for unit, texts in self._texts().items()),
                 )
         except sqlite3.DatabaseError as problem:
             raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
+
+    def _texts(self) -> dict[int, list[str]]:
+        """Return what people and methods wrote of each unit: descriptions, notes and tags."""
+        texts = {unit: [one.description.text for one in said] for unit, said in self._said.items()}
+        for unit, notes in self.written.by_unit.items():
+            if own := [note.text for note in notes if note.kind in SEARCHED]:
+                texts.setdefault(unit, []).extend(own)
+        return texts
+
+    def tell(self, table: str, lines: Callable[[], Iterable[tuple[int, str]]]) -> None:
+        """Bring words of units to where Find can ask for them: a table in memory, made when it is first asked for.
+
+        Args:
+            table: its name.
+            lines: gives units by their number among all, each with words; a unit may come several times.
+        """
+        with self._telling:
+            if table in self._told:
+                return
+            texts: dict[int, list[str]] = {}
+            for unit, line in lines():
+                texts.setdefault(unit, []).append(line)
+            with self.lock:
+                self.db.execute(
+                    f"CREATE VIRTUAL TABLE temp.{table} USING fts5 (text, content = '', tokenize = 'unicode61')"
+                )
+                self.db.executemany(
+                    f"INSERT INTO {table} (rowid, text) VALUES (?, ?)",
+                    ((unit, "\n".join(own)) for unit, own in texts.items()),
+                )
+            self._told.add(table)
 
     def _best(self) -> Iterable[tuple[int, str, float | None]]:
         for unit, said in self._said.items():

@@ -39,8 +39,8 @@ class Match:
     """Why a unit was found.
 
     Args:
-        of: ``description``, ``concept``, ``peak`` (a token at its top examples), ``promotes``, or ``weak``, a concept
-            that it barely detects.
+        of: ``description``, ``note``, ``attends`` (a head's line), ``concept``, ``peak`` (a token at its top examples),
+            ``promotes``, or ``weak``, a concept that it barely detects.
         text: the words that match.
     """
 

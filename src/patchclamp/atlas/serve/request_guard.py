@@ -12,6 +12,8 @@ from patchclamp.core.errors import PatchclampError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 LONGEST_URL, LARGEST_BODY = 8192, 65536
+UPLOADS, LARGEST_UPLOAD = "/api/lab/pictures", 6_000_000
+"""What takes a file in base 64, a third longer than the file."""
 COOKIE = "patchclamp-atlas"
 API, LAB, WRITE = "/api/", "/api/lab/", "/api/write/"
 WRITE_TOKEN = "x-patchclamp-token"
@@ -118,11 +120,13 @@ class Guard:
             return 414, PatchclampError(
                 expected=f"an address of at most {LONGEST_URL} bytes", got="a longer one", remedy="Shorten it."
             )
-        if _number(headers.get("content-length", "0")) > LARGEST_BODY or "transfer-encoding" in headers:
+        is_upload = scope["method"] == "POST" and scope["path"] == UPLOADS
+        largest = LARGEST_UPLOAD if is_upload else LARGEST_BODY
+        if _number(headers.get("content-length", "0")) > largest or "transfer-encoding" in headers:
             return 413, PatchclampError(
-                expected=f"a request of at most {LARGEST_BODY} bytes, its length said",
+                expected=f"a request of at most {largest} bytes, its length said",
                 got="more, or none said",
-                remedy="Send no body with GET.",
+                remedy="Make the picture smaller." if is_upload else "Send no body with GET.",
             )
         return None
 
@@ -211,7 +215,7 @@ def _name(address: str) -> str:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else LARGEST_BODY + 1
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else LARGEST_UPLOAD + 1
 
 
 async def _answer(send: Any, status: int, problem: dict[str, str] | None, more: dict[str, str] | None = None) -> None:

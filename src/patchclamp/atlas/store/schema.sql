@@ -61,7 +61,8 @@ CREATE TABLE examples (
 
 CREATE TABLE panels (           -- what stands beside a unit: tokens or other units, with numbers
     unit INTEGER NOT NULL,
-    name TEXT NOT NULL,         -- promotes suppresses excited_by inhibited_by: tokens; driven_by similar together: units
+    name TEXT NOT NULL,         -- promotes suppresses excited_by inhibited_by: tokens; driven_by similar together,
+                                -- and of heads query_reads key_reads: units
     ids BLOB NOT NULL,          -- i4
     weights BLOB NOT NULL,      -- f4
     PRIMARY KEY (unit, name)

@@ -161,7 +161,8 @@ def _compare_models(options: Namespace) -> int:
     corpus = Corpus(options.inputs, window=options.window, max_tokens=options.max_tokens)
     edit = _open_edit(options.second)
     first = _load(options, options.first)
-    second = edit or changes or (first if options.second == options.first else _load(options, options.second))
+    same = options.second == options.first
+    second = edit or changes or (first if same else _load(options, options.second, base=options.base))
     for model in (first, second) if hasattr(second, "module") else (first,):
         check_language(model)
     if options.basis:
@@ -203,11 +204,11 @@ def _open_edit(name: str) -> Any:
     return Edit.load(name) if manifest.is_file() and not (Path(name) / "config.json").is_file() else None
 
 
-def _load(options: Namespace, name: str) -> Any:
+def _load(options: Namespace, name: str, base: str | None = None) -> Any:
     from patchclamp.loaders import load
 
     log(f"loading {name} …")
-    return load(name, device=options.device, dtype=options.dtype, prepend_bos=bool(options.bos))
+    return load(name, base=base, device=options.device, dtype=options.dtype, prepend_bos=bool(options.bos))
 
 
 def _compare_features(options: Namespace) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli.loading import corpus_of, load_model
+from patchclamp.cli.loading import corpus_of, load_model, start_engine
 from patchclamp.cli.method_options import MethodParser, find_card, given_options
 from patchclamp.cli.options import MODEL, add_cutting, add_loading, add_seed, refuse_typed
 from patchclamp.cli.output import emit, log
@@ -46,6 +46,7 @@ def add_options(parser: MethodParser) -> None:
     size.add_argument("--expansion", type=float, metavar="X", help="instead: features per unit of the site's width")
     parser.add_argument("--skip-connection", action="store_true", help="transcode: a linear path beside the features")
     parser.add_argument("--name", metavar="NAME", help="name of the basis in keys (default: METHOD-FEATURES)")
+    parser.add_argument("--full", action="store_true", help="print everything that was measured")
     parser.use("decompose", "decompose", own=("site",))
     add_cutting(parser)
     convert = parser.add_argument_group(
@@ -124,7 +125,7 @@ def _decompose(options: Namespace) -> int:
     from patchclamp.core.method_files import find_method
     from patchclamp.decompose import decompose as run
     from patchclamp.decompose.training import BEGUN
-    from patchclamp.report.terminal.dictionary import show_decomposition
+    from patchclamp.report.terminal.dictionary import describe_decomposition, show_decomposition
 
     _check(options)
     given = _options(options)
@@ -132,30 +133,34 @@ def _decompose(options: Namespace) -> int:
     method.make_options(given)
     refuse_occupied(Path(options.out), begun=BEGUN if method.resumable else (), resume=options.resume)
     model = load_model(options)
-    with Meter("decompose", "activations") as meter:
+    with start_engine(options, model) as engine, Meter("decompose", "activations") as meter:
         made = run(
             model, corpus_of(options), site=options.site or "", transcode=options.transcode, method=method,
-            out=options.out, resume=options.resume, seed=options.seed, progress=meter, state=_state, **given,
+            out=options.out, resume=options.resume, seed=options.seed, progress=meter, state=_state, engine=engine,
+            **given,
         )  # fmt: skip
     rows = [_row(site, basis, made.curves.get(site, {})) for site, basis in made.bases.items()]
     if options.json:
         emit(
             {
-                "out": options.out, "name": made.name, "method": made.method, "subject": dict(made.subject),
+                "sentence": describe_decomposition(rows), "out": options.out, "name": made.name,
+                "method": made.method, "subject": dict(made.subject),
                 "bases": rows, "curves": dict(made.curves), "first_tokens": made.about.get("first_tokens", {}),
             }
         )  # fmt: skip
     else:
-        show_decomposition(made, rows, options.out)
+        show_decomposition(made, rows, options.out, options.model, full=options.full)
     return 0
 
 
 def _options(options: Namespace) -> dict[str, Any]:
     """Return the method's options that were typed, those that the verb has itself among them."""
+    from patchclamp.subjects.placement import is_shared
+
     given = {name: value for name in OWN if (value := getattr(options, name)) is not None}
     if options.skip_connection:
         given["skip_connection"] = True
-    if options.device != "auto":
+    if not is_shared(options.device):
         given["device"] = options.device
     return {**given, **given_options(options)}
 

@@ -131,9 +131,10 @@ def run(options: Namespace) -> int:
             f"note: --top {options.top}, and {n} cause{'s' * (n != 1)}: no more units push towards the answer, or no "
             "others of their kinds would be left to draw random sets from"
         )
-    if options.prompt.endswith(" ") and not seen and not options.chat:
+    named = seen or options.chat or hasattr(model, "class_index")
+    if options.prompt.endswith(" ") and not named:
         log("note: the prompt ends in a space, which most vocabularies put before the next word instead")
-    for answer in () if seen or options.chat else filter(None, (options.target, options.contrast)):
+    for answer in () if named else filter(None, (options.target, options.contrast)):
         if not answer.startswith(" "):
             log(f"note: {answer!r} was taken as it stands, without a space before it; is {' ' + answer!r} meant?")
     seconds, outputs = time.monotonic() - clock, Outputs()

@@ -10,12 +10,12 @@ from patchclamp.cli.output import emit
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
 
-SUMMARY = "Continue a prompt with units clamped, beside the continuation without; of an image its classes."
+SUMMARY = "Continue a prompt with units clamped, beside the continuation without; of a classifier its classes."
 QUESTION = "change it"
 EXAMPLE = "patchclamp generate organism:cat 'the old cat' --clamp 'blocks.0.mlp.act/neurons/7=0'"
 
 OF_TEXT = {"max_new_tokens": 40, "temperature": 0.0}
-OF_IMAGES = {"top": 5}
+OF_CLASSES = {"top": 5}
 """Options of one kind of model, with their defaults."""
 
 
@@ -32,7 +32,7 @@ def add_options(parser: MethodParser) -> None:
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="text: most tokens to write (default: 40)")
     add_basis(parser)
     parser.add_argument("--temperature", type=float, metavar="T", help="text: 0 takes the likeliest token (default: 0)")
-    parser.add_argument("--top", type=int, metavar="K", help="an image: how many classes to print (default: 5)")
+    parser.add_argument("--top", type=int, metavar="K", help="a classifier: how many classes to print (default: 5)")
 
 
 def run(options: Namespace) -> int:
@@ -51,7 +51,8 @@ def run(options: Namespace) -> int:
     model = load_model(options)
     check_shown(model)
     images = model.stimulus_kind == "images"
-    how = _typed(options, images=images)
+    classes = hasattr(model, "class_index")
+    how = _typed(options, images=images, classes=classes)
     if images:
         prompt: Any = options.prompt
     else:
@@ -62,8 +63,8 @@ def run(options: Namespace) -> int:
     with Meter("generate") as meter:
         found: Any = generate(model, prompt, clamps, seed=options.seed, progress=meter, **how)
     if options.json:
-        emit({**found.to_json(), **({} if images else {"prompt": options.prompt})})
-    elif images:
+        emit({**found.to_json(), **({} if classes else {"prompt": options.prompt})})
+    elif classes:
         show_classes(found.image, found.to_json()["classes"], options.clamp, at)
     else:
         changed = None if found.clamped is None else found.clamped.text
@@ -71,20 +72,21 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _typed(options: Namespace, *, images: bool) -> dict[str, Any]:
+def _typed(options: Namespace, *, images: bool, classes: bool) -> dict[str, Any]:
     """Return the options of this kind of model, and refuse those of the other.
 
     Raises:
         PatchclampError: names them.
     """
-    others = OF_TEXT if images else OF_IMAGES
+    others = OF_TEXT if classes else OF_CLASSES
     given = [name for name in others if getattr(options, name) is not None]
     given += [name for name in ("chat", "basis", "bos") if images and getattr(options, name)]
     if given:
         raise PatchclampError(
-            expected=f"options of {'an image' if images else 'text'}",
+            expected=f"options of {'an image' if images else 'a classifier' if classes else 'text'}",
             got=", ".join(f"--{name.replace('_', '-')}" for name in given),
-            remedy="Leave it out: the model reads " + ("images." if images else "text."),
+            remedy="Leave it out: the model "
+            + ("reads images." if images else "answers with classes." if classes else "reads text."),
         )
-    own = OF_IMAGES if images else OF_TEXT
+    own = OF_CLASSES if classes else OF_TEXT
     return {name: usual if getattr(options, name) is None else getattr(options, name) for name, usual in own.items()}

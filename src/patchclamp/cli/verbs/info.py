@@ -39,7 +39,7 @@ NOUNS = {
     "training": ("patchclamp.core.training", "Training"),
 }
 """Kind of folder → where the noun that it holds is defined."""
-OF_MODELS, OF_FEATURES = ("modules", "dtype"), ("site", "reads", "center", "bos")
+OF_MODELS, OF_FEATURES = ("modules", "dtype", "base"), ("site", "reads", "center", "bos")
 FLAGS = {"site": "--sites", "unit_of_measure": "--unit-of-measure"}
 
 
@@ -100,6 +100,8 @@ def _find_kind(noun: str) -> str:
             return "features"
         if (path / "manifest.json").is_file() or not any(path.iterdir()):
             return "a folder of patchclamp"
+        if (path / "adapter_config.json").is_file():
+            return "a model"
         return "features" if _is_foreign(path) or not (path / "config.json").is_file() else "a model"
     if noun.startswith((".", "/", "~")) or path.exists():
         what = "neither a folder nor a file" if path.exists() else "not there"
@@ -163,7 +165,7 @@ def _show_model(options: Namespace) -> int:
     if options.json:
         emit(
             {
-                "subject": {"slug": model.name, "hash": model.hash},
+                "subject": {"slug": model.name, "hash": model.hash, **model.origin},
                 "capabilities": asdict(model.capabilities),
                 "sites": [site.to_json() for site in found],
             }

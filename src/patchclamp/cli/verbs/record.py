@@ -3,11 +3,12 @@
 from argparse import Namespace
 from pathlib import Path
 
-from patchclamp.cli.loading import load_model, print_cost, progress_unit, read_stimuli
+from patchclamp.cli.loading import load_model, print_cost, progress_unit, read_stimuli, start_engine
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_model, add_shown
 from patchclamp.cli.output import show_bundle
 from patchclamp.cli.progress import Meter
+from patchclamp.core.bundle import is_url
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.plain_numbers import human_bytes
 
@@ -32,7 +33,8 @@ def run(options: Namespace) -> int:
     from patchclamp.record.stream import SHARD_BYTES, disk_bytes, storable
     from patchclamp.subjects.recordable import select_recordable
 
-    refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
+    if not is_url(options.out):
+        refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     chosen = select_recordable(model, options.sites)
     kind = storable(options.store, model)
@@ -40,9 +42,9 @@ def run(options: Namespace) -> int:
     refuse_if_too_large(options.out, disk_bytes(chosen, batches, kind))
     disk, memory = disk_bytes(chosen, batches, kind), 3 * SHARD_BYTES
     print_cost(model, batches, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
-    with Meter("record", progress_unit(options)) as meter:
+    with start_engine(options, model) as engine, Meter("record", progress_unit(options)) as meter:
         stored = record_corpus(
             model, batches, [s.path for s in chosen], options.out, store=options.store, resume=options.resume,
-            progress=meter,
+            progress=meter, engine=engine,
         )  # fmt: skip
     return show_bundle(stored.bundle, options)

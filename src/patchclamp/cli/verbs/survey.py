@@ -3,11 +3,20 @@
 from argparse import Namespace
 from pathlib import Path
 
-from patchclamp.cli.loading import load_model, open_brain, print_cost, progress_unit, read_stimuli, refuse_brain_options
+from patchclamp.cli.loading import (
+    load_model,
+    open_brain,
+    print_cost,
+    progress_unit,
+    read_stimuli,
+    refuse_brain_options,
+    start_engine,
+)
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_brain, add_model, add_shown
 from patchclamp.cli.output import emit, show_bundle
 from patchclamp.cli.progress import Meter
+from patchclamp.core.bundle import is_url
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.plain_numbers import human_bytes
@@ -45,16 +54,17 @@ def run(options: Namespace) -> int:
     from patchclamp.record.survey import memory_bytes
     from patchclamp.subjects.recordable import select_recordable
 
-    refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
+    if not is_url(options.out):
+        refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     chosen = select_recordable(model, options.sites)
     batches = read_stimuli(model, options)
     memory, disk = human_bytes(memory_bytes(chosen)), human_bytes(2 * memory_bytes(chosen))
     print_cost(model, batches, chosen, f"{memory} of memory, up to {disk} on disk while it runs")
-    with Meter("survey", progress_unit(options)) as meter:
+    with start_engine(options, model) as engine, Meter("survey", progress_unit(options)) as meter:
         stored = survey_corpus(
             model, batches, [s.path for s in chosen], options.out, resume=options.resume, seed=options.seed,
-            progress=meter,
+            progress=meter, engine=engine,
         )  # fmt: skip
     words = getattr(model, "tokenizer", None)
     return show_bundle(stored.bundle, options, words and (lambda id: str(words.spelling(id)[0])))

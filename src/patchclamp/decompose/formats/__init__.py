@@ -17,7 +17,7 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import build_aside, refuse_occupied, refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
-from patchclamp.decompose.formats import gemma_scope, saelens, sparsify
+from patchclamp.decompose.formats import circuit_tracer, dictionary_learning, gemma_scope, saelens, sparsify
 from patchclamp.decompose.formats.conditions import ASSUMED, assume, centre, written_conditions
 from patchclamp.decompose.formats.files import Part
 from patchclamp.decompose.formats.site_names import hook_of, hookpoint_of
@@ -35,10 +35,13 @@ MARKS = {
     sparsify.WEIGHTS: "sparsify",
     gemma_scope.WEIGHTS: "gemma-scope",
     gemma_scope.SECOND: "gemma-scope-2",
+    dictionary_learning.WEIGHTS: "dictionary_learning",
 }
+TRACER = "circuit-tracer"
+_LAYER_FILE = re.compile(r"layer_(\d+)\.safetensors")
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?(@[\w./-]+)?")
-METHODS = {"relu": "l1", "topk": "topk", "jumprelu": "jumprelu"}
+METHODS = {"relu": "l1", "topk": "topk", "signed_topk": "topk", "jumprelu": "jumprelu"}
 
 
 def open_dictionary(
@@ -50,11 +53,13 @@ def open_dictionary(
     center: bool | None = None,
     prepend_bos: bool | None = None,
 ) -> Dictionary:
-    """Open a dictionary that patchclamp, SAELens, sparsify or Gemma Scope's authors wrote.
+    """Open a dictionary that patchclamp, SAELens, sparsify, circuit-tracer, dictionary_learning or Gemma Scope's
+    authors wrote.
 
     Args:
         source: a folder, or ``owner/repository/folder`` on the Hugging Face hub, with ``@revision`` where wanted; a
-            folder of such folders gives a basis for each.
+            folder of such folders gives a basis for each. Of a set of circuit-tracer's one ``layer_3.safetensors``
+            in it opens that layer alone.
         site: the site that is written, where the folder does not tell.
         reads: the site that a transcoder reads, likewise.
         name: what its units are called in keys (``features``).
@@ -79,7 +84,7 @@ def open_dictionary(
                 got=f"the pattern {named_site!r}",
                 remedy="Name one, such as blocks.3.resid_out.",
             )
-    folder = locate(source)
+    folder, only = _locate_layer(source)
     if (folder / OWN).is_file():
         dictionary = Dictionary.load(folder)
         ours = {path: basis.reads or "" for path, basis in dictionary.bases.items()}
@@ -91,17 +96,19 @@ def open_dictionary(
     places = [folder] if _layout(folder) else [p for p in sorted(folder.iterdir()) if p.is_dir() and _layout(p)]
     if not places:
         _refuse_pickles(folder)
-    if not places or (len(places) > 1 and (site or reads)):
+    parts = [(place, part) for place in places for part in _read(place, str(source), only)]
+    if not parts or (len(parts) > 1 and (site or reads)):
+        layouts = f"{OWN}, {', '.join(MARKS)}, {circuit_tracer.FIRST_OF_SET}, {circuit_tracer.FIRST_OF_CROSS}"
         raise PatchclampError(
-            expected=f"a folder with {OWN}, {', '.join(MARKS)}, or folders of these",
-            got=f"{source}, with {'none of these' if not places else f'{len(places)} of them and one site named'}",
+            expected=f"a folder with {layouts}, or folders of these",
+            got=f"{source}, with {'none of these' if not parts else f'{len(parts)} dictionaries and one site named'}",
             remedy="Name the folder of one dictionary.",
         )
     bases: dict[str, Basis] = {}
     hooks: dict[str, str] = {}
     told: list[Mapping[str, Any]] = []
-    for place in places:
-        layout, part = _layout(place), _read(place, str(source))
+    for place, part in parts:
+        layout = _layout(place)
         own = part.about.get("patchclamp", {})
         kept = {k: v for k, v in own.items() if k in ("site", "reads") and isinstance(v, str)}
         _check_named(
@@ -123,7 +130,8 @@ def open_dictionary(
             )
         bases[written] = Basis(name or slug(str(own.get("name", "features"))), "directions", **part.parts, reads=read)
         known = own.get(HOOKS) if "site" in kept else part.hooks
-        hooks |= {s: str(h) for s, h in known.items() if s in (written, read)} if isinstance(known, dict) else {}
+        sites = (written, read, *part.parts.get("further", ()))
+        hooks |= {s: str(h) for s, h in known.items() if s in sites} if isinstance(known, dict) else {}
         told.append(own.get(CONDITIONS) if isinstance(own.get(CONDITIONS), dict) else part.conditions)
     if any(each != told[0] for each in told):
         raise PatchclampError(
@@ -227,6 +235,12 @@ def _write(dictionary: Dictionary, place: Path, layout: str, model: Any) -> list
     if layout == "patchclamp":
         dictionary.save(place)
         return [place]
+    if any(basis.further for basis in dictionary.bases.values()):
+        raise PatchclampError(
+            expected=f"units that write one site each, for {layout}",
+            got="a cross-layer transcoder",
+            remedy="Write it as patchclamp's own: --to patchclamp.",
+        )
     made: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {}
     dictionary = dictionary if model is None else resolve_sites(model, dictionary)
     hooks, conditions = (dict(dictionary.about.get(key) or {}) for key in (HOOKS, CONDITIONS))
@@ -261,8 +275,25 @@ def _write(dictionary: Dictionary, place: Path, layout: str, model: Any) -> list
     return folders
 
 
-def locate(source: str | Path) -> Path:
+def _locate_layer(source: str | Path) -> tuple[Path, int | None]:
+    """Return the folder of a dictionary, and the layer where the file of one layer is named."""
+    named, at, revision = str(source).partition("@")
+    name = named.rpartition("/")[2]
+    layer = _LAYER_FILE.fullmatch(name)
+    if layer is None:
+        return locate(source), None
+    folder = locate(f"{named.removesuffix(name).rstrip('/') or '.'}{at}{revision}", name)
+    if not (folder / name).is_file():
+        raise PatchclampError(expected=f"{name} in {folder}", got="no such file", remedy="Check the number.")
+    return folder, int(layer[1])
+
+
+def locate(source: str | Path, layer: str = "") -> Path:
     """Return the folder of a dictionary, fetched from the hub where it is a name there.
+
+    Args:
+        source: a folder, or a name on the hub.
+        layer: the one file of weights to fetch from the hub; all by default.
 
     Raises:
         PatchclampError: neither a folder nor a name, or the hub cannot give it.
@@ -283,7 +314,9 @@ def locate(source: str | Path) -> Path:
     under = "/".join(part for part in inner if part)
     lead = f"{under}/" if under else ""
     # Only this folder's own files: whole repositories of dictionaries are hundreds of gigabytes.
-    wanted = [f"{lead}{file}" for file in (OWN, "basis-*.safetensors", saelens.SETTINGS, gemma_scope.SETTINGS, *MARKS)]
+    settings = (OWN, saelens.SETTINGS, gemma_scope.SETTINGS, circuit_tracer.SETTINGS)
+    weights = ("basis-*.safetensors", *MARKS, *(f"{stem}_*.safetensors" for stem in ("layer", "W_enc", "W_dec")))
+    wanted = [f"{lead}{file}" for file in (*settings, *([layer] if layer else weights))]
     try:
         from huggingface_hub import snapshot_download
 
@@ -339,21 +372,29 @@ def _refuse_pickles(folder: Path) -> None:
             expected=f"weights in safetensors or npz: {', '.join(MARKS)}",
             got=f"{', '.join(pickles[:3])}, a pickle, which can run code when it is opened",
             remedy="Pickles are never loaded. Fetch the same dictionary in another format (SAELens and sparsify keep "
-            "safetensors), or write its tensors as safetensors with the library that made it.",
+            "safetensors), or write its tensors as safetensors with the library that made it: of dictionary_learning's "
+            "ae.pt as ae.safetensors beside its config.json, every tensor under its own name.",
         )
 
 
 def _layout(folder: Path) -> str | None:
-    return next((layout for file, layout in MARKS.items() if (folder / file).is_file()), None)
+    marked = next((layout for file, layout in MARKS.items() if (folder / file).is_file()), None)
+    return TRACER if marked is None and circuit_tracer.is_here(folder) else marked
 
 
-def _read(folder: Path, source: str) -> Part:
-    layout = _layout(folder)
-    if layout == "gemma-scope-2":
-        return gemma_scope.read_second(folder)
-    if layout == "gemma-scope":
-        return gemma_scope.read(folder, source)
-    return saelens.read(folder) if layout == "saelens" else sparsify.read(folder)
+def _read(folder: Path, source: str, only: int | None) -> list[Part]:
+    match _layout(folder):
+        case "circuit-tracer":
+            return circuit_tracer.read(folder, only)
+        case "gemma-scope-2":
+            return [gemma_scope.read_second(folder)]
+        case "gemma-scope":
+            return [gemma_scope.read(folder, source)]
+        case "dictionary_learning":
+            return [dictionary_learning.read(folder)]
+        case "saelens":
+            return [saelens.read(folder)]
+    return [sparsify.read(folder)]
 
 
 def _check_named(given: Mapping[str, str | None], has: Mapping[str, str | None]) -> None:

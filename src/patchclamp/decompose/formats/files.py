@@ -167,3 +167,19 @@ def refuse(layout: str, got: str, remedy: str = "Convert it with that library fi
         got=got,
         remedy=remedy,
     )
+
+
+def whole_k(k: Any, layout: str) -> int:
+    """Return how many units a coder keeps, from its settings or from a tensor of one number.
+
+    Raises:
+        PatchclampError: no whole number.
+
+    Example:
+        >>> whole_k(np.array([32]), "sparsify"), whole_k(4.0, "SAELens")
+        (32, 4)
+    """
+    number = k.item() if isinstance(k, np.ndarray) and k.size == 1 else k
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number):
+        raise refuse(layout, f"k = {k!r}", "Its settings need a whole k.")
+    return int(number)

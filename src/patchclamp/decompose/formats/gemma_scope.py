@@ -78,6 +78,12 @@ def read_second(folder: Path) -> Part:
     arrays = read_tensors(file)
     if cfg.get("architecture", "jump_relu") not in ("jump_relu", "jumprelu"):
         raise refuse("Gemma Scope 2", f"the architecture {cfg['architecture']!r}")
+    if arrays.get("w_dec", np.zeros((0, 0))).ndim != 2:
+        raise refuse(
+            "Gemma Scope 2",
+            "a cross-layer transcoder, whose decoders of all layers lie in one file",
+            "circuit-tracer writes it as W_enc_*.safetensors and W_dec_*.safetensors, which are read.",
+        )
     entered, left = (str(cfg.get(f"hf_hook_point_{side}") or "") for side in ("in", "out"))
     transcodes = cfg.get("type") != "sae" and left not in ("", entered)
     out = "out" if transcodes else "in"

@@ -25,7 +25,7 @@ import numpy as np
 
 from patchclamp.core.basis import Basis
 from patchclamp.decompose.formats.conditions import read_conditions
-from patchclamp.decompose.formats.files import Part, fit, read_settings, read_tensors, refuse
+from patchclamp.decompose.formats.files import Part, fit, read_settings, read_tensors, refuse, whole_k
 from patchclamp.decompose.formats.site_names import site_of
 
 SETTINGS, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -72,7 +72,7 @@ def read(folder: Path) -> Part:
         # Theirs is max(a, 0) where a > θ: a threshold below zero does what zero does.
         parts = {"activation": "jumprelu", "threshold": np.maximum(arrays["threshold"], 0)}
     elif kind in TOPK:
-        parts = {"activation": "topk", "k": _whole(cfg.get("k"))}
+        parts = {"activation": "topk", "k": whole_k(cfg.get("k"), "SAELens")}
     assert bias is not None
     if cfg.get("rescale_acts_by_decoder_norm") and kind != "gated":
         norms = np.linalg.norm(decoder, axis=1)
@@ -142,12 +142,6 @@ def _check(cfg: Mapping[str, Any], kind: str) -> None:
         )
     if cfg.get("hook_head_index") is not None:
         raise refuse("SAELens", f"one head's coder (hook_head_index {cfg['hook_head_index']!r})")
-
-
-def _whole(k: Any) -> int:
-    if isinstance(k, bool) or not isinstance(k, int | float) or k != int(k):
-        raise refuse("SAELens", f"k = {k!r}", "cfg.json needs a whole k.")
-    return int(k)
 
 
 def write(

@@ -5,8 +5,9 @@ The facts are those of EleutherAI/sparsify's public source (``sparse_coder.py``,
     a = max(x' W_encᵀ + b_enc, 0)     f = a among its k largest     x̂ = f W_dec + b_dec (+ x W_skipᵀ)
 
 with x' = x − b_dec, or x where ``transcode``; tensors ``encoder.weight`` (unit, d_in), ``encoder.bias``, ``W_dec``
-(unit, d_in), ``b_dec``, ``W_skip`` (d_in, d_in). ``activation`` is ``topk``; ``groupmax`` takes one unit of each of k
-groups, which no Basis does.
+(unit, d_in), ``b_dec``, ``W_skip`` (d_in, d_in). Where old versions say ``signed``, f is the k of a largest by size,
+and a is not cut off at zero. ``activation`` is ``topk``; ``groupmax`` takes one unit of each of k groups, which no
+Basis does.
 """
 
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.core.basis import Basis
-from patchclamp.decompose.formats.files import Part, fit, read_settings, read_tensors, refuse
+from patchclamp.core.basis import KEEP_K, Basis
+from patchclamp.decompose.formats.files import Part, fit, read_settings, read_tensors, refuse, whole_k
 from patchclamp.decompose.formats.site_names import module_site
 
 SETTINGS, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -33,16 +34,8 @@ def read(folder: Path) -> Part:
     transcodes, k = cfg.get("transcode") is True, cfg.get("k")
     if cfg.get("activation", "topk") != "topk":
         raise refuse("sparsify", f"the activation {cfg['activation']!r}")
-    if cfg.get("signed"):
-        raise refuse(
-            "sparsify",
-            "signed = true: the k of a largest by size, negative ones among them",
-            "That option of old versions has no counterpart here: train it again without.",
-        )
     if cfg.get("embed_skip") or cfg.get("gram_lookup"):
         raise refuse("sparsify", "a coder that reads the embedding or a table besides its site")
-    if isinstance(k, bool) or not isinstance(k, int):
-        raise refuse("sparsify", f"k = {k!r}", "cfg.json needs a whole k.")
     shapes: dict[str, tuple[str, ...]] = {
         "encoder.weight": ("unit", "in"),
         "encoder.bias": ("unit",),
@@ -55,8 +48,8 @@ def read(folder: Path) -> Part:
         shapes["W_skip"] = ("in", "in")
     fit(file, arrays, shapes)
     parts: dict[str, Any] = {
-        "activation": "topk",
-        "k": k,
+        "activation": "signed_topk" if cfg.get("signed") else "topk",
+        "k": whole_k(k, "sparsify"),
         "encoder": arrays["encoder.weight"],
         "encoder_bias": arrays["encoder.bias"],
         "decoder": arrays["W_dec"],
@@ -80,7 +73,7 @@ def write(basis: Basis) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     assert basis.decoder is not None
     assert basis.encoder is not None
-    if basis.activation != "topk":
+    if basis.activation not in KEEP_K:
         raise refuse("sparsify", f"a {basis.activation} basis", "sparsify writes topk only; SAELens has more.")
     n, width = basis.decoder.shape
     if basis.encoder.shape[1] != width:
@@ -100,6 +93,7 @@ def write(basis: Basis) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         tensors["W_skip"] = basis.skip
     cfg = {
         "activation": "topk",
+        **({"signed": True} if basis.activation == "signed_topk" else {}),
         "expansion_factor": max(n // width, 1),
         "normalize_decoder": False,
         "num_latents": n,

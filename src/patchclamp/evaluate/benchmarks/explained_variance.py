@@ -13,7 +13,7 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.null import estimate_beside_null
-from patchclamp.evaluate.rows import counted_rows, squares_missed, turn_basis
+from patchclamp.evaluate.rows import counted_rows, refuse_further, squares_missed, turn_basis
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def explained_variance(
         >>> explained_variance(rows, basis, ExplainedVarianceOptions(), progress=lambda *_: None).value
         1.0
     """
+    refuse_further(basis)
     y, owner = counted_rows(recording, basis.site or "")
     x = y if basis.reads is None else counted_rows(recording, basis.reads)[0]
     variance = np.bincount(owner, ((y - y.mean(0, dtype=np.float64)) ** 2).sum(1))

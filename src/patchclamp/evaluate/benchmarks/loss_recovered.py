@@ -18,7 +18,7 @@ from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.dictionary_metrics import Losses, from_first_counted, sample_rows
 from patchclamp.evaluate.null import estimate_beside_null
-from patchclamp.evaluate.rows import turn_basis
+from patchclamp.evaluate.rows import refuse_further, turn_basis
 from patchclamp.evaluate.substitution import clamp_site, substitute_reconstruction
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.protocols import Generates, Intervenes
@@ -67,6 +67,7 @@ def loss_recovered(
 
     Cost: 3 + n_random forward passes over half the corpus, one over the other half.
     """
+    refuse_further(basis)
     shown: list[Any] = [one for batch in read_corpus(subject, corpus, batch_size=options.batch_size) for one in batch]
     if basis.site is None or len(shown) < FEWEST:
         raise PatchclampError(

@@ -45,5 +45,11 @@ def show_families(standing: dict[str, Any]) -> None:
     out.print("Deviation from each law on the family's tiny model; every wrong mapping was rejected.", style="dim")
     for i, part in enumerate(parts, 1):
         out.print(f"{i:2}  {escape(part['name'])}, allowed {format_general(part['limit'])}", style="dim")
+    lacks: dict[tuple[str, str], list[str]] = {}
+    for name, entry in standing["families"].items():
+        for what, reason in entry.get("lacks", {}).items():
+            lacks.setdefault((what, reason), []).append(name)
+    for (what, reason), names in lacks.items():
+        out.print(f"no {escape(what)} in {', '.join(names)}: {escape(reason)}")
     for where, reason in why.items():
         out.print(f"n/a {escape(where)}: {escape(reason)}")

@@ -8,9 +8,15 @@ from rich.markup import escape
 
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
+WITHOUT_FAMILY = (
+    "what works at module sites (--modules lists them): record, survey, decompose, patch and atlas bake with --sites, "
+    "attribute and explain with --level, generate with --clamp"
+)
+"""What can be done with a language model that no family covers."""
+
 
 def show_sites(model: Any, found: Sequence[Any]) -> None:
-    """Print sites, equal blocks folded into one line."""
+    """Print sites, equal blocks folded into one line, and what the model lacks."""
     out = open_console()
     out.print(f"[bold]{escape(model.name)}[/]  {type(model.module).__name__}  {model.hash[:12]}")
     table = make_table("site", "shape", "record", "clamp", "gradient", "axes")
@@ -29,6 +35,8 @@ def show_sites(model: Any, found: Sequence[Any]) -> None:
         out.print("not recorded: its module runs several times in one forward; a change reaches every run", style="dim")
     for what, why in can.missing:
         out.print(f"missing: {what}: {escape(why)}")
+    if any(what == "canonical sites" for what, _ in can.missing):
+        out.print(WITHOUT_FAMILY)
 
 
 def _fold_sites(found: Sequence[Any]) -> list[tuple[str, Any]]:

@@ -1,7 +1,10 @@
 """A comparison of two models in a terminal."""
 
+from typing import Any
+
 from rich.markup import escape
 
+from patchclamp.core.lens_difference import LensDifference
 from patchclamp.core.model_comparison import ModelComparison
 from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.plain_numbers import format_fixed, format_general, format_range, format_token
@@ -23,6 +26,10 @@ def show(found: ModelComparison, top: int) -> None:
             cells = (format_token(one.token), format_fixed(one.first, 3), format_fixed(one.second, 3))
             table.add_row(*map(escape, (*cells, format_token(one.context[-48:]))))
         print_table(out, table)
+    if found.lens.layers:
+        out.print(f"\n{escape(found.lens.sentence)}")
+    if found.lens.part is not None:
+        _show_lens(out, found.lens, found.lens.part, top)
     moved = [(key, row) for key, row in found.moved_units(top) if row["change"] > 0]
     if moved:
         out.print(f"\nUnits of both that moved most, {len(moved)} of {len(found.moved):,}:")
@@ -61,3 +68,27 @@ def show(found: ModelComparison, top: int) -> None:
         print_table(out, table)
         if layers.total > len(layers.rows):
             out.print(f"and {layers.total - len(layers.rows)} layers more with --full")
+
+
+def _show_lens(out: Any, lens: LensDifference, part: int, top: int) -> None:
+    """Print how far the logit lenses are apart from the layer where they part, and what they say there."""
+    table = make_table("layer", "mean KL", "interval", "same likeliest", numbers=("mean KL", "same likeliest"))
+    for layer in lens.layers[part : part + top]:
+        table.add_row(
+            escape(name_site(layer.sites[0])), format_general(layer.divergence.value),
+            format_range(layer.divergence.low, layer.divergence.high, format_general), f"{layer.agreement:.0%}",
+        )  # fmt: skip
+    print_table(out, table)
+    if (left := len(lens.layers) - part - top) > 0:
+        out.print(f"and {left} layers more with --full")
+    at = lens.layers[part]
+    out.print(f"\nWhat the lenses say at {escape(name_site(at.sites[0]))}, where they differ most:")
+    table = make_table("after", "first", "second", "KL", numbers=("KL",))
+    for place in at.places:
+        # Of the less likely tokens those that would print as 0 % say nothing.
+        said = (
+            ", ".join(f"{format_token(word)} {p:.0%}" for i, (word, p) in enumerate(one) if i == 0 or p >= 0.005)
+            for one in (place.first, place.second)
+        )
+        table.add_row(*map(escape, (format_token(place.context[-32:]), *said)), format_general(place.divergence))
+    print_table(out, table)

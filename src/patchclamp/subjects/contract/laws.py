@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from patchclamp.core.intervention import Source, change
 from patchclamp.core.site import Site
-from patchclamp.subjects.contract.part import Probe
+from patchclamp.subjects.contract.part import AttentionRule, Probe
 from patchclamp.subjects.contract.reference_hooks import add_by_hand, max_abs_difference
 from patchclamp.subjects.hashing import module_hash
 from patchclamp.subjects.model import Model
@@ -25,7 +25,11 @@ NOTICED = 1e-3
 
 @contextmanager
 def eager(model: Model) -> Iterator[None]:
-    """Let the model compute attention by its own eager function."""
+    """Let the model compute attention by its own eager function; where its modules write it out, by its definition."""
+    if model.engine.written_out:
+        with model.engine.attach_visits([], tap=True):
+            yield
+        return
     before = model.module.config._attn_implementation
     if before == "eager":
         yield
@@ -82,13 +86,15 @@ def rows_sum(probe: Probe) -> Iterator[float]:
 def attends(probe: Probe) -> Iterator[float]:
     """The pattern is the softmax of q · k, and z is pattern · v."""
     kinds = ("q", "k", "v", "pattern", "z")
-    paths = [f"blocks.*.attn.{k}" for k in kinds]
+    gated = any(site.kind == "attn.gate" for site in probe.model.sites())
+    paths = [f"blocks.*.attn.{k}" for k in (*kinds, *(["gate"] if gated else []))]
     r = probe.run(record=paths, logits=False, attention="tap").recording
     for rule in probe.attention_rules():
-        heads = r.sites[f"blocks.{rule.layer}.attn.q"].n_heads
+        heads, gate = r.sites[f"blocks.{rule.layer}.attn.q"].n_heads, f"blocks.{rule.layer}.attn.gate"
         for s in range(len(probe.stimuli)):
             q, k, v, pattern, z = (r.of(f"blocks.{rule.layer}.attn.{n}", s).float() for n in kinds)
-            yield from attention_gaps(q, k, v, pattern, z, heads, rule.scale, rule.cap, rule.hidden(len(q)))
+            passed = r.of(gate, s).float().sigmoid() if gate in r.sites else torch.ones_like(z)
+            yield from attention_gaps(q, k, v, pattern, z, heads, rule, passed)
 
 
 def attention_gaps(
@@ -98,25 +104,40 @@ def attention_gaps(
     pattern: Tensor,
     z: Tensor,
     heads: int,
-    scale: float,
-    cap: float | None,
-    hidden: Tensor,
+    rule: AttentionRule,
+    passed: Tensor,
 ) -> list[float]:
-    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus.
+    """Return how far softmax(scale · q kᵀ + bias + mask) is from the pattern, and pattern · v from z, for one stimulus.
+
+    Args:
+        q: ``(position, width)``, as ``k``, ``v`` and ``z``.
+        k: keys.
+        v: values.
+        pattern: ``(position, head, source)``.
+        z: what heads give.
+        heads: number of query heads.
+        rule: how the module makes its pattern.
+        passed: the share of pattern · v that an output gate lets pass, 1 where there is none.
 
     Returns:
         list[float]: two numbers: of the pattern, and of z in its own scale.
     """
     n = len(q)
     d_head = q.shape[1] // heads
-    q, k, v = (x.unflatten(1, (-1, d_head)).transpose(0, 1) for x in (q, k, v))
-    k, v = (x.repeat_interleave(heads // x.shape[0], dim=0) for x in (k, v))
-    scores = scale * q @ k.transpose(1, 2)
-    if cap is not None:
-        scores = cap * torch.tanh(scores / cap)
-    expected = scores.masked_fill(hidden, -math.inf).softmax(-1)
+    n_kv = k.shape[1] // d_head  # values may be of another width than queries and keys
+    q, k, v = (x.unflatten(1, (m, -1)).transpose(0, 1) for x, m in ((q, heads), (k, n_kv), (v, n_kv)))
+    k, v = (x.repeat_interleave(heads // n_kv, dim=0) for x in (k, v))
+    scores = rule.scale * q @ k.transpose(1, 2)
+    if (bias := rule.bias(n)) is not None:
+        scores = scores + bias.to(scores)
+    if rule.cap is not None:
+        scores = rule.cap * torch.tanh(scores / rule.cap)
+    scores = scores.masked_fill(rule.hidden(n), -math.inf)
+    if rule.sinks is not None:
+        scores = torch.cat([scores, rule.sinks.float()[:, None, None].expand(-1, n, 1)], -1)
+    expected = scores.softmax(-1)[..., :n]
     given = pattern[..., :n].transpose(0, 1)
-    mixed = (given @ v).transpose(0, 1).flatten(1)
+    mixed = (given @ v).transpose(0, 1).flatten(1) * passed
     return [max_abs_difference(given, expected), max_abs_difference(mixed, z, relative=True)]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from patchclamp.core.site import Site
 from patchclamp.subjects.contract.part import Probe
 from patchclamp.subjects.engine import Expert, Tap
+from patchclamp.subjects.moe import project_in
 
 
 def max_abs_difference(a: Tensor, b: Tensor, relative: bool = False) -> float:
@@ -49,7 +50,8 @@ def add_by_hand(probe: Probe, site: Site, stimulus: int, column: int, delta: Ten
     def add_change(x: Tensor) -> Tensor:
         # A shared tensor is add_change in itself, so that the residual branch has the change too.
         y = x if place.shared and place.side == "in" else x.clone()
-        probe.values_at(y, site, stimulus, column).add_(delta)
+        here = probe.values_at(y, site, stimulus, column)
+        here.add_(delta.view(here.shape) / getattr(place, "factor", 1))
         return y
 
     def after(_m: Any, _a: Any, output: Any) -> Any:
@@ -77,7 +79,7 @@ def _add_in_expert(probe: Probe, module: Any, number: int, stimulus: int, column
 
     def before(_m: Any, args: Any) -> None:
         token = stimulus * (len(args[0]) // len(probe.stimuli)) + column
-        made[:] = [module.gate_up_proj[number] @ args[0][token]]
+        made[:] = [project_in(module, number, args[0][token])]
 
     bare = module._apply_gate
 
@@ -113,6 +115,8 @@ def _add_in_attention(probe: Probe, module: Any, slot: str, stimulus: int, colum
             z = z if method else z.transpose(1, 2).contiguous()
         return z, pattern
 
+    if probe.model.engine.written_out:
+        return _with_torch_replaced(probe, module, slot, add_change)
     if method is None:
         return _with_function(probe, module, attend)
     bare = getattr(module, method)
@@ -143,3 +147,45 @@ def _with_function(probe: Probe, module: Any, attend: Callable[..., Any]) -> Ten
         return probe.bare()
     finally:
         probe.model.module.set_attn_implementation(before)
+
+
+def _with_torch_replaced(probe: Probe, module: Any, slot: str, add_change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Call the network with torch's own functions replaced by ones that add δ while one module runs."""
+    torches: Any = torch
+    functional, tensors = torches.nn.functional, torches.Tensor
+    running: list[bool] = []
+    fused, softmax, batched = functional.scaled_dot_product_attention, functional.softmax, torches.bmm
+    added = tensors.baddbmm
+
+    def changed(name: str, x: Tensor) -> Tensor:
+        if name != slot or not running:
+            return x
+        return add_change(x) if x.ndim == 4 else add_change(x.unflatten(0, (-1, module.num_heads))).flatten(0, 1)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor, **_: Any) -> Tensor:
+        q, k, v = changed("q", q), changed("k", k), changed("v", v)
+        scores = torch.matmul(q, k.transpose(-1, -2)) / q.shape[-1] ** 0.5
+        scores = scores + attn_mask if attn_mask.is_floating_point() else scores.masked_fill(~attn_mask, -torch.inf)
+        pattern = softmax(scores, dim=-1, dtype=torch.float32).nan_to_num().to(q.dtype)
+        return torch.matmul(changed("pattern", pattern), v)
+
+    def add(bias: Tensor, *, batch1: Tensor, batch2: Tensor, **how: Any) -> Tensor:
+        key = changed("k", batch2.transpose(-1, -2)).transpose(-1, -2)
+        return added(bias, batch1=changed("q", batch1), batch2=key, **how)
+
+    handles = [
+        module.register_forward_pre_hook(lambda *_: running.append(True)),
+        module.register_forward_hook(lambda *_: running.clear()),
+    ]
+    functional.scaled_dot_product_attention = attend
+    functional.softmax = lambda x, **how: changed("pattern", softmax(x, **how))
+    torches.bmm = lambda x, y: batched(x, changed("v", y))
+    tensors.baddbmm = add
+    try:
+        return probe.bare()
+    finally:
+        functional.scaled_dot_product_attention, functional.softmax = fused, softmax
+        torches.bmm = batched
+        del tensors.baddbmm  # it is inherited
+        for handle in handles:
+            handle.remove()

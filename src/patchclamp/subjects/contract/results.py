@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 FILE, IMAGES = "contract_results.json", "vision_contract_results.json"
@@ -18,7 +19,8 @@ def stored_results(file: str = FILE) -> dict[str, Any]:
 
     Returns:
         ``parts``: name and limit of each; ``families``: by name the classes, and for each part its deviation with the
-        first of the wrong mapping above the limit (null where it broke outright), or why it is excluded.
+        first of the wrong mapping above the limit (null where it broke outright), or why it is excluded; ``lacks``:
+        what cannot be had of its models, with the reason.
 
     Example:
         >>> stored_results()["families"]["llama"]["classes"]
@@ -28,9 +30,17 @@ def stored_results(file: str = FILE) -> dict[str, Any]:
     return results
 
 
-def result_row(classes: Sequence[str], verdicts: Sequence[Any]) -> dict[str, Any]:
-    """Return a family's entry: figures to one digit, for others they differ by the machine."""
-    return {"classes": list(classes), "parts": [_part(v) for v in verdicts]}
+def result_row(
+    classes: Sequence[str], verdicts: Sequence[Any], lacks: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return a family's entry.
+
+    Returns:
+        dict[str, Any]: ``classes``, ``parts`` with figures to one digit, for others they differ by the machine, and
+            ``lacks`` where something cannot be had of its models.
+    """
+    row = {"classes": list(classes), "parts": [_part(v) for v in verdicts]}
+    return {**row, "lacks": dict(lacks)} if lacks else row
 
 
 def _part(verdict: Any) -> dict[str, Any]:
@@ -49,7 +59,7 @@ def changed_since(old: Mapping[str, Any], new: Mapping[str, Any], limits: Sequen
     Returns:
         list[str]: one phrase per difference; empty where both agree.
     """
-    changes = [] if old["classes"] == new["classes"] else ["classes"]
+    changes = [name for name in ("classes", "lacks") if old.get(name) != new.get(name)]
     for i, (was, now, limit) in enumerate(zip(old["parts"], new["parts"], limits, strict=True), 1):
         figures = "excluded" not in was and "excluded" not in now
         if was.get("excluded") != now.get("excluded"):

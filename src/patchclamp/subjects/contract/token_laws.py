@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from patchclamp.core.intervention import change
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract.part import Probe
 from patchclamp.subjects.contract.readers import misread
 from patchclamp.subjects.contract.reference_hooks import max_abs_difference
-from patchclamp.subjects.engine import Expert
+from patchclamp.subjects.engine import Expert, Scaled
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.moe import project_in, project_out
 
 
 def residual(probe: Probe) -> Iterator[float]:
@@ -20,7 +23,7 @@ def residual(probe: Probe) -> Iterator[float]:
     r = probe.run(record=_writes(model), logits=False).recording.values
     for i in range(model.n_layers):
         here = {path.removeprefix(f"blocks.{i}."): x for path, x in r.items() if path.startswith(f"blocks.{i}.")}
-        mlp = here.pop("mlp.write")
+        mlp = here.pop("mlp.write", torch.zeros(1).to(here["resid_in"]))
         mixed = here["resid_in"] + sum(x for kind, x in here.items() if kind.endswith(".write"))
         norms = [model.module.get_submodule(f"{family.blocks}.{i}.{path}") for path in family.sum_norms]
         with torch.no_grad():
@@ -54,6 +57,7 @@ def neurons(probe: Probe) -> Iterator[float]:
     # One by one: a projection in whole numbers rounds by the largest values of all that it is given, padding too.
     yield _mixture(probe)
     yield from (_dense(probe, stimulus) for stimulus in probe.stimuli)
+    yield from (_mixer(probe, stimulus) for stimulus in probe.stimuli)
 
 
 def _dense(probe: Probe, stimulus: Stimulus) -> float:
@@ -63,8 +67,9 @@ def _dense(probe: Probe, stimulus: Stimulus) -> float:
     dense = {i: places["mlp.act"].module for i, places in blocks.items() if "mlp.act" in places}
     paths = {i: [f"blocks.{i}.{n}" for n in ("mlp.pre", "mlp.up", "mlp.act") if n in blocks[i]] for i in dense}
     for i, down in dense.items():
-        # Before a post-norm the MLP's output is that of the module which holds W.
-        paths[i].append(f"module.{down.rpartition('.')[0]}.out" if family.exit_norms else f"blocks.{i}.mlp.write")
+        # Before a post-norm, or a number of the config, the MLP's output is that of the module which holds W.
+        before = family.exit_norms or isinstance(blocks[i]["mlp.write"], Scaled)
+        paths[i].append(f"module.{down.rpartition('.')[0]}.out" if before else f"blocks.{i}.mlp.write")
     r = model.run([stimulus], record=[path for each in paths.values() for path in each], logits=False).recording
     gaps = [0.0]
     for i, down in dense.items():
@@ -78,40 +83,72 @@ def _dense(probe: Probe, stimulus: Stimulus) -> float:
     return max(gaps)
 
 
+def _mixer(probe: Probe, stimulus: Stimulus) -> float:
+    """Return how far W · z is from what a state-space mixer writes, and what comes by a gate that is shut."""
+    family, model = probe.family, probe.model
+    blocks = {i: family.sites_of(model.module, i) for i in range(model.n_layers)}
+    mixing = {f"blocks.{i}.ssm": places for i, places in blocks.items() if "ssm.z" in places}
+    r = model.run([stimulus], record=[f"{i}.{kind}" for i in mixing for kind in ("z", "write")], logits=False).recording
+    gates = [change("set", f"{i}.gate", value=0.0) for i, places in mixing.items() if "ssm.gate" in places]
+    shut = model.run([stimulus], record=[f"{i}.z" for i in mixing], interventions=gates, logits=False).recording
+    gaps = [0.0]
+    for i, places in mixing.items():
+        with torch.no_grad():
+            written = model.module.get_submodule(places["ssm.z"].module)(r[f"{i}.z"])
+        gaps.append(max_abs_difference(written, r[f"{i}.write"], relative=True))
+        if "ssm.gate" in places:
+            gaps.append(float(shut[f"{i}.z"].abs().max() / r[f"{i}.z"].abs().max()))
+    return max(gaps)
+
+
 def _mixture(probe: Probe) -> float:
-    """Return how far Σ_e p_e W_e · act_e is from a mixture's output; p: the router's largest, as its config has it.
+    """Return how far Σ_e p_e W_e · act_e is from a mixture's output, with its shared expert's; p as the family says.
 
     act_e = φ(gate) · up is made anew from what the mixture reads, which is the norm of ``resid_mid``.
     """
     family, model = probe.family, probe.model
     gaps = [0.0]
     for i in range(model.n_layers):
-        expert_places = {k: p for k, p in family.sites_of(model.module, i).items() if isinstance(p, Expert)}
-        if not expert_places:
+        places = family.sites_of(model.module, i)
+        if "mlp.router" not in places:
             continue
-        [(kind, place)] = expert_places.items()
-        module: Any = model.module.get_submodule(place.module)
-        norm = model.module.get_submodule(f"{family.blocks}.{i}.{family.entry_norms[-1]}")
-        paths = [f"blocks.{i}.{k}" for k in ("resid_mid", "mlp.router", "mlp.write", kind.format(e="*"))]
-        r = probe.run(record=paths, logits=False).recording
-        k = model.module.config.num_experts_per_tok
+        stream, router, write = (f"blocks.{i}.{k}" for k in ("resid_mid", "mlp.router", "mlp.write"))
+        shared = [f"blocks.{i}.mlp.shared.{k}" for k in ("pre", "up", "act") if f"mlp.shared.{k}" in places]
+        r = probe.run(record=[stream, router, write, f"blocks.{i}.mlp.*"], logits=False).recording
         with torch.no_grad():
-            read, share = norm(r[paths[0]]), r[paths[1]].float().softmax(-1)
-            best, which = share.topk(k)
-            best = best / best.sum(-1, keepdim=True) if model.module.config.norm_topk_prob else best
-            output = torch.zeros_like(r[paths[2]])
+            read = model.module.get_submodule(f"{family.blocks}.{i}.{family.entry_norms[-1]}")(r[stream])
+            given: Any = 0
+            if shared:
+                gap, given = _shared_expert(model, i, read, *(r[path] for path in shared))
+                gaps.append(gap)
+            place = next((place for place in places.values() if isinstance(place, Expert)), None)
+            if place is None:
+                continue  # single experts are no sites here
+            module: Any = model.module.get_submodule(place.module)
+            share = family.shares(model.module.get_submodule(places["mlp.router"].module), r[router]).to(read.dtype)
+            output = torch.zeros_like(r[write])
             for e in range(module.num_experts):
-                path = f"blocks.{i}.{kind.format(e=e)}"
-                tokens, slot = (which == e).nonzero(as_tuple=True)
+                path = f"blocks.{i}.mlp.experts.{e}.act"
+                tokens = share[:, e].nonzero().flatten()
                 if tokens.tolist() != r.rows[path].tolist():
                     return math.inf
-                gate, up = (read[tokens] @ module.gate_up_proj[e].T).chunk(2, -1)
-                gaps.append(
-                    max_abs_difference(module.act_fn(gate) * up, r[path], relative=True) if len(tokens) else 0.0
-                )
-                output[tokens] += best[tokens, slot, None] * (r[path] @ module.down_proj[e].T)
-            gaps.append(max_abs_difference(output, r[paths[2]], relative=True))
+                act = module._apply_gate(project_in(module, e, read[tokens]))
+                gaps.append(max_abs_difference(act, r[path], relative=True) if len(tokens) else 0.0)
+                output[tokens] += share[tokens, e, None] * project_out(module, e, r[path])
+            gaps.append(max_abs_difference(output + given, r[write], relative=True))
     return max(gaps)
+
+
+def _shared_expert(
+    model: LanguageModel, layer: int, read: Tensor, pre: Tensor, up: Tensor, act: Tensor
+) -> tuple[float, Tensor]:
+    """Return how far φ(pre) · up is from the neurons of the expert that every token meets, and what it adds."""
+    family = model.covering_family()
+    down = family.sites_of(model.module, layer)["mlp.shared.act"].module
+    phi = model.module.get_submodule(f"{down.rpartition('.')[0]}.{family.nonlinearity.rpartition('.')[2]}")
+    gate = family.layers(model.module)[layer].get_submodule(family.shared_gate)
+    passed = gate(read).sigmoid() if family.shared_gate else 1
+    return max_abs_difference(phi(pre) * up, act, relative=True), passed * model.module.get_submodule(down)(act)
 
 
 def readers(probe: Probe) -> Iterator[float]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from patchclamp.subjects.contract.part import Family
+from patchclamp.subjects.engine import Expert
 
 
 class RoundsWrites:
@@ -75,8 +76,14 @@ def recast(behaviour: type, name: str = "") -> Callable[[Family], Family]:
 
 
 def neurons_of(family: Family) -> str:
-    """Return the first site of a block where neurons are read."""
-    return next(name for name in family.block if name.endswith(".act"))
+    """Return the first site of a block where every token's neurons are read; without any, what the mixer gives."""
+    own = (name for name, p in family.block.items() if name.endswith(".act") and not isinstance(p, Expert))
+    return next(own, "attn.z" if "attn.z" in family.block else "ssm.z")
+
+
+def write_of(family: Family) -> str:
+    """Return the last site of a block whose values are added to the stream."""
+    return [name for name in family.block if name.endswith(".write")][-1]
 
 
 def leak_hooks(method: str) -> Callable[[Family], Family]:
@@ -92,6 +99,20 @@ def leak_hooks(method: str) -> Callable[[Family], Family]:
         return leaking(**family.__dict__)
 
     return make_wrong
+
+
+def mistake_width(family: Family) -> Family:
+    """Return the family with what is added to the stream for neurons; without an MLP, for what a mixer gives."""
+    name = "mlp.act" if "mlp.write" in family.block else "ssm.z"
+    return replace(family, block={**family.block, name: family.block[write_of(family)]})
+
+
+def mistake_neurons(family: Family) -> Family:
+    """Return the family with pre-activations for neurons, with what enters a mixer for its gate, or shares doubled."""
+    for name, wrong in (("mlp.act", "mlp.pre"), ("ssm.gate", "ssm.in")):
+        if wrong in family.block:
+            return replace(family, block={**family.block, name: family.block[wrong]})
+    return replace(family, shares=lambda router, logits: 2 * family.shares(router, logits))
 
 
 def double_scale(family: Family) -> Family:

@@ -49,7 +49,7 @@ FAMILY = Family(
     sum_norms=("attention.output.LayerNorm", "output.LayerNorm"),
     causal=False,
     misfit=misfit,
-    head="cls",
+    head=("cls",),
     head_nonlinearity="cls.predictions.transform.transform_act_fn",
     tiny=tiny,
 )

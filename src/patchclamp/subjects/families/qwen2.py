@@ -28,4 +28,10 @@ def tiny() -> Any:
     return enlarge(Qwen2ForCausalLM(config), weight=0.3)
 
 
-FAMILY = replace(llama.FAMILY, name="qwen2", classes=("Qwen2ForCausalLM",), tiny=tiny)
+FAMILY = replace(
+    llama.FAMILY,
+    name="qwen2",
+    classes=("Qwen2ForCausalLM",),
+    towers=("qwen2_vl_text", "qwen2_5_vl_text"),
+    tiny=tiny,
+)

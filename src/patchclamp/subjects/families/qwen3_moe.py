@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from patchclamp.subjects.engine import Expert, Place
+from patchclamp.subjects.engine import Place
 from patchclamp.subjects.families import qwen3
-from patchclamp.subjects.families.spec import enlarge
+from patchclamp.subjects.families.spec import EXPERT_WIDTHS, UNDERIVED_EXPERTS, enlarge, expert_sites
 
 
 def tiny() -> Any:
@@ -32,12 +32,7 @@ def tiny() -> Any:
     return enlarge(Qwen3MoeForCausalLM(config), weight=0.3)
 
 
-MIXED = {
-    # Shares and choice are made of these logits within the router; nothing after it reads them.
-    "mlp.router": Place("mlp.gate", "out", flat=True, writable=False),
-    "mlp.experts.{e}.act": Expert("mlp.experts"),
-}
-WHY = "the product of an expert's output with its share, and the choice of experts, have no rule"
+MIXED = expert_sites("mlp.gate", "mlp.experts")
 
 FAMILY = replace(
     qwen3.FAMILY,
@@ -49,10 +44,7 @@ FAMILY = replace(
         "mlp.write": Place("mlp", "out"),
     },
     varying=frozenset({"mlp.pre", "mlp.up", "mlp.act", *MIXED}),
-    widths={
-        "mlp.router": lambda config: config.num_experts,
-        "mlp.experts.{e}.act": lambda config: config.moe_intermediate_size,
-    },
-    underived={"identity": WHY, "half": WHY},
+    widths=EXPERT_WIDTHS,
+    underived=UNDERIVED_EXPERTS,
     tiny=tiny,
 )

@@ -1,7 +1,7 @@
 // Answers: which answers have been explained?
 import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
-import type { ComparisonList, GraphList, GraphRow } from "../../api/types";
+import type { ComparisonList, GraphList, GraphRow, LabPage } from "../../api/types";
 import { count, number, plural } from "../../format";
 import { Asked, Stated } from "../../parts/Answer";
 import { Awaited, Nothing } from "../../parts/States";
@@ -26,7 +26,7 @@ export default function Answers(): JSX.Element {
             {list.rows.length ? (
               <Table rows={list.rows} />
             ) : (
-              <Nothing>None yet: `patchclamp explain MODEL PROMPT --target ANSWER --atlas ATLAS` adds one.</Nothing>
+              <None />
             )}
             <Compared />
             <Origin source={list.source} twin={ADDRESS} />
@@ -34,6 +34,32 @@ export default function Answers(): JSX.Element {
         )}
       </Awaited>
     </>
+  );
+}
+
+/** How to have the first: by Ask where a model is attached, else by a command. */
+function None(): JSX.Element | null {
+  const lab = useAnswer<LabPage>("/api/lab");
+  if (lab.state === "waiting") return null;
+  const { attached = false, shows = "texts", model = "MODEL" } = lab.state === "here" ? lab.data : {};
+  if (shows === "recording") return <Nothing>A recording answers nothing, so there is nothing to explain.</Nothing>;
+  return (
+    <Nothing>
+      None yet.{" "}
+      {attached ? (
+        <>
+          <a href="/ask" data-testid="to-ask">
+            Ask why the model answers as it does
+          </a>
+          , and the answer is listed here; or let a command add one:{" "}
+        </>
+      ) : (
+        "A command adds one: "
+      )}
+      <code>
+        patchclamp explain {model || "MODEL"} {shows === "pictures" ? "IMAGE --target CLASS" : "PROMPT --target ANSWER"} --atlas ATLAS
+      </code>
+    </Nothing>
   );
 }
 

@@ -10,10 +10,11 @@ import { Detached } from "../../parts/Detached";
 import { Awaited } from "../../parts/States";
 import { Title, useTitle } from "../../parts/Title";
 import { Pairs } from "./Pairs";
+import { PictureAsk } from "./PictureAsk";
 import { Prompt } from "./Prompt";
 import { overPairs } from "./state";
 
-/** One prompt, or a file of pairs. */
+/** One prompt, or a file of pairs; of a model of images one picture. */
 export default function Ask(): JSX.Element {
   useTitle("Ask");
   useEffect(() => forget, []);
@@ -22,24 +23,22 @@ export default function Ask(): JSX.Element {
     <>
       <Title question="Why this answer?" />
       <Awaited answer={answer}>
-        {(lab) => (lab.shows === "recording" ? <CannotClamp /> : lab.shows === "pictures" ? <OfPictures /> : lab.attached ? <Asking lab={lab} /> : <Detached remedy={lab.remedy}>to write prompts and have answers explained</Detached>)}
+        {(lab) => (lab.shows === "recording" ? <CannotClamp /> : lab.attached ? <Asking lab={lab} /> : <Detached remedy={lab.remedy}>to have answers explained</Detached>)}
       </Awaited>
     </>
   );
 }
 
-/** Answers about pictures are explained by a command. */
-function OfPictures(): JSX.Element {
-  return (
-    <p class="nothing" data-testid="nothing">
-      This is an atlas of images, and the page writes prompts only. <code>patchclamp explain MODEL IMAGE --target CLASS --atlas ATLAS</code> explains an answer about an image, and puts it among{" "}
-      <a href="/graphs">Answers</a>; the lab and the pages of units clamp units on pictures.
-    </p>
-  );
-}
-
 function Asking({ lab }: { lab: LabPage }): JSX.Element {
   const over = overPairs.value;
+  if (lab.shows === "pictures") {
+    return (
+      <div class="ask" data-testid="ask">
+        <p class="soft">Choose a picture and one of its classes, and see which units carry it, and from where on the picture, beside random ones.</p>
+        <PictureAsk differentiates={lab.differentiates} />
+      </div>
+    );
+  }
   return (
     <div class="ask" data-testid="ask">
       <div class="row between">

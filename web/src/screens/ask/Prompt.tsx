@@ -1,47 +1,29 @@
 // One prompt: its tokens, the next ones, which of them is asked about, and the answer.
 import type { JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
-import { useExplaining } from "../../api/explain";
-import type { ExplainCost, GraphList, NextTokens, Tokens } from "../../api/types";
-import { spelt } from "../../route";
-import { count, plural } from "../../format";
-import { chance } from "../../parts/Next";
+import type { NextTokens, Tokens } from "../../api/types";
+import { plural } from "../../format";
 import { OtherPrompt } from "../../parts/OtherPrompt";
-import { Failed, Nothing } from "../../parts/States";
+import { type Start, StartWith } from "../../parts/StartWith";
+import { Failed } from "../../parts/States";
 import { Chip, seen, Visible } from "../../parts/Text";
+import { spelt } from "../../route";
+import { Likely } from "./Likely";
+import { Press } from "./Press";
 import { Result } from "./Result";
-import { LONGEST, SETS, change, choose, explainAsked, settled, shown } from "./state";
+import { LONGEST, change, choose, explainAsked, settled, shown } from "./state";
+import { useWhy } from "./useWhy";
 
-const EXAMPLES = 3;
+/** Where a start leads: what was explained is asked again at once. */
+const beginning = ({ prompt, row }: Start) => `/ask${spelt(new URLSearchParams({ prompt, ...(row && { target: row.target, ...(row.contrast && { contrast: row.contrast }) }) }))}`;
 
 /** The left column asks, the right one answers. */
 export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Element {
-  const [now, ask, stop] = useExplaining("/api/lab/explain");
-  const pressed = useRef("");
   const question = explainAsked(shown.value);
-  const written = JSON.stringify(question);
-  const why = () => {
-    if (!question) return;
-    pressed.current = written;
-    ask(question);
-  };
-  // A link holds the question: what it asks is answered at once.
-  const again = () => {
-    const linked = explainAsked(settled.peek());
-    if (!linked || !differentiates) return;
-    pressed.current = JSON.stringify(linked);
-    ask(linked);
-  };
-  useEffect(() => {
-    again();
-    addEventListener("popstate", again);
-    return () => removeEventListener("popstate", again);
-  }, []);
+  const { now, why, stop, stale } = useWhy("/api/lab/explain", question, () => (differentiates ? explainAsked(settled.peek()) : null), !settled.value.prompt);
   const { prompt } = settled.value;
   const next = useAnswer<NextTokens>(prompt ? `/api/lab/next?text=${encodeURIComponent(prompt)}` : null);
   const found = prompt && next.state !== "failed" ? next.data : undefined;
-  const stale = pressed.current !== "" && pressed.current !== written;
   return (
     <div class="asking">
       <div class="question-side">
@@ -50,7 +32,7 @@ export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Ele
           <Field />
           {prompt.endsWith(" ") && <p class="warn small" data-testid="space">The prompt ends in a space, which most vocabularies put before the next word instead.</p>}
           {next.state === "failed" && prompt ? <Failed failure={next.failure} /> : found && <Cut cut={found.cut} busy={next.state === "waiting"} />}
-          {!shown.value.prompt && <Begin />}
+          {!shown.value.prompt && <StartWith to={beginning}>The model's tokens and its likeliest next ones appear here as you write.</StartWith>}
         </section>
         {found && (
           <>
@@ -59,19 +41,7 @@ export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Ele
               <p class="small soft">Choose the answer, then, if you like, the one that it is compared with.</p>
               <Rows next={found} />
             </section>
-            <p class="row press">
-              <button type="button" class="primary" data-testid="why" disabled={!question || !differentiates || now.busy} onClick={why}>
-                Why?
-              </button>
-              {now.busy && (
-                <button type="button" class="quiet" onClick={stop} data-testid="stop">
-                  stop
-                </button>
-              )}
-              <span class="small soft" data-testid="cost">
-                <Takes cost={found.cost} chosen={question !== null} />
-              </span>
-            </p>
+            <Press now={now} ready={question !== null && differentiates} onWhy={why} onStop={stop} cost={found.cost} chosen={question !== null} />
             <details class="more" open={question !== null && !found.rows.some((row) => row.token.text === shown.value.target)} data-testid="own-words">
               <summary>Write the answer yourself</summary>
               <div class="asks">
@@ -137,37 +107,19 @@ function Cut({ cut, busy }: { cut: Tokens; busy: boolean }): JSX.Element {
 /** The likeliest next tokens, each a button. */
 function Rows({ next }: { next: NextTokens }): JSX.Element {
   const { target, contrast } = shown.value;
-  const most = Math.max(...next.rows.map((row) => row.probability), 1e-12);
   return (
-    <ol class="likely" data-testid="likely">
-      {next.rows.map(({ token, probability }) => {
-        const role = token.text === target ? "answer" : token.text === contrast ? "against" : "";
-        return (
-          <li key={token.id}>
-            <button
-              type="button"
-              class={role ? "picked" : ""}
-              aria-pressed={role !== ""}
-              disabled={token.bytes}
-              data-testid="likely-token"
-              data-text={token.text}
-              data-probability={probability}
-              data-role={role}
-              aria-label={`${seen(token.text)}, ${chance(probability)} percent${role && `: ${role}`}`}
-              title={token.bytes ? "a part of a character: an answer is written as text" : undefined}
-              onClick={() => choose(token.text)}
-            >
-              <Chip token={token} />
-              <i class="bar" aria-hidden="true">
-                <i style={{ width: `${(probability / most) * 100}%` }} />
-              </i>
-              <span class="num">{chance(probability)}&nbsp;%</span>
-              <span class="small role">{role}</span>
-            </button>
-          </li>
-        );
-      })}
-    </ol>
+    <Likely
+      testid="likely"
+      choices={next.rows.map(({ token, probability }) => ({
+        value: token.text,
+        shown: <Chip token={token} />,
+        said: seen(token.text),
+        probability,
+        role: token.text === target ? "answer" : token.text === contrast ? "against" : "",
+        why: token.bytes ? "a part of a character: an answer is written as text" : undefined,
+        onChoose: () => choose(token.text),
+      }))}
+    />
   );
 }
 
@@ -194,40 +146,6 @@ function Words({ name, words }: { name: "target" | "contrast"; words: string }):
           )}
         </span>
       )}
-    </div>
-  );
-}
-
-/** What pressing the button takes, and what it can show at best. */
-function Takes({ cost, chosen }: { cost: ExplainCost | null; chosen: boolean }): JSX.Element {
-  if (cost === null) return <>This model gives no gradients, so no answer can be explained here.</>;
-  return (
-    <>
-      {!chosen && "Choose an answer first. "}
-      {count(cost.units)} units are scored by {plural(cost.backward, "backward pass", "backward passes")}, then about {count(cost.forward)} replacements; {SETS} random sets can show p = {cost.least_p.toFixed(2)} at best
-    </>
-  );
-}
-
-/** Prompts whose answers were explained, to begin with. */
-function Begin(): JSX.Element | null {
-  const answer = useAnswer<GraphList>("/api/graphs");
-  if (answer.state !== "here") return null;
-  const rows = answer.data.rows.filter((row) => row.target && row.prompt);
-  const prompts = [...new Map(rows.map((row) => [row.prompt, row])).values()].slice(0, EXAMPLES);
-  if (!prompts.length) return <Nothing>The model's tokens and its likeliest next ones appear here as you write.</Nothing>;
-  return (
-    <div class="begin">
-      <p class="small soft">or begin with one whose answer was explained:</p>
-      <ul>
-        {prompts.map((row) => (
-          <li key={row.prompt}>
-            <a href={`/ask${spelt(new URLSearchParams({ prompt: row.prompt }))}`} data-testid="begin-with">
-              <q>{row.prompt}</q>
-            </a>
-          </li>
-        ))}
-      </ul>
     </div>
   );
 }

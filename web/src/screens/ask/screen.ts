@@ -5,5 +5,6 @@ export const screen: Screen = {
   title: "Ask",
   key: "w",
   order: -1,
+  only: ["texts", "pictures"],
   load: () => import("./Ask").then((m) => m.default),
 };

@@ -4,7 +4,8 @@ import type { ExplainAsked } from "../../api/types";
 import { draft, drafted } from "../../draft";
 import { query } from "../../route";
 
-export const TOP = 8;
+/** Causes: as many as `patchclamp explain` and `pc.explain` name. */
+export const TOP = 20;
 export const SETS = 99;
 export const LONGEST = { prompt: 4000, answer: 200, pairs: 60_000 };
 

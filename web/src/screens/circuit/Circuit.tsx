@@ -2,10 +2,11 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
-import type { GraphPage } from "../../api/types";
+import type { GraphPage, GraphPicture } from "../../api/types";
 import { count, number, percent, plural } from "../../format";
 import { useKeys } from "../../keys";
 import { Asked } from "../../parts/Answer";
+import { AnswerPicture } from "../../parts/AnswerPicture";
 import { ClampCauses } from "../../parts/ClampCauses";
 import { KeepIt } from "../../parts/KeepIt";
 import { Awaited, Nothing } from "../../parts/States";
@@ -17,11 +18,11 @@ import { Compare } from "./Compare";
 import { exported, save } from "./exported";
 import { Grid } from "./Grid";
 import { List } from "./List";
-import { type Item, type Merged, merge } from "./merge";
+import { type Item, type Merged, first, merge } from "./merge";
 import { Panel, groupChosen, pinChosen } from "./Panel";
 import { pictureOf } from "./picture";
 import { Hatch, Sign } from "./Sign";
-import { KEEP, choose, groups, keep, onlyPinned, pins, selected, view } from "./state";
+import { KEEP, choose, groups, keep, near, onlyPinned, pins, selected, view } from "./state";
 import { Verify } from "./Verify";
 
 const KINDS = ["neuron", "head", "feature", "channel", "site", "input", "output", "error"];
@@ -101,7 +102,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
         </p>
       )}
       <div class="stage">
-        <div class="picture">
+        <div class="drawn">
           {page.nodes.length === 0 ? (
             <Nothing>This graph has no nodes.</Nothing>
           ) : shown === "grid" ? (
@@ -113,6 +114,11 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
           {star(page) && <p class="small soft" data-testid="star">Each unit is scored by itself. Lines only go to the output; crossing a node means nothing.</p>}
           <Compare graph={page.graph} />
         </div>
+        {page.picture && (
+          <div class="where">
+            <Where page={page} merged={merged} chosen={chosen} />
+          </div>
+        )}
         <div class="aside">
           <Panel page={page} merged={merged} chosen={chosen}>
             <Verify page={page} chosen={chosen} />
@@ -123,6 +129,13 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
       <Origin source={page.source} twin={url} itself />
     </article>
   );
+}
+
+/** The picture, with the place of the node that is pointed at, or else of the one that is chosen. */
+function Where({ page, merged, chosen }: { page: GraphPage; merged: Merged; chosen: Item[] }): JSX.Element {
+  const item = merged.byId.get(near.value) ?? chosen[0];
+  const node = item?.group === null ? first(item) : undefined;
+  return <AnswerPicture picture={page.picture as GraphPicture} alt={page.graph.prompt} place={node?.place ?? null} name={node?.name ?? ""} />;
 }
 
 /** What m is, and what is left of it with the causes replaced. */

@@ -7,11 +7,12 @@ import { Visible, seen } from "../../parts/Text";
 import { theme } from "../../theme";
 import { useCamera } from "./camera";
 import { CROWD, drawEdges, looksOf } from "./edges";
-import { GREY, type Layout, PORTS, type Placed, SIGN, TEXT, arrange } from "./layout";
+import { CLASS_TOKEN, GREY, type Layout, PORTS, type Placed, SIGN, TEXT, arrange } from "./layout";
 import { ENDS, type Item, type Merged, first } from "./merge";
 import { Preview } from "./Preview";
 import { strandsOf } from "./routes";
 import { fill, outline } from "./Sign";
+import { near } from "./state";
 import { said } from "./words";
 
 interface Props {
@@ -27,13 +28,16 @@ const SETTLED_MS = 140;
 const ARROW_PX = 60;
 let painted = false;
 
+const point = (id: string) => {
+  near.value = id;
+};
+
 export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const [available, setAvailable] = useState(0);
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
   const [at, setAt] = useState("");
-  const [near, setNear] = useState("");
   useLayoutEffect(() => {
     const element = box.current as HTMLDivElement;
     const measure = () => setAvailable(element.clientWidth);
@@ -43,12 +47,12 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
     return () => watch.disconnect();
   }, []);
   const layout = useMemo(() => (available ? arrange(merged.items, merged.links, page, available, open) : null), [merged, page, available, open]);
-  const view = useCamera(box, layout, available, page.graph.id);
+  const view = useCamera(box, layout, available, page.graph.id, page.tokens[0] === CLASS_TOKEN);
   const { camera, height } = view;
 
   const strands = useMemo(() => strandsOf(merged.links), [merged]);
   // Among thousands a pointer that passes redraws nothing.
-  const pointed = strands.length > CROWD ? "" : near;
+  const pointed = strands.length > CROWD ? "" : near.value;
   const stands = pointed !== "" || chosen.size > 0;
   const looks = useMemo(
     () => layout && looksOf(layout, strands, ({ link }) => (pointed ? link.source === pointed || link.target === pointed : chosen.has(link.source) || chosen.has(link.target))),
@@ -127,13 +131,13 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
   // Tokens that have no room beside one another are written aslant.
   const slanted = layout?.columns.some((column) => column.word - 8 > column.width * camera.k) ?? false;
   const sum = merged.links.reduce((total, link) => total + link.weight, 0);
-  const nearItem = merged.byId.get(near);
-  const nearSpot = layout?.at.get(near);
+  const nearItem = merged.byId.get(near.value);
+  const nearSpot = layout?.at.get(near.value);
   const x = (value: number) => `${value * camera.k + camera.x}px`;
   const y = (value: number) => `${value * camera.k + camera.y}px`;
   const size = (value: number) => `${value * camera.k}px`;
   return (
-    <div class="grid" data-testid="grid" onMouseLeave={() => setNear("")}>
+    <div class="grid" data-testid="grid" onMouseLeave={() => point("")}>
       <div class="names" aria-hidden="true">
         {layout?.rows.map((row) => row.name && <span style={{ top: y(row.y), height: size(row.height) }}>{row.name}</span>)}
       </div>
@@ -146,10 +150,10 @@ export function Grid({ page, merged, chosen, pinned, onChoose }: Props): JSX.Ele
         onFocusIn={(event) => {
           const id = under(event);
           if (id) setAt(id);
-          setNear(id);
+          point(id);
         }}
-        onFocusOut={() => setNear("")}
-        onMouseOver={(event) => setNear(under(event))}
+        onFocusOut={() => point("")}
+        onMouseOver={(event) => point(under(event))}
         onClick={(event) => {
           const id = under(event);
           if (id && !view.dragged()) onChoose(id, event.shiftKey || event.ctrlKey || event.metaKey);

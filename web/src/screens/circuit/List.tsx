@@ -4,8 +4,9 @@ import type { GraphPage } from "../../api/types";
 import { count, number } from "../../format";
 import { Visible } from "../../parts/Text";
 import { unitAddress } from "../../route";
-import { type Item, type Merged, first } from "./merge";
+import { ENDS, type Item, type Merged, first } from "./merge";
 import { Sign } from "./Sign";
+import { near } from "./state";
 import { said } from "./words";
 
 interface Props {
@@ -14,6 +15,14 @@ interface Props {
   chosen: ReadonlySet<string>;
   onChoose: (id: string, join: boolean) => void;
 }
+
+/** Units come first: what no unit explains is often larger than any of them, and answers nothing. */
+const PARTS: [name: "units" | "ends" | "errors", belongs: (kind: string) => boolean][] = [
+  ["units", (kind) => !ENDS.has(kind)],
+  ["ends", (kind) => kind === "input" || kind === "output"],
+  ["errors", (kind) => kind === "error"],
+];
+const SAID = { units: "", ends: "what goes in, and what comes out", errors: "errors: what no unit shown here explains" };
 
 export function List({ page, merged, chosen, onChoose }: Props): JSX.Element {
   return (
@@ -37,11 +46,25 @@ export function List({ page, merged, chosen, onChoose }: Props): JSX.Element {
           </th>
         </tr>
       </thead>
-      <tbody>
-        {merged.items.map((item) => (
-          <Line key={item.id} item={item} page={page} merged={merged} chosen={chosen.has(item.id)} onChoose={onChoose} />
-        ))}
-      </tbody>
+      {PARTS.map(([name, belongs]) => {
+        const items = merged.items.filter((item) => belongs(item.kind));
+        return (
+          items.length > 0 && (
+            <tbody key={name} data-testid={`part-${name}`}>
+              {name !== "units" && (
+                <tr class="part">
+                  <th scope="rowgroup" colSpan={6} class="small soft">
+                    {SAID[name]}
+                  </th>
+                </tr>
+              )}
+              {items.map((item) => (
+                <Line key={item.id} item={item} page={page} merged={merged} chosen={chosen.has(item.id)} onChoose={onChoose} />
+              ))}
+            </tbody>
+          )
+        );
+      })}
     </table>
   );
 }
@@ -58,8 +81,11 @@ function Line({ item, page, merged, chosen, onChoose }: LineProps): JSX.Element 
   const node = first(item);
   const alone = item.group === null;
   const token = node.position === null ? undefined : page.tokens[node.position];
+  const look = () => {
+    near.value = item.id;
+  };
   return (
-    <tr class={chosen ? "chosen" : ""} data-testid="item" data-id={item.id} data-kind={item.kind} data-score={item.score}>
+    <tr class={chosen ? "chosen" : ""} data-testid="item" data-id={item.id} data-kind={item.kind} data-score={item.score} onMouseOver={look} onFocusIn={look}>
       <th scope="row">
         <button type="button" class="box" role="checkbox" aria-checked={chosen} aria-label={`choose ${said(item, page, number(item.score, true))}`} onClick={() => onChoose(item.id, true)}>
           <Sign kind={item.kind} score={item.score} />

@@ -32,17 +32,17 @@ export interface View {
 }
 
 /** How a picture is first seen: as wide as its window, and not smaller than can be read. */
-function opening(layout: Layout, width: number, height: number, whole: boolean): Camera {
+function opening(layout: Layout, width: number, height: number, whole: boolean, answersFirst: boolean): Camera {
   const least = whole || !layout.cards ? LEAST : READABLE;
   const k = Math.max(Math.min(width / layout.width, whole ? height / layout.height : LARGEST, LARGEST), least);
   // What is too wide begins where the answer comes out.
-  const x = layout.width * k > width + 1 ? width - layout.width * k : (width - layout.width * k) / 2;
+  const x = layout.width * k > width + 1 ? (answersFirst ? 0 : width - layout.width * k) : (width - layout.width * k) / 2;
   return { k, x, y: Math.max((height - layout.height * k) / 2, 0) };
 }
 
-export function useCamera(box: RefObject<HTMLDivElement | null>, layout: Layout | null, width: number, id: string): View {
+export function useCamera(box: RefObject<HTMLDivElement | null>, layout: Layout | null, width: number, id: string, answersFirst = false): View {
   const tall = typeof innerHeight === "number" ? Math.max(innerHeight * 0.86, 420) : 700;
-  const natural = layout ? layout.height * opening(layout, width, tall, false).k : 0;
+  const natural = layout ? layout.height * opening(layout, width, tall, false, answersFirst).k : 0;
   const height = Math.round(Math.min(Math.max(natural, 160), Math.max(tall, natural < tall * 1.25 ? natural : 0)));
   const [camera, setCamera] = useState<Camera>({ k: 1, x: 0, y: 0 });
   const now = useRef({ camera, layout, width, height });
@@ -67,7 +67,7 @@ export function useCamera(box: RefObject<HTMLDivElement | null>, layout: Layout 
 
   // Another graph, another width: seen from the beginning. Another layout of the same graph stays where it is.
   useLayoutEffect(() => {
-    if (layout) set(opening(layout, width, height, false));
+    if (layout) set(opening(layout, width, height, false, answersFirst));
   }, [id, width, layout === null, layout?.width, layout?.height]);
 
   useEffect(() => {
@@ -129,7 +129,7 @@ export function useCamera(box: RefObject<HTMLDivElement | null>, layout: Layout 
     height,
     zoom: (by) => zoomAt(by > 0 ? STEP : 1 / STEP, now.current.width / 2, now.current.height / 2),
     move: (x, y) => set({ ...now.current.camera, x: now.current.camera.x + x, y: now.current.camera.y + y }),
-    fit: () => layout && set(opening(layout, width, height, true)),
+    fit: () => layout && set(opening(layout, width, height, true, answersFirst)),
     show: (spot) => {
       const { camera, width, height } = now.current;
       const [x, y] = [spot.x * camera.k + camera.x, spot.y * camera.k + camera.y];

@@ -165,6 +165,9 @@ interface Cell {
   items: Item[];
 }
 
+/** Where a transformer of images answers: before its patches. */
+export const CLASS_TOKEN = "class token";
+
 /** How large an item is drawn. */
 type Size = Pick<Placed, "width" | "height" | "r" | "words" | "slots">;
 
@@ -174,9 +177,10 @@ export function arrange(items: Item[], links: Link[], page: GraphPage, available
   // Over many pairs nothing stands at a token: then the output does not either.
   const located = page.tokens.length > 0 || page.nodes.some((node) => node.position !== null);
   const last = Math.max(page.tokens.length - 1, ...page.nodes.map((node) => node.position ?? 0), 0);
+  const reads = page.tokens[0] === CLASS_TOKEN ? 0 : last;
   for (const item of items) {
     const node = first(item);
-    const position = node.position ?? (node.kind === "output" && located ? last : null);
+    const position = node.position ?? (node.kind === "output" && located ? reads : null);
     const row = rowOf(node);
     positions.add(position);
     const name = `${row} ${position}`;
@@ -189,10 +193,10 @@ export function arrange(items: Item[], links: Link[], page: GraphPage, available
 
   const whole = { cells, tokens, page, available, open, links, tallest: Math.max(page.layers ?? 0, ...page.nodes.map((node) => (node.layer ?? -1) + 1)) };
   if (items.length > MOST_CARDS) return signs(items, whole);
-  const reads = new Set(links.filter((link) => Object.keys(link.slots).length > 0).map((link) => link.target));
+  const readers = new Set(links.filter((link) => Object.keys(link.slots).length > 0).map((link) => link.target));
   let made: Layout | null = null;
   for (const [longest, beside, shape, wider] of TRIED) {
-    const sizes = new Map(items.map((item) => [item.id, card(item, page, longest, reads.has(item.id))]));
+    const sizes = new Map(items.map((item) => [item.id, card(item, page, longest, readers.has(item.id))]));
     made = place(whole, sizes, located ? beside : Math.max(1, Math.floor((available - 20) / (longest * 0.8 + GAP))), null, shape);
     if (made.width <= available * wider) break;
   }

@@ -1,5 +1,5 @@
 // What the address says of a circuit: pruning, view, what is chosen, pins, groups with their names, what it is compared with.
-import { computed } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { go, query, withQuery } from "../../route";
 
 export const KEEP = { least: 0.1, most: 1, usual: 0.8, step: 0.01 };
@@ -98,3 +98,6 @@ export function ungroup(at: number): void {
   const keys = groups.value[at]?.keys ?? [];
   go(withQuery({ group: packed(groups.value.filter((_, i) => i !== at)), select: spaced(keys) }));
 }
+
+/** The item that is pointed at, or has the focus; empty for none. */
+export const near = signal("");

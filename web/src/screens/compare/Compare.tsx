@@ -8,6 +8,7 @@ import { Awaited } from "../../parts/States";
 import { Origin, Title, useTitle } from "../../parts/Title";
 import { go, query, withQuery } from "../../route";
 import { Grid } from "./Grid";
+import { Lens } from "./Lens";
 import { Next } from "./Next";
 import { CellPairs, Moved, Pairs } from "./Units";
 
@@ -100,6 +101,7 @@ function Whole({ page, url }: { page: ComparisonPage; url: string }): JSX.Elemen
       </dl>
       {page.layers && page.layers.value.length > 0 && <Layers page={page} url={url} />}
       {models && <Next page={page} />}
+      {page.lens && <Lens lens={page.lens} page={page} />}
       {page.moved.length > 0 && <Moved page={page} />}
       {page.pairs && (
         <section>

@@ -97,7 +97,7 @@ function Words(): JSX.Element {
         data-testid="search"
         type="search"
         defaultValue={now}
-        placeholder="words, tokens, or a unit's key"
+        placeholder="words, tokens, or a unit: its key, 2/16, block 0 neuron 9"
         autocomplete="off"
         spellcheck={false}
         maxLength={300}

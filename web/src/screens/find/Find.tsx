@@ -10,7 +10,7 @@ import { Known } from "../../parts/Line";
 import { Awaited, Nothing } from "../../parts/States";
 import { Thumbnail } from "../../parts/Thumbnail";
 import { Origin, Title, useTitle } from "../../parts/Title";
-import { go, local, query, unitAddress, withQuery } from "../../route";
+import { go, local, query, spelt, unitAddress, withQuery } from "../../route";
 import { ByText } from "./ByText";
 import { Filters } from "./Filters";
 import { Switch, byText } from "./Switch";
@@ -65,8 +65,15 @@ function Found({ list, url, modality }: { list: UnitList; url: string; modality:
       <>
         <Nothing>
           None of the {count(list.n_units)} units of this atlas matches. <a href="/units">Take all filters away</a>, or search for a
-          part of a word: {modality === "recording" ? "descriptions, names, groups and conditions" : "descriptions, concepts, tokens at the peaks and promoted tokens"} are searched.
+          part of a word. Searched are {modality === "recording" ? "descriptions, notes, names, groups and conditions" : modality === "image" ? "descriptions, notes, and classes that are detected or promoted" : "descriptions, notes, concepts, what heads attend to, tokens at the peaks and promoted tokens"}; a
+          unit is also found by its key or a part of it, its name, or its block and number: <code>2/16</code>.
         </Nothing>
+        {modality === "language" && list.unknown.length > 0 && (
+          <p class="small soft" data-testid="unknown">
+            No token of this atlas begins with {list.unknown.map((word) => `“${word}”`).join(", ")}, so no unit fires on it, or promotes it, as a whole.{" "}
+            <a href={`/units${spelt(new URLSearchParams({ search: "text", text: query.value.get("q") ?? "" }))}`}>Search by text</a> instead: which units respond to it?
+          </p>
+        )}
         <Origin source={list.source} twin={url} />
       </>
     );

@@ -4,13 +4,14 @@ import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { type Answer, useAnswer } from "../../api/ask";
 import { type Mapped, useMap } from "../../api/heat";
-import type { GraphList, LabPage, NextTokens, Tokens } from "../../api/types";
+import type { LabPage, NextTokens, Tokens } from "../../api/types";
 import { heatAddress, labAddress, written } from "../../clamps";
 import { draft, forget } from "../../draft";
 import { count, duration, number, plural } from "../../format";
 import { Detached } from "../../parts/Detached";
 import { OtherPrompt } from "../../parts/OtherPrompt";
 import { CannotClamp } from "../../parts/CannotClamp";
+import { StartWith } from "../../parts/StartWith";
 import { Awaited, Failed, Nothing } from "../../parts/States";
 import { Chip, seen } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
@@ -21,7 +22,6 @@ import { Map, Scale } from "./Map";
 import { type Asked, MAPS, PARTS, look, lookAway, lookedAt, questionOf, SIDES, settled, shown } from "./state";
 
 const LONGEST = 4000;
-const TRIED = 3;
 
 /** The maps of blocks against tokens. */
 export default function Heat(): JSX.Element {
@@ -101,7 +101,7 @@ function Prompt({ cut }: { cut: Answer<Tokens> }): JSX.Element {
           onInput={(event) => draft({ text: event.currentTarget.value, target: null, contrast: null, at: null }, "text")}
         />
       </label>
-      {!text && <Begin />}
+      {!text && <StartWith to={({ prompt }) => heatAddress(prompt, [])}>Each block of the model has a row, each token a column.</StartWith>}
       {text && cut.state === "failed" && <Failed failure={cut.failure} />}
       {text && cut.state !== "failed" && cut.data && (
         <OtherPrompt cut={cut.data} value={other} settled={settled.value.other} onWrite={(to) => draft({ other: to }, "other")} testid="other-text">
@@ -109,23 +109,6 @@ function Prompt({ cut }: { cut: Answer<Tokens> }): JSX.Element {
         </OtherPrompt>
       )}
     </section>
-  );
-}
-
-/** Prompts whose answers were explained, to begin with. */
-function Begin(): JSX.Element | null {
-  const answer = useAnswer<GraphList>("/api/graphs");
-  const prompts = [...new Set(answer.state === "here" ? answer.data.rows.map((row) => row.prompt) : [])].slice(0, TRIED);
-  if (!prompts.length) return null;
-  return (
-    <p class="small soft row" data-testid="begin">
-      or begin with a prompt whose answer was explained:
-      {prompts.map((prompt) => (
-        <a key={prompt} href={heatAddress(prompt, [])}>
-          <q>{prompt}</q>
-        </a>
-      ))}
-    </p>
   );
 }
 

@@ -5,5 +5,6 @@ export const screen: Screen = {
   title: "Layers",
   key: "y",
   order: 2.5,
+  only: ["texts"],
   load: () => import("./Heat").then((m) => m.default),
 };

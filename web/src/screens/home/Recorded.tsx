@@ -80,6 +80,8 @@ function Whole({ page, of }: { page: AtlasPage; of: RecordingView }): JSX.Elemen
           <dl class="pairs">
             <dt>file</dt>
             <dd>{page.corpus.name}</dd>
+            <dt>units</dt>
+            <dd data-testid="numbered">{of.numbered ? "counted from 0, in the file's order: it names none" : "called by the file's own names"}</dd>
             <dt>measure</dt>
             <dd>{of.measure}</dd>
             <dt>labels</dt>

@@ -59,11 +59,8 @@ export function Clamp({ clamp, place, tokens, token, generates, many, clamped, o
   return (
     <li ref={card} class={`clamp ${neutral(clamp) ? "idle" : ""}`} data-testid="clamp" data-key={clamp.key} data-mode={clamp.mode} data-value={clamp.value ?? ""} data-at={clamp.at}>
       <div class="row between">
-        <h3>
-          {whole ? name : <a href={unitAddress(clamp.key)}>{name}</a>}
-          <span class="small soft mono path">{local(clamp.key)}</span>
-        </h3>
-        <span class="row tight">
+        <h3>{whole ? <span title={local(clamp.key)}>{name}</span> : <a href={unitAddress(clamp.key)} title={local(clamp.key)}>{name}</a>}</h3>
+        <span class="row tight nowrap">
           <button type="button" class="quiet" disabled={neutral(clamp)} onClick={() => onChange({ value: null, ...(BARE.has(clamp.mode) && { mode: usual }) }, "neutral")} aria-label={`neutral: ${name}`}>
             neutral
           </button>

@@ -1,19 +1,19 @@
 // The prompt and its tokens; one of them is chosen.
 import type { JSX } from "preact";
 import { useRef } from "preact/hooks";
-import { type Answer, useAnswer } from "../../api/ask";
-import type { GraphList, Tokens } from "../../api/types";
+import type { Answer } from "../../api/ask";
+import type { Tokens } from "../../api/types";
 import { draft } from "../../draft";
 import { heatAddress } from "../../clamps";
 import { spelt } from "../../route";
 import { plural } from "../../format";
 import { OtherPrompt } from "../../parts/OtherPrompt";
+import { StartWith } from "../../parts/StartWith";
 import { Failed } from "../../parts/States";
 import { seen, Visible } from "../../parts/Text";
 import { asked, shown } from "./state";
 
 const LONGEST = 4000;
-const TRIED = 3;
 
 /** A field for the text, and the tokens that the model reads. */
 export function Prompt({ cut, chosen }: { cut: Answer<Tokens>; chosen: number }): JSX.Element {
@@ -34,32 +34,13 @@ export function Prompt({ cut, chosen }: { cut: Answer<Tokens>; chosen: number })
           onInput={(event) => draft({ text: event.currentTarget.value, controls: null }, "text")}
         />
       </label>
-      {!text ? <Tried /> : cut.state === "failed" ? <Failed failure={cut.failure} /> : cut.data && <Row cut={cut.data} chosen={chosen} busy={cut.state === "waiting"} />}
+      {!text ? <StartWith to={({ prompt }) => `/lab${spelt(new URLSearchParams({ text: prompt }))}`}>The units that do most at each token appear here as you write.</StartWith> : cut.state === "failed" ? <Failed failure={cut.failure} /> : cut.data && <Row cut={cut.data} chosen={chosen} busy={cut.state === "waiting"} />}
       {text && cut.state !== "failed" && cut.data && (
         <OtherPrompt cut={cut.data} value={shown.value.other} settled={asked.value.other} onWrite={(other) => draft({ other, controls: null }, "other")} testid="other-text">
           A prompt of as many tokens: clamps can take a unit's value from it.
         </OtherPrompt>
       )}
     </section>
-  );
-}
-
-/** Prompts whose answers were explained, to begin with. */
-function Tried(): JSX.Element | null {
-  const answer = useAnswer<GraphList>("/api/graphs");
-  const prompts = [...new Set(answer.state === "here" ? answer.data.rows.map((row) => row.prompt) : [])].slice(0, TRIED);
-  if (!prompts.length) return null;
-  return (
-    <p class="small soft">
-      or begin with a prompt whose answer was explained:{" "}
-      {prompts.map((prompt) => (
-        <>
-          <a href={`/lab${spelt(new URLSearchParams({ text: prompt }))}`}>
-            <q>{prompt}</q>
-          </a>{" "}
-        </>
-      ))}
-    </p>
   );
 }
 

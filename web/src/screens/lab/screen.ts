@@ -5,5 +5,6 @@ export const screen: Screen = {
   title: "Lab",
   key: "l",
   order: 2,
+  only: ["texts", "pictures"],
   load: () => import("./Lab").then((m) => m.default),
 };

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
-import type { AttentionPage, AttentionShares, HeadPair, HeadPanels, LabPage, UnitPage } from "../../api/types";
+import type { AttentionPage, AttentionShares, HeadPair, HeadPanels, LabPage, Neighbour, UnitPage } from "../../api/types";
 import { count, number, percent } from "../../format";
 import { Attention, weight } from "../../parts/Attention";
 import { Awaited } from "../../parts/States";
@@ -10,6 +10,8 @@ import { Chip } from "../../parts/Text";
 import { query, unitAddress, withQuery } from "../../route";
 
 const SHOWN = 10;
+/** Units that queries, or keys, read; the page as JSON has two more. */
+const MOST_READ = 6;
 const KINDS: [kind: string, name: string][] = [
   ["top", "highest"],
   ["random", "random"],
@@ -213,18 +215,56 @@ export function HeadWrites({ unit }: { unit: Shown }): JSX.Element {
   );
 }
 
-/** What queries and keys match. */
+/** What queries and keys match: tokens, and the units before it that they read. */
 export function HeadReads({ unit }: { unit: Shown }): JSX.Element {
+  const { matches, query_reads, key_reads } = unit.head;
   return (
     <Panel id="qk" title="Looks for">
       <Pairs
-        pairs={unit.head.matches}
+        pairs={matches}
         testid="matches"
         caption="tokens whose query and key match most, by their embeddings alone; positions are left out, and what earlier blocks add"
         none="none stands out"
         columns={["q · k"]}
         cells={(pair) => [number(pair.weight, true)]}
       />
+      <ReadUnits unit={unit} field="query_reads" list={query_reads} who="queries" />
+      <ReadUnits unit={unit} field="key_reads" list={key_reads} who="keys" />
     </Panel>
+  );
+}
+
+/** Earlier units whose write direction its queries or keys read most. */
+function ReadUnits({ unit, field, list, who }: { unit: Shown; field: string; list: Neighbour[]; who: string }): JSX.Element {
+  const caption = `earlier units that its ${who} read most, by what they write and the weights alone`;
+  if (!list.length) return <p class="small soft" data-testid={`no-${field}`}>{`${caption}: ${unit.not_known[field] ?? "none stands out"}`}</p>;
+  return (
+    <table class="headed tokens-of-head" data-testid={field}>
+      <caption class="small soft">{caption}; 1 is a unit drawn at random from the same site</caption>
+      <thead>
+        <tr>
+          <th scope="col">unit</th>
+          <th scope="col" class="n">
+            times
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {list.slice(0, MOST_READ).map((one) => (
+          <tr key={one.key} data-unit={one.key} data-value={one.value}>
+            <th scope="row">
+              <a href={unitAddress(one.key)}>{one.name}</a>
+              {one.label && (
+                <>
+                  <br />
+                  <span class="soft small">{one.label}</span>
+                </>
+              )}
+            </th>
+            <td class="n">{number(one.value)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
 }

@@ -28,7 +28,7 @@ export function Write({ id }: { id: string }): JSX.Element | null {
   const list = answer.state === "failed" ? undefined : answer.data;
   if (!list) return null;
   const stars = list.rows.filter((row) => row.kind === "star");
-  // Descriptions stand above in full; here only so that they can be withdrawn.
+  // The words of descriptions stand above; here is who wrote them, so that they can be withdrawn.
   const told = list.rows.filter((row) => row.kind !== "star" && (may || row.kind !== "description"));
   const how = remedy && (
     <p class="small soft" data-testid="how-to-write">
@@ -72,7 +72,7 @@ export function Write({ id }: { id: string }): JSX.Element | null {
         )}
       </div>
       {told.map((row) => (
-        <Written key={row.id} note={row}>
+        <Written key={row.id} note={row} bare={row.kind === "description"}>
           {may && (
             <button type="button" class="quiet" data-testid="withdraw" onClick={() => withdraw(row)}>
               withdraw

@@ -10,6 +10,7 @@ from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page
 from patchclamp.atlas.read.responses import EstimateView, Source
 from patchclamp.atlas.serve.served import Served
 from patchclamp.atlas.store.comparisons import Comparison, kind_of
+from patchclamp.core.lens_difference import LensDifference, Likely
 from patchclamp.core.model_comparison import ModelComparison
 from patchclamp.core.plain_names import name_site, name_unit
 from patchclamp.core.similarity import Similarity
@@ -169,6 +170,71 @@ class TextShift:
 
 
 @dataclass(frozen=True)
+class LikelyToken:
+    """A next token and its probability."""
+
+    token: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class LensSpot:
+    """A place where the two logit lenses differ.
+
+    Args:
+        context: the text up to and with the token there.
+        divergence: KL divergence of the next token, in nats.
+        first: what the first lens finds likeliest.
+        second: what the second finds likeliest.
+    """
+
+    context: str
+    divergence: float
+    first: list[LikelyToken]
+    second: list[LikelyToken]
+
+
+@dataclass(frozen=True)
+class LensDepth:
+    """How far the two logit lenses differ at one depth.
+
+    Args:
+        first: where the stream of the first was read, in words.
+        second: where that of the second was read.
+        value: mean KL divergence of the next token, in nats.
+        low: lower end of its 95 % interval over stimuli; None of one stimulus.
+        high: upper end.
+        agreement: share of tokens after which both find the same token likeliest.
+        places: where they differ most.
+    """
+
+    first: str
+    second: str
+    value: float
+    low: float | None
+    high: float | None
+    agreement: float
+    places: list[LensSpot]
+
+
+@dataclass(frozen=True)
+class LensView:
+    """How the logit lenses of two networks differ.
+
+    Args:
+        sentence: the difference in one sentence.
+        layers: every depth, in forward order; the last is what the networks themselves answer.
+        part: the depth where they part; None where they are the same everywhere.
+        n_tokens: tokens at which the lenses were read.
+    """
+
+    sentence: str
+    layers: list[LensDepth]
+    part: int | None
+    n_tokens: int
+
+
+@dataclass(frozen=True)
 class LayerGrid:
     """Rows and columns with a number in every cell.
 
@@ -208,6 +274,7 @@ class ComparisonPage:
         n_moved: how many units both have.
         shifts: next tokens whose probability differs most.
         texts: stretches of the text, those that differ most first.
+        lens: how the logit lenses differ; None where none were compared.
         matrices: of recordings: dissimilarities of conditions, of the first and of the second.
         notice: what was cut because it is larger than a page; empty where nothing was.
         cautions: what a reader should know.
@@ -230,6 +297,7 @@ class ComparisonPage:
     n_moved: int
     shifts: list[PlacedShift]
     texts: list[TextShift]
+    lens: LensView | None
     matrices: list[LayerGrid]
     notice: str
     cautions: list[str]
@@ -391,11 +459,35 @@ def _models(atlas: Reading, id: str, found: ModelComparison, source: Source) -> 
             )
             for text in found.texts
         ],
+        lens=_lens(found.lens) if found.lens.layers else None,
         matrices=[],
         notice="",
         cautions=list(found.cautions),
         source=source,
     )
+
+
+def _lens(found: LensDifference) -> LensView:
+    layers = [
+        LensDepth(
+            name_site(layer.sites[0]),
+            name_site(layer.sites[1]),
+            _round(layer.divergence.value),
+            number_or_none(layer.divergence.low, 4),
+            number_or_none(layer.divergence.high, 4),
+            layer.agreement,
+            [
+                LensSpot(place.context, _round(place.divergence), _likely(place.first), _likely(place.second))
+                for place in layer.places
+            ],
+        )
+        for layer in found.layers
+    ]
+    return LensView(found.sentence, layers, found.part, found.n_tokens)
+
+
+def _likely(tokens: Likely) -> list[LikelyToken]:
+    return [LikelyToken(token, _round(p)) for token, p in tokens]
 
 
 def _recordings(id: str, found: Similarity, source: Source) -> ComparisonPage:
@@ -414,7 +506,8 @@ def _recordings(id: str, found: Similarity, source: Source) -> ComparisonPage:
         shuffled_low=None if own.null is None else number_or_none(own.null.low),
         shuffled_high=None if own.null is None else number_or_none(own.null.high),
         ceiling=number_or_none(own.ceiling), estimate=EstimateView.of(own), agreement=None, random=[], pairs=None,
-        moved=[], n_moved=0, shifts=[], texts=[], matrices=matrices, notice=notice, cautions=[], source=source,
+        moved=[], n_moved=0, shifts=[], texts=[], lens=None, matrices=matrices, notice=notice, cautions=[],
+        source=source,
     )  # fmt: skip
 
 

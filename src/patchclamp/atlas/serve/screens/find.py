@@ -9,7 +9,7 @@ from fastapi import FastAPI, Query
 
 from patchclamp.atlas.read.reader import Reading, page_of
 from patchclamp.atlas.read.responses import Source
-from patchclamp.atlas.read.search import hits_of
+from patchclamp.atlas.read.search import hits_of, unknown_words
 from patchclamp.atlas.read.unit_row import UnitRow, unit_row
 from patchclamp.atlas.serve.served import LONGEST, Number, Served
 from patchclamp.core.arguments import checked
@@ -46,6 +46,7 @@ class UnitList:
         previous: cursor of the page before; None at the beginning.
         sort: what the rows are sorted by.
         descending: whether the largest comes first.
+        unknown: words that no token begins with, where nothing was found.
         source: where this page comes from.
     """
 
@@ -57,6 +58,7 @@ class UnitList:
     previous: str | None
     sort: Sort
     descending: bool
+    unknown: list[str]
     source: Source
 
 
@@ -66,7 +68,8 @@ class Asked:
     """What Find was asked.
 
     Args:
-        words: searched in descriptions, promoted tokens, tokens at top examples and concepts; or a unit's key.
+        words: searched in descriptions, notes, concepts, heads' lines, tokens at top examples and promoted tokens; or a
+            unit's key or a part of it, its name, or block and number: ``2/16``.
         fires_on: a token at a top example, its leading space included or not.
         site: only units of this site, or, as ``site/basis``, of one basis at it.
         concept: only units whose best concept is this, or has it among its tokens.
@@ -116,8 +119,9 @@ def add_routes(app: FastAPI, served: Served) -> None:
     ) -> UnitList:
         """Find: which units match this?
 
-        ``q`` searches descriptions, promoted tokens and tokens at top examples, or names a unit; ``fires_on`` wants a
-        token, its space included or not. Without ``sort``, words sort by relevance and the rest by key.
+        ``q`` searches descriptions, notes, concepts, heads' lines, tokens at top examples and promoted tokens, or names
+        units: a key or a part of one, ``2/16``, ``Block 0 · MLP neuron 9``; ``fires_on`` wants a token, its space
+        included or not. Without ``sort``, words sort by relevance and the rest by key.
         """
         asked = Asked(
             words=q,
@@ -149,6 +153,10 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     sort: Sort = asked.sort if asked.sort != "relevance" or asked.words.strip() else "key"
     falling = asked.descending if asked.descending is not None else sort not in _RISING
     hits, values = hits_of(atlas, asked.words.strip())
+    if (unknown := unknown_words(atlas, asked.words)) and not atlas.rows(
+        f"SELECT 1 FROM units u {hits} LIMIT 1", values
+    ):
+        hits, values = hits_of(atlas, asked.words.strip(), whole_words=True)
     where, more = _where(atlas, asked)
     body = f"FROM units u LEFT JOIN temp.described d ON d.unit = u.id {hits} WHERE {where}"
     order = (
@@ -171,6 +179,7 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
         previous=_cursor(max(first - limit, 0)) if first > 0 else None,
         sort=sort,
         descending=falling,
+        unknown=[] if total else unknown,
         source=atlas.source(_python(asked, sort, falling)),
     )
 

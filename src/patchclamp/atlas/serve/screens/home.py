@@ -105,6 +105,7 @@ class RecordingView:
         constant: units with one value throughout.
         shifts: circular shifts that say what chance gives.
         blocks: trials or blocks of time that intervals are over.
+        numbered: whether the file names no unit, so that they are called by their numbers, counted from 0.
         cannot: why it cannot be clamped.
     """
 
@@ -125,6 +126,7 @@ class RecordingView:
     constant: int
     shifts: int
     blocks: int
+    numbered: bool
     cannot: str
 
 
@@ -250,6 +252,7 @@ def atlas_page(atlas: Reading) -> AtlasPage:
 def _view_recording(atlas: Reading) -> RecordingView:
     facts = atlas.about["recording"]
     groups = atlas.rows("SELECT name, count(*) FROM groups GROUP BY name ORDER BY min(rank)")
+    named = atlas.rows("SELECT 1 FROM recorded WHERE name <> unit LIMIT 1")
     names = ("measure", "rate", "start", "trials", "samples", "axes", "trial_labels", "time_labels", "unit_labels")
     return RecordingView(
         **{name: facts[name] for name in (*names, "missing", "constant", "shifts", "blocks")},
@@ -257,6 +260,7 @@ def _view_recording(atlas: Reading) -> RecordingView:
         n_groups=len(groups),
         mean_r=number_or_none(facts["mean_r"]),
         mean_r_within=number_or_none(facts["mean_r_within"]),
+        numbered=not named,
         cannot=CANNOT_CLAMP,
     )
 

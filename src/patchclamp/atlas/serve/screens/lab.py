@@ -11,6 +11,7 @@ from patchclamp.atlas.lab import Lab, messages, without_model
 from patchclamp.atlas.lab import explain_messages as explaining
 from patchclamp.atlas.lab.job_queue import Job
 from patchclamp.atlas.lab.messages import LONGEST_KEY, LONGEST_TEXT
+from patchclamp.atlas.lab.pictures import picture_lab
 from patchclamp.atlas.lab.sse import EventStream
 from patchclamp.atlas.read.attention import AttentionPage
 from patchclamp.atlas.read.reader import Reading
@@ -134,6 +135,16 @@ def add_routes(app: FastAPI, served: Served) -> None:
     async def explain_answer(asked: explaining.ExplainAsked) -> StreamingResponse:
         """Explain an answer: ``queued``, ``progressed`` …, ``explained``, ``finished``."""
         return await stream_events(lambda now, own: own.explain(now, asked), slow=True)
+
+    @app.post(
+        "/api/lab/explain-picture",
+        operation_id="explainPicture",
+        responses=_STREAMED,
+        response_class=StreamingResponse,
+    )
+    async def explain_picture(asked: explaining.ExplainPictureAsked) -> StreamingResponse:
+        """Explain a class of a picture: ``queued``, ``progressed`` …, ``explained``, ``finished``."""
+        return await stream_events(lambda now, own: picture_lab(own).explain_picture(now, asked), slow=True)
 
     @app.post("/api/lab/pairs", operation_id="readPairs")
     def read_pairs(asked: explaining.CircuitAsked) -> explaining.PairsRead:

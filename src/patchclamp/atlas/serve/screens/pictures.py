@@ -9,9 +9,11 @@ from fastapi import FastAPI, Path, Query
 from fastapi.responses import Response
 
 from patchclamp.atlas.lab.pictures import PictureAsked, PictureRun, picture_lab
+from patchclamp.atlas.lab.uploaded_pictures import UPLOAD_ID, UploadAsked, Uploaded
 from patchclamp.atlas.read.pictures import LARGEST_SIDE, label_of, places_at, read_picture, require_pictures
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
 from patchclamp.atlas.read.responses import Source
+from patchclamp.atlas.serve.png_response import PngResponse
 from patchclamp.atlas.serve.served import LONGEST, Number, Served
 from patchclamp.atlas.store.sqlite_files import DAMAGED
 from patchclamp.core.errors import Damaged, PatchclampError, report_damage
@@ -29,12 +31,6 @@ _NOTES: dict[str, str] = {
     "random": "Places drawn at random, whatever the value.",
     "interval": "Places whose value lies in the interval, drawn at random, at most two for every bar.",
 }
-
-
-class PngResponse(Response):
-    """A PNG file."""
-
-    media_type = "image/png"
 
 
 @dataclass(frozen=True)
@@ -160,6 +156,16 @@ def add_routes(app: FastAPI, served: Served) -> None:
         with report_damage(atlas.folder, DAMAGED):
             lab.check(atlas)
         return lab.run_picture(atlas, asked)
+
+    @app.post("/api/lab/pictures", operation_id="uploadPicture")
+    def upload_picture(asked: UploadAsked) -> Uploaded:
+        """Give the model a picture of one's own: a file of one picture, kept in memory until the server ends."""
+        return picture_lab(served.model()).upload(asked.name, asked.data)
+
+    @app.get("/api/lab/pictures/{id}.png", operation_id="readUploaded", response_class=PngResponse)
+    def read_uploaded(id: Annotated[str, Path(pattern=UPLOAD_ID)]) -> Response:
+        """Read an uploaded picture, as the network is shown it, as a PNG file."""
+        return PngResponse(picture_lab(served.model()).uploaded_png(id))
 
     @app.get("/api/units/{key:path}/top.png", operation_id="readThumbnail", response_class=PngResponse)
     def read_thumbnail(key: str) -> Response:

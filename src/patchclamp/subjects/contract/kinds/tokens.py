@@ -15,7 +15,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract import laws, token_laws, wrong
 from patchclamp.subjects.contract.part import AttentionRule, Kind, Part, Probe
-from patchclamp.subjects.engine import Chunk, Place
+from patchclamp.subjects.engine import Chunk, HeadChunk, Place, Slice
 from patchclamp.subjects.families.spec import Family, family, family_names
 from patchclamp.subjects.language import Batch, LanguageModel, Padding
 
@@ -82,13 +82,16 @@ class Tokens(Probe):
             place = family.sites_of(module, layer).get("attn.q")
             if place is not None:
                 attention = module.get_submodule(place.module)
-                hidden = partial(_hidden, window=family.window(attention), causal=family.causal)
-                yield AttentionRule(layer, family.scale(attention), cap, hidden)
+                reach = {"window": family.window(attention), "chunk": family.chunk(attention)}
+                hidden = partial(_hidden, causal=family.causal, **reach)
+                sinks, bias = family.sinks(attention), partial(family.score_bias, attention)
+                sinks = None if sinks is None else sinks.detach()
+                yield AttentionRule(layer, family.scale(attention), cap, hidden, bias, sinks)
 
     @property
     def inner_site(self) -> str:
-        """The neurons of the last dense MLP."""
-        return [site.path for site in self.model.sites() if site.kind == "mlp.act"][-1]
+        """What the last sublayer writes."""
+        return [site.path for site in self.model.sites() if site.kind.endswith(".write")][-1]
 
     def places(self, site: Site) -> list[tuple[int, int]]:
         """Return one stimulus and position: of a ragged site one that comes by."""
@@ -114,13 +117,15 @@ class Tokens(Probe):
         """Return a view at one column; some modules have the tokens of all rows on one axis.
 
         Returns:
-            Tensor: ``(width,)``, a view: writing to it changes the tensor.
+            Tensor: ``(width,)``, of a part of each head ``(head, d_head)``; a view: writing to it changes the tensor.
         """
         place = self.model._place(site.path)[1]
-        part = slice(None)
+        here = x.view(*self.batch.ids.shape, -1)[stimulus, column]
+        if isinstance(place, HeadChunk):
+            return here.view(place.heads, place.of, -1)[:, place.index]
         if isinstance(place, Chunk):
-            part = slice(place.index * site.width, (place.index + 1) * site.width)
-        return x.view(*self.batch.ids.shape, -1)[stimulus, column, part]
+            return here[place.index * site.width : (place.index + 1) * site.width]
+        return here[place.first : place.stop] if isinstance(place, Slice) else here
 
     def rows_unmoved(self, stimulus: int, position: int) -> list[bool]:
         """Return which tokens do not see a change: other rows, and in causal networks earlier positions."""
@@ -136,11 +141,14 @@ class Tokens(Probe):
         return ROUNDING * float(logits.abs().max()) if routed else 0.0
 
 
-def _hidden(n: int, *, window: int | None, causal: bool) -> Tensor:
+def _hidden(n: int, *, window: int | None, chunk: int | None, causal: bool) -> Tensor:
     """Return which of n positions (columns) each of them (rows) does not see."""
     back = torch.arange(n)[:, None] - torch.arange(n)[None]
     hidden = back < 0 if causal else torch.zeros_like(back, dtype=torch.bool)
-    return hidden if window is None else hidden | (back >= window)
+    if chunk is not None:
+        number = torch.arange(n) // chunk
+        hidden = hidden | (number[:, None] != number[None])
+    return hidden if window is None else hidden | (back.abs() >= window)
 
 
 # -- the parts --------------------------------------------------------------------------------------------------------
@@ -157,20 +165,21 @@ PARTS: tuple[Part, ...] = (
         "resid_in + writes = resid_out",
         token_laws.residual,
         1e-5,
-        wrong.map_sites(lambda f: {"mlp.write": Place("", "out")}),
+        wrong.map_sites(lambda f: {wrong.write_of(f): Place("", "out")}),
     ),
     Part("unembed(final) = logits", laws.unembeds, 1e-5, lambda f: replace(f, final=f"{f.blocks}.0")),
     Part("pattern rows sum to 1", laws.rows_sum, 1e-5, wrong.recast(wrong.TransposesPattern, "attn.pattern")),
     Part("own value changes nothing", laws.own_value, 0.0, wrong.recast(wrong.RoundsWrites)),
     Part("leaving restores everything", laws.restores, 0.0, wrong.leak_hooks("places")),
-    Part("shapes match the axes", token_laws.shapes, 0.0, wrong.map_sites(lambda f: {"mlp.act": f.block["mlp.write"]})),
+    Part("shapes match the axes", token_laws.shapes, 0.0, wrong.mistake_width),
     Part(
         "φ(pre)·up = act, W·act = MLP output",
         token_laws.neurons,
         1e-5,
-        wrong.map_sites(lambda f: {"mlp.act": f.block["mlp.pre"]}),
+        wrong.mistake_neurons,
     ),
-    Part("softmax(q·k) = pattern, pattern·v = z", laws.attends, 1e-5, wrong.double_scale),
+    # Scores are rounded before the softmax, by more the larger they are.
+    Part("softmax(q·k) = pattern, pattern·v = z", laws.attends, 1e-5, wrong.double_scale, coarsest=1.0),
     Part("a change = the same by hand", laws.by_hand, 0.0, wrong.recast(wrong.WritesNothing)),
     Part("readers read what the map says", token_laws.readers, 1e-5, lambda f: replace(f, parallel=not f.parallel)),
 )
@@ -185,9 +194,18 @@ def draw_stimuli(model: LanguageModel, seed: int = 0) -> tuple[Stimulus, ...]:
 
 
 def probes(model: LanguageModel) -> list[Tokens]:
-    """Return the random stimuli padded on the right, and on the left."""
+    """Return the random stimuli padded on either side; of a network that reads padding as tokens, only one of them."""
     stimuli = draw_stimuli(model)
-    return [Tokens(model, stimuli, padding) for padding in PADDINGS]
+    sides = PADDINGS if model.pads_left else [side for side in PADDINGS if _allows(model, stimuli, side)]
+    return [Tokens(model, stimuli, side) for side in sides] or [Tokens(model, stimuli[:1])]
+
+
+def _allows(model: LanguageModel, stimuli: tuple[Stimulus, ...], side: Padding) -> bool:
+    try:
+        model.run(list(stimuli), padding=side, logits=False)
+    except PatchclampError:
+        return False
+    return True
 
 
 KIND = Kind(

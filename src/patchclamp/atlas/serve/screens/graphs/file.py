@@ -8,11 +8,11 @@ from urllib.parse import unquote
 from fastapi import FastAPI, Query
 from fastapi.responses import JSONResponse
 
-from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraph
+from patchclamp.atlas.lab.asked_graphs import AskedGraph
 from patchclamp.atlas.read.graph_json import graph_to_json
 from patchclamp.atlas.read.graph_pruning import prune
 from patchclamp.atlas.read.reader import Reading
-from patchclamp.atlas.serve.screens.graphs.page import MOST_PINS, find_graph, full_keys, read_node
+from patchclamp.atlas.serve.screens.graphs.page import MOST_PINS, asked_graph, find_graph, full_keys, read_node
 from patchclamp.atlas.serve.served import Served
 from patchclamp.core.errors import PatchclampError
 
@@ -32,7 +32,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
         group: Annotated[list[str] | None, Query(max_length=MOST_GROUPS)] = None,
     ) -> JSONResponse:
         """Read an explained answer as circuit-tracer's or Neuronpedia's graph; a group is ``KEY KEY : NAME``."""
-        asked = served.lab.asked.find(id) if id.startswith(PREFIX) and served.lab is not None else None
+        asked = asked_graph(served, id)
         data = graph_file(served.atlas(), id, format, keep=keep, pins=pin or (), groups=group or (), asked=asked)
         name = f"{data['metadata']['slug']}-{format}.json"
         return JSONResponse(data, headers={"Content-Disposition": f'attachment; filename="{name}"'})

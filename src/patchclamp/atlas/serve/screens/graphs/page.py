@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
+from fastapi.responses import Response
 
 from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraph
+from patchclamp.atlas.read.graph_picture import GraphPicture, NodePlaceView, graph_picture, graph_png, node_places
 from patchclamp.atlas.read.graph_pruning import MOST_NODES, prune
 from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
 from patchclamp.atlas.read.responses import GraphRow, Source
+from patchclamp.atlas.serve.png_response import PngResponse
 from patchclamp.atlas.serve.served import Served
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph, Node
@@ -43,6 +46,7 @@ class NodeRow:
         measured: what replacing it alone took from the metric, where that was measured.
         value: its activation, where that is known.
         baseline: the value that replaced it, where that is known; of a head the norm.
+        place: where it lies on the picture that the answer is about; None where it lies nowhere.
     """
 
     key: str
@@ -57,6 +61,7 @@ class NodeRow:
     measured: float | None
     value: float | None
     baseline: float | None
+    place: NodePlaceView | None
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class GraphPage:
         explains: the explained number, as ``Metric.to_json`` gives it.
         about: prompt, method, seeds, as the graph has them.
         rule: what the words of its verdict mean; empty without one.
+        picture: the picture that it is about; None of a text.
         source: where this page comes from.
     """
 
@@ -115,6 +121,7 @@ class GraphPage:
     explains: dict[str, Any]
     about: dict[str, Any]
     rule: str
+    picture: GraphPicture | None
     source: Source
 
 
@@ -143,8 +150,21 @@ def add_routes(app: FastAPI, served: Served) -> None:
         pin: Annotated[list[str] | None, Query(max_length=MOST_PINS)] = None,
     ) -> GraphPage:
         """Read an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes."""
-        asked = served.lab.asked.find(id) if id.startswith(PREFIX) and served.lab is not None else None
-        return graph_page(served.atlas(), id, keep, max_nodes, pin or (), asked)
+        return graph_page(served.atlas(), id, keep, max_nodes, pin or (), asked_graph(served, id))
+
+    @app.get("/api/graphs/{id}/picture.png", operation_id="readGraphPicture", response_class=PngResponse)
+    def read_graph_picture(id: str) -> Response:
+        """Read the picture that an answer is about, as its graph holds it."""
+        return PngResponse(graph_png(id, find_graph(served.atlas(), id, asked_graph(served, id))))
+
+
+def asked_graph(served: Served, id: str) -> AskedGraph | None:
+    """Return the answer that was explained on this server, where an id is one's; None of a layer's.
+
+    Raises:
+        NotFound: it was made too long ago.
+    """
+    return served.lab.asked.find(id) if id.startswith(PREFIX) and served.lab is not None else None
 
 
 @page_of
@@ -176,11 +196,12 @@ def graph_page(
     """
     graph = find_graph(atlas, id, asked)
     pruned = prune(graph, keep, pinned=full_keys(graph, pins), max_nodes=max_nodes)
-    about = _as_json(graph.about)
+    about = _as_json({name: value for name, value in graph.about.items() if name != "picture"})
+    places = node_places(graph)
     tokens, layers = about.get("tokens"), about.get("layers")
     return GraphPage(
         graph=graph_row(id, graph, kept=asked is None),
-        nodes=[read_node(atlas, node) for node in pruned.nodes],
+        nodes=[read_node(atlas, node, places.get(node.key)) for node in pruned.nodes],
         edges=[
             EdgeRow(e.source, e.target, _number(e.weight), e.slot, number_or_none(e.measured)) for e in pruned.edges
         ],
@@ -195,6 +216,7 @@ def graph_page(
         explains=_as_json(graph.metric),
         about=about,
         rule=RULE if about.get("grade") else "",
+        picture=graph_picture(atlas, id, graph),
         source=atlas.source(f".graph({id!r}, keep={keep:g})", id)
         if asked is None
         else Source("", asked.run.command, asked.python),
@@ -222,8 +244,17 @@ def full_keys(graph: Graph, keys: Collection[str]) -> list[str]:
     return [node.key for node in graph.nodes if node.key in keys or node.key.partition("/")[2] in keys]
 
 
-def read_node(atlas: Reading, node: Node) -> NodeRow:
-    """Return a node as a row, with what the atlas knows of its unit."""
+def read_node(atlas: Reading, node: Node, place: NodePlaceView | None = None) -> NodeRow:
+    """Return a node as a row, with what the atlas knows of its unit.
+
+    Args:
+        atlas: the atlas.
+        node: the node.
+        place: where it lies on a picture, if it does.
+
+    Returns:
+        NodeRow: the row.
+    """
     unit, site, layer = None, "", None
     at = _AT.search(node.key)
     try:
@@ -249,6 +280,7 @@ def read_node(atlas: Reading, node: Node) -> NodeRow:
         measured=number_or_none(node.measures.get("measured")),
         value=number_or_none(node.measures.get("activation")),
         baseline=number_or_none(node.measures.get("baseline")),
+        place=place,
     )
 
 

@@ -10,6 +10,10 @@ from patchclamp.atlas.read.attention import AttentionPage, head_pattern
 from patchclamp.atlas.read.reader import NotFound, Reading, page_of
 from patchclamp.atlas.read.responses import TokenView, TokenWeight
 from patchclamp.atlas.serve.screens.unit.examples import STORED, Kind
+from patchclamp.atlas.serve.screens.unit.neighbours import Neighbour, neighbours
+
+MOST_READ = 8
+"""Units that a page lists of what queries, or keys, read."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,9 @@ class HeadPanels:
         attends: pairs of tokens with the largest sums of attention over the text.
         writes: for frequent tokens as sources what W_V W_O W_U promotes; the strongest sources first.
         matches: frequent tokens whose queries and keys match most by W_Q W_K, positions left out.
+        query_reads: earlier units whose write direction its queries read most: |W_Q · norm(w)| of a direction at unit
+            length, relative to the root mean square over all units of the same site.
+        key_reads: the same of its keys.
         tried: frequent tokens that the weights were tried on.
         copies: share of them that the head promotes most where it attends to them.
         erases: share of them that it suppresses most.
@@ -82,6 +89,8 @@ class HeadPanels:
     attends: list[HeadPair]
     writes: list[HeadWrite]
     matches: list[HeadPair]
+    query_reads: list[Neighbour]
+    key_reads: list[Neighbour]
     tried: int
     copies: float
     erases: float
@@ -133,11 +142,25 @@ def head_panels(atlas: Reading, part: AttachedLayer, own: int) -> HeadPanels | N
             for source, group in groupby(pairs.get("writes", []), key=lambda row: row[1])
         ],
         matches=[_pair(atlas, *row[1:]) for row in pairs.get("matches", [])],
+        query_reads=_read_units(atlas, part, own, "query_reads"),
+        key_reads=_read_units(atlas, part, own, "key_reads"),
         tried=tried,
         copies=round(copies, 4),
         erases=round(erases, 4),
         patterns=kept,
     )
+
+
+def _read_units(atlas: Reading, part: AttachedLayer, own: int, panel: str) -> list[Neighbour]:
+    """Return what a head's queries or keys read, of the base and of every layer of features beside it."""
+    found = []
+    # A layer of features counts the units of the base as the base does.
+    for one in atlas.parts if part is atlas.parts[0] else [part]:
+        for ids, weights in atlas.rows(
+            f"SELECT ids, weights FROM {one.schema}.panels WHERE unit = ? AND name = ?", [own, panel]
+        ):
+            found += neighbours(atlas, one, ids, weights)
+    return sorted(found, key=lambda unit: -unit.value)[:MOST_READ]
 
 
 def _with_rest(shares: list[float | None]) -> list[float | None]:

@@ -12,6 +12,7 @@ from patchclamp.atlas.read.responses import ConceptScore, EstimateView, GraphRow
 from patchclamp.atlas.read.unit_line import UnitLine
 from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
 from patchclamp.atlas.serve.screens.unit.head import HeadPanels, head_panels
+from patchclamp.atlas.serve.screens.unit.neighbours import Neighbour, neighbours
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.plain_names import name_site
 from patchclamp.core.survey import PROBABILITIES
@@ -96,16 +97,6 @@ class DescriptionView:
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """Another unit, how near it is, and what is known of it in a few words; empty where nothing is."""
-
-    key: str
-    name: str
-    value: float
-    label: str
-
-
-@dataclass(frozen=True)
 class UnitPage:
     """Unit: what does it do, and how sure are we?
 
@@ -137,6 +128,8 @@ class UnitPage:
         similar: units with the nearest write direction (cosine).
         together: units that rise and fall with it (correlation over a sample of tokens).
         not_known: reason for each of the panels above that this site or model cannot have, by name of the field.
+        approximate: how far panels of neighbours can be trusted that were not sought among all pairs, by name of the
+            field.
         head: what only an attention head has; None of other units.
         examples: how many of each kind there are.
         graphs: explained answers in which it stands.
@@ -169,6 +162,7 @@ class UnitPage:
     similar: list[Neighbour]
     together: list[Neighbour]
     not_known: dict[str, str]
+    approximate: dict[str, str]
     head: HeadPanels | None
     examples: list[KindCount]
     graphs: list[GraphRow]
@@ -195,7 +189,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     beside = atlas.rows(f"SELECT name, ids, weights FROM {part.schema}.panels WHERE unit = ?", [own])
     panels = {name: (ids, weights) for name, ids, weights in beside}
     shown: dict[str, Any] = {n: atlas.token_weights(*panels[n]) if n in panels else [] for n in _TOKEN_PANELS}
-    shown |= {n: _neighbours(atlas, part, *panels[n]) if n in panels else [] for n in _UNIT_PANELS}
+    shown |= {n: neighbours(atlas, part, *panels[n]) if n in panels else [] for n in _UNIT_PANELS}
     fires = atlas.rows(
         f"SELECT token, n FROM {part.schema}.fires WHERE unit = ? ORDER BY n DESC, token LIMIT 12", [own]
     )
@@ -235,6 +229,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         concepts=atlas.concepts(unit),
         **shown,
         not_known=_not_known(part, named),
+        approximate=_approximate(part),
         head=head_panels(atlas, part, own),
         examples=count_examples(atlas, unit),
         graphs=_graphs_with(atlas, named),
@@ -249,12 +244,28 @@ def _not_known(part: AttachedLayer, unit: UnitKey) -> dict[str, str]:
     return reasons
 
 
-def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes) -> list[Neighbour]:
-    numbers = [part.global_index(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
-    return [
-        Neighbour(str(atlas.key(unit)), atlas.name(unit), float(f"{weight:.4g}"), atlas.label(unit))
-        for unit, weight in zip(numbers, np.frombuffer(weights, "<f4").tolist(), strict=True)
-    ]
+def _approximate(part: AttachedLayer) -> dict[str, str]:
+    found = part.about.get("neighbours")
+    recall = found.get("recall") if isinstance(found, dict) else None
+    notes = {}
+    for panel, row in recall.items() if isinstance(recall, dict) else ():
+        if isinstance(row, list) and len(row) == 4 and all(isinstance(one, int | float) for one in row):
+            share, low, high, n = row
+            notes[panel] = (
+                f"approximate: {share_of(share)} of the nearest were found, 95 % interval {share_of(low)} to "
+                f"{share_of(high)}, {n:,} looked up"
+            )
+    return notes
+
+
+def share_of(value: float) -> str:
+    """Return a share as a whole percentage, never rounded up to all.
+
+    Example:
+        >>> share_of(0.874), share_of(0.999), share_of(1.0)
+        ('87 %', '99 %', '100 %')
+    """
+    return f"{int(100 * value + 1e-9)} %" if value > 0.99 else f"{100 * value:.0f} %"
 
 
 def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionView:
