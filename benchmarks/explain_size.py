@@ -322,12 +322,12 @@ def growth(lengths: Sequence[int], *, quick: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for method in ("attribution_patching", "integrated_gradients"):
         model = small(**GROWN)
-        in_tokens = {n: whole(model, n, method).wall_s for n in lengths}
+        in_tokens = {n: whole(model, n, method).cpu_s for n in lengths}
         in_units = {}
         for width in widths:
             model = small(**{**GROWN, "n_embd": width})
-            in_units[width] = whole(model, 16, method).wall_s
-        print(f"\nexplain by {method}: s by tokens {_said(in_tokens)}; by width {_said(in_units)}")
+            in_units[width] = whole(model, 16, method).cpu_s
+        print(f"\nexplain by {method}: cpu s by tokens {_said(in_tokens)}; by width {_said(in_units)}")
         found[method] = {
             "tokens": in_tokens, "widths": in_units,
             "exponent in tokens": exponent(in_tokens), "exponent in width": exponent(in_units),
