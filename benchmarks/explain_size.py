@@ -184,7 +184,8 @@ def record(model: LanguageModel, ids: Tensor) -> tuple[dict[str, Tensor], list[T
     streams: list[Tensor] = []
     hooks = with_inputs({p: lambda x, p=p: note(p, x) for p in modules(model)}, model)
     hooks += [
-        block.register_forward_pre_hook(lambda _m, args: streams.append(args[0])) for block in model.module.transformer.h
+        block.register_forward_pre_hook(lambda _m, args: streams.append(args[0]))
+        for block in model.module.transformer.h
     ]
     with torch.no_grad():
         finish(model, embed(model, ids), 0)
@@ -228,7 +229,16 @@ class receipt_sets:
             scores = attribute_nodes(model, stimulus(ids), METRIC, method="attribution_patching")
             chosen = scores.top(20)
             receipts_module.measure_receipts(
-                model, stimulus(ids), METRIC, scores, None, Baseline("zero"), chosen, scores.top(5), n_controls=99, seed=0
+                model,
+                stimulus(ids),
+                METRIC,
+                scores,
+                None,
+                Baseline("zero"),
+                chosen,
+                scores.top(5),
+                n_controls=99,
+                seed=0,
             )
         finally:
             receipts_module.measure_sets = original

@@ -1,9 +1,12 @@
-"""Lens: a logit lens of 64 tokens and what the page needs for it, beside a bare loop over the same hidden states.
+"""Lens: a logit lens and the page's other maps of 64 tokens, beside a bare loop over the same hidden states.
 
 The model has the shape of GPT-2 small. The bare loop is what one writes by hand: hidden states from transformers, then
-for each of them the last norm, the unembedding, a softmax and its five largest.
+for each of them the last norm, the unembedding, a softmax and its five largest. The maps of activation and attribution
+are those of the page, as its server computes them, on an atlas of one block's heads.
 """
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import shape
@@ -11,6 +14,7 @@ import timing
 import torch
 
 TOKENS, TOP = 64, 5
+MAPS = ("activation", "attribution")
 
 
 def main() -> None:
@@ -25,20 +29,36 @@ def main() -> None:
         "bare loop": lambda: bare_loop(model.module, ids),
         "logit_lens": lambda: model.logit_lens(ids, top=TOP, target=7),
     }
-    timing.alternate(tasks, 1)
-    spent = timing.alternate(tasks, rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        tasks |= maps(model, Path(folder), " ".join(f"w{id}" for id in ids))
+        timing.alternate(tasks, 1)
+        spent = timing.alternate(tasks, rounds)
     middle = {name: timing.median(those) for name, those in spent.items()}
     ratio = timing.ratio(spent["logit_lens"], spent["bare loop"])
     timing.show(
         [f"{shape.N_LAYERS + 1} sites, {n_tokens} tokens", "wall ms", "cpu ms"],
         [[name, f"{1e3 * one.wall_s:.0f}", f"{1e3 * one.cpu_s:.0f}"] for name, one in middle.items()],
     )
-    after = middle["logit_lens"].wall_s - middle["forward pass alone"].wall_s
+    after = {name: one.wall_s - middle["forward pass alone"].wall_s for name, one in middle.items()}
     bars = [
         timing.Bar("logit_lens / bare loop, wall", ratio.wall_s, "<=", 1.0),
-        timing.Bar("logit_lens after the forward pass, s", after, "<=", 1.0),
+        *(timing.Bar(f"{name} after the forward pass, s", after[name], "<=", 1.0) for name in ("logit_lens", *MAPS)),
     ]
     timing.report(options, middle, bars)
+
+
+def maps(model: Any, folder: Path, text: str) -> dict[str, Any]:
+    """Return what computes each of the page's maps of a text."""
+    import patchclamp as pc
+    from patchclamp.atlas.lab import Lab
+    from patchclamp.atlas.lab.heat import read_heat
+    from patchclamp.atlas.lab.heat_messages import HeatAsked
+
+    source = shape.write_text(folder / "text.txt", 200)
+    pc.atlas.bake_atlas(model, source, folder / "atlas", sites="blocks.0.attn.z/heads")
+    reading = pc.atlas.open(folder / "atlas").reading
+    lab = Lab(model, reading)
+    return {of: lambda of=of: read_heat(lab, reading, HeatAsked(text, of)) for of in MAPS}
 
 
 def bare_loop(module: Any, ids: list[int]) -> list[Any]:

@@ -1,15 +1,13 @@
 """A plan's pieces computed elsewhere, late and out of order, give the bytes of one process."""
 
-import copy
-import pickle
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import patchclamp as pc
+from elsewhere import Elsewhere
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import TextSource
 from patchclamp.engines import Serial, Start, choose, cut_pieces, open_engine, plan
@@ -17,39 +15,6 @@ from patchclamp.record import record_corpus, stream, survey_corpus
 from patchclamp.record.survey import N_SAMPLE, _mix, draw_sample
 
 SITES = ("blocks.0.mlp.act", "blocks.1.attn.z")
-
-
-class Elsewhere:
-    """Compute pieces in copies of everything, four at a time and the last of them first."""
-
-    name = "elsewhere"
-    workers = 4
-
-    def __init__(self) -> None:
-        self.pieces = 0
-
-    def share(self, subject, load) -> None:
-        """Copy subjects."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_) -> None:
-        """End nothing."""
-
-    def map(self, work, pieces, tick) -> Iterator:
-        def four() -> list:
-            return [one for one in (next(coming, None) for _ in range(4)) if one is not None]
-
-        coming = iter(pieces)
-        while drawn := four():
-            self.pieces += len(drawn)
-            done = {}
-            for number in reversed(range(len(drawn))):
-                result = copy.deepcopy(work)(pickle.loads(pickle.dumps(drawn[number])), lambda n: None)
-                done[number] = pickle.dumps(result)
-                tick(drawn[number].tokens)
-            yield from (pickle.loads(done[number]) for number in range(len(drawn)))
 
 
 @pytest.fixture(scope="module")

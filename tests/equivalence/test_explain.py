@@ -391,13 +391,13 @@ def test_a_metric_that_is_not_finite_is_refused(tiny_language_model):
 
 
 def test_a_model_without_a_tokenizer_or_a_family_is_refused(models):
-    from transformers import BloomConfig, BloomForCausalLM
+    from transformers import MptConfig, MptForCausalLM
 
     with pytest.raises(PatchclampError, match="a model with a tokenizer"):
         explain(pc.wrap(models["gpt2"].module), PROMPT, " w5")
-    config = BloomConfig(vocab_size=61, hidden_size=16, n_layer=1, n_head=2)
-    stranger = pc.wrap(BloomForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
-    asked = "a model that a family file covers, .*; got BloomForCausalLM.* --level 'module.transformer.h.*.mlp"
+    config = MptConfig(vocab_size=61, d_model=16, n_layers=1, n_heads=2)
+    stranger = pc.wrap(MptForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
+    asked = "a model that a family file covers, .*; got MptForCausalLM.* --level 'module.transformer.blocks.*.ffn"
     with pytest.raises(PatchclampError, match=asked):
         explain(stranger, PROMPT, " w5")
 
@@ -408,19 +408,18 @@ def uncovered(kind, tokenizer):
 
     from patchclamp.subjects.families.spec import enlarge
 
-    if kind == "gpt_neo":
-        config = transformers.GPTNeoConfig(
-            vocab_size=61, hidden_size=32, num_layers=2, attention_types=[[["global"], 2]], num_heads=4,
-            max_position_embeddings=64,
-        )  # fmt: skip
-        model, sites = transformers.GPTNeoForCausalLM(config), "module.transformer.h.*.mlp.c_proj.in"
+    if kind == "xglm":
+        config = transformers.XGLMConfig(
+            vocab_size=61, d_model=32, num_layers=2, attention_heads=4, ffn_dim=64, max_position_embeddings=64
+        )
+        model, sites = transformers.XGLMForCausalLM(config), "module.model.layers.*.fc2.in"
     else:
-        config = transformers.MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=4)
-        model, sites = transformers.MambaForCausalLM(config), "module.backbone.layers.*.mixer.out_proj.in"
+        config = transformers.FalconMambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=4)
+        model, sites = transformers.FalconMambaForCausalLM(config), "module.backbone.layers.*.mixer.out_proj.in"
     return pc.wrap(enlarge(model, weight=0.3), tokenizer=tokenizer), sites
 
 
-@pytest.mark.parametrize("kind", ["gpt_neo", "mamba"])
+@pytest.mark.parametrize("kind", ["xglm", "falcon_mamba"])
 @pytest.mark.parametrize("method", ["integrated_gradients", "activation_patching"])
 def test_a_model_without_a_family_is_explained_at_module_sites(models, kind, method):
     model, sites = uncovered(kind, models["gpt2"].tokenizer.bare)

@@ -54,7 +54,28 @@ class LensGathering:
         logits: Sequence[Sequence[Float[Tensor, "position token"]]],
         lenses: Sequence[Lens],
     ) -> None:
-        """Take in a batch: what both networks did at the sites, and their own logits of every stimulus."""
+        """Take in a batch.
+
+        Args:
+            batch: its stimuli.
+            values: what both networks did at the sites, by path.
+            logits: of every stimulus, both networks' own.
+            lenses: both networks' logit lenses.
+
+        Source: nostalgebraist (2020), *interpreting GPT: the logit lens*.
+
+        Example:
+            >>> from patchclamp.loaders import load
+            >>> cat = load("organism:cat")
+            >>> gathering = LensGathering([["embed", "final"]] * 2, np.arange(3), str)
+            >>> shown = cat.stimuli("the old cat")
+            >>> run = cat.run(shown, record="embed")
+            >>> values = {"embed": run.recording["embed"].numpy()}
+            >>> lens = lambda rows: cat.lens_logits(torch.from_numpy(rows))
+            >>> gathering.add(shown, [values] * 2, [run.logits] * 2, [lens] * 2)
+            >>> gathering.difference(0).sentence
+            'Their logit lenses are the same at all 2 depths.'
+        """
         counted = np.concatenate([np.asarray(one.counted) for one in batch])
         n = int(counted.sum())
         stop = int(np.searchsorted(self.at, self.seen + n))

@@ -30,7 +30,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.recipes.explained_edges import N_MEASURED, find_edges
 from patchclamp.recipes.explanation import Cause, Explanation
 from patchclamp.recipes.picture_heat import heat_of
-from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, measure_receipts
+from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, highest_places, measure_receipts
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.model import Model
@@ -131,10 +131,8 @@ def explain(
     )
     _check_moved(model, case, scores)
     least = NOTHING * np.abs(scores.values).max()
-    order = scores.order()
-    chosen = [scores.units.unit(int(i)) for i in order[:top] if scores.values[i] > least]
-    opposing = [scores.units.unit(int(i)) for i in order[::-1][:N_OPPONENTS] if scores.values[i] < -least]
-    del order  # eight bytes a node
+    chosen = [scores.units.unit(int(i)) for i in scores.places(top) if scores.values[i] > least]
+    opposing = [scores.units.unit(int(i)) for i in _lowest(scores, N_OPPONENTS) if scores.values[i] < -least]
     if not chosen:
         raise PatchclampError(
             expected="units that push towards the answer",
@@ -275,6 +273,12 @@ def _check_moved(model: Model, case: ReadCase, found: Scores) -> None:
         if words
         else "Give a prompt that decides between the answers.",
     )
+
+
+def _lowest(scores: Scores, k: int) -> list[int]:
+    """Return the places of the ``k`` lowest scores, the lowest first, the last of equal ones first."""
+    n = len(scores)
+    return [n - 1 - int(i) for i in highest_places(-scores.values[::-1], k)]
 
 
 def _measure(model: Model, stimulus: Any, metric: Metric) -> float:

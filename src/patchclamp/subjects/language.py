@@ -30,6 +30,7 @@ from patchclamp.subjects.generation import Generation, check_request, generate_i
 from patchclamp.subjects.hashing import tokenizer_hash
 from patchclamp.subjects.language_lacks import list_capabilities
 from patchclamp.subjects.lens import Lenses
+from patchclamp.subjects.load_errors import two_text_error
 from patchclamp.subjects.moe import routed_tokens
 from patchclamp.subjects.probing import probe
 from patchclamp.subjects.reading import read_prompt, unknown_words
@@ -53,6 +54,9 @@ class LanguageModel(Lenses):
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
         family: where the canonical sites lie (default: found by class name).
 
+    Raises:
+        PatchclampError: an encoder-decoder, which is shown two texts.
+
     Example:
         >>> from patchclamp.subjects.families.spec import family
         >>> model = LanguageModel(family("gpt2").tiny())
@@ -72,6 +76,8 @@ class LanguageModel(Lenses):
         hash: str | None = None,
         family: Family | None = None,
     ) -> None:
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise two_text_error(type(model).__name__, str(model.config.model_type))
         super().__init__(
             model.eval(), (), name=name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         )
@@ -105,6 +111,11 @@ class LanguageModel(Lenses):
     def dtype(self) -> torch.dtype:
         """Type of the activations."""
         return self.module.dtype
+
+    @property
+    def pads_left(self) -> bool:
+        """Whether it is known that padding, on the left too, leaves rows as they are alone."""
+        return self.family is not None and self.family.pads_left
 
     @property
     def _first_position(self) -> int:
@@ -449,7 +460,7 @@ class LanguageModel(Lenses):
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
         written: dict[int, np.ndarray] = {}
         # A family's contract proves batches and padding; some networks that carry a state mix rows, even of one length.
-        for rows in [range(len(shown))] if self.family is not None else [[i] for i in range(len(shown))]:
+        for rows in [range(len(shown))] if self.pads_left else [[i] for i in range(len(shown))]:
             batch = self.batch([shown[i] for i in rows], "left")
             with self.intervene(pick_rows(interventions, rows)):
                 made = generate_ids(
@@ -538,7 +549,7 @@ class LanguageModel(Lenses):
         edits: Edits = self._bind(interventions, len(batch.stimuli))
         edits.check(batch.lengths.tolist(), steps=False)
         self.refuse_skipped((*paths, *edits.paths), restart)
-        if self.family is None:
+        if not self.pads_left:
             self._check_padding(batch)
         frame = TokenPositions(batch.logical, batch.lengths, batch.stimuli)
         chosen = None if isinstance(logits, bool) else read_columns(batch, logits)

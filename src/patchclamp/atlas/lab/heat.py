@@ -222,11 +222,9 @@ def _attribution(lab: Any, atlas: Reading, stimulus: Stimulus, asked: HeatAsked)
     sums: dict[int, Float[np.ndarray, " position"]] = {layer: np.zeros(len(stimulus)) for layer in layers}
     with lab.turns.at_once():
         metric = answer_metric(model, stimulus, asked.target, asked.contrast)
-        for basis in dict.fromkeys(basis for basis, _ in units.values()):
-            own = [path for path, (its, _) in units.items() if its == basis]
-            scores = attribute_units(model, stimulus, metric, [f"{path}/{basis}" for path in own])
-            for path in own:
-                sums[model.site(path).layer or 0] += scores.matrix(path, basis).sum(1)
+        scores = attribute_units(model, stimulus, metric, [f"{path}/{basis}" for path, (basis, _) in units.items()])
+        for path, (basis, site) in units.items():
+            sums[site.layer or 0] += scores.matrix(path, basis).sum(1)
     rows = [
         HeatRow(
             [_whole(path) for path, (_, site) in units.items() if site.layer == layer],

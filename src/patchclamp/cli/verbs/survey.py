@@ -16,6 +16,7 @@ from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_brain, add_model, add_shown
 from patchclamp.cli.output import emit, show_bundle
 from patchclamp.cli.progress import Meter
+from patchclamp.core.bundle import is_url
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.plain_numbers import human_bytes
@@ -53,7 +54,8 @@ def run(options: Namespace) -> int:
     from patchclamp.record.survey import memory_bytes
     from patchclamp.subjects.recordable import select_recordable
 
-    refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
+    if not is_url(options.out):
+        refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     chosen = select_recordable(model, options.sites)
     batches = read_stimuli(model, options)

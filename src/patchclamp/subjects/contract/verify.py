@@ -49,7 +49,7 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
         part = kind.parts[number - 1]
         if number in excluded:
             return Verdict(part.name, math.nan, None, excluded=excluded[number])
-        return Verdict(part.name, deviation(part, model), part.limit * precision)
+        return Verdict(part.name, deviation(part, model), part.limit_in(precision))
 
     numbers = kind.without_family if family is None else kind.read_only
     return _run_checks([*_equalities(model), *(partial(check, number) for number in numbers)], progress)
