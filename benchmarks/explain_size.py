@@ -7,10 +7,7 @@ row for each set that they replace. Then: the whole of ``explain`` in tokens and
 beside what was measured.
 """
 
-import resource
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,33 +63,36 @@ def ratios(model: LanguageModel, n: int, rounds: int) -> tuple[dict[str, Any], l
     """Time scores and receipts of one prompt beside their bare loops."""
     ids, other = shape.ids(2, n).split(1)
     ids, other = ids % model.n_answers, other % model.n_answers
-    sets = receipt_sets(model, ids)
-    expected = bare_scores(model, ids, other)
-    ours = attribute_nodes(model, stimulus(ids), METRIC, corrupted=stimulus(other), method="attribution_patching")
-    check("attribution patching", ours.values, expected)
-    checked = attribute_nodes(model, stimulus(ids), METRIC, method="integrated_gradients")
-    check("integrated gradients", checked.values, bare_path(model, ids))
-    check("receipts", sets.measure(), sets.bare())
-    tasks: dict[str, Callable[[], object]] = {
+    sets = ReceiptSets(model, ids)
+    latest: dict[str, np.ndarray] = {}
+    own: dict[str, Callable[[], np.ndarray]] = {
         "bare, two forwards and one backward": lambda: bare_scores(model, ids, other),
-        "attribution patching": lambda: attribute_nodes(
-            model, stimulus(ids), METRIC, corrupted=stimulus(other), method="attribution_patching"
+        "attribution patching": lambda: (
+            attribute_nodes(
+                model, stimulus(ids), METRIC, corrupted=stimulus(other), method="attribution_patching"
+            ).values
         ),
         "bare, rows of receipts": sets.bare,
         "receipts": sets.measure,
         "bare, rows of integrated gradients": lambda: bare_path(model, ids),
-        "integrated gradients": lambda: attribute_nodes(model, stimulus(ids), METRIC, method="integrated_gradients"),
+        "integrated gradients": lambda: (
+            attribute_nodes(model, stimulus(ids), METRIC, method="integrated_gradients").values
+        ),
     }
+    tasks = {name: lambda name=name: latest.update({name: own[name]()}) for name in own}
+    timing.alternate({name: tasks[name] for name in list(tasks)[:2]}, 1)
     spent = timing.alternate(tasks, rounds)
+    for bare, ours in zip(list(own)[::2], list(own)[1::2], strict=True):
+        check(ours, latest[ours], latest[bare])
     names = list(tasks)
-    print(f"\n{n} tokens, {len(ours):,} units, {len(sets.rows)} sets")
+    print(f"\n{n} tokens, {len(latest['integrated gradients']):,} units, {len(sets.rows)} sets")
     rows = [[name, f"{timing.median(s).wall_s:.2f}", f"{timing.median(s).cpu_s:.2f}"] for name, s in spent.items()]
     timing.show(["", "wall s", "cpu s"], rows)
     bars = []
-    for bare, own, most in ((0, 1, 1.5), (4, 5, 1.2), (2, 3, 1.3)):
-        ratio = timing.ratio(spent[names[own]], spent[names[bare]])
-        bars.append(timing.Bar(f"{n} tokens, {names[own]}: time / bare, wall", ratio.wall_s, "<=", most))
-        bars.append(timing.Bar(f"{n} tokens, {names[own]}: time / bare, cpu", ratio.cpu_s, "<=", most))
+    for base, ours_at, most in ((0, 1, 1.5), (4, 5, 1.2), (2, 3, 1.3)):
+        ratio = timing.ratio(spent[names[ours_at]], spent[names[base]])
+        bars.append(timing.Bar(f"{n} tokens, {names[ours_at]}: time / bare, wall", ratio.wall_s, "<=", most))
+        bars.append(timing.Bar(f"{n} tokens, {names[ours_at]}: time / bare, cpu", ratio.cpu_s, "<=", most))
     return dict(spent), bars
 
 
@@ -212,7 +212,7 @@ def bare_path(model: LanguageModel, ids: Tensor) -> np.ndarray:
     return np.concatenate(parts)
 
 
-class receipt_sets:
+class ReceiptSets:
     """Hold the sets that an explanation of a prompt replaces, to be measured by the rig and by a bare loop."""
 
     def __init__(self, model: LanguageModel, ids: Tensor) -> None:

@@ -4,8 +4,8 @@
     python benchmarks/scale.py --measure       # the ratio of two workers to one, on this machine
 
 The simulation is of the scheduler in `patchclamp.engines`: pieces in the order of a plan, workers that each compute one
-and hold the next, results that one process takes in order, workers that die and are replaced. Its rates are inputs; what
-was measured and what a vendor states is said in docs/results/scale.md.
+and hold the next, results that one process takes in order, workers that die and are replaced. Its rates are inputs;
+what was measured and what a vendor states is said in docs/results/scale.md.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def simulate(run: Run, seed: int = 0) -> dict[str, float]:
 PARAMETERS, LAYERS, WIDTH, HIDDEN, HEADS = 70.6e9, 80, 8192, 28672, 64  # the shape of Llama 3.1 70B
 GPUS, GPUS_PER_WORKER, TOKENS, WINDOW = 64, 4, 1e9, 128
 PEAK, UTILISATION = 989e12, 0.35  # dense bfloat16 FLOP/s of an H100 SXM by its data sheet; an assumption
-DRIVER = 1.0e9  # bytes per second that one process takes in and merges; an assumption, see the page
+MERGED, WRITTEN = 122e6, 102e6  # bytes per second that one process merges, and writes: measured, see the page
 UNITS = LAYERS * (HIDDEN + HEADS)
 FOLD = 250 + 122  # bytes per unit that a part of a survey holds
 LOOK = 11_000  # bytes per unit that a part of a second pass holds
@@ -127,22 +127,27 @@ def cases() -> dict[str, Run]:
     """Return the runs that the page speaks of."""
     workers = GPUS // GPUS_PER_WORKER
     rate = PEAK * UTILISATION * GPUS_PER_WORKER / (2 * PARAMETERS)
-    base = Run(workers, 1024, TOKENS / 1024, rate, 0.0, DRIVER, load_s=141e9 / 1.0e9)
-    shard = 16 * 2**20
+    base = Run(workers, 1024, TOKENS / 1024, rate, 0.0, MERGED, load_s=141e9 / 1.0e9)
+    shard, writing = 16 * 2**20, replace(base, driver_bytes_per_s=WRITTEN)
+    ten = {"driver_bytes_per_s": 10 * MERGED}
     return {
         "survey of all neurons and heads": replace(base, result_bytes=UNITS * FOLD),
         "second pass of a bake, all neurons and heads": replace(base, result_bytes=UNITS * LOOK),
+        "the same, merged ten times as fast": replace(base, result_bytes=UNITS * LOOK, **ten),
+        "recording of one residual site, to a folder that workers see": replace(
+            base, pieces=16_384, tokens=TOKENS / 16_384
+        ),
         "recording of one residual site": replace(
-            base,
+            writing,
             pieces=int(TOKENS * WIDTH * 2 / (64 * shard)),  # 64 shards are one event here, which changes no sum
             tokens=TOKENS / int(TOKENS * WIDTH * 2 / (64 * shard)),
             result_bytes=64 * shard,
         ),
         "recording of all neurons": replace(
-            base, pieces=1024, tokens=TOKENS / 1024, result_bytes=TOKENS / 1024 * UNITS * 2
+            writing, pieces=1024, tokens=TOKENS / 1024, result_bytes=TOKENS / 1024 * UNITS * 2
         ),
-        "survey, a GPU fails every 200 hours": replace(
-            base, result_bytes=UNITS * FOLD, hours_between_deaths=200 / GPUS_PER_WORKER
+        "survey, each GPU fails every 20 hours": replace(
+            base, result_bytes=UNITS * FOLD, hours_between_deaths=20 / GPUS_PER_WORKER
         ),
     }
 
@@ -171,21 +176,68 @@ def measure(seconds: float) -> None:
             engine.share(model, partial(load, "organism:language-gpt2"))
             list(engine.map(_nothing, pieces, lambda _: None))  # workers start, and load what they import
             survey_corpus(model, corpus, "blocks.0.mlp.act", folder / f"warm-{workers}", engine=engine)
-            for name, run in {
-                "a wait of 0.1 s": lambda: list(engine.map(_wait, pieces, lambda _: None)),
-                "survey": lambda: survey_corpus(
-                    model, corpus, "blocks.*.mlp.act", folder / f"survey-{workers}", engine=engine
-                ),
-                "record": lambda: record_corpus(
-                    model, corpus, "blocks.0.mlp.act", folder / f"record-{workers}", engine=engine
-                ),
-            }.items():
+            began = time.monotonic()
+            list(engine.map(_wait, pieces, lambda _: None))
+            took.setdefault("a wait of 0.1 s", []).append(time.monotonic() - began)
+            for verb, sites in ((survey_corpus, "blocks.*.mlp.act"), (record_corpus, "blocks.0.mlp.act")):
                 began = time.monotonic()
-                run()
-                took.setdefault(name, []).append(time.monotonic() - began)
+                verb(model, corpus, sites, folder / f"{verb.__name__}-{workers}", engine=engine)
+                took.setdefault(verb.__name__, []).append(time.monotonic() - began)
     load_average = Path("/proc/loadavg").read_text().split()[0]
     for name, (one, two) in took.items():
         print(f"{name:<18} {one:6.2f} s by one worker, {two:6.2f} s by two: {one / two:.2f} × (load {load_average})")
+
+
+def measure_rates() -> None:
+    """Print what one process takes in: parts of a survey that it merges, shards that it writes, results of workers."""
+    import numpy as np
+    import torch
+
+    from patchclamp.core.bundle import Bundle
+    from patchclamp.core.site import Site
+    from patchclamp.engines import Piece, Start, open_engine
+    from patchclamp.record.survey import State
+
+    torch.set_num_threads(1)
+    width = 40_000
+    sites = [Site("x", "x", width)]
+    whole = State(sites, 0, n_stimuli=10**6, n_counted=10**8)
+    parts = []
+    for number in range(6):
+        part = whole.parts()(
+            Start(64 * number, 8192 * number, 8192 * number), Start(64 * (number + 1), *[8192 * (number + 1)] * 2)
+        )
+        site = part.of["x"]
+        for name in ("top", "minimum", "piece_mean"):
+            getattr(site, name).normal_()
+        site.top = site.top.sort(dim=1, descending=True).values
+        part.start = Start(64 * (number + 1), *[8192 * (number + 1)] * 2)
+        parts.append(part)
+    held = sum(t.numel() * t.element_size() for t in parts[0].of["x"].__dict__.values())
+    began = time.perf_counter()
+    for part in parts:
+        whole.merge(part)
+    merged = held * len(parts) / (time.perf_counter() - began)
+    print(f"merging parts of a survey: {merged / 1e6:,.0f} MB/s, {held / width:,.0f} bytes a unit")
+    shard = {"x": np.random.default_rng(0).normal(size=2**21).astype(np.float64)}
+    bundle = Bundle.create(Path(tempfile.mkdtemp()) / "b", kind="recording", manifest={"sites": []})
+    began = time.perf_counter()
+    for number in range(8):
+        bundle.append(f"shard-{number:05d}", shard)
+    print(f"writing shards, hashed and flushed: {8 * 2**24 / (time.perf_counter() - began) / 1e6:,.0f} MB/s")
+    with open_engine("ray", workers=1) as engine:
+        pieces = [Piece(Start(i), Start(i + 1), ()) for i in range(12)]
+        list(engine.map(_nothing, pieces, lambda _: None))
+        began = time.perf_counter()
+        for result in engine.map(_give, pieces, lambda _: None):
+            result.sum()
+        print(f"results of a worker, through Ray: {12 * 2**26 / (time.perf_counter() - began) / 1e6:,.0f} MB/s")
+
+
+def _give(_piece: object, _tick: object) -> object:
+    import numpy as np
+
+    return np.ones(2**23)
 
 
 def _wait(_piece: object, _tick: object) -> int:
@@ -205,6 +257,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.measure:
+        measure_rates()
         measure(options.seconds)
         return
     for name, run in cases().items():

@@ -70,6 +70,7 @@ _HOME = {
     "Receipt": "core.receipt",
     "Recording": "core.recording",
     "save_report": "report",
+    "show_progress": "core.notebook_progress",
     "Scores": "core.scores",
     "Similarity": "core.similarity",
     "Site": "core.site",
@@ -163,6 +164,7 @@ if TYPE_CHECKING:
     from patchclamp.core.method_index import methods as methods
     from patchclamp.core.metric import Metric as Metric
     from patchclamp.core.model_comparison import ModelComparison as ModelComparison
+    from patchclamp.core.notebook_progress import show_progress as show_progress
     from patchclamp.core.readout import Readout as Readout
     from patchclamp.core.receipt import Receipt as Receipt
     from patchclamp.core.recording import Recording as Recording

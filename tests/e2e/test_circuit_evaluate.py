@@ -29,7 +29,8 @@ def folders(tmp_path_factory):
 
 def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
     words = ["evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", "3"]
-    done = run_command(*words, "--exact", folders / "activation_patching", "--out", tmp_path / "c.svg")
+    more = ("--controls", "20", "--exact", folders / "activation_patching", "--out", tmp_path / "c.svg")
+    done = run_command(*words, *more, "--full")
     assert done.returncode == 0, done.stderr
     for said in ("3 held-out pairs", "whole model", "area", "Minimality", "Recovery of exact patching", "random order"):
         assert said in done.stdout
@@ -38,10 +39,27 @@ def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
     assert (tmp_path / "c.svg").read_text().startswith("<svg")
 
 
+def test_the_verdict_comes_first_and_few_lines_say_it(say, tmp_path):
+    model = pc.load("organism:copy-gpt2")
+    task = pc.open_task("planted", model)
+    scores = attribute_pairs(model, model.read(task), method="activation_patching")
+    scores.save(tmp_path / "found")
+    asked = ("evaluate", "organism:copy-gpt2", tmp_path / "found", "--pairs", "planted", "--seen")
+    code, out, _ = say(*asked, json_too=False)
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].split(":")[0] in ("Holds", "Weak")
+    assert "2 of 11 parts keep the whole effect, on 1 pair, on which it was found;" in lines[0]
+    assert "minimality" not in out.casefold()
+    assert len(lines) < 20
+    code, out, _ = say(*asked, "--full", json_too=False)
+    assert (code, "Minimality" in out) == (0, True)
+
+
 def test_as_json_it_holds_every_pair(say, folders, tmp_path):
     code, found, _ = say(
         "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 3,
-        "--sizes", "3,60%", "--out", tmp_path / "all.json",
+        "--sizes", "3,60%", "--controls", 20, "--out", tmp_path / "all.json",
     )  # fmt: skip
     assert code == 0
     assert [p["size"] for p in found["points"]] == [1, 2, 3, 4, 7, 10, 12]
@@ -56,7 +74,7 @@ def test_as_json_it_holds_every_pair(say, folders, tmp_path):
 def test_a_mean_over_train_pairs_stands_outside(say, folders):
     code, found, _ = say(
         "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 8,
-        "--baseline", "mean", "--train", "task:agreement/train",
+        "--baseline", "mean", "--train", "task:agreement/train", "--controls", 20,
     )  # fmt: skip
     assert code == 0
     assert "6 train pairs" in found["baseline"]
@@ -74,7 +92,7 @@ def test_edges_are_judged_as_units_are(say, tmp_path):
     code, found, _ = say(*asked, "--seen")
     assert code == 0
     assert found["seen"] == 1
-    assert "FOUND ON" in found["told"]
+    assert "WHICH IT WAS FOUND" in found["told"]
     at_two = next(p for p in found["points"] if p["size"] >= 2)
     assert at_two["kept"]["value"] == pytest.approx(1.0, abs=0.01)
     assert at_two["random"]["value"] < 0.5
@@ -148,7 +166,18 @@ def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folder
 
 
 def test_out_replaces_nothing_but_an_earlier_evaluation(say, folders, tmp_path):
-    words = ("evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 3, "--out")
+    words = (
+        "evaluate",
+        MODEL,
+        folders / "attribution_patching",
+        "--pairs",
+        "task:agreement",
+        "--n",
+        3,
+        "--controls",
+        20,
+        "--out",
+    )
     graph, mine = tmp_path / "graph.json", tmp_path / "mine.json"
     graph.write_text('{"format": "patchclamp-graph"}')
     code, found, _ = say(*words, graph)

@@ -8,6 +8,7 @@ import pytest
 
 import patchclamp as pc
 from elsewhere import Elsewhere
+from patchclamp.core.bundle import reaches, write_part
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import TextSource
 from patchclamp.engines import Serial, Start, choose, cut_pieces, open_engine, plan
@@ -71,6 +72,19 @@ def test_a_recording_and_a_survey_have_the_bytes_of_one_process(models, name, te
         assert contents(places[0]) == contents(places[1])
         assert seen == sorted(seen)
         assert seen[-1][0] == seen[-1][1]
+
+
+def test_workers_that_see_the_folder_write_there_and_others_send_their_shards(models, text, tmp_path, monkeypatch):
+    model, corpus, wrote = models["llama"], pc.Corpus(text, window=16), []
+    monkeypatch.setattr(stream, "write_part", lambda *given: (wrote.append(given[0].name), write_part(*given))[1])
+    for sees in (True, False):
+        monkeypatch.setattr(stream, "reaches", lambda *place, sees=sees: sees and reaches(*place))
+        (tmp_path / str(sees)).mkdir()
+        (tmp_path / str(sees) / "shard-00000000040000000007.part").write_bytes(b"of a worker that died")
+        found = record_corpus(model, corpus, SITES, tmp_path / str(sees), batch_size=2, engine=Elsewhere())
+        assert len(wrote) == (len(found.bundle.pieces) if sees else 0)
+        wrote.clear()
+    assert contents(tmp_path / "True") == contents(tmp_path / "False")
 
 
 def test_rows_of_images_are_merged_too(organism, tmp_path):

@@ -443,6 +443,26 @@ def test_heads_that_do_not_write_what_is_added_fail_verify(monkeypatch):
     assert {v.name for v in verify.verify(model) if not v.passed} == {PARTS[10].name}
 
 
+@pytest.mark.parametrize("name", ["falcon", "falcon_sequential"])
+def test_attention_that_is_written_out_is_seen_whichever_function_computes_it(name):
+    fused, stepwise = (LanguageModel(family(name).tiny()) for _ in range(2))
+    stepwise.module.config._attn_implementation = "eager"
+    assert fused.module.config._attn_implementation == "sdpa"
+    assert {v.name: v.deviation for v in verify.verify(stepwise) if not v.passed} == {}
+    sites = ["blocks.*.attn.*", "blocks.*.resid_out"]
+    runs = [model.run([[5, 9, 2, 7]], record=sites).recording for model in (fused, stepwise)]
+    for path in runs[0].values:
+        torch.testing.assert_close(runs[0][path], runs[1][path], atol=2e-5, rtol=1e-4, msg=path)
+
+
+def test_a_falcon_whose_distances_are_counted_twice_fails_verify():
+    """As transformers' stepwise attention does: its fused one, which is the default, counts them once."""
+    model = LanguageModel(built("falcon_sequential", alibi=True))
+    assert all(v.passed for v in verify.verify(model))
+    model.module.config._attn_implementation = "eager"
+    assert {v.name for v in verify.verify(model) if not v.passed} == {PARTS[8].name}
+
+
 def test_gemma_that_looks_both_ways_is_not_covered():
     model = LanguageModel(built("gemma", use_bidirectional_attention=True))
     assert model.family is None

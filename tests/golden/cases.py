@@ -102,7 +102,7 @@ def _find(name: str, model: str, pairs: str, *more: str, soak: bool = False) -> 
 
 
 def _evaluate(of: str, model: str, pairs: str, *more: str, name: str | None = None, soak: bool = False) -> Case:
-    words = ("evaluate", model, "{before}", "--pairs", pairs, *more)
+    words = ("evaluate", model, "{before}", "--pairs", pairs, "--controls", "20", *more)
     return Case(name or f"evaluate-{of}", words, before=of, soak=soak)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 import patchclamp as pc
+from patchclamp.cli import main
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.provenance import Provenance
@@ -60,11 +62,21 @@ def test_true_is_no_value():
 # -- paths ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["x" * 5000, "x" * 256, "a/" + "ü" * 200, "a\0b", "/".join(["x" * 200] * 30)])
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "x" * 256, "a/" + "ü" * 200, "a\0b", "a\ud800", "/".join(["x" * 200] * 30)]
+)
 @pytest.mark.parametrize("opens", ["load", "load_basis", "open_task", "read_task", "load_recording", "Corpus"])
 def test_a_path_that_no_file_system_has_is_refused(opens, name):
     with pytest.raises(pc.PatchclampError, match="A name has at most 255 bytes, a path 4,095"):
         getattr(pc, opens)(name)
+
+
+def test_half_a_character_is_refused_in_paths_and_on_the_command_line(capsys):
+    for name in ("\ud800", Path("a\ud800/b")):
+        with pytest.raises(pc.PatchclampError, match="a path 4,095"):
+            pc.atlas.open(name)
+    assert main(["info", "\ud800"]) == 2
+    assert "whole characters" in capsys.readouterr().err
 
 
 def test_a_long_path_is_one():

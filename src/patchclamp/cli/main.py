@@ -48,13 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_words(words: Sequence[str]) -> None:
-    """Refuse what no shell can pass and no file is called: a path with a NUL in it."""
-    if any("\0" in word for word in words):
-        raise PatchclampError(
-            expected="arguments without NUL characters",
-            got=repr(next(word for word in words if "\0" in word))[:200],
-            remedy="Take it out.",
-        )
+    """Refuse what no shell can pass and no file is called: a NUL, or half a character."""
+    for word in words:
+        if "\0" in word or not _can_encode(word):
+            raise PatchclampError(
+                expected="arguments of whole characters, without NUL", got=repr(word)[:200], remedy="Take it out."
+            )
+
+
+def _can_encode(word: str) -> bool:
+    try:
+        os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _run(words: list[str]) -> int:

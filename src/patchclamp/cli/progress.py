@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from patchclamp.core.plain_numbers import human_s
+from patchclamp.core.time_left import TimeLeft
 
 QUIET_S = 2.0
 LINE_S = 10.0
@@ -22,26 +23,20 @@ class Meter:
     def __init__(self, what: str, unit: str = "tokens") -> None:
         self.what = what
         self.unit = unit
-        self.began = time.monotonic()
-        self.last = self.since = self.began
-        self.first: int | None = None
-        self.done = 0
+        self.clock = TimeLeft()
+        self.last = self.clock.began
         self.bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         """Note that ``done`` of ``total`` are through."""
         now = time.monotonic()
-        if self.first is None or done < self.done:
-            # Time left is counted from here on: what went before (loading, another stage) was other work.
-            self.first, self.since = done, now
-        self.done = done
-        if now - self.began < QUIET_S:
+        left_s = self.clock.note(done, total, now)
+        if now - self.clock.began < QUIET_S:
             return
         if sys.stderr.isatty():
             self._draw(done, total)
         elif now - self.last >= LINE_S or done == total:
-            rate = (done - self.first) / (now - self.since) if now > self.since else 0.0
-            left = f", {human_s((total - done) / rate)} left" if rate and done < total else ""
+            left = f", {human_s(left_s)} left" if left_s is not None else ""
             print(f"{self.what}: {done / total:.0%} of {total:,} {self.unit}{left}", file=sys.stderr, flush=True)
             self.last = now
 

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -88,6 +89,8 @@ def _wrap(fn: Callable[..., Any], label: str, *, nan: bool = False) -> Callable[
     required = {p.name for p in named if p.default is p.empty}
     several = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
     others = next((p for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
+    shows = "progress" in parameters and parameters["progress"].default is None
+    place = names.index("progress") if "progress" in names else len(parameters)
     unpacked = others is not None and get_origin(others.annotation) is typing.Unpack
     rules: dict[str, _Rule | None] = {}
 
@@ -129,6 +132,10 @@ def _wrap(fn: Callable[..., Any], label: str, *, nan: bool = False) -> Callable[
                 got=f"no {' and no '.join(n for n in own if n in lacking)}",
                 remedy=f"help({label}) says what each is.",
             )
+        if shows and "IPython" in sys.modules and kwargs.get("progress") is None and len(args) <= place:
+            from patchclamp.core.notebook_progress import run_with_bar
+
+            return run_with_bar(fn, label, args, kwargs)
         return fn(*args, **kwargs)
 
     return call
@@ -169,8 +176,8 @@ def _remedy(rule: _Rule, value: Any, label: str) -> str:
         return instead
     if _is_truth(value):
         return "True and False are no numbers here: give the number itself."
-    if isinstance(value, str) and "text" in rule.words and not _names_a_place(value):
-        return f"A name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH:,}, and no byte is 0."
+    if isinstance(value, str | os.PathLike) and "text" in rule.words and not _names_a_place(os.fspath(value)):
+        return f"A name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH:,}, of whole characters without NUL."
     if isinstance(value, str) and "list" in rule.words:
         return f"Put it in a list: [{value[:20]!r}]."
     if hasattr(value, "tolist") and "list" in rule.words:
@@ -228,16 +235,23 @@ def _is_number(value: Any) -> bool:
     return _may_be_nan(value) and value == value
 
 
-def _names_a_place(path: str) -> bool:
+def _names_a_place(path: str | bytes) -> bool:
     """Return whether a file system can have a path: not whether it has one."""
-    if len(path) <= _LONGEST_NAME // 4 and "\0" not in path:  # a character has four bytes at most
+    if len(path) <= _LONGEST_NAME and path.isascii() and (b"\0" if isinstance(path, bytes) else "\0") not in path:  # type: ignore[operator]
         return True
-    encoded = path.encode("utf-8", "surrogatepass")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:  # half a character
+        return False
     return (
         b"\0" not in encoded
         and len(encoded) <= _LONGEST_PATH
         and max(map(len, re.split(rb"[/\\]", encoded))) <= _LONGEST_NAME
     )
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, os.PathLike) and _names_a_place(os.fspath(value))
 
 
 _PLAIN: Mapping[Any, _Rule] = {
@@ -274,6 +288,8 @@ def _rule(hint: Any, nan: bool) -> _Rule | None:
         return _array(hint)
     if hint is Callable:
         return _Rule(callable, "a function")
+    if isinstance(hint, type) and issubclass(hint, os.PathLike):
+        return _Rule(lambda v: isinstance(v, hint) and _is_path(v), _name_of(hint))
     if isinstance(hint, type) and hint is not object:
         return _class(hint)
     return None
@@ -327,7 +343,7 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
 
         return _Rule(maps, "a mapping")
     if issubclass(origin, os.PathLike):
-        return _Rule(lambda v: isinstance(v, os.PathLike), "a path")
+        return _Rule(_is_path, "a path")
     if origin.__name__ == "Callable":
         return _Rule(callable, "a function")
     if not issubclass(origin, Iterable):

@@ -149,6 +149,11 @@ class Bundle:
         return bool(self.entries) and bool(self.entries[-1].get("done"))
 
     @property
+    def seal(self) -> str:
+        """SHA-256 of the manifest's bytes."""
+        return self._first_seal
+
+    @property
     def hash(self) -> str:
         """SHA-256 over manifest and journal; the journal holds every piece's own hash."""
         return hashlib.sha256(canonical([self.manifest, self.entries])).hexdigest()
@@ -167,8 +172,20 @@ class Bundle:
             loose = [f for f in _find_pieces(self.path) if f.stem not in committed]
             refuse_lost_lines(self.path, loose, is_empty=not self.entries)
             self._rewrite()
-            torn = [f for f in self.path.iterdir() if (f.is_symlink() or f.is_file()) and is_torn(f.name)]
-            for file in (*loose, *torn):
+            for file in loose:
+                file.unlink()
+        except OSError as problem:
+            raise refuse_write(self.path, problem) from problem
+        self.remove_torn()
+
+    def remove_torn(self) -> None:
+        """Remove files that were never finished, such as a process leaves that died.
+
+        Raises:
+            PatchclampError: no permission.
+        """
+        try:
+            for file in [f for f in self.path.iterdir() if (f.is_symlink() or f.is_file()) and is_torn(f.name)]:
                 file.unlink()
         except OSError as problem:
             raise refuse_write(self.path, problem) from problem
@@ -179,22 +196,28 @@ class Bundle:
         Raises:
             PatchclampError: the disk is full; every earlier piece is kept and whole.
         """
+        part = self._file(piece).with_suffix(".part")
+        self.adopt(part, write_part(part, tensors), piece, **entry)
+
+    def adopt(self, part: Path, digest: str, piece: str, **entry: Any) -> None:
+        """Commit a piece that ``write_part`` wrote in the folder, in this process or another.
+
+        Args:
+            part: the file, under its passing name.
+            digest: its SHA-256.
+            piece: its name.
+            entry: what else its journal line says.
+
+        Raises:
+            PatchclampError: it cannot be renamed.
+        """
         path = self._file(piece)
-        part = path.with_suffix(".part")
         try:
-            part.unlink(missing_ok=True)  # a link that somebody put there leads to a file of theirs
-            # Not ascontiguousarray, which gives a single number an axis.
-            save_file({name: np.asarray(t, order="C") for name, t in tensors.items()}, part)
-            # safetensors makes files that only their owner can read
-            shutil.copymode(self.path / "manifest.json", part)
-            with part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
             part.replace(path)
             sync_folder(self.path)
-        except (OSError, SafetensorError) as problem:
+        except OSError as problem:
             part.unlink(missing_ok=True)
-            raise refuse_write(path, _as_os_error(problem, self.path)) from problem
+            raise refuse_write(path, problem) from problem
         self._commit({"piece": piece, "sha256": digest, **entry})
 
     def once(self, piece: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, Any]:
@@ -346,6 +369,45 @@ class Bundle:
                 remedy="The journal was changed by something else; restore it or record again.",
             )
         return self.path / f"{piece}.safetensors"
+
+
+def write_part(part: Path, tensors: Mapping[str, np.ndarray]) -> str:
+    """Write the arrays of a piece under a passing name, flushed to disk, and return their SHA-256.
+
+    Args:
+        part: a name such as a kill leaves (``is_torn``), beside the manifest.
+        tensors: arrays by name.
+
+    Returns:
+        str: in hexadecimal digits.
+
+    Raises:
+        PatchclampError: the disk is full.
+    """
+    try:
+        part.unlink(missing_ok=True)  # a link that somebody put there leads to a file of theirs
+        # Not ascontiguousarray, which gives a single number an axis.
+        save_file({name: np.asarray(t, order="C") for name, t in tensors.items()}, part)
+        # safetensors makes files that only their owner can read
+        shutil.copymode(part.with_name("manifest.json"), part)
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        return digest
+    except (OSError, SafetensorError) as problem:
+        part.unlink(missing_ok=True)
+        raise refuse_write(part.with_suffix(".safetensors"), _as_os_error(problem, part.parent)) from problem
+
+
+def reaches(folder: str, seal: str) -> bool:
+    """Say whether a bundle's folder is there for this process, which may run on another machine.
+
+    Args:
+        folder: its path.
+        seal: SHA-256 of its manifest.
+    """
+    file = Path(folder) / "manifest.json"
+    return file.is_file() and file_hash(file) == seal
 
 
 def is_url(place: object) -> bool:

@@ -128,7 +128,7 @@ class Receipt(Tabular):
         if self.controls.size != len(self.keys):
             doubts.append(f"random sets have {self.controls.size} keys, not {len(self.keys)}")
         elif not self.p <= STRONG:
-            doubts.append(_say_p(self.p))
+            doubts.append(say_p(self.p))
         return tuple(doubts)
 
     @property
@@ -162,7 +162,7 @@ class Receipt(Tabular):
         if math.isnan(self.p):
             return "random sets give no p"
         equals = round(self.p * (n + 1)) - 1
-        told = f"({_say_p(self.p)})"
+        told = f"({say_p(self.p)})"
         if equals:
             does = f"{equals} of {sets} do{'es' * (equals == 1)} as much {told}"
             return f"chance does as well: {does}" if self.p > SOME else does
@@ -229,6 +229,6 @@ def name_units(n: int, noun: str = "unit") -> str:
     return f"these {n:,} {noun}s" if n != 1 else f"this {noun}"
 
 
-def _say_p(p: float) -> str:
+def say_p(p: float) -> str:
     """Return p with two digits, halves rounded up as pages do."""
     return f"p = {p * (1 + 1e-12):.2g}"

@@ -162,7 +162,8 @@ class RayEngine:
                 running[ref] = (seat, number, piece)
             if ended and not (running or finished or missing):
                 return
-            starting = [one.ready for one in self._pool if not one.is_ready]
+            # A worker that comes when nothing is left for it to do is not waited for: its answer would always be first.
+            starting = [one.ready for one in self._pool if not one.is_ready] if missing or not ended else []
             done = self._ray.wait([*running, *starting], num_returns=1, timeout=WAIT_S)[0]
             for ref in done:
                 if ref not in running:

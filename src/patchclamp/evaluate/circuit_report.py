@@ -1,5 +1,6 @@
 """What an evaluation of a circuit found: faithfulness by size, minimality and recovery, in words and as data."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,9 +12,13 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.caution import caution
 from patchclamp.core.estimate import finite
 from patchclamp.core.keys import Part
+from patchclamp.core.plain_numbers import format_percent
+from patchclamp.core.receipt import ENOUGH_SETS, SOME, STRONG, Verdict, say_p
 from patchclamp.evaluate.circuit_curve import Area, Estimate, Point
 from patchclamp.evaluate.circuit_recovery import Recovery
 
+ENOUGH = 0.8
+"""Least faithfulness of a circuit that does the task; minimality is measured of the smallest such."""
 SHOW_P, COARSE = 19, 0.1
 """Random circuits that can show p = 0.05; the smallest share of parts above which an area leaves most sizes out."""
 
@@ -91,11 +96,74 @@ class Faithfulness:
     @property
     def summary(self) -> str:
         """What it was measured on, and m with all parts and with none, in words."""
-        held = "pairs, SOME OF WHICH IT WAS FOUND ON" if self.seen else "held-out pairs"
+        held = f", {self._seen.upper()}" if self.seen else ""
         return (
-            f"{len(self.cases)} {held}; outside the circuit stands {self.baseline}; "
+            f"{self._pairs}{held}; outside the circuit stands {self.baseline}; "
             f"m {self.m_model.mean():.3g}, with no part kept {self.m_empty.mean():.3g}"
         )
+
+    @property
+    def _pairs(self) -> str:
+        """How many pairs of which kind."""
+        n = len(self.cases)
+        return f"{n:,} {'' if self.seen else 'held-out '}pair{'s' * (n != 1)}"
+
+    @property
+    def _seen(self) -> str:
+        """Which of them it was found on, as a clause."""
+        return "on which it was found" if self.seen == len(self.cases) else "on some of which it was found"
+
+    @property
+    def faithful(self) -> Point:
+        """The smallest circuit with F ≥ 0.8; the most faithful one where none has."""
+        enough = [point for point in self.points if point.kept.value >= ENOUGH]
+        return enough[0] if enough else max(self.points, key=lambda point: point.kept.value)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the evaluation says of the claim that these parts do the task.
+
+        *holds*: some size has F ≥ 0.8, the area is ahead of random circuits with an interval above 0, and p ≤ .01 by
+        its rank among at least 99 different ones. *weak*: ahead, and p ≤ .05, or ahead of all of fewer random circuits.
+        Else *no evidence*.
+        """
+        area, n = self.area, self.about["random"]
+        if not area.ahead.value > 0:
+            return "no evidence"
+        apart = area.ahead.interval is None or not area.ahead.low <= 0
+        many = n >= ENOUGH_SETS
+        if apart and many and area.p_random <= STRONG and self.faithful.kept.value >= ENOUGH:
+            return "holds"
+        if area.p_random <= SOME or (not many and area.p_random <= (1 + 1e-9) / (1 + n)):
+            return "weak"
+        return "no evidence"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence: how many parts do how much of the task, and how chance compares."""
+        point = self.faithful
+        kept = point.kept.value
+        share = f"{format_percent(kept)} of the effect" if 0.005 < kept < 0.995 else ""
+        share = share or ("the whole effect" if kept > 0.5 else "nothing of the effect")
+        parts = f"{point.size:,} of {self.circuit['parts']:,} parts keep{'s' * (point.size == 1)}"
+        found = [f"{parts} {share}, on {self._pairs}{f', {self._seen}' * bool(self.seen)}"]
+        if self.verdict != "no evidence":
+            if kept < ENOUGH:
+                found.append(f"no circuit of these sizes keeps {ENOUGH:.0%}")
+            if self.area.ahead.low <= 0:
+                found.append("the 95 % interval of its lead over random circuits includes 0")
+        return f"{self.verdict.capitalize()}: {'; '.join([*found, self._chance()])}."
+
+    def _chance(self) -> str:
+        """Return how random circuits compare over all sizes, as a clause."""
+        n, p = self.about["random"], self.area.p_random
+        if not n or not math.isfinite(p):
+            return "no random circuits were compared"
+        equals = round(p * (n + 1)) - 1
+        if not equals:
+            return f"none of {'only ' * (n < ENOUGH_SETS)}{n} random circuits does as much over all sizes ({say_p(p)})"
+        does = f"{equals} of {n} random circuits do{'es' * (equals == 1)} as much over all sizes ({say_p(p)})"
+        return f"chance does as well: {does}" if p > SOME else does
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -112,7 +180,7 @@ class Faithfulness:
             notes.append(f"Few random circuits differ at small sizes: {counts} part{'s' * (few[-1].size != 1)}.")
         if n_random < SHOW_P:
             notes.append(
-                f"No more than {n_random} random circuits differ: p by rank is {1 / (1 + n_random):.2g} at least."
+                f"No more than {n_random} random circuits differ: {say_p(1 / (1 + n_random))} by rank at least."
             )
         if scarce := caution(len(self.cases), "pairs"):
             notes.append(scarce)
@@ -124,6 +192,8 @@ class Faithfulness:
         document: dict[str, Any] = {
             "title": self.title,
             "told": self.summary,
+            "verdict": self.verdict,
+            "sentence": self.sentence,
             "circuit": dict(self.circuit),
             "found_on": self.found_on,
             "pairs": len(self.cases),

@@ -12,6 +12,7 @@ from patchclamp.core.checks import at_least, same_subject
 from patchclamp.core.circuit import describe_origin
 from patchclamp.core.controls import name_rule
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.receipt import ENOUGH_SETS
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -27,19 +28,20 @@ from patchclamp.evaluate.circuit_curve import (
     unique_circuits,
 )
 from patchclamp.evaluate.circuit_recovery import Recovery, check_exact, measure_recovery
-from patchclamp.evaluate.circuit_report import EvaluationCost, Faithfulness, Minimality
+from patchclamp.evaluate.circuit_report import ENOUGH, EvaluationCost, Faithfulness, Minimality
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
 
 RANDOM = 20
-"""Random circuits beside every circuit."""
+"""Random circuits beside every circuit, at least."""
 CHECKED = 40
 """Most parts whose minimality is measured; as many random ones stand beside them."""
 CORRUPTED = "each pair's corrupted prompt"
 SEEN = "found on"
 """Why pairs are left out that the circuit was found on."""
-ENOUGH = 0.8
-"""Least faithfulness of a circuit whose minimality is measured."""
+CHEAP, FEW_ROWS = 1e13, 25_000
+"""Multiplications (one a parameter and position) and rows of forward passes up to which 99 random circuits are measured
+by default: less than a minute or two on two cores."""
 
 
 @checked
@@ -52,7 +54,7 @@ def evaluate_circuit(
     exact: Scores | None = None,
     shares: Sequence[float] = SHARES,
     sizes: Sequence[int | float] = (),
-    n_random: int = RANDOM,
+    n_random: int | None = None,
     signed: bool = True,
     seen: bool = False,
     minimal: bool = True,
@@ -81,7 +83,8 @@ def evaluate_circuit(
         exact: a circuit of the same parts whose scores were measured, with whose order this one's is compared.
         shares: sizes as shares of all parts; ``area`` is taken over sizes from 1 to 50 %.
         sizes: more sizes, as numbers of parts, or as shares where they are no whole numbers.
-        n_random: random circuits, at least 20; no two are the same, so there are fewer where parts are few.
+        n_random: random circuits, at least 20; no two are the same, so there are fewer where parts are few. By default
+            99, with which p can fall to 0.01, where that is quick, else 20.
         signed: take parts from the highest score down, else by magnitude.
         seen: measure on the pairs that the circuit was found on as well; the result says so.
         minimal: measure single parts too, at the smallest size with F ≥ 0.8 (else the largest); of more than 40 parts a
@@ -115,7 +118,8 @@ def evaluate_circuit(
         (1.0, True)
     """
     check_subject(model, circuit)
-    at_least("the number of random circuits", n_random, RANDOM, remedy="Fewer say nothing of their spread.")
+    if n_random is not None:
+        at_least("the number of random circuits", n_random, RANDOM, remedy="Fewer say nothing of their spread.")
     more = [size for size in sizes if isinstance(size, float)]
     grown = sizes_of(len(circuit), (*shares, *more), [int(size) for size in sizes if not isinstance(size, float)])
     recovery = None if exact is None else _recover(model, circuit, exact, signed=signed)
@@ -124,6 +128,10 @@ def evaluate_circuit(
     evaluated = choose_pairs(circuit, read, means=over, seen=seen)
     chosen, train = evaluated.cases, evaluated.means
     measures = interchange(model, circuit, chosen, means=train)
+    if n_random is None:
+        most = count_subsets(len(grown), ENOUGH_SETS, minimal=minimal, random_rest=random_rest)
+        cheap = most * len(chosen) <= FEW_ROWS and most * _passes(model, chosen) <= CHEAP
+        n_random = ENOUGH_SETS if cheap else RANDOM
     if state is not None:
         most = count_subsets(len(grown), n_random, minimal=minimal, random_rest=random_rest)
         state(EvaluationCost(len(chosen), most, measures.memory_bytes))
@@ -186,6 +194,12 @@ def evaluate_circuit(
         found_on=len(circuit.provenance.extra.get("cases", ())),
         recovery=recovery,
     )
+
+
+def _passes(model: Network, cases: ReadTask) -> float:
+    """Return about how many multiplications one forward pass over every pair takes."""
+    n_parameters = sum(parameter.numel() for parameter in model.parameters().values())
+    return float(n_parameters) * sum(map(len, cases.clean))
 
 
 def _recover(model: Network, circuit: Scores, exact: Scores, *, signed: bool) -> Recovery:

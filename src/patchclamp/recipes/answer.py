@@ -15,7 +15,7 @@ from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import by_unit, level_sites, shape_of, unit_strata
-from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.checks import one_of
 from patchclamp.core.controls import count_matched, kind_at
 from patchclamp.core.errors import PatchclampError
@@ -65,6 +65,7 @@ def explain(
     n_controls: int = N_CONTROLS,
     edges: Natural = N_MEASURED,
     seed: Natural = 0,
+    batch_size: Positive | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
     r"""Find which neurons and heads gave an answer, and prove it by replacing them.
@@ -95,6 +96,8 @@ def explain(
         n_controls: random sets, 20 to 1,000: with fewer than 99 no claim can hold.
         edges: how many of the strongest edges among the causes are measured by themselves; 0 seeks no edges.
         seed: of every draw.
+        batch_size: rows of a pass; the default is what memory holds. Where memory runs out all the same, batches are
+            halved and the work goes on.
         progress: called with replacements done and replacements in all.
 
     Returns:
@@ -106,8 +109,8 @@ def explain(
 
     Source: 2508.21258 for the scores; receipts and controls are ours.
 
-    Cost: the attribution, then about 130 + k + n_controls + 6 log₂(nodes) rows of forwards; memory of all nodes' values
-    and gradients at the prompt's positions.
+    Cost: see ``cost_of_explanation``: the attribution, then about 130 + k + n_controls + 6 log₂(nodes) rows of
+    forwards; memory of all nodes' values and gradients at the prompt's positions.
 
     Example:
         >>> from patchclamp.loaders import load
@@ -127,7 +130,15 @@ def explain(
     direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **common)
     gradients: dict[str, Tensor] = {}
     scores = attribute_nodes(
-        model, shown, metric, method=method, **common, seed=seed, progress=progress, gradients=gradients
+        model,
+        shown,
+        metric,
+        method=method,
+        **common,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+        gradients=gradients,
     )
     _check_moved(model, case, scores)
     least = NOTHING * np.abs(scores.values).max()
@@ -161,6 +172,7 @@ def explain(
         n_controls=n_controls,
         seed=seed,
         quantity=case.quantity,
+        batch_size=batch_size,
         progress=progress,
     )
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording

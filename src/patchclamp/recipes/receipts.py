@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from patchclamp.ablate import Baseline, Cases, First, Row, UnitSets, measure_sets
+from patchclamp.attribute.memory import count_forward_bytes
 from patchclamp.attribute.nodes import idle_units, unit_strata
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.estimate import Estimate
@@ -17,13 +18,15 @@ from patchclamp.core.stats import Interval, bootstrap_interval, slope, spearman
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.cases import ROWS
+from patchclamp.subjects.memory import count_fitting
 from patchclamp.subjects.model import Model
 
 STRONGEST, OTHERS, NEAR_ZERO = 24, 24, 16
 """How many single nodes are checked: the strongest, others drawn at random, and some predicted near zero."""
 NEAR = 0.01
 """A score counts as near zero at one hundredth of the largest."""
-N_ORDERS, N_OPPONENTS, N_RIVALS = 5, 5, 2
+N_ORDERS, N_OPPONENTS = 5, 5
 SMALLEST_SCALE = 0.1
 DIRECTLY = "direct logit attribution"
 """What that rival is called."""
@@ -138,6 +141,7 @@ def measure_receipts(
     n_controls: int,
     seed: int,
     quantity: str = "m",
+    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Receipts:
     """Ablate the chosen units, and everything that they are compared with, in one sweep.
@@ -156,6 +160,7 @@ def measure_receipts(
         n_controls: random sets.
         seed: of every draw.
         quantity: what m is, in words.
+        batch_size: rows of a forward pass; the default is 64, or as many as memory holds.
         progress: called with replacements done and in all.
 
     Returns:
@@ -193,7 +198,8 @@ def measure_receipts(
     n_groups = len(listed)
     rows: list[Row] = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
     cases, units = Cases.of([shown], metric), UnitSets(scores.units, rows)
-    [values] = measure_sets(model, cases, units, baseline, progress=progress)
+    at_once = batch_size or count_fitting(count_forward_bytes(model, len(shown)), ROWS, str(model.device))
+    [values] = measure_sets(model, cases, units, baseline, batch_size=at_once, progress=progress)
     effects, kept = scores.metric_clean - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
     together, singly, drawn, rival_effects, checked, other = (
@@ -226,24 +232,29 @@ def measure_receipts(
     )
 
 
-def count_rows(n_nodes: int, *, top: int, n_controls: int) -> int:
-    """Estimate the rows of forward passes that receipts take, opponents and rivals included.
+def count_rows(n_nodes: int, *, top: int, n_controls: int, direct: bool = True) -> int:
+    """Count the rows of forward passes that receipts take, opponents and rivals included.
+
+    There are fewer where fewer units push either way, or fewer different random sets exist.
 
     Args:
         n_nodes: units that are scored.
         top: how many are chosen.
         n_controls: random sets.
+        direct: whether the strongest direct logit attributions are a rival.
 
     Returns:
         int: rows.
 
     Example:
         >>> count_rows(1024, top=20, n_controls=20)
-        190
+        185
     """
     singles = min(n_nodes, STRONGEST + OTHERS + NEAR_ZERO)
-    kept = (1 + N_ORDERS) * (2 + n_nodes.bit_length())
-    return 1 + min(top, n_nodes) + min(N_OPPONENTS, n_nodes) + n_controls + N_RIVALS + singles + kept
+    kept = (1 + N_ORDERS) * len(_kept_sizes(n_nodes, 0))
+    # All chosen together; the largest activations, with the chosen among them and without; then the direct ones.
+    n_sets = 1 + min(top, n_nodes) + min(N_OPPONENTS, n_nodes) + n_controls + 2 + direct
+    return n_sets + singles + kept
 
 
 def normalise(effect: float, clean: float, floor: float) -> float | None:

@@ -32,6 +32,7 @@ from patchclamp.core.disk import file_hash, hold_folder, refuse_interrupted, ref
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
+from patchclamp.engines import Engine
 from patchclamp.record.heads import WithHeads, has_heads, is_heads
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import pin_threads
@@ -59,6 +60,7 @@ def bake_atlas(
     command: str = "",
     progress: Progress | None = None,
     neighbours_progress: Progress | None = None,
+    engine: Engine | None = None,
     checkpoint_s: float = CHECKPOINT_S,
     batch_size: int = 8,
     seed: Natural = 0,
@@ -81,6 +83,8 @@ def bake_atlas(
         command: what was typed, for the run's record.
         progress: called with tokens done and tokens in all, of both passes.
         neighbours_progress: called with units done and units in all, while neighbours are sought.
+        engine: where the model is shown the text, from ``open_engine``; this process by default. It does not change the
+            result. Neighbours, and what weights alone say, are found here.
         checkpoint_s: seconds between checkpoints.
         batch_size: stimuli per forward pass.
         seed: of samples and of the pieces that are kept.
@@ -110,7 +114,7 @@ def bake_atlas(
     if folder.exists():
         return _hash_if_finished(folder, aside, model, corpus)
     subject, chosen, read = units_of(model, sites)
-    how = How(resume, seed, checkpoint_s, neighbours, progress, neighbours_progress)
+    how = How(resume, seed, checkpoint_s, neighbours, progress, neighbours_progress, engine)
     with hold_folder(aside), tidy_staging(aside):
         batches = read_corpus(model, corpus if images else as_documents(corpus), batch_size=batch_size)
         shown = "pictures" if images else f"stimuli, {batches.n_tokens:,} tokens"

@@ -3,6 +3,8 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
+from patchclamp.engines import Engine, Serial, Start, fold
+from patchclamp.engines.plan import stimuli_of_piece
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
 from patchclamp.record.picture_units import PictureUnits
@@ -37,6 +41,9 @@ class SiteLook(ABC):
         n_sample: places of the sample.
     """
 
+    KEPT: tuple[str, ...]
+    """What is kept of each bin's examples, beside the order that decides which these are."""
+
     def __init__(self, survey: StoredSurvey, site: Site, n_sample: int) -> None:
         statistics, width = survey.statistics(site.path), site.width
         low, high = (torch.from_numpy(np.asarray(statistics[n], dtype=np.float64)) for n in ("minimum", "maximum"))
@@ -44,9 +51,34 @@ class SiteLook(ABC):
         # float32, as the activations are: a value is in the same bin whoever compares it.
         self.edges = (low[:, None] + (high - low)[:, None] * share).float()  # (unit, bin + 1)
         self.edges[:, -1] = high.float()
-        self.order = torch.full((width, BINS, PER_BIN), LATEST)
-        self.value = torch.zeros(width, BINS, PER_BIN)
-        self.sample = torch.full((n_sample, width), torch.nan)
+        self.width, self.n_sample = width, n_sample
+
+    def clear(self) -> None:
+        """Make everything that changes during the pass as it is before anything was shown."""
+        self.order = torch.full((self.width, BINS, PER_BIN), LATEST)
+        self.value = torch.zeros(self.width, BINS, PER_BIN)
+        self.sample = torch.full((self.n_sample, self.width), torch.nan)
+
+    def bare(self) -> Any:
+        """Return a copy without what changes during the pass."""
+        made = copy(self)
+        for name in self.tensors():
+            delattr(made, name)
+        return made
+
+    def trim(self, rows: slice, start: Start, end: Start) -> None:
+        """Drop what a part that was shown the stimuli between two places cannot have filled."""
+        self.sample = self.sample[rows].clone()
+
+    def merge(self, part: Any, rows: slice) -> None:
+        """Take in a part that was trimmed, whose stimuli come next; ``rows`` are its places of the sample."""
+        self.sample[rows] = part.sample
+        order, by = torch.cat([self.order, part.order], 2).sort(dim=2, stable=True)
+        self.order = order[..., :PER_BIN].clone()
+        for name in self.KEPT:
+            both = torch.cat([getattr(self, name), getattr(part, name)], 2)
+            chosen = by[..., :PER_BIN].reshape(*self.order.shape, *[1] * (both.ndim - 3))
+            setattr(self, name, both.gather(2, chosen.expand(*self.order.shape, *both.shape[3:])))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what changes during the pass, by name."""
@@ -82,11 +114,54 @@ class Look(ABC):
         whole = {f"{path}|{name}": t.numpy() for path, one in self.of.items() for name, t in one.tensors().items()}
         return {**whole, "progress": self.done}
 
+    @property
+    def start(self) -> Start:
+        """Where the next batch begins."""
+        return Start(*self.done.tolist())
+
+    @abstractmethod
+    def sampled(self, start: Start, end: Start) -> slice:
+        """Return which places of the sample the stimuli between two places fill."""
+
+    def parts(self) -> "Parts":
+        """Return what makes an empty part for the batches between two places."""
+        made = copy(self)
+        made.of = {path: one.bare() for path, one in self.of.items()}
+        return Parts(made)
+
+    def trim(self, start: Start, end: Start) -> "Look":
+        """Drop what the stimuli between two places cannot have filled."""
+        for one in self.of.values():
+            one.trim(self.sampled(start, end), start, end)
+        return self
+
+    def merge(self, part: "Look") -> None:
+        """Take in a part whose stimuli come next."""
+        rows = self.sampled(self.start, part.start)
+        for path, one in self.of.items():
+            one.merge(part.of[path], rows)
+        self.done = part.done
+
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Go on from a checkpoint's arrays."""
         self.done = kept["progress"].copy()
         for path, one in self.of.items():
             one.__dict__.update({name: torch.from_numpy(kept[f"{path}|{name}"].copy()) for name in one.tensors()})
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What makes an empty part of a second pass."""
+
+    bare: Look
+
+    def __call__(self, start: Start, end: Start) -> Look:
+        made = copy(self.bare)
+        made.of = {path: copy(one) for path, one in self.bare.of.items()}
+        for one in made.of.values():
+            one.clear()
+        made.done = np.array(start)
+        return made
 
 
 def run_look(
@@ -101,6 +176,7 @@ def run_look(
     seed: int = 0,
     progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,
+    engine: Engine | None = None,
 ) -> Bundle:
     """Go through the stimuli a second time, for what can be kept only once a survey knows where every unit ranges.
 
@@ -115,6 +191,7 @@ def run_look(
         seed: of the sample and of the examples that are kept.
         progress: called with tokens, or pictures, done and in all.
         checkpoint_s: seconds between checkpoints; they do not change the result.
+        engine: where it is computed; this process by default.
 
     Returns:
         Bundle: a piece per site, read by ``read_site``.
@@ -126,7 +203,8 @@ def run_look(
     with open_run(out, "look", manifest, resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
-                _run(model, batches, sites, begin(batches, sites, survey, seed), bundle, progress, checkpoint_s)
+                look = begin(batches, sites, survey, seed)
+                _run(model, batches, sites, look, bundle, progress, checkpoint_s, engine or Serial())
     return bundle
 
 
@@ -138,6 +216,7 @@ def _run(
     bundle: Bundle,
     progress: Progress | None,
     checkpoint_s: float,
+    engine: Engine,
 ) -> None:
     have = [entry["piece"] for entry in bundle.pieces]
     states = [piece for piece in have if piece.startswith("state-")]
@@ -145,9 +224,9 @@ def _run(
         bundle.check(states[-1])
         look.restore(bundle.read(states[-1]))
     last = time.monotonic()
-    for batch in batches.start_at(int(look.done[0])):
-        look.begin(batch)
-        model.watch(batch, list(look.of), look.see)
+
+    def keep() -> None:
+        nonlocal states, last
         if progress is not None:
             progress(int(look.done[1]), look.total)
         if time.monotonic() - last >= checkpoint_s:
@@ -156,6 +235,9 @@ def _run(
             for piece in states:
                 bundle.drop(piece)
             states, last = [f"state-{number:05d}"], time.monotonic()
+
+    piece = stimuli_of_piece(batches.n_stimuli, batches.batch_size)
+    fold(model, batches, list(look.of), look, engine=engine, piece=piece, after=keep)
     for number, site in enumerate(sites):
         if _name_piece(number) not in have:
             bundle.append(_name_piece(number), look.of[site.path].results())

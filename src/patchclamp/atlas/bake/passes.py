@@ -14,6 +14,7 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
+from patchclamp.engines import Engine
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
 from patchclamp.record.picture_units import PictureUnits
@@ -43,6 +44,7 @@ class How:
         neighbours: how they are found; None for exactly up to a number of units.
         progress: called with tokens done and tokens in all, of both passes over the stimuli.
         neighbours_progress: called with units done and units in all.
+        engine: where the stimuli are shown; this process by default.
     """
 
     resume: bool
@@ -51,6 +53,7 @@ class How:
     neighbours: Method | None = None
     progress: Progress | None = None
     neighbours_progress: Progress | None = None
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +120,7 @@ def run_passes(
         seed=how.seed,
         progress=_half_of(how.progress, 0),
         checkpoint_s=how.checkpoint_s,
+        engine=how.engine,
     )
     log.note("survey done")
     with pin_threads(survey.bundle):
@@ -132,6 +136,7 @@ def run_passes(
             seed=how.seed,
             progress=_half_of(how.progress, batches.n_tokens),
             checkpoint_s=how.checkpoint_s,
+            engine=how.engine,
         )
         log.note("second pass done")
         own = units.populations(look)

@@ -5,6 +5,7 @@ sample of pictures.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.survey import StoredSurvey
+from patchclamp.engines import Start
 from patchclamp.subjects.corpora import Batches
 
 N_LOWEST = 6
@@ -37,14 +39,30 @@ PLACE_BITS = 20
 class PictureSite(SiteLook):
     """What is kept of one site; see ``SiteLook``."""
 
+    KEPT = ("value", "at")
+
     def __init__(self, survey: StoredSurvey, site: Site, n_sample: int) -> None:
         super().__init__(survey, site, n_sample)
-        width = site.width
+        self.clear()
+
+    def clear(self) -> None:
+        """Make everything that changes during the pass as it is before anything was shown."""
+        super().clear()
+        width = self.width
         self.tokens = torch.zeros(BINS + 1, width, dtype=torch.int64)  # places; the last row takes what is not finite
         self.pieces = torch.zeros(BINS + 1, width, dtype=torch.int64)  # pictures, by their maximum
         self.at = torch.zeros(width, BINS, PER_BIN, 2, dtype=torch.int64)  # picture, position
         self.low = torch.full((width, N_LOWEST), torch.inf)
         self.low_at = torch.full((width, N_LOWEST, 2), -1, dtype=torch.int64)
+
+    def merge(self, part: "PictureSite", rows: slice) -> None:
+        """Take in a part whose pictures come next; see ``SiteLook.merge``."""
+        super().merge(part, rows)
+        self.tokens += part.tokens
+        self.pieces += part.pieces
+        self.low, by = torch.cat([self.low, part.low], 1).sort(dim=1, stable=True)
+        self.low, by = self.low[:, :N_LOWEST].clone(), by[:, :N_LOWEST, None]
+        self.low_at = torch.cat([self.low_at, part.low_at], 1).gather(1, by.expand(-1, -1, 2))
 
     def see(self, x: Tensor, picture: int, slot: int, seed: int) -> None:
         """Take in one picture's ``(place, unit)`` values; ``slot`` is its place in the sample, −1 outside of it."""
@@ -111,9 +129,9 @@ class PictureLook(Look):
 
     def __init__(self, batches: Batches, sites: Sequence[Site], survey: StoredSurvey, seed: int) -> None:
         self.seed, sampled = seed, sample_pictures(batches, seed)
-        self.sites = {site.path: PictureSite(survey, site, len(sampled)) for site in sites}
+        of = {site.path: PictureSite(survey, site, len(sampled)) for site in sites}
         self.slots = {int(picture): slot for slot, picture in enumerate(sampled)}
-        super().__init__(self.sites, batches.n_stimuli)
+        super().__init__(of, batches.n_stimuli)
 
     def begin(self, batch: Sequence[Shown]) -> None:
         """Count a batch."""
@@ -123,7 +141,11 @@ class PictureLook(Look):
     def see(self, path: str, x: Tensor) -> None:
         """Take in one site's values of the batch."""
         for picture, values in enumerate(x.float().cpu().view(self.n, -1, x.shape[1]), self.first):
-            self.sites[path].see(values, picture, self.slots.get(picture, -1), self.seed)
+            cast(PictureSite, self.of[path]).see(values, picture, self.slots.get(picture, -1), self.seed)
+
+    def sampled(self, start: Start, end: Start) -> slice:
+        """Return which places of the sample the pictures between two places fill."""
+        return slice(*np.searchsorted(sorted(self.slots), [start.stimuli, end.stimuli]))
 
 
 def sample_pictures(batches: Batches, seed: int) -> np.ndarray:

@@ -6,7 +6,7 @@ the survey, the lowest pieces, and its values at a uniform sample of tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,11 +24,12 @@ from patchclamp.atlas.bake.look import (
     read_site,
     table_of,
 )
-from patchclamp.atlas.bake.lowest import empty_lowest, keep_lowest, lowest_strips
+from patchclamp.atlas.bake.lowest import LOWEST, empty_lowest, keep_lowest, lowest_strips
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.survey import StoredSurvey
+from patchclamp.engines import Start
 from patchclamp.subjects.corpora import Batches
 
 STRIP, BEFORE = 32, 20
@@ -62,21 +63,53 @@ class Snippets:
 class TextSite(SiteLook):
     """What is kept of one site; see ``SiteLook``."""
 
+    KEPT = ("value", "place", "acts")
+
     def __init__(self, survey: StoredSurvey, site: Site, n_sample: int) -> None:
         super().__init__(survey, site, n_sample)
-        width = site.width
+        exemplars = survey.bundle.read("exemplars", [f"{site.path}|{k}_{p}" for k in KINDS for p in ("value", "at")])
+        tables = [(exemplars[f"{site.path}|{k}_value"], exemplars[f"{site.path}|{k}_at"]) for k in KINDS]
+        # (exemplar, 5), by stimulus, and (exemplar,)
+        self.known, self.known_value = by_stimulus([table_of(kind, *table) for kind, table in enumerate(tables)])
+        self.clear()
+
+    def clear(self) -> None:
+        """Make everything that changes during the pass as it is before anything was shown."""
+        super().clear()
+        width = self.width
         self.tokens = torch.zeros(BINS, width, dtype=torch.int64)
         self.pieces = torch.zeros(BINS, width, dtype=torch.int64)
         self.latest = torch.full((width, BINS), LATEST)
         self.place = torch.zeros(width, BINS, PER_BIN, 3, dtype=torch.int32)  # stimulus, peak, start
         self.acts = torch.full((width, BINS, PER_BIN, STRIP), torch.nan, dtype=torch.float16)
-        exemplars = survey.bundle.read("exemplars", [f"{site.path}|{k}_{p}" for k in KINDS for p in ("value", "at")])
-        tables = [(exemplars[f"{site.path}|{k}_value"], exemplars[f"{site.path}|{k}_at"]) for k in KINDS]
         self.low, self.low_place, self.low_acts = empty_lowest(width, STRIP)
-        # (exemplar, 5), by stimulus, and (exemplar,)
-        self.known, self.known_value = by_stimulus([table_of(kind, *table) for kind, table in enumerate(tables)])
         self.starts = torch.zeros(len(self.known), dtype=torch.int64)
         self.strips = torch.full((len(self.known), STRIP), torch.nan, dtype=torch.float16)
+
+    def _known(self, start: Start, end: Start) -> slice:
+        """Return the exemplars whose stimuli lie between two places."""
+        return slice(*np.searchsorted(self.known[:, 3], [start.stimuli, end.stimuli]))
+
+    def trim(self, rows: slice, start: Start, end: Start) -> None:
+        """Drop what a part cannot have filled; see ``SiteLook.trim``."""
+        super().trim(rows, start, end)
+        self.held, own = (start, end), self._known(start, end)
+        self.starts, self.strips = self.starts[own].clone(), self.strips[own].clone()
+        del self.known, self.known_value, self.edges, self.latest
+
+    def merge(self, part: "TextSite", rows: slice) -> None:
+        """Take in a part whose stimuli come next; see ``SiteLook.merge``."""
+        super().merge(part, rows)
+        self.latest = self.order.amax(2)
+        self.tokens += part.tokens
+        self.pieces += part.pieces
+        own = self._known(*part.held)
+        self.starts[own], self.strips[own] = part.starts, part.strips
+        self.low, by = torch.cat([self.low, part.low], 1).sort(dim=1, stable=True)
+        self.low, by = self.low[:, :LOWEST].clone(), by[:, :LOWEST, None]
+        for name in ("low_place", "low_acts"):
+            both = torch.cat([getattr(self, name), getattr(part, name)], 1)
+            setattr(self, name, both.gather(1, by.expand(-1, -1, both.shape[2])))
 
     def see(self, x: Tensor, batch: "_Batch") -> None:
         """Take in one batch's ``(token, unit)`` values, special tokens included."""
@@ -239,9 +272,8 @@ class TextLook(Look):
 
     def __init__(self, batches: Batches, sites: Sequence[Site], survey: StoredSurvey, seed: int) -> None:
         n, self.seed = min(SAMPLE, survey.n_tokens), seed
-        self.sites = {site.path: TextSite(survey, site, n) for site in sites}
         self.chosen = np.sort(np.random.default_rng(seed).choice(survey.n_tokens, n, replace=False))
-        super().__init__(self.sites, batches.n_tokens)
+        super().__init__({site.path: TextSite(survey, site, n) for site in sites}, batches.n_tokens)
 
     def begin(self, batch: Sequence[Shown]) -> None:
         """Say where everything of a batch stands."""
@@ -249,7 +281,11 @@ class TextLook(Look):
 
     def see(self, path: str, x: Tensor) -> None:
         """Take in one site's values of the batch."""
-        self.sites[path].see(x.float().cpu(), self.laid)
+        cast(TextSite, self.of[path]).see(x.float().cpu(), self.laid)
+
+    def sampled(self, start: Start, end: Start) -> slice:
+        """Return which places of the sample the tokens between two places fill."""
+        return slice(*np.searchsorted(self.chosen, [start.counted, end.counted]))
 
 
 def _collate(batch: Sequence[Shown], done: np.ndarray, chosen: np.ndarray, seed: int) -> _Batch:

@@ -221,8 +221,9 @@ def score_patterns(
         columns = start + np.flatnonzero(usable[start : start + COLUMNS])
         if not len(columns):
             continue
-        rest = np.ascontiguousarray(values[~choosing][:, columns].T)
-        ranks, highest = _rank_rows(values[choosing][:, columns].T)
+        some = values[:, columns]
+        rest = np.ascontiguousarray(some[~choosing].T)
+        ranks, highest = _rank_rows(some[choosing].T)
         sums = ranks.astype(np.float32) @ truth  # (unit, pattern)
         for unit, held_out, row, places in zip(columns.tolist(), rest, sums.astype(np.float64), highest, strict=True):
             chosen = _choose(row, counts, len(truth), patterns, truth[places])

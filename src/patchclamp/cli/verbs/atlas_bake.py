@@ -13,6 +13,7 @@ from patchclamp.cli.loading import (
     progress_unit,
     read_stimuli,
     refuse_brain_options,
+    start_engine,
 )
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_brain, add_cutting, add_model, refuse_typed
@@ -87,6 +88,7 @@ def run(options: Namespace) -> int:
     n_units = sum(site.width for site in chosen)
     log(f"{n_units:,} units of {len(chosen)} sites: {passes}, about {memory} of memory, {disk} on disk")
     with ExitStack() as meters:
+        engine = meters.enter_context(start_engine(options, model))
         meter = meters.enter_context(Meter("bake", progress_unit(options)))
         # Its time is counted from when it begins.
         near = cache(lambda: meters.enter_context(Meter("neighbours", "units")))
@@ -94,7 +96,7 @@ def run(options: Namespace) -> int:
             model, corpus, options.out, sites=options.sites, resume=options.resume, name=options.model,
             command=shlex.join(["patchclamp", *options.words]), progress=meter,
             neighbours_progress=lambda done, total: near()(done, total),
-            batch_size=options.batch_size, seed=options.seed, neighbours=options.neighbours,
+            batch_size=options.batch_size, seed=options.seed, neighbours=options.neighbours, engine=engine,
         )  # fmt: skip
     return print_atlas(options.out, options.json)
 

@@ -46,6 +46,7 @@ def add_options(parser: MethodParser) -> None:
     size.add_argument("--expansion", type=float, metavar="X", help="instead: features per unit of the site's width")
     parser.add_argument("--skip-connection", action="store_true", help="transcode: a linear path beside the features")
     parser.add_argument("--name", metavar="NAME", help="name of the basis in keys (default: METHOD-FEATURES)")
+    parser.add_argument("--full", action="store_true", help="print everything that was measured")
     parser.use("decompose", "decompose", own=("site",))
     add_cutting(parser)
     convert = parser.add_argument_group(
@@ -124,7 +125,7 @@ def _decompose(options: Namespace) -> int:
     from patchclamp.core.method_files import find_method
     from patchclamp.decompose import decompose as run
     from patchclamp.decompose.training import BEGUN
-    from patchclamp.report.terminal.dictionary import show_decomposition
+    from patchclamp.report.terminal.dictionary import describe_decomposition, show_decomposition
 
     _check(options)
     given = _options(options)
@@ -142,12 +143,13 @@ def _decompose(options: Namespace) -> int:
     if options.json:
         emit(
             {
-                "out": options.out, "name": made.name, "method": made.method, "subject": dict(made.subject),
+                "sentence": describe_decomposition(rows), "out": options.out, "name": made.name,
+                "method": made.method, "subject": dict(made.subject),
                 "bases": rows, "curves": dict(made.curves), "first_tokens": made.about.get("first_tokens", {}),
             }
         )  # fmt: skip
     else:
-        show_decomposition(made, rows, options.out)
+        show_decomposition(made, rows, options.out, options.model, full=options.full)
     return 0
 
 

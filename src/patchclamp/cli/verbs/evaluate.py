@@ -30,7 +30,7 @@ EXAMPLE = "patchclamp evaluate organism:language-gpt2 ioi --pairs task:ioi"
 
 ENDINGS = (".svg", ".html", ".json")
 LEAST_RANDOM, MOST_RANDOM = 20, 10_000
-CIRCUIT = ("sizes", "baseline", "train", "controls", "magnitude", "seen", "exact", "out")
+CIRCUIT = ("sizes", "baseline", "train", "controls", "magnitude", "seen", "exact", "full", "out")
 DICTIONARY = ("window", "max_tokens", "batch_size", "skip_first")
 DIRECTION = ("strength", "nats", "unit", "controls", "max_new_tokens")
 ASKED = {
@@ -66,8 +66,9 @@ def add_options(parser: MethodParser) -> None:
         type=int,
         default=SUPPRESS,
         metavar="N",
-        help="random circuits beside a circuit (default and least: 20), directions beside a direction (99), orders of "
-        "regions beside an explainer's (20, least: 19), neurons beside described ones (99, least: 19)",
+        help="random circuits beside a circuit (default: 99, or 20 where that takes long; least: 20), directions "
+        "beside a direction (99), orders of regions beside an explainer's (20, least: 19), neurons beside described "
+        "ones (99, least: 19)",
     )
     _add_circuit(parser)
     _add_dictionary(parser)
@@ -108,6 +109,7 @@ def _add_circuit(parser: MethodParser) -> None:
         metavar="DIR",
         help="a circuit of the same parts by --method activation_patching, to compare with",
     )
+    group.add_argument("--full", action="store_true", default=SUPPRESS, help="print everything that was measured")
     group.add_argument(
         "--out", default=SUPPRESS, metavar="FILE", help="write the curve as .svg or .html, or everything as .json"
     )
@@ -261,8 +263,9 @@ def _evaluate_circuit(options: Namespace) -> int:
 
     def state(cost: Any) -> None:
         log(
-            f"{cost.pairs:,} pairs x {cost.subsets:,} sets of parts, {cost.pairs * cost.subsets:,} prompts through the "
-            f"network{' (of edges several passes each)' if circuit.of_edges else ''}; about "
+            f"{cost.pairs:,} pair{'s' * (cost.pairs != 1)} x {cost.subsets:,} sets of parts, "
+            f"{cost.pairs * cost.subsets:,} prompts through the network"
+            f"{' (of edges several passes each)' if circuit.of_edges else ''}; about "
             f"{human_bytes(cost.memory_bytes)} of memory"
         )
 
@@ -285,7 +288,7 @@ def _evaluate_circuit(options: Namespace) -> int:
     if "out" in typed:
         with outputs.attempt(typed["out"]):
             _write(Path(typed["out"]), document)
-    emit(document) if options.json else show_evaluation(document)
+    emit(document) if options.json else show_evaluation(document, full="full" in typed)
     return outputs.code
 
 
@@ -302,7 +305,7 @@ def _check_circuit(typed: Mapping[str, Any]) -> None:
         raise PatchclampError(
             expected=f"{LEAST_RANDOM} to {MOST_RANDOM:,} random circuits",
             got=str(n_random),
-            remedy=f"{LEAST_RANDOM} are the usual number; fewer say nothing of their spread.",
+            remedy="Fewer say nothing of their spread.",
         )
     if out is None:
         return

@@ -2,11 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 
+from patchclamp.core.plain_names import name_site
 from patchclamp.core.plain_numbers import (
     ABSENT,
     format_general,
@@ -111,15 +112,60 @@ BARS = "▁▂▃▄▅▆▇█"
 SHOWN = ("loss", "unexplained", "l0", "dead")
 
 
-def show_decomposition(made: Any, rows: Sequence[Mapping[str, Any]], out: str) -> None:
-    """Print what was made: a row for each site, and what first tokens hold of it."""
+def describe_decomposition(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return in one sentence how much of what sites do their features explain, with how many at a time.
+
+    Args:
+        rows: by site its features, and of the text that they were made on ``unexplained``, ``l0`` and ``dead``.
+
+    Example:
+        >>> describe_decomposition([{"site": "embed", "units": 8, "unexplained": 0.25, "l0": 1.5, "dead": 0.5}])
+        '8 features explain 75% of the variance of Embedding, 1.5 of them active at a time; 50% never fire.'
+    """
+    units = f"{sum(row['units'] for row in rows):,} features"
+    said = f"{units} of {len(rows)} sites" if len(rows) != 1 else units
+    of = name_site(rows[0]["site"]) if len(rows) == 1 else "each"
+
+    def between(name: str, write: Callable[[float], str]) -> str:
+        known = [float(row[name]) for row in rows if is_known(row[name])]
+        ends = dict.fromkeys(write(x) for x in (min(known), max(known))) if known else {}
+        return " to ".join(ends)
+
+    rows = [{**row, "explained": 1 - row["unexplained"] if is_known(row["unexplained"]) else None} for row in rows]
+    explained = between("explained", format_percent)
+    if not explained:
+        return f"{said}; how much they explain was not measured."
+    if min(row["explained"] for row in rows if row["explained"] is not None) < 0:
+        return f"No evidence: {said} explain less of the variance of {of} than its mean does."
+    active, dead = between("l0", format_general), between("dead", format_percent)
+    more = f", {active} of them active at a time" if active else ""
+    if dead:
+        more += "; none is dead" if dead == "0%" else f"; {dead} never fire"
+    return f"{said} explain {explained} of the variance of {of}{more}."
+
+
+def show_decomposition(
+    made: Any, rows: Sequence[Mapping[str, Any]], out: str, typed: str = "MODEL", *, full: bool = True
+) -> None:
+    """Print what was made: one sentence, a row for each site, and in full how it went and what first tokens hold.
+
+    Args:
+        made: the dictionary.
+        rows: a row for each site.
+        out: its folder.
+        typed: how the model was named.
+        full: print everything.
+    """
     console = open_console()
+    console.print(f"[bold]{escape(describe_decomposition(rows))}[/]")
     console.print(f"{made.method} features '{made.name}' of {made.subject['slug']}, in {out}", markup=False)
-    table = make_table("site", "features", *SHOWN, "loss over time", numbers=("features", *SHOWN))
+    shown, over_time = (SHOWN, ("loss over time",)) if full else (SHOWN[1:], ())
+    table = make_table("site", "features", *shown, *over_time, numbers=("features", *shown))
     for row in rows:
-        values = ["" if row[name] is None else format_general(row[name]) for name in SHOWN]
+        values = ["" if row[name] is None else format_general(row[name]) for name in shown]
         curve = made.curves.get(row["site"], {}).get("loss", [])
-        table.add_row(row["site"], f"{row['units']:,}", *values, sparkline([value for _, value in curve]))
+        cells = [sparkline([value for _, value in curve])] if full else []
+        table.add_row(row["site"], f"{row['units']:,}", *values, *cells)
     print_table(console, table)
     for row in rows:
         if row["reads"]:
@@ -130,7 +176,10 @@ def show_decomposition(made: Any, rows: Sequence[Mapping[str, Any]], out: str) -
     )
     for site, first in made.about.get("first_tokens", {}).items():
         for line in first_lines(site, first["norm"], first["tokens"], first["unexplained"], first["without"]):
-            console.print(line, markup=False)
+            if full or line.startswith("warning"):
+                console.print(line, markup=False)
+    more = "" if full else "; everything that was measured: --full"
+    console.print(f"is it true? patchclamp evaluate {typed} {out} --inputs OTHER_TEXT{more}", markup=False, style="dim")
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:

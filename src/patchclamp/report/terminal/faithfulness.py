@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from patchclamp.core.plain_names import name_unit
 from patchclamp.core.plain_numbers import (
     ABSENT,
     find_largest,
@@ -17,23 +18,36 @@ from patchclamp.core.plain_numbers import (
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 
-def show_evaluation(d: Mapping[str, Any]) -> None:
-    """Print an evaluation: by size, over all sizes, part by part."""
+def show_evaluation(d: Mapping[str, Any], *, full: bool = True) -> None:
+    """Print an evaluation: its verdict, by size, over all sizes; in full what each column means, and part by part."""
     out = open_console()
-    out.print(f"[bold]{escape(d['title'])}[/]")
+    out.print(f"[bold]{escape(d['sentence'])}[/]")
+    out.print(escape(d["title"]))
     out.print(escape(d["told"]), style="bold dark_orange" if d["seen"] else None)
     if d["left_out"]:
         out.print("left out: " + ", ".join(f"{n} ({reason})" for reason, n in d["left_out"].items()))
-    columns = ("parts", "share", "circuit alone", "everything else", "random circuits", "ahead")
+    names = ("kept", "rest", "random", "ahead") if full else ("kept", "random")
+    heads = {"kept": "circuit alone", "rest": "everything else", "random": "random circuits", "ahead": "ahead"}
+    columns = ("parts", "share", *(heads[name] for name in names))
     table = make_table(*columns, numbers=columns)
     for p in d["points"]:
-        cells = [_with(p[name]) for name in ("kept", "rest", "random", "ahead")]
-        table.add_row(f"{p['size']:,}", format_percent(p["share"], 1), *cells)
+        table.add_row(f"{p['size']:,}", format_percent(p["share"], 1), *(_with(p[name]) for name in names))
     a = d["area"]
     over = f"{format_percent(a['low'])}–{format_percent(a['high'])}"
-    table.add_row("[bold]area[/]", over, *(_with(a[name]) for name in ("kept", "rest", "random", "ahead")))
-    table.add_row("whole model", "100%", "1.00", "0.00", "1.00", "0.00")
+    table.add_row("[bold]area[/]", over, *(_with(a[name]) for name in names))
+    if full:
+        table.add_row("whole model", "100%", "1.00", "0.00", "1.00", "0.00")
     print_table(out, table)
+    if not full:
+        for note in d["notes"]:
+            out.print(f"note: {escape(note)}", style="bold dark_orange")
+        _recovery(out, d.get("recovery"))
+        out.print(
+            "1: as all parts do, 0: as none; area: all sizes together. --full adds everything else, and which parts "
+            "could be left out",
+            style="dim",
+        )
+        return
     p_pairs, p_random = format_general(a["p_pairs"], 2), format_general(a["p_random"], 2)
     out.print(
         f"area ahead of random circuits: p = {p_pairs} over pairs (signs flipped, two-sided), p = {p_random} by its "
@@ -58,7 +72,8 @@ def _minimal(out: Any, d: Mapping[str, Any] | None) -> None:
     out.print(f"\n[bold]Minimality[/] at {d['size']:,} parts: what F loses when one part alone leaves")
     table = make_table("part", "share of m(M) − m(∅)", numbers=("share of m(M) − m(∅)",))
     for row in sorted(d["parts"], key=lambda row: -known_or_least(row["value"]))[:10]:
-        table.add_row(escape(row["part"]), _with(row))
+        name = " → ".join(map(name_unit, row["part"].split(" → ")))
+        table.add_row(escape(name), _with(row))
     print_table(out, table)
     if d["random"]:
         out.print(

@@ -30,7 +30,8 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
         progress: called with checks done and checks in all.
 
     Returns:
-        list[Verdict]: deviations in logits or relative units; limits scale with the dtype's precision.
+        list[Verdict]: deviations in logits or relative units; limits scale with the dtype's precision, of all laws but
+            that of attention to a tenth at most.
 
     Cost: some twenty forward passes over three random stimuli.
 
