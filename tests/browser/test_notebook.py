@@ -127,4 +127,5 @@ def test_a_long_function_shows_how_far_it_is_and_can_be_told_not_to(shown):
     [drawn] = [output for output in bar if "text/html" in output]
     assert 'value="1.000"' in drawn["text/html"]
     assert [output for output in off if isinstance(output, dict)] == []
-    assert "".join(output for output in bar if output != drawn).strip() == "".join(off).strip()
+    assert off[-1].strip() in ("holds", "weak")
+    assert bar[-1] == off[-1]

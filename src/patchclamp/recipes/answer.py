@@ -198,7 +198,7 @@ def explain(
         gap=scores.provenance.extra.get("gap"),
         seed=seed,
         n_layers=model.n_layers,
-        edges=find_edges(model, case, scores, [*chosen, *opposing], replaced_by, edges, gradients),
+        edges=find_edges(model, case, scores, [*chosen, *opposing], replaced_by, edges, gradients, progress),
         bases={
             f"{one.site}/{one.basis}": model.basis_at(one.site, one.basis).hash
             for one in scores.units.blocks
