@@ -13,7 +13,9 @@ def test_an_atlas_is_the_one_of_one_process(organism, tmp_path, kind, monkeypatc
     monkeypatch.setattr(plan, "LEAST_BATCHES", 2)
     text = tmp_path / "text.txt"
     text.write_text("\n".join(f"Mary gave a book to {name}. The park is old." for name in ["Tom", "Anna", "John"] * 40))
-    name, corpus = {"text": ("language-gpt2", pc.Corpus(text, window=16)), "images": ("digits-vit", "digits:0:40")}[kind]
+    name, corpus = {"text": ("language-gpt2", pc.Corpus(text, window=16)), "images": ("digits-vit", "digits:0:40")}[
+        kind
+    ]
     elsewhere, hashes = Elsewhere(), []
     for engine in (None, elsewhere):
         place = tmp_path / str(engine and engine.name)

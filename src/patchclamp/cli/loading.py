@@ -10,7 +10,7 @@ from typing import Any
 
 from patchclamp.cli.options import refuse_typed
 from patchclamp.cli.output import log
-from patchclamp.core.bundle import is_url
+from patchclamp.core.disk import is_url
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.plain_numbers import human_s
 

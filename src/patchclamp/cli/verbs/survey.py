@@ -17,8 +17,7 @@ from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_brain, add_model, add_shown, refuse_typed
 from patchclamp.cli.output import emit, show_bundle
 from patchclamp.cli.progress import Meter
-from patchclamp.core.bundle import is_url
-from patchclamp.core.disk import refuse_occupied
+from patchclamp.core.disk import is_url, refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.plain_numbers import human_bytes
 
