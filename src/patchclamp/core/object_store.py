@@ -28,7 +28,7 @@ from patchclamp.core.bundle import (
     seal_of,
 )
 from patchclamp.core.checks import check_plain
-from patchclamp.core.disk import PIECE
+from patchclamp.core.disk import PIECE, is_url
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import canonical, parse
 
@@ -37,8 +37,28 @@ LINES = 1000
 _JOURNAL, _PIECES = re.compile(r"journal-\d{5}\.jsonl"), re.compile(rf"({PIECE})\.safetensors")
 
 
+def open_bundle(place: str | Path, *, kind: str | None = None) -> Bundle:
+    """Open a bundle for reading, in a folder or at a URL; see ``Bundle.open``.
+
+    Returns:
+        Bundle: with its pieces, none of which was read.
+    """
+    return StoreBundle.open_at(str(place), kind=kind) if is_url(place) else Bundle.open(place, kind=kind)
+
+
+def create_bundle(place: str | Path, *, kind: str, manifest: Mapping[str, Any]) -> Bundle:
+    """Start a bundle in a folder or at a URL; see ``Bundle.create``.
+
+    Returns:
+        Bundle: open for writing, without pieces.
+    """
+    if is_url(place):
+        return StoreBundle.create_at(str(place), kind=kind, manifest=manifest)
+    return Bundle.create(place, kind=kind, manifest=manifest)
+
+
 class StoreBundle(Bundle):
-    """A bundle at a URL; use ``Bundle.create`` and ``Bundle.open``, which give one where they are given a URL."""
+    """A bundle at a URL; use ``create_bundle`` and ``open_bundle``, which give one where they are given a URL."""
 
     def __init__(
         self, url: str, manifest: dict[str, Any], entries: list[dict[str, Any]], seals: tuple[str, str]

@@ -156,6 +156,7 @@ class Parts:
     bare: Look
 
     def __call__(self, start: Start, end: Start) -> Look:
+        """Return the part for the batches between two places."""
         made = copy(self.bare)
         made.of = {path: copy(one) for path, one in self.bare.of.items()}
         for one in made.of.values():
