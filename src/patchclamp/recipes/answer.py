@@ -177,7 +177,7 @@ def explain(
     )
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording
     described = list(_describe_units(model, case, scores, clean, replaced_by, [*chosen, *opposing], receipts.singly))
-    probability, likeliest = _first_answers(model, case)
+    probability, likeliest, step = _first_answers(model, case)
     return Explanation(
         case=case,
         subject={"slug": model.name, "hash": model.hash, **model.origin},
@@ -189,6 +189,7 @@ def explain(
         else _measure(model, case.counterpart, metric),
         probability=probability,
         likeliest=likeliest,
+        step=step,
         tokens=tuple(zip(_tokens(model, shown, scores), map(float, scores.by_place()), strict=True)),
         causes=tuple(described[: len(chosen)]),
         opposing=tuple(described[len(chosen) :]),
@@ -358,11 +359,16 @@ def _promoted_tokens(model: Model, site: str, values: Tensor) -> tuple[str, ...]
     return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > 0)
 
 
-def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """Return the target's probability where the metric first reads, and the model's likeliest answers there."""
+def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...], float]:
+    """Return the target's probability where the metric first reads, the model's likeliest answers, and the step there.
+
+    The step is the distance from the largest logit to the next number of its type; 0 in single precision and above.
+    """
     logits = model.run(case.clean, logits=case.metric.positions[:1]).logits
     probabilities = logits[0, 0].float().softmax(-1)
     best = probabilities.topk(min(N_LIKELIEST, len(probabilities)))
     likeliest = [(model.answer_name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
     target = case.metric.target
-    return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest)
+    half, largest = torch.finfo(logits.dtype).bits < 32, float(logits[0, 0].abs().max())
+    step = torch.finfo(logits.dtype).eps * 2.0 ** math.floor(math.log2(largest)) if half and largest else 0.0
+    return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest), step
