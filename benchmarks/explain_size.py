@@ -7,7 +7,15 @@ row for each set that they replace. Then: the whole of ``explain`` in tokens and
 beside what was measured.
 """
 
-from collections.abc import Callable, Sequence
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +31,7 @@ from patchclamp.attribute import attribute_nodes
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.recipes import explain
+from patchclamp.recipes.explanation_cost import cost_of_explanation
 from patchclamp.subjects.language import LanguageModel
 
 TARGET, CONTRAST, STEPS, ROWS = 11, 12, 10, 64
@@ -37,8 +46,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[17, 200], help="lengths of the prompts")
     parser.add_argument("--small", action="store_true", help="a third of the size: 6 blocks, width 384, 1,000 tokens")
     parser.add_argument("--only", choices=["ratios", "growth", "costs"], help="one part")
+    parser.add_argument("--child", type=int, metavar="N", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.child:
+        print(json.dumps(stated_and_measured(options.child)))
+        return
     measures: dict[str, Any] = {}
     bars: list[timing.Bar] = []
     lengths = [9] if options.quick else options.tokens
@@ -52,7 +65,7 @@ def main() -> None:
     if options.only in (None, "growth"):
         measures["growth"] = growth([8, 16] if options.quick else [16, 64, 200, 400], quick=options.quick)
     if options.only in (None, "costs"):
-        measures["costs"] = {}
+        measures["costs"] = costs([8, 16, 24] if options.quick else [64, 128, 256], threads=options.threads)
     timing.report(options, measures, bars)
 
 
@@ -336,6 +349,80 @@ def _said(times: dict[int, float]) -> str:
 def exponent(times: dict[int, float]) -> float:
     """Return the slope of log time on log size."""
     return float(np.polyfit(np.log(list(times)), np.log(list(times.values())), 1)[0])
+
+
+# -- what is stated ---------------------------------------------------------------------------------------------------
+
+
+def costs(lengths: Sequence[int], *, threads: int) -> list[dict[str, Any]]:
+    """Hold what an explanation is said to take against what it took, each length in a process of its own."""
+    found = []
+    for n in lengths:
+        command = [sys.executable, __file__, "--child", str(n), "--threads", str(threads)]
+        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    print("\nexplain by integrated gradients, stated / measured")
+    names = ("tokens", "backward rows", "receipt rows", "MB", "forward passes")
+    timing.show(names, [[n, *(f"{one[name][0]:,.0f} / {one[name][1]:,.0f}" for name in names[1:])]
+                        for n, one in zip(lengths, found, strict=True)])  # fmt: skip
+    return found
+
+
+def stated_and_measured(n: int) -> dict[str, tuple[float, float]]:
+    """Explain a prompt of so many tokens, and return every cost as it is stated and as it was."""
+    model = small(**GROWN)
+    ids = shape.ids(1, n) % model.n_answers
+    passes: list[int] = []
+    differentiate = LanguageModel.differentiate
+
+    def count(self: LanguageModel, shown: Any, *given: Any, **how: Any) -> Any:
+        passes.append(len(shown))
+        return differentiate(self, shown, *given, **how)
+
+    rows: list[int] = []
+    measure = receipts_module.measure_sets
+
+    def note(*given: Any, **how: Any) -> np.ndarray:
+        measured = measure(*given, **how)
+        rows.append(measured.size)
+        return measured
+
+    once = [timing.spend(lambda: model.measure([stimulus(ids)], METRIC)).cpu_s for _ in range(7)]
+    cost = cost_of_explanation(model, n, method="integrated_gradients")
+    LanguageModel.differentiate = count  # type: ignore[method-assign]
+    receipts_module.measure_sets = note
+    with peak_memory() as peak:
+        spent = timing.spend(lambda: explain(model, stimulus(ids), metric=METRIC, edges=0))
+    n_stated = int(cost.scoring.split()[0].replace(",", ""))
+    return {
+        # The strongest direct logit attributions are chosen by one more.
+        "backward rows": (n_stated + 1, sum(passes)),
+        "receipt rows": (cost.receipts, sum(rows)),
+        "MB": (cost.bytes / 1e6, peak[0] / 1e6),
+        "forward passes": (cost.forwards, spent.cpu_s / sorted(once)[len(once) // 2]),
+    }
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[int]]:
+    """Give the largest growth of the process' memory inside the context, seen every few milliseconds."""
+    page, done = os.sysconf("SC_PAGE_SIZE"), threading.Event()
+
+    def now() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page
+
+    before, peak = now(), [0]
+
+    def watch() -> None:
+        while not done.wait(0.003):
+            peak[0] = max(peak[0], now() - before)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
 
 
 if __name__ == "__main__":

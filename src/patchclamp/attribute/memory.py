@@ -6,8 +6,8 @@ from patchclamp.subjects.model import Model
 
 EACH_NEURON, GATED = 4, 3
 """Values that are kept for each MLP neuron until the backward pass: of a GELU in several steps, and of a gated MLP."""
-COPIES = 6
-"""Copies of the widest site that a forward pass holds at a time."""
+COPIES, REPLACING = 6, 10
+"""Copies of the widest site that a pass holds at a time: a backward pass, and a forward pass that replaces units."""
 
 
 def count_backward_bytes(model: Model, n_positions: int, first_layer: int = 0) -> int:
@@ -57,7 +57,7 @@ def count_forward_bytes(model: Model, n_positions: int) -> int:
     Example:
         >>> from patchclamp.loaders import load
         >>> count_forward_bytes(load("organism:cat"), 4)
-        6784
+        10880
     """
     size = torch.finfo(model.dtype).bits // 8
     sites = model.sites()
@@ -65,7 +65,7 @@ def count_forward_bytes(model: Model, n_positions: int) -> int:
     places = max([site.n_places or n_positions for site in sites], default=n_positions)
     # A mark for every unit of a set stands beside the values.
     marks = sum(site.width for site in sites if site.kind in ("mlp.act", "attn.z"))
-    return places * (COPIES * widest * size + marks)
+    return places * (REPLACING * widest * size + marks)
 
 
 def _is_eager(model: Model) -> bool:
