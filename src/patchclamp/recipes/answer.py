@@ -357,13 +357,19 @@ def _promoted_tokens(model: Model, site: str, values: Tensor) -> tuple[str, ...]
     if promoted is None:
         return ()
     logits = promoted[0].float()
-    # Below the rounding of a direction drawn at random it is written where the unembedding does not read.
-    stream = f"blocks.{model.n_layers - 1}.resid_out"
-    drawn = torch.randn(1, model.site(stream).width, generator=torch.Generator().manual_seed(0)).to(values)
-    usual = model.promoted_logits(stream, drawn)
-    least = 0.0 if usual is None else float(usual.abs().max()) * ROUNDINGS * torch.finfo(values.dtype).eps
+    least = _promotion_rounding(model, values)
     best = logits.topk(min(N_PROMOTED, len(logits)))
     return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > least)
+
+
+def _promotion_rounding(model: Model, like: Tensor) -> float:
+    """Return below which logit a unit promotes nothing, having written where the unembedding does not read."""
+    read_out = getattr(model, "read_out", None)  # of a language model
+    if read_out is None:
+        return 0.0
+    width = model.site(f"blocks.{model.n_layers - 1}.resid_out").width
+    drawn = torch.randn(1, width, generator=torch.Generator().manual_seed(0)).to(like)
+    return float(read_out(drawn).abs().max()) * ROUNDINGS * float(torch.finfo(like.dtype).eps)
 
 
 def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...], float]:
