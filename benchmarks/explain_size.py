@@ -7,9 +7,14 @@ row for each set that they replace. Then: the whole of ``explain`` in tokens and
 beside what was measured.
 """
 
-import resource
+import argparse
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,7 @@ from patchclamp.attribute import attribute_nodes
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.recipes import explain
+from patchclamp.recipes.explanation_cost import cost_of_explanation
 from patchclamp.subjects.language import LanguageModel
 
 TARGET, CONTRAST, STEPS, ROWS = 11, 12, 10, 64
@@ -40,8 +46,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[17, 200], help="lengths of the prompts")
     parser.add_argument("--small", action="store_true", help="a third of the size: 6 blocks, width 384, 1,000 tokens")
     parser.add_argument("--only", choices=["ratios", "growth", "costs"], help="one part")
+    parser.add_argument("--child", type=int, metavar="N", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.child:
+        print(json.dumps(stated_and_measured(options.child)))
+        return
     measures: dict[str, Any] = {}
     bars: list[timing.Bar] = []
     lengths = [9] if options.quick else options.tokens
@@ -55,7 +65,7 @@ def main() -> None:
     if options.only in (None, "growth"):
         measures["growth"] = growth([8, 16] if options.quick else [16, 64, 200, 400], quick=options.quick)
     if options.only in (None, "costs"):
-        measures["costs"] = {}
+        measures["costs"] = costs([8, 16, 24] if options.quick else [64, 128, 256], threads=options.threads)
     timing.report(options, measures, bars)
 
 
@@ -66,33 +76,36 @@ def ratios(model: LanguageModel, n: int, rounds: int) -> tuple[dict[str, Any], l
     """Time scores and receipts of one prompt beside their bare loops."""
     ids, other = shape.ids(2, n).split(1)
     ids, other = ids % model.n_answers, other % model.n_answers
-    sets = receipt_sets(model, ids)
-    expected = bare_scores(model, ids, other)
-    ours = attribute_nodes(model, stimulus(ids), METRIC, corrupted=stimulus(other), method="attribution_patching")
-    check("attribution patching", ours.values, expected)
-    checked = attribute_nodes(model, stimulus(ids), METRIC, method="integrated_gradients")
-    check("integrated gradients", checked.values, bare_path(model, ids))
-    check("receipts", sets.measure(), sets.bare())
-    tasks: dict[str, Callable[[], object]] = {
+    sets = ReceiptSets(model, ids)
+    latest: dict[str, np.ndarray] = {}
+    own: dict[str, Callable[[], np.ndarray]] = {
         "bare, two forwards and one backward": lambda: bare_scores(model, ids, other),
-        "attribution patching": lambda: attribute_nodes(
-            model, stimulus(ids), METRIC, corrupted=stimulus(other), method="attribution_patching"
+        "attribution patching": lambda: (
+            attribute_nodes(
+                model, stimulus(ids), METRIC, corrupted=stimulus(other), method="attribution_patching"
+            ).values
         ),
         "bare, rows of receipts": sets.bare,
         "receipts": sets.measure,
         "bare, rows of integrated gradients": lambda: bare_path(model, ids),
-        "integrated gradients": lambda: attribute_nodes(model, stimulus(ids), METRIC, method="integrated_gradients"),
+        "integrated gradients": lambda: (
+            attribute_nodes(model, stimulus(ids), METRIC, method="integrated_gradients").values
+        ),
     }
+    tasks = {name: lambda name=name: latest.update({name: own[name]()}) for name in own}
+    timing.alternate({name: tasks[name] for name in list(tasks)[:2]}, 1)
     spent = timing.alternate(tasks, rounds)
+    for bare, ours in zip(list(own)[::2], list(own)[1::2], strict=True):
+        check(ours, latest[ours], latest[bare])
     names = list(tasks)
-    print(f"\n{n} tokens, {len(ours):,} units, {len(sets.rows)} sets")
+    print(f"\n{n} tokens, {len(latest['integrated gradients']):,} units, {len(sets.rows)} sets")
     rows = [[name, f"{timing.median(s).wall_s:.2f}", f"{timing.median(s).cpu_s:.2f}"] for name, s in spent.items()]
     timing.show(["", "wall s", "cpu s"], rows)
     bars = []
-    for bare, own, most in ((0, 1, 1.5), (4, 5, 1.2), (2, 3, 1.3)):
-        ratio = timing.ratio(spent[names[own]], spent[names[bare]])
-        bars.append(timing.Bar(f"{n} tokens, {names[own]}: time / bare, wall", ratio.wall_s, "<=", most))
-        bars.append(timing.Bar(f"{n} tokens, {names[own]}: time / bare, cpu", ratio.cpu_s, "<=", most))
+    for base, ours_at, most in ((0, 1, 1.5), (4, 5, 1.2), (2, 3, 1.3)):
+        ratio = timing.ratio(spent[names[ours_at]], spent[names[base]])
+        bars.append(timing.Bar(f"{n} tokens, {names[ours_at]}: time / bare, wall", ratio.wall_s, "<=", most))
+        bars.append(timing.Bar(f"{n} tokens, {names[ours_at]}: time / bare, cpu", ratio.cpu_s, "<=", most))
     return dict(spent), bars
 
 
@@ -184,7 +197,8 @@ def record(model: LanguageModel, ids: Tensor) -> tuple[dict[str, Tensor], list[T
     streams: list[Tensor] = []
     hooks = with_inputs({p: lambda x, p=p: note(p, x) for p in modules(model)}, model)
     hooks += [
-        block.register_forward_pre_hook(lambda _m, args: streams.append(args[0])) for block in model.module.transformer.h
+        block.register_forward_pre_hook(lambda _m, args: streams.append(args[0]))
+        for block in model.module.transformer.h
     ]
     with torch.no_grad():
         finish(model, embed(model, ids), 0)
@@ -211,7 +225,7 @@ def bare_path(model: LanguageModel, ids: Tensor) -> np.ndarray:
     return np.concatenate(parts)
 
 
-class receipt_sets:
+class ReceiptSets:
     """Hold the sets that an explanation of a prompt replaces, to be measured by the rig and by a bare loop."""
 
     def __init__(self, model: LanguageModel, ids: Tensor) -> None:
@@ -228,7 +242,16 @@ class receipt_sets:
             scores = attribute_nodes(model, stimulus(ids), METRIC, method="attribution_patching")
             chosen = scores.top(20)
             receipts_module.measure_receipts(
-                model, stimulus(ids), METRIC, scores, None, Baseline("zero"), chosen, scores.top(5), n_controls=99, seed=0
+                model,
+                stimulus(ids),
+                METRIC,
+                scores,
+                None,
+                Baseline("zero"),
+                chosen,
+                scores.top(5),
+                n_controls=99,
+                seed=0,
             )
         finally:
             receipts_module.measure_sets = original
@@ -326,6 +349,80 @@ def _said(times: dict[int, float]) -> str:
 def exponent(times: dict[int, float]) -> float:
     """Return the slope of log time on log size."""
     return float(np.polyfit(np.log(list(times)), np.log(list(times.values())), 1)[0])
+
+
+# -- what is stated ---------------------------------------------------------------------------------------------------
+
+
+def costs(lengths: Sequence[int], *, threads: int) -> list[dict[str, Any]]:
+    """Hold what an explanation is said to take against what it took, each length in a process of its own."""
+    found = []
+    for n in lengths:
+        command = [sys.executable, __file__, "--child", str(n), "--threads", str(threads)]
+        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    print("\nexplain by integrated gradients, stated / measured")
+    names = ("tokens", "backward rows", "receipt rows", "MB", "forward passes")
+    timing.show(names, [[n, *(f"{one[name][0]:,.0f} / {one[name][1]:,.0f}" for name in names[1:])]
+                        for n, one in zip(lengths, found, strict=True)])  # fmt: skip
+    return found
+
+
+def stated_and_measured(n: int) -> dict[str, tuple[float, float]]:
+    """Explain a prompt of so many tokens, and return every cost as it is stated and as it was."""
+    model = small(**GROWN)
+    ids = shape.ids(1, n) % model.n_answers
+    passes: list[int] = []
+    differentiate = LanguageModel.differentiate
+
+    def count(self: LanguageModel, shown: Any, *given: Any, **how: Any) -> Any:
+        passes.append(len(shown))
+        return differentiate(self, shown, *given, **how)
+
+    rows: list[int] = []
+    measure = receipts_module.measure_sets
+
+    def note(*given: Any, **how: Any) -> np.ndarray:
+        measured = measure(*given, **how)
+        rows.append(measured.size)
+        return measured
+
+    once = [timing.spend(lambda: model.measure([stimulus(ids)], METRIC)).cpu_s for _ in range(7)]
+    cost = cost_of_explanation(model, n, method="integrated_gradients")
+    LanguageModel.differentiate = count  # type: ignore[method-assign]
+    receipts_module.measure_sets = note
+    with peak_memory() as peak:
+        spent = timing.spend(lambda: explain(model, stimulus(ids), metric=METRIC, edges=0))
+    n_stated = int(cost.scoring.split()[0].replace(",", ""))
+    return {
+        # The strongest direct logit attributions are chosen by one more.
+        "backward rows": (n_stated + 1, sum(passes)),
+        "receipt rows": (cost.receipts, sum(rows)),
+        "MB": (cost.bytes / 1e6, peak[0] / 1e6),
+        "forward passes": (cost.forwards, spent.cpu_s / sorted(once)[len(once) // 2]),
+    }
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[int]]:
+    """Give the largest growth of the process' memory inside the context, seen every few milliseconds."""
+    page, done = os.sysconf("SC_PAGE_SIZE"), threading.Event()
+
+    def now() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page
+
+    before, peak = now(), [0]
+
+    def watch() -> None:
+        while not done.wait(0.003):
+            peak[0] = max(peak[0], now() - before)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ def load(
             code, with weights of chance, on the cpu.
         base: of an adapter (LoRA and its like), the model that it is merged into, where not the one that its config
             names.
-        device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (accelerate places the weights).
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto``: accelerate places the weights, on the disk what fits nowhere
+            else; ``auto:cpu=8GiB,cuda:0=20GiB`` bounds what each takes.
         dtype: ``float32``, ``bfloat16`` or ``float16``; by default the checkpoint's own.
         attention: ``eager`` or ``sdpa``; by default transformers' choice.
         prepend_bos: begin every text with the tokenizer's BOS token, where the tokenizer does not by itself.
@@ -303,7 +304,9 @@ def wrap(
     from patchclamp.core.errors import PatchclampError
 
     pictured = prepare is not None or type(module).__name__.endswith("ForImageClassification")
-    known = hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None
+    # An encoder-decoder is shown two texts, as the tensors that it takes.
+    paired = bool(getattr(getattr(module, "config", None), "is_encoder_decoder", False))
+    known = not paired and hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None
     if (pictured or known) and not (output is None and heads is None):
         raise PatchclampError(
             expected="output= and heads= only with a plain module",

@@ -313,6 +313,7 @@ def test_an_uploaded_picture_is_explained_as_the_command_line_explains_its_file(
         ("empty.png", b"", "at most"),
         ("wide.png", pngs(np.zeros((4001, 4001), dtype=np.uint8)), "16,000,000 pixels"),
     ],
+    ids=["words", "broken", "pickled", "two", "empty", "wide"],
 )
 def test_what_is_no_picture_is_refused_in_three_parts(reader, name, data, said):
     reader.visit("/ask")

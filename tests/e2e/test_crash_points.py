@@ -26,7 +26,7 @@ import torch
 
 torch.set_num_threads(1)
 from patchclamp import loaders
-from patchclamp.atlas.bake import base, features
+from patchclamp.atlas.bake import base, features, passes
 from patchclamp.cli import main
 from patchclamp.cli.verbs import list_verbs
 from patchclamp.core import bundle
@@ -39,7 +39,7 @@ from patchclamp.report import terminal
 list_verbs(), report._renderers(), terminal._renderers()
 
 stream.SHARD_BYTES = 2**11
-for function in (survey.survey_corpus, base.bake_atlas, features.add_basis, base.run_second_pass, training.train):
+for function in (survey.survey_corpus, base.bake_atlas, features.add_basis, passes.run_look, training.train):
     inspect.unwrap(function).__kwdefaults__["checkpoint_s"] = float(os.environ["CHECKPOINT_S"])
 for name in ("organism:cat", "organism:copy-gpt2"):
     loaders.load(name).hash

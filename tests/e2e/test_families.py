@@ -241,3 +241,26 @@ def test_the_families_are_listed(say):
     assert code == 0
     assert found["families"]["bert"]["classes"] == ["BertForMaskedLM"]
     assert len(found["parts"]) == 11
+
+
+def test_a_model_without_a_family_says_so_and_what_works(tmp_path, capsys):
+    from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
+
+    sizes = {"n_layer": 1, "n_embd": 16, "n_head": 2, "vocab_size": 61, "n_positions": 16}
+    GPTBigCodeForCausalLM(GPTBigCodeConfig(**sizes)).save_pretrained(tmp_path)
+    assert main(["info", str(tmp_path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "missing: canonical sites: no family file covers GPTBigCodeForCausalLM" in told
+    for works in ("record", "explain with --level", "generate with --clamp", "atlas bake with --sites"):
+        assert works in told.partition("what works at module sites")[2]
+
+
+def test_what_lies_at_no_site_of_a_family_is_said_with_its_reason(folders, say):
+    code, found = say("info", folders("llama4"))
+    assert code == 0
+    missing = dict(found["capabilities"]["missing"])
+    assert "no module shows them" in missing["neurons of single experts"]
+    kinds = {site["path"].removeprefix("blocks.1.") for site in found["sites"]}
+    assert {"mlp.router", "mlp.shared.act", "mlp.write"} <= kinds
+    _, listed = say("info", "--families")
+    assert "output gate" in listed["families"]["qwen3_next"]["lacks"]["rule half"]

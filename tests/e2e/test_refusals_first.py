@@ -150,15 +150,15 @@ def test_a_site_with_one_unit_has_nothing_to_draw_from(tiny_language_model, no_f
 
 
 def test_a_model_that_no_family_covers_is_explained_by_module_sites(tiny_language_model):
-    from transformers import GPTNeoConfig, GPTNeoForCausalLM
+    from transformers import XGLMConfig, XGLMForCausalLM
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]}
-    bare = GPTNeoForCausalLM(GPTNeoConfig(vocab_size=61, max_position_embeddings=12, **sizes)).eval()
-    model = tiny_language_model("neo", bare)
+    sizes = {"d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 32}
+    bare = XGLMForCausalLM(XGLMConfig(vocab_size=61, max_position_embeddings=12, **sizes)).eval()
+    model = tiny_language_model("xglm", bare)
     assert model.family is None
     metric = pc.Metric("logit_difference", (3,), (4,))
-    sites = [f"module.transformer.h.{block}.mlp.c_proj.in" for block in range(2)]
+    sites = [f"module.model.layers.{block}.fc2.in" for block in range(2)]
     for method in ("integrated_gradients", "activation_patching"):
         e = explain(model, "w1 w2 w3", metric=metric, levels=sites, method=method, top=3)
         assert [rival.name for rival in e.receipts.rivals] == ["largest activations"]

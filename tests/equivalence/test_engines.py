@@ -1,15 +1,14 @@
 """A plan's pieces computed elsewhere, late and out of order, give the bytes of one process."""
 
-import copy
-import pickle
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import patchclamp as pc
+from elsewhere import Elsewhere
+from patchclamp.core.bundle import reaches, write_part
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import TextSource
 from patchclamp.engines import Serial, Start, choose, cut_pieces, open_engine, plan
@@ -17,39 +16,6 @@ from patchclamp.record import record_corpus, stream, survey_corpus
 from patchclamp.record.survey import N_SAMPLE, _mix, draw_sample
 
 SITES = ("blocks.0.mlp.act", "blocks.1.attn.z")
-
-
-class Elsewhere:
-    """Compute pieces in copies of everything, four at a time and the last of them first."""
-
-    name = "elsewhere"
-    workers = 4
-
-    def __init__(self) -> None:
-        self.pieces = 0
-
-    def share(self, subject, load) -> None:
-        """Copy subjects."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_) -> None:
-        """End nothing."""
-
-    def map(self, work, pieces, tick) -> Iterator:
-        def four() -> list:
-            return [one for one in (next(coming, None) for _ in range(4)) if one is not None]
-
-        coming = iter(pieces)
-        while drawn := four():
-            self.pieces += len(drawn)
-            done = {}
-            for number in reversed(range(len(drawn))):
-                result = copy.deepcopy(work)(pickle.loads(pickle.dumps(drawn[number])), lambda n: None)
-                done[number] = pickle.dumps(result)
-                tick(drawn[number].tokens)
-            yield from (pickle.loads(done[number]) for number in range(len(drawn)))
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +72,19 @@ def test_a_recording_and_a_survey_have_the_bytes_of_one_process(models, name, te
         assert contents(places[0]) == contents(places[1])
         assert seen == sorted(seen)
         assert seen[-1][0] == seen[-1][1]
+
+
+def test_workers_that_see_the_folder_write_there_and_others_send_their_shards(models, text, tmp_path, monkeypatch):
+    model, corpus, wrote = models["llama"], pc.Corpus(text, window=16), []
+    monkeypatch.setattr(stream, "write_part", lambda *given: (wrote.append(given[0].name), write_part(*given))[1])
+    for sees in (True, False):
+        monkeypatch.setattr(stream, "reaches", lambda *place, sees=sees: sees and reaches(*place))
+        (tmp_path / str(sees)).mkdir()
+        (tmp_path / str(sees) / "shard-00000000040000000007.part").write_bytes(b"of a worker that died")
+        found = record_corpus(model, corpus, SITES, tmp_path / str(sees), batch_size=2, engine=Elsewhere())
+        assert len(wrote) == (len(found.bundle.pieces) if sees else 0)
+        wrote.clear()
+    assert contents(tmp_path / "True") == contents(tmp_path / "False")
 
 
 def test_rows_of_images_are_merged_too(organism, tmp_path):

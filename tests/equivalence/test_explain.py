@@ -391,13 +391,13 @@ def test_a_metric_that_is_not_finite_is_refused(tiny_language_model):
 
 
 def test_a_model_without_a_tokenizer_or_a_family_is_refused(models):
-    from transformers import BloomConfig, BloomForCausalLM
+    from transformers import MptConfig, MptForCausalLM
 
     with pytest.raises(PatchclampError, match="a model with a tokenizer"):
         explain(pc.wrap(models["gpt2"].module), PROMPT, " w5")
-    config = BloomConfig(vocab_size=61, hidden_size=16, n_layer=1, n_head=2)
-    stranger = pc.wrap(BloomForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
-    asked = "a model that a family file covers, .*; got BloomForCausalLM.* --level 'module.transformer.h.*.mlp"
+    config = MptConfig(vocab_size=61, d_model=16, n_layers=1, n_heads=2)
+    stranger = pc.wrap(MptForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
+    asked = "a model that a family file covers, .*; got MptForCausalLM.* --level 'module.transformer.blocks.*.ffn"
     with pytest.raises(PatchclampError, match=asked):
         explain(stranger, PROMPT, " w5")
 
@@ -408,19 +408,18 @@ def uncovered(kind, tokenizer):
 
     from patchclamp.subjects.families.spec import enlarge
 
-    if kind == "gpt_neo":
-        config = transformers.GPTNeoConfig(
-            vocab_size=61, hidden_size=32, num_layers=2, attention_types=[[["global"], 2]], num_heads=4,
-            max_position_embeddings=64,
-        )  # fmt: skip
-        model, sites = transformers.GPTNeoForCausalLM(config), "module.transformer.h.*.mlp.c_proj.in"
+    if kind == "xglm":
+        config = transformers.XGLMConfig(
+            vocab_size=61, d_model=32, num_layers=2, attention_heads=4, ffn_dim=64, max_position_embeddings=64
+        )
+        model, sites = transformers.XGLMForCausalLM(config), "module.model.layers.*.fc2.in"
     else:
-        config = transformers.MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=4)
-        model, sites = transformers.MambaForCausalLM(config), "module.backbone.layers.*.mixer.out_proj.in"
+        config = transformers.FalconMambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=4)
+        model, sites = transformers.FalconMambaForCausalLM(config), "module.backbone.layers.*.mixer.out_proj.in"
     return pc.wrap(enlarge(model, weight=0.3), tokenizer=tokenizer), sites
 
 
-@pytest.mark.parametrize("kind", ["gpt_neo", "mamba"])
+@pytest.mark.parametrize("kind", ["xglm", "falcon_mamba"])
 @pytest.mark.parametrize("method", ["integrated_gradients", "activation_patching"])
 def test_a_model_without_a_family_is_explained_at_module_sites(models, kind, method):
     model, sites = uncovered(kind, models["gpt2"].tokenizer.bare)
@@ -471,7 +470,7 @@ def test_quantised_weights_are_explained_by_gradients_where_they_have_them(tiny_
 
 def test_quantised_weights_without_gradients_are_explained_by_exact_replacement(tiny_language_model):
     model = quantised(tiny_language_model, derivative=False)
-    with pytest.raises(PatchclampError, match="Int8Linear at model.layers.0.mlp.down_proj has no gradients here"):
+    with pytest.raises(PatchclampError, match=r"Int8Linear at model\.layers\.0\.mlp\.down_proj has no gradients here"):
         explain(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, progress=refuse_work)
     e = explain(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, method="activation_patching")
     assert "weights are quantised" in e.omitted["direct logit attribution"]
@@ -570,3 +569,14 @@ def test_any_metric_can_be_explained(models, metric):
     assert e.metric_clean == pytest.approx(float(metric(model.run(PROMPT).logits[:, [at]])[0]), abs=1e-5)
     assert e.case.explained.startswith(metric.kind.replace("_", " "))
     assert json.loads(json.dumps(e.to_json(), allow_nan=False))["question"]["metric"]["kind"] == metric.kind
+
+
+def test_steps_of_half_precision_are_said_beside_what_was_measured():
+    model = pc.load("organism:cat", dtype="bfloat16")
+    e = pc.explain(model, "the old cat", " sat", contrast=" ran", top=2, n_controls=20)
+    logits = model.run("the old cat", logits=True).logits[-1].abs().max()
+    beside = torch.nextafter(logits, torch.tensor(torch.inf, dtype=torch.bfloat16))
+    assert e.step == float(beside - logits) > 0
+    assert any(f"{e.step:.2g} apart" in line for line in e.cautions)
+    whole = pc.explain(pc.load("organism:cat"), "the old cat", " sat", contrast=" ran", top=2, n_controls=20)
+    assert not any("half precision" in line for line in whole.cautions)

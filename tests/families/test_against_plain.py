@@ -7,7 +7,7 @@ import torch
 import patchclamp as pc
 from every_family import FEW
 from patchclamp.attribute.edge_patching import patch_edges
-from patchclamp.core.errors import CannotIntervene
+from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Source, change
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
@@ -78,6 +78,10 @@ def test_a_padded_batch_is_its_rows_alone(models, name):
     sites = [s.path for s in model.sites() if s.kind != "attn.pattern" and not s.ragged]
     alone = [model.run([row], record=sites) for row in ROWS]
     for padding in ("left", "right"):
+        if padding == "left" and not model.family.pads_left:
+            with pytest.raises(PatchclampError, match="reads padding like tokens"):
+                model.run(list(ROWS), padding=padding)
+            continue
         run = model.run(list(ROWS), record=sites, padding=padding)
         for i, (row, one) in enumerate(zip(ROWS, alone, strict=True)):
             gaps = {"logits": max_abs_difference(run.logits[i, : len(row)], one.logits[0], relative=True)}

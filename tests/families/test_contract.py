@@ -17,10 +17,11 @@ from patchclamp.subjects.contract.kinds import tokens
 from patchclamp.subjects.contract.kinds.tokens import PARTS, Tokens, draw_stimuli
 from patchclamp.subjects.contract.laws import model_fingerprint
 from patchclamp.subjects.contract.part import Part, Verdict
-from patchclamp.subjects.engine import Expert, Place
-from patchclamp.subjects.families import gemma2, llama
+from patchclamp.subjects.engine import Expert, Place, Scaled
+from patchclamp.subjects.families import deepseek_v3, gemma2, llama
 from patchclamp.subjects.families.spec import Family, family, family_names, family_of, find_covering
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.moe import largest_shares
 
 RESULTS = results.FOLDER / results.FILE
 
@@ -202,7 +203,29 @@ def shifted(name):
     return Shifted(**family(name).__dict__)
 
 
+def unnormed_shares(router, logits):
+    """Return the chosen experts' shares of all, not of one another."""
+    return torch.where(largest_shares(router, logits) > 0, logits.softmax(-1), 0.0)
+
+
+def without_gate(name):
+    return without(name, block={kind: p for kind, p in family(name).block.items() if kind != "attn.gate"})
+
+
 MISTAKES = {
+    "mixtral with shares that do not sum to 1": (8, lambda: without("mixtral", shares=unnormed_shares)),
+    "qwen 2 moe with its shared expert let through": (8, lambda: without("qwen2_moe", shared_gate="")),
+    "deepseek without its factor on shares": (
+        8,
+        lambda: without("deepseek_v3", shares=lambda r, x: deepseek_v3.shares(r, x) / r.routed_scaling_factor),
+    ),
+    "gpt-oss without its sinks": (9, lambda: without("gpt_oss", sinks=lambda m: None)),
+    "qwen 3.5 without its output gate": (9, lambda: without_gate("qwen3_5")),
+    "llama 4 without its chunks": (9, lambda: without("llama4", chunk=lambda m: None)),
+    "exaone 4 with its window everywhere": (9, lambda: without("exaone4", window=lambda m: m.sliding_window)),
+    "granite read as llama": (2, lambda: without("granite", block=llama.FAMILY.block)),
+    "granite without its number under the logits": (3, lambda: without("granite", logit_factor=lambda c: 1.0)),
+    "glm-4 read as phi-3": (2, lambda: without("glm4", block=family("phi3").block)),
     "mistral without its window": (9, lambda: without("mistral", window=lambda m: None)),
     "gemma 3 with gemma 2's gain forgotten in the writes": (2, lambda: without("gemma3", block=llama.FAMILY.block)),
     "olmo 2 read as llama": (2, lambda: without("olmo2", block=llama.FAMILY.block)),
@@ -232,6 +255,9 @@ MISTAKES = {
         2,
         lambda: without("bloom", block={**family("bloom").block, "attn.write": Place("self_attention", "out")}),
     ),
+    "modernbert whose windows look back alone": (9, lambda: without("modernbert", causal=True)),
+    "modernbert unembedded behind the last norm": (3, lambda: without("modernbert", final="model.final_norm")),
+    "bart read as pre-norm": (2, lambda: without("bart", sum_norms=())),
     "cohere without its logit scale": (3, lambda: without("cohere", logit_factor=lambda config: 1.0)),
     "olmo 3 without its window": (9, lambda: without("olmo3", window=lambda m: None)),
     "jamba's mixer left out": (
@@ -242,7 +268,7 @@ MISTAKES = {
 
 
 # `make test` makes no tiny model for mistakes in families whose other tests run in `make families` alone.
-LATER = ("gpt-neo", "bloom", "cohere", "olmo 3")
+LATER = ("gpt-neo", "bloom", "cohere", "olmo 3", "modernbert", "bart")
 
 
 @pytest.mark.parametrize("mistake", [name for name in MISTAKES if WHOLE or not name.startswith(LATER)])
@@ -321,6 +347,31 @@ WIRINGS = {
     "gemma3": [{"attn_logit_softcapping": 4.0}, {"layer_types": ["full_attention", "full_attention"]}],
     "jamba": [{"mamba_proj_bias": True}, {"attn_layer_offset": 0}],
     "bert": [{"hidden_act": "relu"}],
+    "mixtral": [{"sliding_window": None}],
+    "gemma": [{"attention_bias": True}],
+    "olmoe": [{"norm_topk_prob": True}, {"attention_bias": True}],
+    "gpt_oss": [{"attention_bias": False}, {"layer_types": ["full_attention", "sliding_attention"]}],
+    "granite": [{"attention_bias": True, "mlp_bias": True}, {"residual_multiplier": 0.22}],
+    "qwen2_moe": [{"norm_topk_prob": True, "mlp_only_layers": []}, {"qkv_bias": False}],
+    "deepseek_v3": [
+        {"q_lora_rank": None},
+        {"norm_topk_prob": False, "rope_interleave": False},
+        {"attention_bias": True},
+        {"first_k_dense_replace": 0},
+    ],
+    "glm4": [{"attention_bias": False}],
+    "exaone4": [{"layer_types": ["full_attention", "full_attention"], "sliding_window": None}],
+    "smollm3": [{"use_sliding_window": False, "no_rope_layers": [0, 1, 1], "attention_bias": True, "mlp_bias": True}],
+    "ministral": [{"layer_types": ["full_attention", "sliding_attention"]}],
+    "ministral3": [{"sliding_window": 4}],
+    "qwen3_5": [{"attention_bias": True}, {"layer_types": ["full_attention", "full_attention"]}],
+    "qwen3_next": [{"mlp_only_layers": [], "norm_topk_prob": False}],
+    "llama4": [
+        {"use_qk_norm": False, "attention_bias": True},
+        {"moe_layers": []},
+        {"floor_scale": 4, "attn_scale": 0.5},
+        {"layer_types": ["full_attention", "chunked_attention"]},
+    ],
     "gpt_neo": [{"attention_layers": ["local", "global"]}, {"window_size": 2, "intermediate_size": 24}],
     "bloom": [{"n_head": 3, "hidden_size": 48}],
     "falcon": [
@@ -337,6 +388,8 @@ WIRINGS = {
     "olmo": [{"clip_qkv": None, "attention_bias": True}],
     "olmo3": [{"layer_types": ["full_attention", "sliding_attention"]}],
     "cohere": [{"use_qk_norm": False, "attention_bias": True}],
+    "modernbert": [{"layer_types": ["sliding_attention"] * 3}, {"mlp_bias": True, "attention_bias": True}],
+    "distilbert": [{"sinusoidal_pos_embds": True, "activation": "relu"}],
     "mamba": [{"use_bias": True, "use_conv_bias": False}, {"residual_in_fp32": False, "intermediate_size": 48}],
     "mamba2": [{"use_bias": True, "n_groups": 1}, {"residual_in_fp32": False}],
     "cohere2": [{"layer_types": ["full_attention", "sliding_attention"], "attention_bias": True}],
@@ -355,7 +408,10 @@ UNCOVERED = {
     "gemma3": [({"use_bidirectional_attention": True}, "both ways")],
     "bert": [({"is_decoder": True}, "decoder"), ({"chunk_size_feed_forward": 1}, "chunks")],
     "roberta": [({"is_decoder": True}, "decoder")],
+    "bart": [({"decoder_attention_heads": 2}, "another number of heads")],
+    "distilbert": [({"chunk_size_feed_forward": 1}, "chunks")],
     "jamba": [({"num_experts": 2}, "experts")],
+    "olmoe": [({"clip_qkv": 8.0}, "clipped")],
     "bloom": [
         ({"apply_residual_connection_post_layernorm": True}, "behind the norms"),
         ({"pretraining_tp": 2, "slow_but_exact": True}, "slices"),
@@ -385,6 +441,57 @@ def test_heads_that_do_not_write_what_is_added_fail_verify(monkeypatch):
     model = LanguageModel(llama.tiny())
     monkeypatch.setattr(readers, "head_writes", lambda m, layer, z: 1.01 * residual_edges.head_writes(m, layer, z))
     assert {v.name for v in verify.verify(model) if not v.passed} == {PARTS[10].name}
+
+
+@pytest.mark.parametrize("name", ["falcon", "falcon_sequential"])
+def test_attention_that_is_written_out_is_seen_whichever_function_computes_it(name):
+    fused, stepwise = (LanguageModel(family(name).tiny()) for _ in range(2))
+    stepwise.module.config._attn_implementation = "eager"
+    assert fused.module.config._attn_implementation == "sdpa"
+    assert {v.name: v.deviation for v in verify.verify(stepwise) if not v.passed} == {}
+    sites = ["blocks.*.attn.*", "blocks.*.resid_out"]
+    runs = [model.run([[5, 9, 2, 7]], record=sites).recording for model in (fused, stepwise)]
+    for path in runs[0].values:
+        torch.testing.assert_close(runs[0][path], runs[1][path], atol=2e-5, rtol=1e-4, msg=path)
+
+
+def test_a_falcon_whose_distances_are_counted_twice_fails_verify():
+    """As transformers' stepwise attention does: its fused one, which is the default, counts them once."""
+    model = LanguageModel(built("falcon_sequential", alibi=True))
+    assert all(v.passed for v in verify.verify(model))
+    model.module.config._attn_implementation = "eager"
+    assert {v.name for v in verify.verify(model) if not v.passed} == {PARTS[8].name}
+
+
+def test_gemma_that_looks_both_ways_is_not_covered():
+    model = LanguageModel(built("gemma", use_bidirectional_attention=True))
+    assert model.family is None
+    assert "both ways" in dict(model.capabilities.missing)["canonical sites"]
+
+
+def test_half_precision_passes_what_is_right_and_no_wrong_mapping():
+    for name in ("llama", "deepseek_v3"):
+        module = family(name).tiny().to(torch.bfloat16)
+        assert all(v.passed for v in verify.verify(LanguageModel(module)))
+        for number in (2, 8):
+            wrong = LanguageModel(module, family=PARTS[number - 1].make_wrong(family(name)))
+            assert PARTS[number - 1].name in {v.name for v in verify.verify(wrong) if not v.passed}
+
+
+def test_a_scaled_value_put_back_is_the_modules_own_to_the_bit_and_has_its_gradient():
+    raw = torch.randn(200, 7, generator=torch.Generator().manual_seed(0))
+    place = Scaled("m", "out", factor=0.22)
+    own = place.take(raw).requires_grad_(True)
+    given = place.give(own, raw)
+    assert torch.equal(given, raw)
+    [gradient] = torch.autograd.grad(given.sum(), own)
+    torch.testing.assert_close(gradient, torch.full_like(raw, 1 / 0.22))
+
+
+def test_the_files_of_families_are_short():
+    folder = results.FOLDER / "families"
+    long = {f.name: n for f in folder.glob("*.py") if f.stem != "spec" and (n := len(f.read_text().splitlines())) > 80}
+    assert long == {}
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])

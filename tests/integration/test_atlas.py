@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import patchclamp as pc
 from apart import run_apart
 from patchclamp.atlas import Asked
-from patchclamp.atlas.bake.second_pass import BINS, _bin_of, _count_bins
+from patchclamp.atlas.bake.look import BINS
+from patchclamp.atlas.bake.second_pass import _bin_of, _count_bins
 from patchclamp.atlas.serve.server import guard_atlas
 from patchclamp.atlas.store.counter_examples import tokens_named
 from patchclamp.core.unit import UnitKey

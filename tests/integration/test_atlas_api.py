@@ -18,7 +18,7 @@ def operations(seeded_atlas):
 
 
 def test_every_operation_is_asked(operations):
-    assert len(operations) == 42
+    assert len(operations) == 46
 
 
 @settings(suppress_health_check=list(HealthCheck), max_examples=100)

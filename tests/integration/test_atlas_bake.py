@@ -188,7 +188,7 @@ def test_what_units_write_and_read_is_what_the_weights_say(atlas, model):
 def test_a_fused_projection_is_read_at_the_gate_alone():
     model = LanguageModel(family("phi3").tiny())
     block = model.module.model.layers[1]
-    read = read_directions(model, [model.site("blocks.1.mlp.act")]).read["blocks.1.mlp.act"]
+    read = read_directions(model, [model.site("blocks.1.mlp.act")]).read["blocks.1.mlp.act"](slice(None))
     gate = block.mlp.gate_up_proj.weight.chunk(2)[0] * block.post_attention_layernorm.weight
     torch.testing.assert_close(read, gate.detach(), atol=1e-5, rtol=1e-5)
 
@@ -205,6 +205,7 @@ def test_what_a_neuron_reads_through_another_norm_is_said_or_left_out(norm):
         assert read is None
         assert "no norm of a known kind" in found.reasons["blocks.0.mlp.act"]["driven_by"]
         return
+    read = read(slice(None))
     centred = expected - expected.mean(1, keepdim=True) if isinstance(norm, torch.nn.LayerNorm) else expected
     torch.testing.assert_close(read, centred, atol=1e-5, rtol=1e-5)
 

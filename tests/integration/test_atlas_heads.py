@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 import patchclamp as pc
 from oracles import heads as oracle
-from patchclamp.atlas.bake import attention_pass
+from patchclamp.atlas.bake import attention_pass, read_text
 from patchclamp.atlas.bake.base import units_of
 from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.lab.clamps import shown_values, unit_values
@@ -127,7 +127,7 @@ def test_shares_and_pairs_are_those_of_the_whole_patterns(baked):
 
 def test_a_long_text_is_measured_at_every_nth_stimulus(baked, text, tmp_path, monkeypatch):
     model, _, shown = baked
-    monkeypatch.setattr(attention_pass, "MOST_MEASURED", 200)
+    monkeypatch.setattr(read_text, "MOST_MEASURED", 200)
     pc.atlas.bake_atlas(model, pc.Corpus(text, window=60), tmp_path / "a", sites="blocks.1.attn.z/heads")
     atlas = pc.atlas.open(tmp_path / "a")
     every = -(-sum(len(s) for s, _ in shown) // 200)
@@ -273,7 +273,8 @@ def test_heads_that_look_both_ways_have_a_next_token(tiny_language_model, text):
     model = tiny_language_model("bert")
     sites = units_of(model, "blocks.0.attn.z/heads")[1]
     batches = read_corpus(model, pc.Corpus(text, window=30, max_tokens=90), batch_size=2)
-    measured, _ = attention_pass.measure_attention(model, batches, sites, {})
+    text = read_text.read_text(batches, set(), lambda *_: None, lambda _: None)
+    measured = attention_pass.measure_attention(model, text, sites, {})
     shown = [(s, oracle.patterns(model, s)) for batch in batches for s in batch]
     [block] = measured.values()
     for head in range(sites[0].width):

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -342,18 +343,22 @@ def test_an_answer_about_a_kept_picture_is_verified(model, folder, tmp_path):
     found = pc.explain(model, "digits:17", "7", contrast="4", top=3, n_controls=20)
     pc.atlas.write_graph(copy, found.graph())
     Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "black.png")
-    other = pc.explain(model, str(tmp_path / "black.png"), "7", contrast="4", top=1, n_controls=20).graph()
-    pc.atlas.write_graph(copy, other)
+    strange = pc.explain(model, str(tmp_path / "black.png"), "7", contrast="4", top=1, n_controls=20)
+    other = strange.graph()
+    bare = replace(other, about={name: value for name, value in other.about.items() if name != "picture"})
+    ids = [pc.atlas.write_graph(copy, one) for one in (other, bare)]
     client = TestClient(guard_atlas(copy, model=f"organism:{model.name}"), base_url="http://127.0.0.1")
     rows = {row["prompt"]: row["id"] for row in client.get("/api/graphs").json()["rows"]}
     asked = {"graph": rows["digits:17"], "nodes": [cause.key for cause in found.causes], "controls": 20}
     answer = client.post("/api/lab/verify", json=asked).text
     measured = json.loads(re.search(r"event: verified\s+data: (.*)", answer)[1])["measured"]
     assert measured == pytest.approx(found.measured, abs=1e-3)
-    # A picture that the atlas does not keep is no path to be opened.
-    [strange] = [id for prompt, id in rows.items() if prompt != "digits:17"]
-    asked = {"graph": strange, "nodes": [other.nodes[0].key], "controls": 20}
-    refused = client.post("/api/lab/verify", json=asked)
+    # A picture that the atlas does not keep is the one in the graph, or none: its name is no path to be opened.
+    asked = {"graph": ids[0], "nodes": [cause.key for cause in strange.causes], "controls": 20}
+    answer = client.post("/api/lab/verify", json=asked).text
+    measured = json.loads(re.search(r"event: verified\s+data: (.*)", answer)[1])["measured"]
+    assert measured == pytest.approx(strange.measured, abs=1e-3)
+    refused = client.post("/api/lab/verify", json={**asked, "graph": ids[1]})
     assert "keeps" in refused.text
     assert refused.status_code == 400
 

@@ -2,19 +2,19 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import patchclamp as pc
+from forks import run
 from hub_stand_in import StandIn, commit_of, serve
 from patchclamp.cli import main
 from patchclamp.subjects.families.spec import family
 from saved_models import add_tokenizer, make_adapter
 
+MAIN = "from patchclamp.cli import main; sys.exit(main(sys.argv[1:]))"
 CHUNK = 1024
 """Bytes that are kept at once: the library's ten megabytes are more than these models have."""
 NAME, PATH = "lab/tiny-llama", "{repo_id}/resolve/{revision}/{filename}"
@@ -176,15 +176,17 @@ def test_a_server_that_fails_and_one_that_is_away_are_told_apart(hub: StandIn, m
 def test_the_command_line_fetches_and_works_from_its_cache_afterwards(
     hub: StandIn, made, tmp_path, monkeypatch, capsys
 ):
-    # A process of its own reads where the hub is, and where its cache, from the environment alone.
+    # A process of its own reads where the hub is, and where its cache, from the environment alone: read once more,
+    # for what it is forked from has imported everything.
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
-    command = [sys.executable, "-m", "patchclamp", "info", f"{NAME}@step1", "--json"]
-    fetched = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    words = ["info", f"{NAME}@step1", "--json"]
+    code = f"import importlib, sys; importlib.reload(importlib.import_module('huggingface_hub.constants')); {MAIN}"
+    fetched = run(["-c", code, *words], env=environment)
     assert fetched.returncode == 0, fetched.stderr
     assert "Traceback" not in fetched.stderr
     n = len(hub.asked)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert main(command[3:]) == 0
+    assert main(words) == 0
     assert len(hub.asked) == n > 0, "offline nothing is asked"
     subject = json.loads(capsys.readouterr().out)["subject"]
     assert subject == json.loads(fetched.stdout)["subject"]

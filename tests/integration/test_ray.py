@@ -18,6 +18,7 @@ from patchclamp.record import record_corpus, stream, survey_corpus
 
 ray = pytest.importorskip("ray", reason="the extra `scale` is not installed")
 SITES = ("blocks.0.mlp.act", "blocks.1.mlp.act")
+LONG = pytest.mark.skipif(os.environ.get("PATCHCLAMP_SOAK") != "1", reason="workers take seconds to start: make soak")
 # Ray's own processes outlive the handles that it keeps of them, and some of its sockets are closed with the process.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -67,14 +68,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def deadly(model, flag: Path, *, always: bool = False):
-    """Return a copy of a model whose process dies in the middle of a piece: the first that gets so far, or each."""
+    """Return a copy of a model whose process dies in the middle of a piece, once; or each at its first batch."""
 
     class Deadly(type(model)):
         seen = 0
 
         def watch(self, stimuli, sites, see):
             type(self).seen += 1
-            if type(self).seen == 4 and os.getpid() != born and (always or not flag.exists()):
+            if os.getpid() != born and (always or (type(self).seen == 4 and not flag.exists())):
                 flag.write_text(str(os.getpid()))
                 os.kill(os.getpid(), signal.SIGKILL)
             super().watch(stimuli, sites, see)
@@ -97,7 +98,7 @@ def test_two_nodes_record_and_survey_with_the_bytes_of_one_process(engine, organ
     assert len({ray.get(seat.node.remote()) for seat in (one.actor for one in engine._pool)}) == 2
 
 
-@pytest.mark.parametrize("verb", [record_corpus, survey_corpus])
+@pytest.mark.parametrize("verb", [record_corpus, pytest.param(survey_corpus, marks=[LONG, pytest.mark.soak])])
 def test_a_worker_that_is_killed_costs_no_sample_and_doubles_none(engine, organism, text, tmp_path, verb):
     model, corpus, flag = organism("language-gpt2"), pc.Corpus(text, window=16), tmp_path / "killed"
     verb(model, corpus, SITES, tmp_path / "whole", batch_size=4)
@@ -118,6 +119,8 @@ def test_rows_for_training_are_those_of_one_process(engine, organism, text):
     assert all(np.array_equal(a[site], b[site]) for a, b in zip(*made, strict=True) for site in SITES)
 
 
+@LONG
+@pytest.mark.soak
 def test_a_piece_that_kills_every_worker_ends_the_run_with_what_was_committed(engine, organism, text, tmp_path):
     model, corpus = organism("language-gpt2"), pc.Corpus(text, window=16)
     broken = deadly(model, tmp_path / "killed", always=True)

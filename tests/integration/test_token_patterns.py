@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
+from patchclamp.atlas.bake.read_text import spread
 from patchclamp.atlas.bake.token_patterns import (
     PatternSample,
     find_patterns,
@@ -124,7 +125,8 @@ def test_a_sample_of_a_long_text_is_bounded_and_evenly_spread(models, tmp_path):
     text = tmp_path / "words.txt"
     text.write_text("w1 w2 w3 " * 400)
     batches = read_corpus(models["llama"], pc.Corpus(text, window=60))
-    taken = sample_tokens(batches, 300)
+    step = spread(batches.n_tokens, 300)
+    taken = sample_tokens([s for number, s in enumerate(s for batch in batches for s in batch) if number % step == 0])
     assert len(taken.ids) <= 300 + 60
     assert len(taken.stimuli) >= 4
     assert len(taken.ids) == len(taken.before) == len(taken.document) == sum(s.counted.sum() for s in taken.stimuli)

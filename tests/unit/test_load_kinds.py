@@ -8,6 +8,7 @@ import torch
 import transformers
 
 import patchclamp as pc
+from patchclamp.cli import main
 from patchclamp.core.errors import CannotIntervene, PatchclampWarning
 from patchclamp.core.metric import Metric
 from patchclamp.subjects.classifier import TextClassifier
@@ -41,6 +42,8 @@ WRAPPERS = {
         {"text_config": {"model_type": "mistral", **GROUPED, "head_dim": 8, "sliding_window": 4},
          "vision_config": {"model_type": "pixtral", **TOWER, "head_dim": 8}, "image_token_index": 3}, "mistral"),
 }  # fmt: skip
+NOTED = pytest.mark.filterwarnings("default::patchclamp.core.errors.PatchclampWarning")
+"""The command line shows warnings as notes."""
 SHOWN = [[1, 2, 5, 7, 9, 11, 4, 6], [4, 2, 8]]
 
 
@@ -256,8 +259,51 @@ def test_a_classifier_is_read_at_its_end_and_nowhere_else(classifiers):
     model = pc.load(classifiers["GPT2ForSequenceClassification"][1])
     with pytest.raises(pc.PatchclampError, match="once for a whole text"):
         model.run([[1, 2]], logits=[0])
+    with pytest.raises(CannotIntervene, match="answers with classes"):
+        model.continuation("w1 w2", " w3")
     with pytest.raises(pc.PatchclampError, match="a class's name"):
         model.read_case("w1 w2", ["splendid"])
+
+
+@NOTED
+@pytest.mark.parametrize("name", ["LlamaForSequenceClassification", "LlamaModel"])
+def test_what_needs_the_next_token_refuses_a_model_that_does_not_predict_it(classifiers, tmp_path, capsys, name):
+    if name == "LlamaModel":
+        folder = tmp_path / "bare"
+        save(folder, name, SIZES)
+        add_tokenizer(folder)
+    else:
+        folder = classifiers[name][1]
+    (tmp_path / "text.txt").write_text("w1 w2 w3 w4 " * 20)
+    inputs = ["--inputs", str(tmp_path / "text.txt")]
+    told = "answers with classes" if name.startswith("LlamaFor") else "saved without its head"
+    for words in (
+        ["verify", folder],
+        ["atlas", "bake", folder, *inputs, "--out", tmp_path / "atlas"],
+        ["compare", folder, folder, *inputs],
+        *([["describe", folder]] if name == "LlamaModel" else []),
+    ):
+        assert main([str(word) for word in words]) == 2
+        said = capsys.readouterr().err
+        assert told in said
+        assert "Survey and record it" in said
+    assert not (tmp_path / "atlas").exists()
+
+
+@NOTED
+def test_the_command_line_says_that_a_model_of_images_is_shown_text_alone(tmp_path, capsys):
+    save(tmp_path, "LlavaForConditionalGeneration", WRAPPERS["LlavaForConditionalGeneration"][0])
+    assert main(["verify", str(tmp_path)]) == 0
+    assert "note: " in (said := capsys.readouterr().err)
+    assert "shown text alone" in said
+
+
+def test_generate_at_the_command_line_shows_a_texts_classes(classifiers, capsys):
+    folder = str(classifiers["GPT2ForSequenceClassification"][1])
+    assert main(["generate", folder, "w1 w2", "--top", "2", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["classes"]) == 2
+    assert main(["generate", folder, "w1 w2", "--max-new-tokens", "3"]) == 2
+    assert "answers with classes" in capsys.readouterr().err
 
 
 # -- others -----------------------------------------------------------------------------------------------------------

@@ -272,21 +272,19 @@ def test_module_sites_of_a_covered_language_model_equal_its_canonical_ones():
 
 
 def uncovered(kind):
-    from transformers import BloomConfig, BloomForCausalLM, GPTNeoConfig, GPTNeoForCausalLM
+    from transformers import MptConfig, MptForCausalLM, XGLMConfig, XGLMForCausalLM
 
     from patchclamp.subjects.families.spec import enlarge
 
-    if kind == "bloom":
-        config = BloomConfig(vocab_size=61, hidden_size=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=60)
-        return enlarge(BloomForCausalLM(config), weight=0.3), "transformer.h.1.mlp.dense_4h_to_h"
-    config = GPTNeoConfig(
-        vocab_size=61, hidden_size=32, num_layers=2, attention_types=[[["global"], 2]], num_heads=4,
-        max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
-    )  # fmt: skip
-    return enlarge(GPTNeoForCausalLM(config), weight=0.3), "transformer.h.1.attn.attention.out_proj"
+    ends = {"vocab_size": 61, "bos_token_id": 0, "eos_token_id": 60, "d_model": 32}
+    if kind == "mpt":
+        config = MptConfig(n_layers=2, n_heads=4, max_seq_len=64, **ends)
+        return enlarge(MptForCausalLM(config), weight=0.3), "transformer.blocks.1.ffn.down_proj"
+    config = XGLMConfig(num_layers=2, attention_heads=4, ffn_dim=64, max_position_embeddings=64, **ends)
+    return enlarge(XGLMForCausalLM(config), weight=0.3), "model.layers.1.self_attn.out_proj"
 
 
-@pytest.mark.parametrize("kind", ["bloom", "gpt_neo"])
+@pytest.mark.parametrize("kind", ["mpt", "xglm"])
 def test_a_language_model_without_a_family_works_by_module_sites(kind):
     module, path = uncovered(kind)
     model = pc.wrap(module)
@@ -340,21 +338,19 @@ def test_a_language_model_without_a_family_works_by_module_sites(kind):
 
 def several_times(kind):
     """Make a language model with a module that runs several times in one forward."""
-    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel, PhiConfig, PhiForCausalLM
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
     from patchclamp.subjects.families.spec import enlarge
 
-    if kind == "phi":
-        config = PhiConfig(
-            num_hidden_layers=2, hidden_size=32, num_attention_heads=4, intermediate_size=48, vocab_size=61,
-            bos_token_id=0, eos_token_id=60, max_position_embeddings=64,
-        )  # fmt: skip
-        return enlarge(PhiForCausalLM(config), weight=0.3)
+    if kind == "shared":
+        module, _ = uncovered("xglm")
+        module.model.layers[1].activation_fn = module.model.layers[0].activation_fn
+        return module
     gpt = OpenAIGPTConfig(n_layer=2, n_embd=32, n_head=4, vocab_size=61, n_positions=64)
     return enlarge(OpenAIGPTLMHeadModel(gpt), weight=0.3)
 
 
-@pytest.mark.parametrize("kind", ["phi", "openai"])
+@pytest.mark.parametrize("kind", ["shared", "openai"])
 def test_modules_that_run_several_times_fall_out_of_patterns_and_are_named(kind):
     model = pc.wrap(several_times(kind))
     path = [site.path for site in model.sites() if site.calls > 1][-1]

@@ -1,6 +1,6 @@
 """Sets of units (neurons, heads, channels, whole sites, features) that are replaced together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import Units, count_units
 from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.memory import run_in_batches
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import check_places
 
@@ -194,33 +195,54 @@ class UnitSets:
             sites = [f"blocks.{layer}.resid_in" for layer in np.unique(layers) if layer > 0]
             streams = model.run(own, record=sites, logits=False).recording if sites else None
             for layer in np.unique(layers):
-                for sets, cells in _parts(np.flatnonzero(starts == layer), len(own), how, some):
-                    rows = np.tile(np.arange(len(own)), len(sets)) if cells is None else cells
-                    restart = None
-                    if layer > 0 and streams is not None:
-                        residual = streams[f"blocks.{layer}.resid_in"].unflatten(0, (len(own), -1))
-                        restart = Restart(int(layer), residual[torch.from_numpy(rows).to(residual.device)])
-                    changes = list(job.changes(sets, there, len(own) if cells is None else cells))
-                    shown, metric = [own[i] for i in rows], cases.metric(some[rows])
-                    values = model.measure(shown, metric, interventions=changes, restart=restart)
-                    own_sets = np.repeat(sets, len(own)) if cells is None else sets
-                    yield some[rows], own_sets, upcast(values).cpu().double().numpy()
+                n, most, pick = _rows_together(np.flatnonzero(starts == layer), len(own), how, some)
+                residual = None
+                if layer > 0 and streams is not None:
+                    residual = streams[f"blocks.{layer}.resid_in"].unflatten(0, (len(own), -1))
+                batch = _Batch(job, cases, some, there, int(layer), residual, pick)
+                yield from run_in_batches(n, most, batch.measure)
 
 
-def _parts(
-    sets: Int[np.ndarray, " set"],
-    n_cases: int,
-    how: How,
-    some: Int[np.ndarray, " some"],
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Yield sets that run together, each on all of some cases; or the set of every row, and its case."""
+Pick = Callable[[int, int], tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"] | None]]
+"""Returns the sets of a run of rows, each on all of some cases; or the set of every row, and its case."""
+
+
+def _rows_together(
+    sets: Int[np.ndarray, " set"], n_cases: int, how: How, some: Int[np.ndarray, " some"]
+) -> tuple[int, int, Pick]:
+    """Return how many rows there are of sets that begin at one block, how many run together, and what picks them."""
     if how.only is None:
-        at_once = max(1, how.batch_size // n_cases)
-        yield from ((sets[k : k + at_once], None) for k in range(0, len(sets), at_once))
-        return
+        return len(sets), max(1, how.batch_size // n_cases), lambda first, end: (sets[first:end], None)
     which, cells = np.nonzero(how.only[np.ix_(some, sets)].T)
-    for k in range(0, len(which), how.batch_size):
-        yield sets[which[k : k + how.batch_size]], cells[k : k + how.batch_size]
+    return len(which), how.batch_size, lambda first, end: (sets[which[first:end]], cells[first:end])
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Sets that begin at one block, and some cases of one length."""
+
+    job: "_Job"
+    cases: Cases
+    some: Int[np.ndarray, " some"]
+    there: Mapping[str, Tensor]
+    layer: int
+    residual: Float[Tensor, "some position d_model"] | None
+    pick: Pick
+
+    def measure(self, first: int, end: int) -> Measured:
+        """Return m of a run of rows, in one forward pass from the block on."""
+        n = len(self.some)
+        sets, cells = self.pick(first, end)
+        rows = np.tile(np.arange(n), len(sets)) if cells is None else cells
+        restart = None
+        if self.residual is not None:
+            restart = Restart(self.layer, self.residual[torch.from_numpy(rows).to(self.residual.device)])
+        changes = list(self.job.changes(sets, self.there, n if cells is None else cells))
+        own = self.some[rows]
+        shown, metric = [self.cases.shown[int(i)] for i in own], self.cases.metric(own)
+        values = self.job.model.measure(shown, metric, interventions=changes, restart=restart)
+        own_sets = np.repeat(sets, n) if cells is None else sets
+        return own, own_sets, upcast(values).cpu().double().numpy()
 
 
 @checked

@@ -17,6 +17,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.memory import run_in_batches
 from patchclamp.subjects.residual_edges import measure_stream, set_rows
 
 ROWS = 32
@@ -72,16 +73,22 @@ def patch_node_edges(
 
     for (path, _), group in groupby(sorted(range(len(edges)), key=where), key=where):
         own = list(group)
-        for some in (own[k : k + ROWS] for k in range(0, len(own), ROWS)):
-            if path == OUTPUT:
-                m = _without(writes, metric, [sources[i] for i in some])
-            else:
-                m = _patch(writes, metric, [edges[i] for i in some], [sources[i] for i in some])
-            effects[some] = clean - m
-            done += len(some)
-            if progress is not None:
-                progress(done, len(edges))
+        effects[own] = clean - _measure(writes, metric, path, [edges[i] for i in own], [sources[i] for i in own])
+        done += len(own)
+        if progress is not None:
+            progress(done, len(edges))
     return effects
+
+
+def _measure(writes: Writes, metric: Metric, path: str, edges: Sequence[Edge], sources: Sequence[Change]) -> np.ndarray:
+    """Return m without each of some edges into one site, or to the output."""
+
+    def run(first: int, end: int) -> np.ndarray:
+        if path == OUTPUT:
+            return _without(writes, metric, sources[first:end])
+        return _patch(writes, metric, edges[first:end], sources[first:end])
+
+    return np.concatenate(list(run_in_batches(len(edges), ROWS, run)))
 
 
 def _source(writes: Writes, edge: Edge) -> Change:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,8 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import upcast
+from patchclamp.subjects.cases import ROWS
+from patchclamp.subjects.memory import run_in_batches
 from patchclamp.subjects.residual_edges import measure_stream
 
 STEPS = 10
@@ -183,7 +185,9 @@ def _rows(
     plans = [(taken, slot) for rows, slots in split for taken in (*rows, _ALL) for slot in slots]
     stream = upcast(writes.stream(place.stream))
     at_once = max(1, MEMORY // (16 * stream.numel()))
-    for some in (plans[k : k + at_once] for k in range(0, len(plans), at_once)):
+
+    def run(first: int, end: int) -> list[_Row]:
+        some = plans[first:end]
         different = list({id(taken): taken for taken, _ in some}.values())
         streams = stream.repeat(len(different), 1, 1)
         for row, taken in zip(streams, different, strict=True):
@@ -194,7 +198,10 @@ def _rows(
                     row[change.position] -= change.delta
         number = {id(taken): i for i, taken in enumerate(different)}
         values = respond(writes, path, place, streams, [(number[id(taken)], slot) for taken, slot in some])
-        yield from (_Row(taken, slot, x) for (taken, slot), x in zip(some, values, strict=True))
+        return [_Row(taken, slot, x) for (taken, slot), x in zip(some, values, strict=True)]
+
+    for rows in run_in_batches(len(plans), at_once, run):
+        yield from rows
 
 
 def _own_place(path: str, slot: str) -> bool:
@@ -235,12 +242,19 @@ def _to_output(
     reads = {p if p >= 0 else len(whole) + p for p in metric.positions}
     stream = upcast(writes.stream(writes.graph.stream(None)))
     own = [s for s in sources if s.position in reads and bool(s.delta.any())]
-    # Row 0 is the stream as it is, row 1 the stream without anything.
-    streams = torch.stack([stream, stream - whole, *[stream] * len(own)])
-    for row, change in zip(streams[2:], own, strict=True):
-        row[change.position] -= change.delta
-    shown = [writes.shown] * len(streams)
-    m, without, *each = measure_stream(writes.model, writes.graph, shown, metric, streams).double().tolist()
+    # The stream as it is, and without anything.
+    whole_rows = [(slice(None), torch.zeros_like(whole)), (slice(None), whole)]
+    taken = [*whole_rows, *((slice(s.position, s.position + 1), s.delta[None]) for s in own)]
+
+    def run(first: int, end: int) -> list[float]:
+        streams = stream.repeat(end - first, 1, 1)
+        for row, (at, delta) in zip(streams, taken[first:end], strict=True):
+            row[at] -= delta
+        shown = [writes.shown] * len(streams)
+        measured: list[float] = measure_stream(writes.model, writes.graph, shown, metric, streams).double().tolist()
+        return measured
+
+    m, without, *each = chain.from_iterable(run_in_batches(len(taken), ROWS, run))
     yield _Weight("", OUTPUT, "", m - without)
     for change, value in zip(own, each, strict=True):
         yield _Weight(change.key, OUTPUT, "", m - value)

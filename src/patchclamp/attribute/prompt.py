@@ -10,10 +10,12 @@ from patchclamp.ablate import Baseline, check_means
 from patchclamp.attribute.batch import score_batch
 from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.features import kind_of
+from patchclamp.attribute.gradients import ROWS
+from patchclamp.attribute.memory import count_backward_bytes
 from patchclamp.attribute.nodes import level_sites, measure_units, unit_blocks
 from patchclamp.attribute.provenance import check_finite
 from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Rule, describe_rule, find_rule
-from patchclamp.core.arguments import checked
+from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import UnitIndex
 from patchclamp.core.method import Method
@@ -23,6 +25,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.cases import check_metric
+from patchclamp.subjects.memory import count_fitting
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import as_model
@@ -42,6 +45,7 @@ def attribute_nodes(
     steps: int | None = None,
     direction: str = "noise",
     seed: int = 0,
+    batch_size: Positive | None = None,
     progress: Progress | None = None,
     gradients: dict[str, Tensor] | None = None,
 ) -> Scores:
@@ -81,6 +85,8 @@ def attribute_nodes(
         steps: Gauss-Legendre points of the path; only for integrated_gradients.
         direction: ``noise``, or ``denoise`` with a corrupted prompt.
         seed: of a method's draws, such as the noise of smoothgrad.
+        batch_size: rows of a pass of integrated_gradients (default 16) and activation_patching (64); the default is as
+            many of these as memory holds.
         progress: called as ``progress(done, total)`` by integrated_gradients and activation_patching.
         gradients: takes the mean gradient of every site along its path; only of integrated_gradients.
 
@@ -133,9 +139,14 @@ def attribute_nodes(
         into, counterparts, sign = (shown, [other], 1.0) if direction == "noise" else (other, [shown], -1.0)
     plain = Baseline("zero") if means is None else Baseline("mean", means)
     blocks = unit_blocks(model, sites, len(shown))
+    # How many rows run together is settled before the first of them.
+    rows = batch_size
+    if rows is None and isinstance(rule, PathIntegral):
+        rows = count_fitting(count_backward_bytes(model, len(shown)), ROWS, str(model.device))
     batch = score_batch(
-        model, [into], counterparts, metric, blocks, rule, plain=plain, progress=progress, gradients=gradients
-    )
+        model, [into], counterparts, metric, blocks, rule,
+        plain=plain, rows=rows, progress=progress, gradients=gradients,
+    )  # fmt: skip
     values = sign * np.concatenate([batch.scores[path][0] for path in sites])  # (unit,): by site, position, unit
     metric_clean = float(batch.metric_clean[0])
     check_finite(values, metric_clean)

@@ -133,7 +133,11 @@ def add_model(parser: Parser, *, text: bool = True) -> None:
 
 def add_loading(parser: argparse._ActionsContainer, *, text: bool = True) -> None:
     """Add what says how a model is loaded."""
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu, cuda, cuda:1, mps, auto, or auto:cpu=8GiB,cuda:0=20GiB with bounds (default: cpu)",
+    )
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
     parser.add_argument(
         "--base",

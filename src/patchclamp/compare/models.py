@@ -27,6 +27,7 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.corpora import read_shared
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.language_lacks import refuse_no_tokens
 from patchclamp.subjects.lens import stream_sites
 
 LAYERS, UNITS = "resid_out", "mlp.act"
@@ -131,6 +132,8 @@ def compare_models(
             got=f"{n_random:,}",
             remedy="Each is a pass over the text.",
         )
+    for model in (first, second):
+        refuse_no_tokens(model, "the comparison of next tokens")
     one = Changed(first)
     other = _second(first, second)
     batches = read_shared(first, other.model, text, batch_size=batch_size)

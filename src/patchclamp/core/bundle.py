@@ -105,7 +105,7 @@ class Bundle:
         try:
             data = read_text_file(file)
             manifest = parse(data)
-            _check_manifest(manifest)
+            check_manifest(manifest)
         except (OSError, ValueError, RecursionError) as problem:
             raise Damaged(
                 expected="a manifest in JSON", got=f"{file}: {problem}", remedy="Restore the file or record again."
@@ -127,7 +127,7 @@ class Bundle:
         loose = _find_pieces(folder)
         entries, last = _read_journal(folder / "journal.jsonl", first)
         if not entries:
-            _refuse_lost_lines(folder, loose, is_empty=True)
+            refuse_lost_lines(folder, loose, is_empty=True)
         return cls(folder, manifest, entries, (first, last))
 
     @property
@@ -139,6 +139,11 @@ class Bundle:
     def whole(self) -> bool:
         """Whether the last entry says that the run ended."""
         return bool(self.entries) and bool(self.entries[-1].get("done"))
+
+    @property
+    def seal(self) -> str:
+        """SHA-256 of the manifest's bytes."""
+        return self._first_seal
 
     @property
     def hash(self) -> str:
@@ -157,10 +162,22 @@ class Bundle:
         committed = {e["piece"] for e in self.pieces}
         try:
             loose = [f for f in _find_pieces(self.path) if f.stem not in committed]
-            _refuse_lost_lines(self.path, loose, is_empty=not self.entries)
+            refuse_lost_lines(self.path, loose, is_empty=not self.entries)
             self._rewrite()
-            torn = [f for f in self.path.iterdir() if (f.is_symlink() or f.is_file()) and is_torn(f.name)]
-            for file in (*loose, *torn):
+            for file in loose:
+                file.unlink()
+        except OSError as problem:
+            raise refuse_write(self.path, problem) from problem
+        self.remove_torn()
+
+    def remove_torn(self) -> None:
+        """Remove files that were never finished, such as a process leaves that died.
+
+        Raises:
+            PatchclampError: no permission.
+        """
+        try:
+            for file in [f for f in self.path.iterdir() if (f.is_symlink() or f.is_file()) and is_torn(f.name)]:
                 file.unlink()
         except OSError as problem:
             raise refuse_write(self.path, problem) from problem
@@ -171,22 +188,28 @@ class Bundle:
         Raises:
             PatchclampError: the disk is full; every earlier piece is kept and whole.
         """
+        part = self._file(piece).with_suffix(".part")
+        self.adopt(part, write_part(part, tensors), piece, **entry)
+
+    def adopt(self, part: Path, digest: str, piece: str, **entry: Any) -> None:
+        """Commit a piece that ``write_part`` wrote in the folder, in this process or another.
+
+        Args:
+            part: the file, under its passing name.
+            digest: its SHA-256.
+            piece: its name.
+            entry: what else its journal line says.
+
+        Raises:
+            PatchclampError: it cannot be renamed.
+        """
         path = self._file(piece)
-        part = path.with_suffix(".part")
         try:
-            part.unlink(missing_ok=True)  # a link that somebody put there leads to a file of theirs
-            # Not ascontiguousarray, which gives a single number an axis.
-            save_file({name: np.asarray(t, order="C") for name, t in tensors.items()}, part)
-            # safetensors makes files that only their owner can read
-            shutil.copymode(self.path / "manifest.json", part)
-            with part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
             part.replace(path)
             sync_folder(self.path)
-        except (OSError, SafetensorError) as problem:
+        except OSError as problem:
             part.unlink(missing_ok=True)
-            raise refuse_write(path, _as_os_error(problem, self.path)) from problem
+            raise refuse_write(path, problem) from problem
         self._commit({"piece": piece, "sha256": digest, **entry})
 
     def once(self, piece: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, Any]:
@@ -238,14 +261,14 @@ class Bundle:
         """Write the whole journal anew."""
         lines, seal = [], self._first_seal
         for entry in self.entries:
-            seal = _seal(seal, entry)
+            seal = seal_of(seal, entry)
             lines.append(canonical({**entry, "seal": seal}) + b"\n")
         write_durably(self.path / "journal.jsonl", b"".join(lines))
         self._seal = seal
 
     def _commit(self, entry: dict[str, Any]) -> None:
         journal = self.path / "journal.jsonl"
-        seal = _seal(self._seal, entry)
+        seal = seal_of(self._seal, entry)
         line = canonical({**entry, "seal": seal}) + b"\n"
         try:
             first = not journal.exists()
@@ -313,6 +336,10 @@ class Bundle:
                 broken.append(name)
         return broken
 
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every file, by name."""
+        return {file.name: file.stat().st_size for file in self.path.iterdir() if file.is_file()}
+
     def shapes(self, piece: str) -> dict[str, tuple[int, ...]]:
         """Return the shapes of a piece's arrays, as its header tells them.
 
@@ -334,6 +361,45 @@ class Bundle:
                 remedy="The journal was changed by something else; restore it or record again.",
             )
         return self.path / f"{piece}.safetensors"
+
+
+def write_part(part: Path, tensors: Mapping[str, np.ndarray]) -> str:
+    """Write the arrays of a piece under a passing name, flushed to disk, and return their SHA-256.
+
+    Args:
+        part: a name such as a kill leaves (``is_torn``), beside the manifest.
+        tensors: arrays by name.
+
+    Returns:
+        str: in hexadecimal digits.
+
+    Raises:
+        PatchclampError: the disk is full.
+    """
+    try:
+        part.unlink(missing_ok=True)  # a link that somebody put there leads to a file of theirs
+        # Not ascontiguousarray, which gives a single number an axis.
+        save_file({name: np.asarray(t, order="C") for name, t in tensors.items()}, part)
+        # safetensors makes files that only their owner can read
+        shutil.copymode(part.with_name("manifest.json"), part)
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        return digest
+    except (OSError, SafetensorError) as problem:
+        part.unlink(missing_ok=True)
+        raise refuse_write(part.with_suffix(".safetensors"), _as_os_error(problem, part.parent)) from problem
+
+
+def reaches(folder: str, seal: str) -> bool:
+    """Say whether a bundle's folder is there for this process, which may run on another machine.
+
+    Args:
+        folder: its path.
+        seal: SHA-256 of its manifest.
+    """
+    file = Path(folder) / "manifest.json"
+    return file.is_file() and file_hash(file) == seal
 
 
 def _unreadable(piece: str, path: Path, problem: Exception) -> Damaged:
@@ -361,23 +427,44 @@ def _ends_whole(journal: Path) -> bool:
 
 def _read_journal(path: Path, seal: str) -> tuple[list[dict[str, Any]], str]:
     """Read the committed lines and the last one's seal; a torn last line was never committed and is left out."""
+    try:
+        data = read_text_file(path, LARGEST_JOURNAL) if os.path.lexists(path) else b""
+    except (OSError, ValueError) as problem:
+        raise _torn_journal(path, 1, problem) from problem
+    return parse_journal(data, path, seal)
+
+
+def parse_journal(data: bytes, path: object, seal: str) -> tuple[list[dict[str, Any]], str]:
+    """Return a journal's committed lines without their seals, and the last one's seal.
+
+    Args:
+        data: its bytes.
+        path: where they stand, in words.
+        seal: the manifest's.
+
+    Raises:
+        Damaged: a line is not what was written.
+    """
     entries: list[dict[str, Any]] = []
     try:
-        lines = read_text_file(path, LARGEST_JOURNAL).split(b"\n") if os.path.lexists(path) else []
-        for line in lines[:-1]:
+        for line in data.split(b"\n")[:-1]:
             entry = parse(line)
             _check_entry(entry, entries)
-            stored, seal = entry.pop("seal", None), _seal(seal, entry)
+            stored, seal = entry.pop("seal", None), seal_of(seal, entry)
             if stored != seal:
                 raise ValueError("manifest.json, this line or one before it is not what was written")
             entries.append(entry)
-    except (OSError, ValueError, RecursionError) as problem:
-        raise Damaged(
-            expected="a journal of JSON lines, one per piece, then one that says done",
-            got=f"{path} line {len(entries) + 1}: {problem}",
-            remedy="Something else changed it: restore it, or record again.",
-        ) from problem
+    except (ValueError, RecursionError) as problem:
+        raise _torn_journal(path, len(entries) + 1, problem) from problem
     return entries, seal
+
+
+def _torn_journal(path: object, line: int, problem: Exception) -> Damaged:
+    return Damaged(
+        expected="a journal of JSON lines, one per piece, then one that says done",
+        got=f"{path} line {line}: {problem}",
+        remedy="Something else changed it: restore it, or record again.",
+    )
 
 
 def _find_pieces(folder: Path) -> list[Path]:
@@ -385,7 +472,7 @@ def _find_pieces(folder: Path) -> list[Path]:
     return [f for f in folder.glob("*.safetensors") if f.is_file() and _OWN.fullmatch(f.stem)]
 
 
-def _refuse_lost_lines(folder: Path, loose: Sequence[Path], *, is_empty: bool) -> None:
+def refuse_lost_lines(folder: Path, loose: Sequence[Path], *, is_empty: bool) -> None:
     """Refuse pieces that no journal line commits, where no interruption leaves them."""
     # Before anything was committed only a first piece can be there.
     later = [f for f in loose if is_empty and f.stem.rpartition("-")[2].strip("0").isdigit()]
@@ -393,17 +480,22 @@ def _refuse_lost_lines(folder: Path, loose: Sequence[Path], *, is_empty: bool) -
         raise Damaged(
             expected="at most one piece that the journal does not name"
             + (", a first one where it names none" if later else ""),
-            got=f"{len(loose)}, such as {loose[0].name}: {folder / 'journal.jsonl'} lost lines",
+            got=f"{len(loose)}, such as {loose[0].name}: the journal of {folder} lost lines",
             remedy="Restore the journal, or record again in another folder; nothing was deleted.",
         )
 
 
-def _seal(before: str, entry: Mapping[str, Any]) -> str:
+def seal_of(before: str, entry: Mapping[str, Any]) -> str:
     """Return a line's seal: SHA-256 over the seal before it (of the first: the manifest's bytes) and what it says."""
     return hashlib.sha256(before.encode() + canonical(entry)).hexdigest()
 
 
-def _check_manifest(manifest: Any) -> None:
+def check_manifest(manifest: Any) -> None:
+    """Refuse a manifest whose parts are not of the types that this package writes.
+
+    Raises:
+        ValueError: names the part.
+    """
     if not isinstance(manifest, dict):
         raise ValueError("not an object")
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:

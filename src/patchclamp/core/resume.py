@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import hold_folder
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.disk import hold_folder, is_url
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.object_store import create_bundle, open_bundle
 
 THREADS = "plan.threads"
 """What a resume may have otherwise: it computes with as many threads as the run was begun with."""
@@ -35,6 +36,9 @@ def open_or_resume(
             manifest.
         Damaged: what was begun there cannot be read.
     """
+    if is_url(folder):
+        yield _begin(str(folder), kind, manifest, what, resume=resume)
+        return
     place = Path(folder)
     with hold_folder(place):
         if not resume or not (place / "manifest.json").exists():
@@ -44,6 +48,23 @@ def open_or_resume(
         refuse_other_plan(place, manifest, {name: bundle.manifest.get(name) for name in manifest}, what)
         bundle.resume()
         yield bundle
+
+
+def _begin(url: str, kind: str, manifest: Mapping[str, Any], what: str, *, resume: bool) -> Bundle:
+    """Return a bundle in a store, which nobody can hold."""
+    try:
+        bundle = open_bundle(url, kind=kind) if resume else None
+    except Damaged:
+        raise
+    except PatchclampError as problem:
+        if "no manifest.json" not in problem.got:
+            raise
+        bundle = None
+    if bundle is None:
+        return create_bundle(url, kind=kind, manifest=manifest)
+    refuse_other_plan(url, manifest, {name: bundle.manifest.get(name) for name in manifest}, what)
+    bundle.resume()
+    return bundle
 
 
 def refuse_other_plan(place: str | Path, now: Mapping[str, Any], then: Mapping[str, Any], what: str) -> None:

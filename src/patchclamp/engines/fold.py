@@ -32,6 +32,10 @@ class Foldable(Protocol):
         """Return what makes an empty part for the batches between two places; it travels to where these are shown."""
         ...
 
+    def trim(self, start: Start, end: Start) -> Any:
+        """Drop what a part for the stimuli between two places cannot have filled, before it travels; return it."""
+        ...
+
     def merge(self, part: Any) -> None:
         """Take in a part that begins where this ends: the state is then what the part's batches would have made it."""
         ...
@@ -61,7 +65,7 @@ class Part(Generic[State]):
             part.begin(batch)
             self.model.watch(batch, list(self.paths), part.see)
             tick(sum(map(len, batch)))
-        return part
+        return part.trim(piece.start, piece.end)
 
 
 def fold(

@@ -5,6 +5,7 @@ address unless the user names a cluster of their own.
 """
 
 import io
+import logging
 import os
 import secrets
 import sys
@@ -26,6 +27,7 @@ AHEAD = 2
 MOST_DEATHS = 3
 """Workers that may die over one piece."""
 WAIT_S = 1.0
+LOG = logging.getLogger("patchclamp.engines")
 VERSIONS = ("patchclamp", "torch", "transformers")
 
 
@@ -62,10 +64,19 @@ class RayEngine:
         self.deaths = 0
         self._started = not ray.is_initialized()
         if self._started:
+            self._keep_off_stdout()
             self._start(address, workers)
         self._gpus = 0.0
         self._asked = workers
         self._workers = self._count_workers()
+
+    def _keep_off_stdout(self) -> None:
+        """Let Ray's words about dead workers go nowhere: it prints them among what a command gives as JSON."""
+        # There is no switch for it; we report deaths ourselves.
+        import ray._private.worker as private
+
+        if hasattr(private, "print_to_stdstream"):
+            private.print_to_stdstream = lambda *_args, **_how: None
 
     def _start(self, address: str | None, workers: int | None) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
@@ -151,7 +162,8 @@ class RayEngine:
                 running[ref] = (seat, number, piece)
             if ended and not (running or finished or missing):
                 return
-            starting = [one.ready for one in self._pool if not one.is_ready]
+            # A worker that comes when nothing is left for it to do is not waited for: its answer would always be first.
+            starting = [one.ready for one in self._pool if not one.is_ready] if missing or not ended else []
             done = self._ray.wait([*running, *starting], num_returns=1, timeout=WAIT_S)[0]
             for ref in done:
                 if ref not in running:
@@ -201,6 +213,7 @@ class RayEngine:
     def _replace(self, seat: "_Seat", problem: BaseException) -> None:
         """Start another worker in the place of one that died."""
         self.deaths += 1
+        LOG.warning("a worker died and is replaced; its pieces are computed again")
         seat.deaths = 0 if seat.is_ready else seat.deaths + 1
         if seat.deaths >= MOST_DEATHS:
             raise PatchclampError(

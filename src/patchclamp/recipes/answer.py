@@ -15,7 +15,7 @@ from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import by_unit, level_sites, shape_of, unit_strata
-from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.checks import one_of
 from patchclamp.core.controls import count_matched, kind_at
 from patchclamp.core.errors import PatchclampError
@@ -30,7 +30,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.recipes.explained_edges import N_MEASURED, find_edges
 from patchclamp.recipes.explanation import Cause, Explanation
 from patchclamp.recipes.picture_heat import heat_of
-from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, measure_receipts
+from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, highest_places, measure_receipts
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.model import Model
@@ -40,6 +40,8 @@ from patchclamp.subjects.plain import make_plain_network, model_of
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
 """Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
 N_PROMOTED, N_LIKELIEST = 4, 5
+ROUNDINGS = 4
+"""Roundings of the largest logit that a direction drawn at random promotes: less is no promotion."""
 NOTHING = 1e-4
 """Scores below this share of the largest name no cause: they are rounding."""
 LEAST_MOVED = 1e-5
@@ -65,6 +67,7 @@ def explain(
     n_controls: int = N_CONTROLS,
     edges: Natural = N_MEASURED,
     seed: Natural = 0,
+    batch_size: Positive | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
     r"""Find which neurons and heads gave an answer, and prove it by replacing them.
@@ -95,6 +98,8 @@ def explain(
         n_controls: random sets, 20 to 1,000: with fewer than 99 no claim can hold.
         edges: how many of the strongest edges among the causes are measured by themselves; 0 seeks no edges.
         seed: of every draw.
+        batch_size: rows of a pass; the default is what memory holds. Where memory runs out all the same, batches are
+            halved and the work goes on.
         progress: called with replacements done and replacements in all.
 
     Returns:
@@ -106,8 +111,8 @@ def explain(
 
     Source: 2508.21258 for the scores; receipts and controls are ours.
 
-    Cost: the attribution, then about 130 + k + n_controls + 6 log₂(nodes) rows of forwards; memory of all nodes' values
-    and gradients at the prompt's positions.
+    Cost: see ``cost_of_explanation``: the attribution, then about 130 + k + n_controls + 6 log₂(nodes) rows of
+    forwards; memory of all nodes' values and gradients at the prompt's positions.
 
     Example:
         >>> from patchclamp.loaders import load
@@ -127,14 +132,20 @@ def explain(
     direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **common)
     gradients: dict[str, Tensor] = {}
     scores = attribute_nodes(
-        model, shown, metric, method=method, **common, seed=seed, progress=progress, gradients=gradients
+        model,
+        shown,
+        metric,
+        method=method,
+        **common,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+        gradients=gradients,
     )
     _check_moved(model, case, scores)
     least = NOTHING * np.abs(scores.values).max()
-    order = scores.order()
-    chosen = [scores.units.unit(int(i)) for i in order[:top] if scores.values[i] > least]
-    opposing = [scores.units.unit(int(i)) for i in order[::-1][:N_OPPONENTS] if scores.values[i] < -least]
-    del order  # eight bytes a node
+    chosen = [scores.units.unit(int(i)) for i in scores.places(top) if scores.values[i] > least]
+    opposing = [scores.units.unit(int(i)) for i in _lowest(scores, N_OPPONENTS) if scores.values[i] < -least]
     if not chosen:
         raise PatchclampError(
             expected="units that push towards the answer",
@@ -163,11 +174,12 @@ def explain(
         n_controls=n_controls,
         seed=seed,
         quantity=case.quantity,
+        batch_size=batch_size,
         progress=progress,
     )
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording
     described = list(_describe_units(model, case, scores, clean, replaced_by, [*chosen, *opposing], receipts.singly))
-    probability, likeliest = _first_answers(model, case)
+    probability, likeliest, step = _first_answers(model, case)
     return Explanation(
         case=case,
         subject={"slug": model.name, "hash": model.hash, **model.origin},
@@ -179,6 +191,7 @@ def explain(
         else _measure(model, case.counterpart, metric),
         probability=probability,
         likeliest=likeliest,
+        step=step,
         tokens=tuple(zip(_tokens(model, shown, scores), map(float, scores.by_place()), strict=True)),
         causes=tuple(described[: len(chosen)]),
         opposing=tuple(described[len(chosen) :]),
@@ -277,6 +290,12 @@ def _check_moved(model: Model, case: ReadCase, found: Scores) -> None:
     )
 
 
+def _lowest(scores: Scores, k: int) -> list[int]:
+    """Return the places of the ``k`` lowest scores, the lowest first, the last of equal ones first."""
+    n = len(scores)
+    return [n - 1 - int(i) for i in highest_places(-scores.values[::-1], k)]
+
+
 def _measure(model: Model, stimulus: Any, metric: Metric) -> float:
     return float(model.measure(stimulus, metric)[0])
 
@@ -337,16 +356,26 @@ def _promoted_tokens(model: Model, site: str, values: Tensor) -> tuple[str, ...]
     promoted = model.promoted_logits(site, values[None])
     if promoted is None:
         return ()
-    logits = promoted[0]
-    best = logits.float().topk(min(N_PROMOTED, len(logits)))
-    return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > 0)
+    logits = promoted[0].float()
+    # Below the rounding of a direction drawn at random it is written where the unembedding does not read.
+    stream = f"blocks.{model.n_layers - 1}.resid_out"
+    drawn = torch.randn(1, model.site(stream).width, generator=torch.Generator().manual_seed(0)).to(values)
+    usual = model.promoted_logits(stream, drawn)
+    least = 0.0 if usual is None else float(usual.abs().max()) * ROUNDINGS * torch.finfo(values.dtype).eps
+    best = logits.topk(min(N_PROMOTED, len(logits)))
+    return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > least)
 
 
-def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """Return the target's probability where the metric first reads, and the model's likeliest answers there."""
+def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...], float]:
+    """Return the target's probability where the metric first reads, the model's likeliest answers, and the step there.
+
+    The step is the distance from the largest logit to the next number of its type; 0 in single precision and above.
+    """
     logits = model.run(case.clean, logits=case.metric.positions[:1]).logits
     probabilities = logits[0, 0].float().softmax(-1)
     best = probabilities.topk(min(N_LIKELIEST, len(probabilities)))
     likeliest = [(model.answer_name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
     target = case.metric.target
-    return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest)
+    half, largest = torch.finfo(logits.dtype).bits < 32, float(logits[0, 0].abs().max())
+    step = torch.finfo(logits.dtype).eps * 2.0 ** math.floor(math.log2(largest)) if half and largest else 0.0
+    return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest), step

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.memory import run_in_batches
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.residual_edges import edge_map, require_edges
 
@@ -176,13 +178,16 @@ def _inputs(writes: Writes, edges: Sequence[Edge], metric: Metric) -> list[Node]
     named = sorted({int(e.source.partition("@")[2]) for e in edges if e.source.startswith("input@")})
     model, first = writes.model, writes.stream(writes.graph.stream(0))
     clean = float(model.measure([writes.shown], metric)[0])
-    effects: list[float] = []
-    for some in (named[k : k + ROWS] for k in range(0, len(named), ROWS)):
+
+    def run(start: int, end: int) -> list[float]:
+        some = named[start:end]
         rows = first.repeat(len(some), 1, 1)
-        at = torch.arange(len(some))
-        rows[at, some] = writes.reference[some].to(rows)
+        rows[torch.arange(len(some)), some] = writes.reference[some].to(rows)
         m = model.measure([writes.shown] * len(some), metric, restart=Restart(0, rows))
-        effects += (clean - upcast(m).double()).tolist()
+        measured: list[float] = (clean - upcast(m).double()).tolist()
+        return measured
+
+    effects = list(chain.from_iterable(run_in_batches(len(named), ROWS, run)))
     return [Node(f"input@{i}", "input", effect, {"measured": effect}) for i, effect in zip(named, effects, strict=True)]
 
 

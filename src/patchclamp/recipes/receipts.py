@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from patchclamp.ablate import Baseline, Cases, First, Row, UnitSets, measure_sets
+from patchclamp.attribute.memory import count_forward_bytes
 from patchclamp.attribute.nodes import idle_units, unit_strata
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.estimate import Estimate
@@ -17,13 +18,15 @@ from patchclamp.core.stats import Interval, bootstrap_interval, slope, spearman
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.cases import ROWS
+from patchclamp.subjects.memory import count_fitting
 from patchclamp.subjects.model import Model
 
 STRONGEST, OTHERS, NEAR_ZERO = 24, 24, 16
 """How many single nodes are checked: the strongest, others drawn at random, and some predicted near zero."""
 NEAR = 0.01
 """A score counts as near zero at one hundredth of the largest."""
-N_ORDERS, N_OPPONENTS, N_RIVALS = 5, 5, 2
+N_ORDERS, N_OPPONENTS = 5, 5
 SMALLEST_SCALE = 0.1
 DIRECTLY = "direct logit attribution"
 """What that rival is called."""
@@ -138,6 +141,7 @@ def measure_receipts(
     n_controls: int,
     seed: int,
     quantity: str = "m",
+    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Receipts:
     """Ablate the chosen units, and everything that they are compared with, in one sweep.
@@ -156,6 +160,7 @@ def measure_receipts(
         n_controls: random sets.
         seed: of every draw.
         quantity: what m is, in words.
+        batch_size: rows of a forward pass; the default is 64, or as many as memory holds.
         progress: called with replacements done and in all.
 
     Returns:
@@ -181,8 +186,9 @@ def measure_receipts(
     rival = loudest_others(scores, chosen)
     if direct is not None:
         rivals[DIRECTLY] = _nodes(direct, direct.places(len(chosen)))
-    singles, near = _sample(scores, seed)
-    sizes, orders = _kept_sizes(scores), _orders(scores, seed)
+    order, idle = scores.order(signed=False), idle_units(scores)
+    singles, near = _sample(scores, order, idle, seed)
+    sizes, orders = _kept_sizes(len(scores), int(idle.sum())), _orders(order, idle, seed)
     groups = [chosen, *([n] for n in (*chosen, *opposing)), *rivals.values(), *([n] for n in singles), rival]
     named = [np.array([scores.units.place(node) for node in group], dtype=np.int64) for group in groups]
     one = 1 + len(chosen) + len(opposing)  # all chosen together, then each by itself
@@ -192,7 +198,8 @@ def measure_receipts(
     n_groups = len(listed)
     rows: list[Row] = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
     cases, units = Cases.of([shown], metric), UnitSets(scores.units, rows)
-    [values] = measure_sets(model, cases, units, baseline, progress=progress)
+    at_once = batch_size or count_fitting(count_forward_bytes(model, len(shown)), ROWS, str(model.device))
+    [values] = measure_sets(model, cases, units, baseline, batch_size=at_once, progress=progress)
     effects, kept = scores.metric_clean - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
     together, singly, drawn, rival_effects, checked, other = (
@@ -225,24 +232,29 @@ def measure_receipts(
     )
 
 
-def count_rows(n_nodes: int, *, top: int, n_controls: int) -> int:
-    """Estimate the rows of forward passes that receipts take, opponents and rivals included.
+def count_rows(n_nodes: int, *, top: int, n_controls: int, direct: bool = True) -> int:
+    """Count the rows of forward passes that receipts take, opponents and rivals included.
+
+    There are fewer where fewer units push either way, or fewer different random sets exist.
 
     Args:
         n_nodes: units that are scored.
         top: how many are chosen.
         n_controls: random sets.
+        direct: whether the strongest direct logit attributions are a rival.
 
     Returns:
         int: rows.
 
     Example:
         >>> count_rows(1024, top=20, n_controls=20)
-        190
+        185
     """
     singles = min(n_nodes, STRONGEST + OTHERS + NEAR_ZERO)
-    kept = (1 + N_ORDERS) * (2 + n_nodes.bit_length())
-    return 1 + min(top, n_nodes) + min(N_OPPONENTS, n_nodes) + n_controls + N_RIVALS + singles + kept
+    kept = (1 + N_ORDERS) * len(_kept_sizes(n_nodes, 0))
+    # All chosen together; the largest activations, with the chosen among them and without; then the direct ones.
+    n_sets = 1 + min(top, n_nodes) + min(N_OPPONENTS, n_nodes) + n_controls + 2 + direct
+    return n_sets + singles + kept
 
 
 def normalise(effect: float, clean: float, floor: float) -> float | None:
@@ -279,10 +291,27 @@ def _loudest(scores: Scores, chosen: Sequence[UnitKey], *, without: Set[UnitKey]
         spans = [scores.units.span(*where) for where in _sites(scores) if where[1] == basis]
         places = np.concatenate([np.arange(span.start, span.stop) for span in spans])
         k = sum(node.basis == basis for node in chosen)
-        order = np.argsort(-np.abs(scores.measures["activation"][places]), kind="stable")
-        loud = _nodes(scores, places[order[: k + len(without)]])
+        loudness = np.abs(scores.measures["activation"][places])
+        loud = _nodes(scores, places[highest_places(loudness, k + len(without))])
         nodes += [node for node in loud if node not in without][:k]
     return nodes
+
+
+def highest_places(values: Float[np.ndarray, " value"], k: int) -> Int[np.ndarray, " k"]:
+    """Return the places of the ``k`` highest values, the first of equal ones first, without sorting all of them.
+
+    Example:
+        >>> highest_places(np.array([1.0, 3.0, 2.0, 3.0]), 3).tolist()
+        [1, 3, 2]
+    """
+    k = min(k, len(values))
+    if k == 0:
+        return np.zeros(0, dtype=np.int64)
+    least = np.partition(values, len(values) - k)[len(values) - k]
+    above = np.flatnonzero(values > least)
+    chosen = np.sort(np.concatenate([above, np.flatnonzero(values == least)[: k - len(above)]]))
+    order = np.argsort(-values[chosen], kind="stable")
+    return chosen[order]
 
 
 def _nodes(scores: Scores, places: Iterable[int | np.integer]) -> list[UnitKey]:
@@ -299,10 +328,11 @@ def _rival(name: str, nodes: Sequence[UnitKey], chosen: Sequence[UnitKey], measu
     return Rival(name, tuple(map(str, nodes)), len(set(nodes) & set(chosen)), measured)
 
 
-def _sample(scores: Scores, seed: int) -> tuple[list[UnitKey], list[bool]]:
+def _sample(
+    scores: Scores, order: Int[np.ndarray, " node"], idle: Bool[np.ndarray, " node"], seed: int
+) -> tuple[list[UnitKey], list[bool]]:
     """Choose the single nodes whose predictions are checked: strong ones, others, and some predicted near zero."""
     draw = np.random.default_rng(seed)
-    order = scores.order(signed=False)
     is_near = np.abs(scores.values) <= NEAR * np.abs(scores.values).max()  # predicted near zero
     likely, unlikely = order[~is_near[order]], order[is_near[order]]
     rest = draw.permutation(likely[STRONGEST:])[:OTHERS]
@@ -310,7 +340,7 @@ def _sample(scores: Scores, seed: int) -> tuple[list[UnitKey], list[bool]]:
     # Where few scores are away from zero, more of the others are checked: what is missed lies among them.
     shuffled = draw.permutation(unlikely)
     # That a feature at its baseline does nothing is no prediction: such come last.
-    shuffled = shuffled[np.argsort(idle_units(scores)[shuffled], kind="stable")]
+    shuffled = shuffled[np.argsort(idle[shuffled], kind="stable")]
     picked = [*strong, *shuffled[: NEAR_ZERO + STRONGEST + OTHERS - len(strong)]]
     return _nodes(scores, picked), [bool(is_near[i]) for i in picked]
 
@@ -332,22 +362,23 @@ def _agreement(
     )
 
 
-def _kept_sizes(scores: Scores) -> list[int]:
+def _kept_sizes(n: int, n_idle: int) -> list[int]:
     """Return 0, the powers of two, and all; idle features, which come last in every order, count in the last alone."""
-    n_moved = len(scores) - int(idle_units(scores).sum())
-    return [0, *(2**i for i in range(n_moved.bit_length()) if 2**i < n_moved), len(scores)]
+    n_moved = n - n_idle
+    return [0, *(2**i for i in range(n_moved.bit_length()) if 2**i < n_moved), n]
 
 
-def _orders(scores: Scores, seed: int) -> list[Int[np.ndarray, " node"]]:
+def _orders(
+    order: Int[np.ndarray, " node"], idle: Bool[np.ndarray, " node"], seed: int
+) -> list[Int[np.ndarray, " node"]]:
     """Return the ranks of nodes by magnitude of score, then in some random orders.
 
     Features at their baseline come after all others, in random orders too.
     """
-    n = len(scores)
+    n = len(order)
     draw = np.random.default_rng(seed)
     ranks = np.empty(n, dtype=np.int64)
-    ranks[scores.order(signed=False)] = np.arange(n)
-    idle = idle_units(scores)
+    ranks[order] = np.arange(n)
     return [ranks, *(_idle_last(draw.permutation(n), idle) for _ in range(N_ORDERS))]
 
 

@@ -1,5 +1,7 @@
 """Activations to disk, shard after shard, whole or resumable at every moment."""
 
+import os
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.arguments import checked
-from patchclamp.core.bundle import Bundle
+from patchclamp.core.bundle import Bundle, reaches, write_part
+from patchclamp.core.disk import is_url
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
@@ -108,13 +111,18 @@ def _stream(
     with ThreadPoolExecutor(max_workers=1) as committer:
         # One shard is written while the next is computed; the order of commits is that of the text.
         pending: Future[None] | None = None
-        for shard in engine.map(_Record(model, tuple(sites), kind), pieces, tick):
+        # Here writing overlaps with computing; workers that see the folder write their shards themselves.
+        away = not isinstance(engine, Serial) and not is_url(bundle.path)
+        place = (os.path.abspath(bundle.path), bundle.seal) if away else None
+        for shard in engine.map(_Record(model, tuple(sites), kind, place), pieces, tick):
             if pending is not None:
                 pending.result()
-            pending = committer.submit(bundle.append, f"shard-{number:05d}", shard.tensors(), **shard.entry())
-            done, number = done + len(shard.stimuli), number + 1
+            pending = committer.submit(shard.commit, bundle, f"shard-{number:05d}")
+            done, number = done + shard.n_stimuli, number + 1
         if pending is not None:
             pending.result()
+    if away:
+        bundle.remove_torn()  # of workers that died
     bundle.finish(stimuli=done, **({"tokens": tokens} if find_kind(batches.kind).positions else {}))
 
 
@@ -141,15 +149,37 @@ class _Record:
     model: LanguageModel | VisionModel | PlainModel
     sites: tuple[Site, ...]
     kind: str
+    place: tuple[str, str] | None
+    """The bundle's folder and seal, where another process may write there."""
 
-    def __call__(self, piece: Piece, tick: Tick) -> "_Shard":
+    def __call__(self, piece: Piece, tick: Tick) -> "_Shard | _Written":
         shard = _Shard(self.sites, getattr(torch, self.kind))
         for batch in piece.batches:
             # Values are taken as they come: a network's activations all at once would be far more than its weights.
             self.model.watch(batch, [site.path for site in self.sites], shard.take)
             shard.stimuli += batch
             tick(sum(map(len, batch)))
-        return shard
+        if self.place is None or not reaches(*self.place):
+            return shard
+        # A name of its own: a worker that was given up may still write.
+        part = Path(self.place[0]) / f"shard-{piece.start.stimuli:010d}{secrets.randbelow(10**9):09d}.part"
+        return _Written(part, write_part(part, shard.tensors()), shard.entry())
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A shard that a worker wrote."""
+
+    part: Path
+    digest: str
+    entry: dict[str, Any]
+
+    @property
+    def n_stimuli(self) -> int:
+        return int(self.entry["stimuli"])
+
+    def commit(self, bundle: Bundle, name: str) -> None:
+        bundle.adopt(self.part, self.digest, name, **self.entry)
 
 
 def storable(store: str | None, model: LanguageModel | VisionModel | PlainModel) -> str:
@@ -184,6 +214,13 @@ class _Shard:
         self.values: dict[str, list[Any]] = {site.path: [] for site in sites}
         self.stimuli: list[Shown] = []
         self.nonfinite: dict[str, int] = {}
+
+    @property
+    def n_stimuli(self) -> int:
+        return len(self.stimuli)
+
+    def commit(self, bundle: Bundle, name: str) -> None:
+        bundle.append(name, self.tensors(), **self.entry())
 
     def take(self, path: str, x: Tensor) -> None:
         stored = x.to(self.dtype).cpu()

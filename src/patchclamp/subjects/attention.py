@@ -181,10 +181,11 @@ def attention_pattern(query: Tensor, key: Tensor, how: Mapping[str, Any]) -> Ten
     mask = how.get("attn_mask")
     if how.get("is_causal"):
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    if mask is None or mask.dtype != torch.bool:
+        return (scores if mask is None else scores + mask).softmax(-1, dtype=torch.float32).to(query.dtype)
+    pattern = scores.masked_fill(~mask, -torch.inf).softmax(-1, dtype=torch.float32)
     # What sees nothing, as padding on the left does, gets nothing.
-    return scores.softmax(-1, dtype=torch.float32).nan_to_num().to(query.dtype)
+    return pattern.masked_fill(~mask.any(-1, keepdim=True), 0.0).to(query.dtype)
 
 
 def _show_values(layers: list[Visits], slot: Any, x: Tensor) -> Tensor:

@@ -93,6 +93,18 @@ class TextClassifier(NamesClasses, LanguageModel):
         """Lay stimuli out as one padded rectangle; an encoder reads its first column, so it is padded on the right."""
         return super().batch(stimuli, padding if self._scored else "right")
 
+    def continuation(self, prompt: str | Stimulus, answer: str) -> tuple[int, ...]:
+        """Refuse: the number of a token is no class.
+
+        Raises:
+            CannotIntervene: always.
+        """
+        raise CannotIntervene(
+            expected="a model that continues text, for an answer in tokens",
+            got=f"{self.name}, which answers with classes",
+            remedy="Name a class where explain, attribute and patch ask for the answer.",
+        )
+
     def logit_lens(self, text: Any, **how: Any) -> LogitLens:
         """Refuse: a lens reads the next token at every place, and classes are read once, at a text's end.
 

@@ -25,10 +25,12 @@ from patchclamp.subjects.batching import Batch, Padding, PaddingCheck, PositionT
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.context import context_of, first_position_id
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, stop_once_called
-from patchclamp.subjects.families.spec import Family, families, family_of, module_path, reason_uncovered
+from patchclamp.subjects.families.spec import Family, family_of
 from patchclamp.subjects.generation import Generation, check_request, generate_ids, generate_stepwise
 from patchclamp.subjects.hashing import tokenizer_hash
+from patchclamp.subjects.language_lacks import list_capabilities
 from patchclamp.subjects.lens import Lenses
+from patchclamp.subjects.load_errors import two_text_error
 from patchclamp.subjects.moe import routed_tokens
 from patchclamp.subjects.probing import probe
 from patchclamp.subjects.reading import read_prompt, unknown_words
@@ -37,11 +39,6 @@ from patchclamp.subjects.text import Tokenizer, read_stimuli
 from patchclamp.subjects.visits import gradients_of, keep_on_path, refuse_second_call
 
 Attention = Literal["native", "tap"]
-HEADLESS = (
-    ("unembedding", "it was saved without its head: record it, change it, compare it, and use canonical sites"),
-    ("differentiate", "without its head it gives no answer to differentiate"),
-    ("generate", "without its head it writes nothing"),
-)
 
 
 @checked
@@ -56,6 +53,9 @@ class LanguageModel(Lenses):
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
         family: where the canonical sites lie (default: found by class name).
+
+    Raises:
+        PatchclampError: an encoder-decoder, which is shown two texts.
 
     Example:
         >>> from patchclamp.subjects.families.spec import family
@@ -76,6 +76,8 @@ class LanguageModel(Lenses):
         hash: str | None = None,
         family: Family | None = None,
     ) -> None:
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise two_text_error(type(model).__name__, str(model.config.model_type))
         super().__init__(
             model.eval(), (), name=name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         )
@@ -94,30 +96,10 @@ class LanguageModel(Lenses):
             written_out = self.family.attention_written_out(model)
             self.engine = Engine(model, blocks=blocks, attention_method=method, written_out=written_out)
 
-    def _find_head(self) -> str:
-        """Return the path of the module that gives the logits; empty where there is none."""
-        head = self.module.get_output_embeddings()
-        return "" if head is None else module_path(self.module, head)
-
     @property
     def capabilities(self) -> Capabilities:
         """What can be done with it; ``missing`` says why not where it cannot."""
-        bare = super().capabilities
-        missing = tuple((what, why) for what, why in bare.missing if what == "differentiate")
-        if headless := self._headless:
-            missing = (*missing, *HEADLESS)
-        if _sees_images(self.module):
-            missing = (*missing, ("images", "it is shown text alone: of its towers only that of text is run"))
-        if self.family is None:
-            why = f"{reason_uncovered(self.module, families())}: use module sites"
-            missing = (*missing, ("attention", why), ("canonical sites", why))
-        generates = not headless and bool(getattr(self.module, "can_generate", lambda: True)())
-        if not generates and not headless:
-            missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
-        if self.family is not None:
-            missing += tuple(self.family.lacking(self.module).items())
-        attends = self.family is not None and "attn.pattern" in self.family.block
-        return Capabilities(True, bare.differentiate and not headless, generates, attends, missing)
+        return list_capabilities(self, super().capabilities, headless=self._headless)
 
     @property
     def device(self) -> torch.device:
@@ -129,6 +111,11 @@ class LanguageModel(Lenses):
     def dtype(self) -> torch.dtype:
         """Type of the activations."""
         return self.module.dtype
+
+    @property
+    def pads_left(self) -> bool:
+        """Whether it is known that padding, on the left too, leaves rows as they are alone."""
+        return self.family is not None and self.family.pads_left
 
     @property
     def _first_position(self) -> int:
@@ -473,7 +460,7 @@ class LanguageModel(Lenses):
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
         written: dict[int, np.ndarray] = {}
         # A family's contract proves batches and padding; some networks that carry a state mix rows, even of one length.
-        for rows in [range(len(shown))] if self.family is not None else [[i] for i in range(len(shown))]:
+        for rows in [range(len(shown))] if self.pads_left else [[i] for i in range(len(shown))]:
             batch = self.batch([shown[i] for i in rows], "left")
             with self.intervene(pick_rows(interventions, rows)):
                 made = generate_ids(
@@ -562,7 +549,7 @@ class LanguageModel(Lenses):
         edits: Edits = self._bind(interventions, len(batch.stimuli))
         edits.check(batch.lengths.tolist(), steps=False)
         self.refuse_skipped((*paths, *edits.paths), restart)
-        if self.family is None:
+        if not self.pads_left:
             self._check_padding(batch)
         frame = TokenPositions(batch.logical, batch.lengths, batch.stimuli)
         chosen = None if isinstance(logits, bool) else read_columns(batch, logits)
@@ -622,7 +609,3 @@ class LanguageModel(Lenses):
         known = {path: routed_tokens(x) if rows is None else rows[path] for path, x in ragged.items()}
         kept = {path: x[torch.from_numpy(known[path]).to(x.device)] for path, x in ragged.items()}
         return Recording(bare.stimuli, {**bare.values, **kept}, bare.sites, about, rows=known)
-
-
-def _sees_images(model: Any) -> bool:
-    return getattr(getattr(model, "config", None), "vision_config", None) is not None

@@ -59,7 +59,7 @@ class Lenses(Unembeds):
         wanted = None if target is None else _token_of(self, stimulus, target)
         # The model's own answer is read behind its last norm: a change there shows too.
         run = self.run(stimulus, record=[*sites[:-1], "final"], interventions=list(interventions), logits=False)
-        norm = self.module.get_submodule(self.covering_family().final)
+        norm = self.module.get_submodule(self.covering_family().final_path(self.module))
         with torch.no_grad():
             final = torch.cat([*(norm(run.recording[path]) for path in sites[:-1]), run.recording["final"]])
             parts = [
@@ -87,7 +87,7 @@ class Lenses(Unembeds):
 
     def lens_logits(self, residual: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
         """Return the logits that vectors of the residual stream say by the logit lens: W_U · norm(x)."""
-        norm = self.module.get_submodule(self.covering_family().final)
+        norm = self.module.get_submodule(self.covering_family().final_path(self.module))
         with torch.no_grad():
             return self.unembed(norm(residual))
 

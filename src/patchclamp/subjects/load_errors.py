@@ -43,22 +43,6 @@ QUANTISERS = {
 """How weights may be quantised, to the module that reads them and what pip calls its package."""
 
 
-def refuse_device(device: str) -> None:
-    """Refuse devices that nothing can be loaded on.
-
-    Raises:
-        PatchclampError: meta tensors, or ``auto`` without the package that places weights.
-    """
-    if device == "meta":
-        raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
-    if device == "auto" and not _is_installed("accelerate"):
-        raise PatchclampError(
-            expected="the package accelerate, which places weights for --device auto",
-            got="none installed",
-            remedy="pip install 'patchclamp[adapters]', or name a device: cpu, cuda, mps.",
-        )
-
-
 def refuse_kind(checkpoint: Checkpoint) -> None:
     """Refuse networks that answer with neither tokens nor classes, before they are loaded.
 
@@ -71,13 +55,7 @@ def refuse_kind(checkpoint: Checkpoint) -> None:
     if any(each.endswith("ForCausalLM") or each.endswith("ForMaskedLM") for each in classes):
         return
     if config.get("is_encoder_decoder") or kind in _encoder_decoders():
-        decoder = names("MODEL_FOR_CAUSAL_LM").get(kind)
-        alone = f" Of its decoder alone (saved as {decoder}) everything works." if decoder else ""
-        raise PatchclampError(
-            expected="one network from tokens to the next token (a decoder alone, or a masked encoder)",
-            got=f"{named}, an encoder with a decoder, whose positions are of two texts",
-            remedy=f"{WRAP}: its modules can be recorded, changed and patched.{alone}",
-        )
+        raise two_text_error(named, kind)
     answers = next((what for end, what in _OTHER_HEADS.items() if any(each.endswith(end) for each in classes)), None)
     if answers is not None:
         raise PatchclampError(
@@ -85,6 +63,18 @@ def refuse_kind(checkpoint: Checkpoint) -> None:
             got=f"{named}, which answers with {answers}",
             remedy=f"{WRAP}; or load the language model that it was made from.",
         )
+
+
+def two_text_error(named: str, kind: str) -> PatchclampError:
+    """Return why an encoder-decoder is no language model, and what works instead."""
+    decoder = names("MODEL_FOR_CAUSAL_LM").get(kind)
+    alone = f" Of its decoder alone (saved as {decoder}) everything works." if decoder else ""
+    return PatchclampError(
+        expected="one network from tokens to the next token (a decoder alone, or a masked encoder)",
+        got=f"{named}, an encoder with a decoder, whose positions are of two texts",
+        remedy=f"{WRAP}, with (input_ids, attention_mask, decoder_input_ids) as the example: its modules can be "
+        f"recorded, changed and measured by a function of its output, such as lambda y: y.logits[:, -1, 7].{alone}",
+    )
 
 
 def refuse_quantiser(checkpoint: Checkpoint) -> None:
@@ -114,7 +104,16 @@ def _is_installed(module: str) -> bool:
 
 
 def refuse_memory(checkpoint: Checkpoint, problem: BaseException, device: str) -> PatchclampError:
-    """Return the complaint that weights do not fit into memory, with what they take and what is free."""
+    """Say that weights do not fit into memory, with what they take and what is free.
+
+    Args:
+        checkpoint: what was loaded.
+        problem: what was raised.
+        device: where to.
+
+    Returns:
+        PatchclampError: to be raised.
+    """
     kind = device if device.startswith("cuda") else "cpu"
     try:
         free = free_memory(kind)
@@ -136,6 +135,9 @@ def refuse_lack(checkpoint: Checkpoint, missing: Sequence[str], misshapen: Seque
         checkpoint: what was loaded.
         missing: names of parameters without weights.
         misshapen: of others the name, the shape in the files, and that by the config.
+
+    Returns:
+        PatchclampError: to be raised.
     """
     if misshapen:
         name, there, wanted = misshapen[0]
@@ -164,6 +166,9 @@ def explain(checkpoint: Checkpoint, problem: Exception, device: str = "cpu") -> 
         checkpoint: what should have been loaded.
         problem: what it raised.
         device: where to.
+
+    Returns:
+        PatchclampError: to be raised.
     """
     if isinstance(problem, PatchclampError):
         return problem

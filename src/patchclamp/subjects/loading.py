@@ -23,12 +23,12 @@ from patchclamp.subjects.load_errors import (
     explain,
     names,
     newer_transformers,
-    refuse_device,
     refuse_kind,
     refuse_lack,
     refuse_memory,
     refuse_quantiser,
 )
+from patchclamp.subjects.placement import arrange_weights, refuse_device
 from patchclamp.subjects.vision import VisionModel
 from patchclamp.subjects.weights import Checkpoint
 
@@ -231,9 +231,10 @@ def _ties_head(checkpoint: Checkpoint, kind: str) -> bool:
 
 def _refuse_idle(checkpoint: Checkpoint, model: Any, device: str) -> None:
     """Run one token through a network: a config can hold what loads and does not compute."""
+    first = torch.device("cpu") if model.device.type == "meta" else model.device  # the disk holds all of it
     try:
         with torch.no_grad():
-            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=first))
     except Exception as problem:  # each architecture fails in its own way
         if lacks_memory(problem):
             raise refuse_memory(checkpoint, problem, device) from problem
@@ -257,7 +258,7 @@ def _load_checkpoint(source: Source, auto: str, placed: Placement) -> Any:
     if checkpoint.bytes < LARGE:
         logging.disable_progress_bar()  # a bar that is over at once is noise
     read: Any = getattr(transformers, auto).from_pretrained
-    options: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
+    options = arrange_weights(device)
     if placed.attention:
         options["attn_implementation"] = placed.attention
     try:
@@ -298,7 +299,7 @@ def _load_checkpoint(source: Source, auto: str, placed: Placement) -> Any:
             model = merge_adapter(model, source.adapter)
         except Exception as problem:  # a lack of memory
             raise explain(checkpoint, problem, device) from problem
-    if device != "auto":
+    if not options:
         try:
             model = model.to(device)
         except (RuntimeError, AssertionError) as problem:

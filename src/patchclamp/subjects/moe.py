@@ -39,12 +39,20 @@ def largest_shares(router: Any, logits: Float[Tensor, "token expert"]) -> Float[
 
 
 def project_in(module: Any, number: int, x: Float[Tensor, "... width"]) -> Float[Tensor, "... both"]:
-    """Return what one expert's gate makes its neurons of: the gate's and the other branch's values."""
+    """Return what one expert's gate makes its neurons of.
+
+    Returns:
+        Float[Tensor, "... both"]: the gate's and the other branch's values, as the module's own gate takes them.
+    """
     return _project(module, "gate_up_proj", number, x)
 
 
 def project_out(module: Any, number: int, act: Float[Tensor, "... neuron"]) -> Float[Tensor, "... width"]:
-    """Return what one expert's neurons write, before its share."""
+    """Return what one expert's neurons write.
+
+    Returns:
+        Float[Tensor, "... width"]: before it is multiplied by the expert's share.
+    """
     return _project(module, "down_proj", number, act)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -84,8 +83,6 @@ class Network(SiteTable):
     )
     """What a caller can do who handed it to something that takes another kind of subject."""
     stimulus_kind: str = "arrays"
-    origin: Mapping[str, str] = MappingProxyType({})
-    """Commits of the hub's repositories that it was fetched from, by what they hold."""
     """Kind of stimulus that it is shown, as manifests name it."""
     output: tuple[str, ...] | None = None
     """Axes of what the module returns, where they were named."""

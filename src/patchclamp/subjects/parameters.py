@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
@@ -62,7 +62,7 @@ def linear_map(root: nn.Module, site: str, path: str | None) -> LinearMap:
         LinearMap: name of the weight, and whether it is stored transposed.
 
     Raises:
-        PatchclampError: no module, or one that is no linear map.
+        PatchclampError: no module, one that is no linear map, or one whose weights are elsewhere.
 
     Example:
         >>> linear_map(nn.Sequential(nn.Linear(2, 3)), "module.0.in", "0")
@@ -75,5 +75,12 @@ def linear_map(root: nn.Module, site: str, path: str | None) -> LinearMap:
             expected="a site that one linear map reads, such as blocks.0.mlp.act",
             got=f"{site}, read by {'none' if module is None else type(module).__name__}",
             remedy="Choose the input of a down projection or of an output projection.",
+        )
+    weight: Tensor = root.get_parameter(f"{path}.weight")
+    if weight.is_meta or not weight.is_floating_point():
+        raise PatchclampError(
+            expected=f"weights of {path} in memory, and as plain floats",
+            got="weights that are quantised, or not in memory",
+            remedy="Load the model unquantised on one device.",
         )
     return LinearMap(f"{path}.weight", transposed)

@@ -16,6 +16,7 @@ from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.engine import Place, Tap, Visit, Wrap
 from patchclamp.subjects.families.spec import Family
+from patchclamp.subjects.placement import bring_weights
 
 Rule = Literal["ln", "identity", "half", "ah", "direct"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -66,8 +67,8 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
         dict[str, Wrap]: by module path; empty where no rule replaces a forward.
 
     Raises:
-        CannotIntervene: a norm's weights are offloaded, so that its stand-in has nothing to compute with; the family
-            names a norm that is not there or computes something else, or has no stand-in for a rule.
+        CannotIntervene: the family names a norm that is not there or computes something else, or has no stand-in for a
+            rule.
 
     Source: 2508.21258, the table of propagation rules.
     """
@@ -76,14 +77,8 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
     entries = family.inside(model, family.entry_norms)
     if "ln" in rules:
         passed = family.inside(model, (*family.exit_norms, *family.sum_norms))
-        for path in (*entries, *passed, *family.head_norms, *([family.final] if family.final else ())):
+        for path in (*entries, *passed, *family.head_norms, *([last] if (last := family.final_path(model)) else ())):
             norm = _module(model, path)
-            if any(p.is_meta for p in norm.parameters()):
-                raise CannotIntervene(
-                    expected="norms whose weights are in memory, for the rule ln",
-                    got=f"{path}, which is offloaded",
-                    remedy="Load the model on one device, or use attribution patching without rules.",
-                )
             check_norm(norm, family.gain, path)
             wrappers[path] = _norm(norm, family.gain)
     if "identity" in rules:
@@ -203,7 +198,8 @@ def linearised_norm(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -
     if isinstance(norm, nn.Identity):
         return upcast
     centres = subtracts_mean(norm)
-    weight = 1 if getattr(norm, "weight", None) is None else upcast(gain(norm))
+    with bring_weights(norm):
+        weight = 1 if getattr(norm, "weight", None) is None else upcast(gain(norm))
 
     def centre(y: Tensor) -> Tensor:
         return y - y.mean(-1, keepdim=True) if centres else y
@@ -226,9 +222,8 @@ def subtracts_mean(norm: nn.Module) -> bool:
         return isinstance(norm, nn.LayerNorm)
     if norm not in _centring:
         # Some are called layer norms and are none: T5's takes no mean off.
-        weight = getattr(norm, "weight", None)
-        if weight is not None and weight.is_meta:
-            return False
+        with bring_weights(norm):
+            weight = getattr(norm, "weight", None)
         [width] = getattr(norm, "normalized_shape", None) or weight.shape  # type: ignore[union-attr]
         with torch.no_grad():
             flat = norm(torch.ones(width) if weight is None else torch.ones_like(weight))
@@ -245,7 +240,7 @@ def check_norm(norm: nn.Module, gain: Callable[[Any], Tensor], path: str) -> Non
     """Refuse a norm that ``linearised_norm`` does not describe: x less its mean, by its size, times a weight.
 
     Args:
-        norm: the norm; its weights are in memory.
+        norm: the norm.
         gain: norm to its weight, as its family says.
         path: what to call it.
 
@@ -260,10 +255,12 @@ def check_norm(norm: nn.Module, gain: Callable[[Any], Tensor], path: str) -> Non
     shape = getattr(norm, "normalized_shape", None) or (() if weight is None else weight.shape)
     own = False
     if len(shape) == 1:
-        like = torch.zeros(1) if weight is None else weight
+        with bring_weights(norm):
+            weight, bias = (getattr(norm, name, None) for name in ("weight", "bias"))
+            like = torch.zeros(1) if weight is None else weight
         x = (1 + torch.randn(shape, generator=torch.Generator().manual_seed(0))).to(like)
         with torch.no_grad():
-            given, bias = upcast(norm(x)), getattr(norm, "bias", None)
+            given = upcast(norm(x))
             expected = linearised_norm(norm, gain, x)(x) + (0 if bias is None else upcast(bias))
         most = max(TOLERANCE, 16 * torch.finfo(like.dtype).eps) * float(expected.abs().max())
         own = given.shape == expected.shape and float((given - expected).abs().max()) <= most
@@ -291,6 +288,8 @@ def _norm(norm: nn.Module, gain: Callable[[Any], Tensor]) -> Wrap:
 def _constant(bare: Callable[..., Any]) -> Callable[..., Any]:
     def forward(hidden_states: Tensor) -> Tensor:
         with torch.no_grad():
-            return bare(hidden_states)
+            constant: Tensor = bare(hidden_states)
+        # A norm that was taken out returns what it was given.
+        return constant.detach()
 
     return forward

@@ -202,7 +202,7 @@ def _refuse_centring(model: Any) -> None:
         PatchclampError: the network's norms do not take the mean off, so center_writing_weights does nothing there.
     """
     family = _family(model)
-    if family is not None and not subtracts_mean(model.module.get_submodule(family.final)):
+    if family is not None and not subtracts_mean(model.module.get_submodule(family.final_path(model.module))):
         raise PatchclampError(
             expected="a network of LayerNorms, whose stream can be centred",
             got=f"{model.name}, where center_writing_weights changes nothing",

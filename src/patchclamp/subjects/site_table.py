@@ -1,5 +1,7 @@
 """A network as a table of its sites."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from patchclamp.core.plain_names import name_site
@@ -7,11 +9,13 @@ from patchclamp.core.table import Table, Tabular
 
 
 class SiteTable(Tabular):
-    """Give a network its line and its table of sites."""
+    """Give a network its line, where it comes from, and its table of sites."""
 
     name: str
     module: Any
     sites: Any
+    origin: Mapping[str, str] = MappingProxyType({})
+    """Commits of the hub's repositories that it was fetched from, by what they hold."""
 
     def table(self, top: int | None = None) -> Table:
         """Return the sites as a table: name in words, path, shape, and whether units there can be clamped."""

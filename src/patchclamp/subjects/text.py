@@ -18,6 +18,8 @@ from patchclamp.subjects.spelling import spelling
 PASSAGE = 4096
 PROBES = ("a", "the", "1", ".")
 """Texts by which it is seen what a tokenizer puts around them; one that its vocabulary lacks says nothing."""
+LONGEST_CHARACTER = 4
+"""Bytes of the longest character, each of which may be a token of its own."""
 LONGEST_LINE = 65536
 LONGEST_MESSAGE = 2**24
 
@@ -265,12 +267,44 @@ class Tokenizer:
         return next((t for t in written if self.pieces([t])[0][0].tolist() == ids), text)
 
     def continuation_of(self, prompt: np.ndarray, ids: np.ndarray) -> str:
-        """Return generated ids as the text that they add to the prompt's."""
-        before = self.bare.decode(prompt.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        whole = self.bare.decode(
-            [*prompt.tolist(), *ids.tolist()], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return str(whole[len(before) :] if whole.startswith(before) else self.bare.decode(ids.tolist()))
+        """Return generated ids as the text that they add to the prompt's.
+
+        What stands for no text is called as ``token`` calls it: bytes that make no character, ids without a token.
+        """
+        shown, written = prompt.tolist(), ids.tolist()
+        if not all(map(self._has_token, (*shown, *written))):
+            return self._spell_out(written)
+        before = self.bare.decode(shown, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        whole = self.bare.decode([*shown, *written], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = str(whole[len(before) :] if whole.startswith(before) else self.bare.decode(written))
+        return self._spell_out(written) if "\ufffd" in text else text
+
+    def _spell_out(self, ids: Sequence[int]) -> str:
+        """Return ids as text, token by token; those that are a character together as that character."""
+        parts: list[str] = []
+        kept = [id for id in ids if id not in self.special]
+        while kept:
+            text, is_bytes = self.spelling(kept[0])
+            n = 1
+            if is_bytes:
+                for n in range(min(LONGEST_CHARACTER, len(kept)), 1, -1):
+                    if all(self.spelling(id)[1] for id in kept[:n]):
+                        together = str(self.bare.decode(kept[:n], clean_up_tokenization_spaces=False))
+                        if "\ufffd" not in together:
+                            text = together
+                            break
+                else:
+                    n = 1
+            parts.append(text)
+            kept = kept[n:]
+        return "".join(parts)
+
+    def _has_token(self, id: int) -> bool:
+        """Return whether a token stands behind an id: an embedding may have more rows than there are tokens."""
+        try:
+            return self.bare.convert_ids_to_tokens(int(id)) is not None
+        except (IndexError, KeyError, OverflowError):
+            return False
 
     def token(self, id: int) -> str:
         """Return one token as people read it: its characters, a leading space kept; a part of one as its bytes."""
@@ -281,12 +315,9 @@ class Tokenizer:
 
         An embedding may have more rows than there are tokens; those are called by their number.
         """
-        try:
-            piece = self.bare.convert_ids_to_tokens(int(id))
-        except (IndexError, KeyError, OverflowError):
-            piece = None
-        if piece is None:
+        if not self._has_token(id):
             return f"<id {int(id)}>", False
+        piece = self.bare.convert_ids_to_tokens(int(id))
         text = str(self.bare.convert_tokens_to_string([piece]))
         spaced = piece[:1] in ("▁", "Ġ", " ") and not text.startswith(" ")
         return spelling(self.bare, (" " + text if spaced else text) or str(piece), id)

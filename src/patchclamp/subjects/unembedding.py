@@ -4,15 +4,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.families.spec import Family, families, reason_uncovered
+from patchclamp.subjects.families.spec import Family, families, module_path, reason_uncovered
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.placement import bring_weights
 from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
 from patchclamp.subjects.text import Tokenizer
 
@@ -63,6 +64,11 @@ class Unembeds(Model):
         of_stream = kind == "embed" or kind.endswith(".write") or kind.startswith("resid_")
         return self.read_out(values) if of_stream else None
 
+    def _find_head(self) -> str:
+        """Return the path of the module that gives the logits; empty where there is none."""
+        head = self.module.get_output_embeddings()
+        return "" if head is None else module_path(self.module, head)
+
     @property
     def _headless(self) -> bool:
         return not self._head
@@ -92,7 +98,7 @@ class Unembeds(Model):
         """
         family = self.covering_family()
         steps = [self.module.get_submodule(path) for path in family.head]
-        norm = self.module.get_submodule(family.final)
+        norm = self.module.get_submodule(family.final_path(self.module))
         head = self.head
 
         def read(x: Tensor) -> Tensor:
@@ -133,8 +139,11 @@ class Unembeds(Model):
             >>> load("organism:cat").write_directions("blocks.0.mlp.act", slice(0, 2)).shape
             torch.Size([2, 64])
         """
-        one_hot = self._one_hot(self._writer(site), units)
-        return self.write_to_stream(site, one_hot).float()
+        own_site = self._writer(site)
+        weight = _plain_weight(self.module.get_submodule(self._place(site)[1].module))
+        if weight is not None:
+            return weight[units].detach().to(torch.float32, copy=True)
+        return self.write_to_stream(site, self._one_hot(own_site, units)).float()
 
     def read_directions(self, site: str, units: slice, branch: str = "mlp.pre") -> Float[Tensor, "unit d_model"]:
         """Return the direction of the stream that each unit reads, the gain of the norm before it included.
@@ -171,12 +180,15 @@ class Unembeds(Model):
         linear, norm = block.get_submodule(place.module), block.get_submodule(path)
         check_norm(norm, family.gain, path)
         with torch.no_grad():
-            each = torch.eye(self.site(f"blocks.{layer}.resid_in").width, dtype=self.dtype, device=self.device)
+            weight = _plain_weight(linear)
+            if weight is None:
+                each = torch.eye(self.site(f"blocks.{layer}.resid_in").width, dtype=self.dtype, device=self.device)
+                weight = linear(each) - linear(torch.zeros_like(each[:1]))
             # A fused projection gives the gate's other branch too.
-            both = place.take(linear(each) - linear(torch.zeros_like(each[:1])))  # (d_model, unit)
-            rows = both[:, units].float().T
-            if getattr(norm, "weight", None) is not None:
-                rows = rows * family.gain(norm).detach().float()
+            rows = place.take(weight)[:, units].T.to(torch.float32, copy=True)  # (unit, d_model)
+            with bring_weights(norm):
+                if getattr(norm, "weight", None) is not None:
+                    rows = rows * family.gain(norm).detach().float()
         return rows - rows.mean(1, keepdim=True) if subtracts_mean(norm) else rows
 
     def _writer(self, site: str) -> Site:
@@ -204,3 +216,14 @@ class Unembeds(Model):
                 remedy="Use module sites, or add a family: docs/howto/family.md says how.",
             )
         return self.family
+
+
+def _plain_weight(linear: nn.Module) -> Float[Tensor, "in out"] | None:
+    """Return what a linear map multiplies with; None where it must be called (offloaded, quantised)."""
+    weight = getattr(linear, "weight", None)
+    transposed = type(linear).__name__ == "Conv1D"
+    if not (transposed or type(linear) is nn.Linear) or not isinstance(weight, Tensor) or hasattr(linear, "_hf_hook"):
+        return None
+    if type(weight.data) is not Tensor or weight.is_meta or not weight.is_floating_point():
+        return None
+    return weight if transposed else weight.T

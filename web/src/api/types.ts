@@ -1153,6 +1153,7 @@ export interface UnitPage {
   similar: Neighbour[];
   together: Neighbour[];
   not_known: Record<string, string>;
+  approximate: Record<string, string>;
   head: HeadPanels | null;
   examples: KindCount[];
   graphs: GraphRow[];

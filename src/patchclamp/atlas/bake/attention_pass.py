@@ -1,7 +1,6 @@
 """A pass over part of the text for what attention heads attend to: shares, token pairs, and patterns of examples."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,13 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchclamp.atlas.bake.read_text import TextRead
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
-MOST_MEASURED, MOST_PAIRS = 8_192, 16
-"""Tokens whose attention is measured, spread over the text, and pairs that are kept of each head."""
+MOST_PAIRS = 16
+"""Pairs that are kept of each head."""
 LEAST = 1e-3
 """Weight from which a source counts in a pair."""
 SHARES = ("first", "itself", "previous", "next", "same")
@@ -78,21 +77,21 @@ class BlockAttention:
 
 
 def measure_attention(
-    model: LanguageModel, batches: Batches, sites: Sequence[Site], wanted: Mapping[str, Sequence[WantedPattern]]
-) -> tuple[dict[str, BlockAttention], Counter[int]]:
-    """Return what heads attend to over a text, and how often each token stands in it where statistics count it.
+    model: LanguageModel, text: TextRead, sites: Sequence[Site], wanted: Mapping[str, Sequence[WantedPattern]]
+) -> dict[str, BlockAttention]:
+    """Return what heads attend to over a text.
 
     For each target token the source with the largest weight is counted, the target itself and the text's first token
     left out: heads rest on these. Every n-th stimulus is measured, n such that at most ``MOST_MEASURED`` tokens are.
 
     Args:
         model: the subject.
-        batches: the text.
+        text: what was read of the text.
         sites: sites of heads, ``blocks.N.attn.z/heads``.
         wanted: by site, the strips along which patterns are kept.
 
     Returns:
-        tuple[dict[str, BlockAttention], Counter[int]]: by site; and by id.
+        dict[str, BlockAttention]: by site.
 
     Cost: one forward pass over the measured stimuli and those that hold wanted strips, attention computed step by step;
     memory of 12 bytes per measured token and head.
@@ -100,48 +99,22 @@ def measure_attention(
     paths = {f"blocks.{site.layer}.attn.pattern": site.path for site in sites}
     causal = model.covering_family().causal
     states = {site.path: _BlockState(site.width, causal, wanted.get(site.path, ())) for site in sites}
-    every = -(-batches.n_tokens // MOST_MEASURED)
     needed = {one.stimulus for asked in wanted.values() for one in asked}
-    counts: Counter[int] = Counter()
-    for numbers, shown in _batches_of(batches, every, needed, counts):
-        measured = [number % every == 0 for number in numbers]
+    numbered = sorted(needed | set(text.measured))
+    for first in range(0, len(numbered), text.batch_size):
+        numbers = numbered[first : first + text.batch_size]
+        shown = [text.measured[number] if number in text.measured else text.kept(number) for number in numbers]
 
-        def see(path: str, pattern: Tensor, numbers=numbers, shown=shown, measured=measured) -> None:
-            first = 0
-            for number, stimulus, counted in zip(numbers, shown, measured, strict=True):
+        def see(path: str, pattern: Tensor, numbers=numbers, shown=shown) -> None:
+            row = 0
+            for number, stimulus in zip(numbers, shown, strict=True):
                 n = len(stimulus)
-                own = pattern[first : first + n, :, :n].float().cpu()
-                states[paths[path]].see(number, stimulus, own, counted)
-                first += n
+                own = pattern[row : row + n, :, :n].float().cpu()
+                states[paths[path]].see(number, stimulus, own, number in text.measured)
+                row += n
 
         model.watch(shown, list(paths), see)
-    return {path: state.result() for path, state in states.items()}, counts
-
-
-def _batches_of(
-    batches: Batches, every: int, needed: set[int], counts: Counter[int]
-) -> Iterator[tuple[list[int], list[Stimulus]]]:
-    """Yield every n-th stimulus and those that are needed, with their numbers, in batches of the text's own size.
-
-    The tokens of all stimuli are counted on the way.
-    """
-    numbers: list[int] = []
-    shown: list[Stimulus] = []
-    number = size = 0
-    for batch in batches:
-        size = max(size, len(batch))
-        for stimulus in batch:
-            if number % every == 0 or number in needed:
-                assert isinstance(stimulus, Stimulus)
-                numbers.append(number)
-                shown.append(stimulus)
-            number += 1
-        counts.update(np.concatenate([one.ids[one.counted] for one in batch if isinstance(one, Stimulus)]).tolist())
-        if len(shown) >= size:
-            yield numbers, shown
-            numbers, shown = [], []
-    if shown:
-        yield numbers, shown
+    return {path: state.result() for path, state in states.items()}
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
@@ -10,10 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
-from patchclamp.atlas.bake.picture_pass import run_picture_pass
-from patchclamp.atlas.bake.pictures import default_sites, estimate_disk, schema, write_picture_rows
-from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, run_second_pass
-from patchclamp.atlas.bake.write_rows import write_rows
+from patchclamp.atlas.bake.look import CHECKPOINT_S
+from patchclamp.atlas.bake.neighbours import Method
+from patchclamp.atlas.bake.passes import How, Log, Passes, run_passes
+from patchclamp.atlas.bake.pictures import PictureRows, default_sites, estimate_disk, schema, write_picture_rows
+from patchclamp.atlas.bake.write_rows import TextUnits, about_neighbours, write_rows
 from patchclamp.atlas.store.provenance import Run, host, now, versions, write_run
 from patchclamp.atlas.store.sqlite_files import (
     BASE,
@@ -32,14 +32,14 @@ from patchclamp.core.disk import file_hash, hold_folder, refuse_interrupted, ref
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
-from patchclamp.core.survey import StoredSurvey
+from patchclamp.engines import Engine
 from patchclamp.record.heads import WithHeads, has_heads, is_heads
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import memory_bytes as survey_bytes
-from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.language_lacks import refuse_no_tokens
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
 
@@ -59,9 +59,12 @@ def bake_atlas(
     name: str | None = None,
     command: str = "",
     progress: Progress | None = None,
+    neighbours_progress: Progress | None = None,
+    engine: Engine | None = None,
     checkpoint_s: float = CHECKPOINT_S,
     batch_size: int = 8,
     seed: Natural = 0,
+    neighbours: Method | None = None,
 ) -> str:
     """Bake an atlas: every neuron and head, with examples, histogram, what it writes and reads, and neighbours.
 
@@ -79,9 +82,15 @@ def bake_atlas(
         name: what the model was loaded by, where that is not its slug.
         command: what was typed, for the run's record.
         progress: called with tokens done and tokens in all, of both passes.
+        neighbours_progress: called with units done and units in all, while neighbours are sought.
+        engine: where the model is shown the text, from ``open_engine``; this process by default. It does not change the
+            result. Neighbours, and what weights alone say, are found here.
         checkpoint_s: seconds between checkpoints.
         batch_size: stimuli per forward pass.
         seed: of samples and of the pieces that are kept.
+        neighbours: ``exact`` compares all pairs of units; ``approximate`` chooses whom to compare by shorter vectors,
+            and the atlas says how many of the nearest that finds; ``none`` leaves them out. Default: exact up to
+            65,536 units, approximate above.
 
     Returns:
         str: content hash of the base: the same model, text and options give the same.
@@ -89,53 +98,45 @@ def bake_atlas(
     Raises:
         PatchclampError: unknown sites, no text, a folder that exists, a full disk, or a resume that does not fit.
 
-    Cost: two forward passes per batch, stopped at the last site; then time linear in units but for the neighbours,
-    which compare all pairs; memory some 11 kB per unit, whatever the text's length.
+    Cost: two forward passes per batch, stopped at the last site, and some over a sample; time linear in units but for
+    the neighbours, which compare all pairs (40 thousand units of width 768 take a minute and a half on one core);
+    memory some 13 kB per unit for the passes, whatever the text's length, and of constant size for neighbours and
+    panels. ``cost`` says how much.
     """
-    began, clock = now(), time.monotonic()
+    began = now()
     folder = Path(out)
     aside = staging_path(folder)
     refuse_baked(folder, resume=resume)
+    refuse_no_tokens(model, "an atlas, which shows next tokens")
     images = model.stimulus_kind == "images"
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus, "images" if images else "text")
     check_kind(model, corpus)
     if folder.exists():
         return _hash_if_finished(folder, aside, model, corpus)
     subject, chosen, read = units_of(model, sites)
+    how = How(resume, seed, checkpoint_s, neighbours, progress, neighbours_progress, engine)
     with hold_folder(aside), tidy_staging(aside):
         batches = read_corpus(model, corpus if images else as_documents(corpus), batch_size=batch_size)
         shown = "pictures" if images else f"stimuli, {batches.n_tokens:,} tokens"
-        log = [f"{batches.n_stimuli:,} {shown}, {sum(s.width for s in chosen):,} units"]
-        survey = survey_corpus(
-            subject,
-            batches,
-            [s.path for s in read],
-            aside / "survey",
-            resume=resume,
-            seed=seed,
-            progress=_half_of(progress, 0),
-            checkpoint_s=checkpoint_s,
-        )
-        log.append(f"survey done after {time.monotonic() - clock:.1f} s")
-        with pin_threads(survey.bundle):  # a resume computes with the threads that the bake was begun with
-            how: dict[str, Any] = {"resume": resume, "seed": seed, "checkpoint_s": checkpoint_s}
-            how["progress"] = _half_of(progress, batches.n_tokens)
-            run_pass: Any = run_picture_pass if images else run_second_pass
-            look = run_pass(subject, batches, read, survey, aside / "look", **how)
-            log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
-            whole = aside / "atlas"
-            shutil.rmtree(whole, ignore_errors=True)
-            if isinstance(subject, PictureUnits):
-                with write_database(whole / BASE, schema()) as db:
-                    write_picture_rows(db, subject, batches, chosen, survey, look)
-            else:
-                labels = labels_of(subject.model, batches)
-                script = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
-                with write_database(whole / BASE, script) as db:
-                    write_rows(db, subject, batches, chosen, survey, look, labels)
+        log = Log([f"{batches.n_stimuli:,} {shown}, {sum(s.width for s in chosen):,} units"])
+        whole = aside / "atlas"
+        shutil.rmtree(whole, ignore_errors=True)
+        if isinstance(subject, PictureUnits):
+            pictures = PictureRows(subject, chosen)
+            passes = run_passes(subject, batches, read, pictures, aside, how, log)
+            with pin_threads(passes.survey.bundle), write_database(whole / BASE, schema()) as db:
+                write_picture_rows(db, pictures, batches, passes)
+        else:
+            units = TextUnits.of(subject, chosen)
+            passes = run_passes(subject, batches, read, units, aside, how, log)
+            labels = labels_of(subject.model, batches)
+            script = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
+            with pin_threads(passes.survey.bundle), write_database(whole / BASE, script) as db:
+                write_rows(db, units, batches, passes, labels)
         atlas_hash = write_base_head(whole)
-        log.append(f"base written after {time.monotonic() - clock:.1f} s")
-        _remember(whole, atlas_hash, model, name, survey, corpus, chosen, command, folder, began, clock, log)
+        log.note("base written")
+        run = _run_of(atlas_hash, model, name, passes, corpus, chosen, command, folder, began, log)
+        write_run(whole, f"base-{atlas_hash[:16]}", run)
         try:
             whole.rename(folder)
         except OSError as problem:
@@ -239,13 +240,6 @@ def tidy_staging(aside: Path) -> Iterator[None]:
         raise
 
 
-def _half_of(progress: Progress | None, before: int) -> Progress | None:
-    """Count both passes as one piece of work."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(before + done, 2 * total)
-
-
 def write_base_head(whole: Path) -> str:
     """Hash the base and write what it is."""
     with closing(open_database(whole / BASE)) as db:
@@ -255,44 +249,42 @@ def write_base_head(whole: Path) -> str:
     return base_hash
 
 
-def _remember(
-    whole: Path,
+def _run_of(
     found: str,
     model: LanguageModel | VisionModel,
     name: str | None,
-    survey: StoredSurvey,
+    passes: Passes,
     corpus: Corpus,
     sites: Sequence[Site],
     command: str,
     folder: Path,
     began: str,
-    clock: float,
-    log: Sequence[str],
-) -> None:
-    plan = survey.bundle.manifest["plan"]
+    log: Log,
+) -> Run:
+    plan = passes.survey.bundle.manifest["plan"]
     options: dict[str, Any] = {
         "model": name or model.name,
         ("images" if corpus.kind == "images" else "text"): corpus.source,
         "sites": ", ".join(s.path for s in sites),
         **{option: plan.get(option) for option in ("window", "max_tokens", "max_images", "batch_size", "threads")},
         "device": model.device.type,
+        "neighbours": about_neighbours(passes.near)["method"],
     }
     typed = command or f"patchclamp atlas bake {name or model.name} --inputs {corpus.source} --out {folder}"
-    run = Run(
+    return Run(
         verb="atlas bake",
         command=typed,
         made=f"the base: {sum(s.width for s in sites):,} units",
         began=began,
-        duration_s=round(time.monotonic() - clock, 3),
+        duration_s=log.seconds,
         host=host(),
         versions=versions("torch", "transformers"),
         seeds={"seed": plan["seed"]},
         hashes={"model": model.hash, **model.origin, **_input_hashes(model, plan), "base": found},
         options={k: str(v) for k, v in options.items() if v is not None},
-        log=tuple(log),
+        log=tuple(log.lines),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )
-    write_run(whole, f"base-{found[:16]}", run)
 
 
 def _input_hashes(model: LanguageModel | VisionModel, plan: dict[str, Any]) -> dict[str, str]:

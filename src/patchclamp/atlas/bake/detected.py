@@ -3,28 +3,35 @@
 from collections.abc import Sequence
 
 from patchclamp.atlas.bake.concept_labels import concept_scores
-from patchclamp.atlas.bake.token_patterns import Detected, find_patterns, pattern_scores, sample_tokens
+from patchclamp.atlas.bake.token_patterns import Detected, PatternSample, find_patterns, pattern_scores
 from patchclamp.core.site import Site
 from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
-from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
 Strongest = tuple[int, float, int] | None
 
 
 def detected_by(
-    model: LanguageModel | Features | WithHeads, batches: Batches, sites: Sequence[Site], labels: Labelled | None
+    model: LanguageModel | Features | WithHeads,
+    sample: PatternSample,
+    sites: Sequence[Site],
+    labels: Labelled | None,
 ) -> tuple[dict[str, list[list[Detected]]], dict[str, list[Strongest]]]:
     """Measure what each unit detects, and the token at which it is strongest on average.
+
+    Args:
+        model: the subject.
+        sample: tokens of the text.
+        sites: what is measured.
+        labels: labelled tokens, where the text has them.
 
     Returns:
         tuple[dict, dict]: by site what its units detect, and their strongest tokens.
 
     Cost: a forward pass over at most some 6,000 tokens, two where there are labels.
     """
-    sample = sample_tokens(batches)
     patterns = find_patterns(sample, model.tokenizer.spelling)
     detected: dict[str, list[list[Detected]]] = {}
     strongest: dict[str, list[Strongest]] = {}

@@ -4,8 +4,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +14,10 @@ import numpy as np
 
 from patchclamp.atlas.bake.base import cost
 from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
-from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, run_second_pass
-from patchclamp.atlas.bake.write_rows import write_rows
+from patchclamp.atlas.bake.look import CHECKPOINT_S
+from patchclamp.atlas.bake.neighbours import Method
+from patchclamp.atlas.bake.passes import How, Log, run_passes
+from patchclamp.atlas.bake.write_rows import TextUnits, write_rows
 from patchclamp.atlas.read.reader import Reading
 from patchclamp.atlas.store.layers import BASES, LAYERS, name_layer
 from patchclamp.atlas.store.provenance import Run, host, now, versions
@@ -29,12 +30,12 @@ from patchclamp.core.corpus import Corpus, check_counts
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash, hold_folder, refuse_interrupted
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.dictionary_metrics import check_subject
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads, site_path
 from patchclamp.record.run import pin_threads
-from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import resolve_sites
@@ -56,7 +57,9 @@ def add_basis(
     folder: str = "",
     command: str = "",
     progress: Progress | None = None,
+    neighbours_progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,
+    neighbours: Method | None = None,
 ) -> str:
     """Add the features of a dictionary to an atlas as a layer, each with what a neuron has.
 
@@ -73,7 +76,9 @@ def add_basis(
         folder: where the dictionary is kept, for the run's record.
         command: what was typed, likewise.
         progress: called with tokens done and tokens in all, of both passes.
+        neighbours_progress: called with units done and units in all, while neighbours are sought.
         checkpoint_s: seconds between checkpoints.
+        neighbours: how they are found, as for a bake (default: as those of the base were).
 
     Returns:
         str: the layer's id. The same dictionary over the same text is the same layer, and is not computed again.
@@ -84,7 +89,7 @@ def add_basis(
 
     Cost: two forward passes per batch and a product with every encoder; memory some 11 kB per feature, disk 10 kB.
     """
-    began, clock = now(), time.monotonic()
+    began = now()
     place, reading = Path(atlas), Reading(Path(atlas))
     dictionary = resolve_sites(model, dictionary)
     _check(reading, model, dictionary)
@@ -103,49 +108,45 @@ def add_basis(
     # Cut before the folder is made: a text or a number that is refused leaves nothing behind.
     batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
     with hold_folder(aside):
-        n_units, n_tokens = sum(s.width for s in sites), batches.n_tokens
-        log = [f"{n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {n_units:,} features"]
-        paths = [site.path for site in sites]
-        survey = survey_corpus(
-            features,
-            batches,
-            paths,
-            aside / "survey",
-            resume=resume,
-            seed=seed,
-            checkpoint_s=checkpoint_s,
-            progress=None if progress is None else lambda done, total: progress(done, 2 * total),
-        )
-        log.append(f"survey done after {time.monotonic() - clock:.1f} s")
-        with pin_threads(survey.bundle):
-            look = run_second_pass(
-                features,
-                batches,
-                sites,
-                survey,
-                aside / "look",
-                resume=resume,
-                seed=seed,
-                checkpoint_s=checkpoint_s,
-                progress=None if progress is None else lambda done, total: progress(n_tokens + done, 2 * total),
-            )
-            log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
-            labels = labels_of(model, batches)
-            units = WithHeads(model)
-            beside = [units.site(site_path(row[1], row[4])) for row in reading.parts[0].sites]
-            passing = place / LAYERS / "new-basis.sqlite"
-            schema = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
-            with write_database(passing, f"{schema}\n{BASES}") as db:
-                write_rows(db, features, batches, sites, survey, look, labels, beside)
-                _fill_bases(db, dictionary, digest, reading)
-    log.append(f"layer written after {time.monotonic() - clock:.1f} s")
+        log = Log([f"{batches.n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {count_units(sites):,} features"])
+        base = WithHeads(model)
+        units = TextUnits.of(features, sites, [base.site(site_path(row[1], row[4])) for row in reading.parts[0].sites])
+        method: Any = neighbours or reading.about.get("neighbours", {}).get("method")
+        how = How(resume, seed, checkpoint_s, method, progress, neighbours_progress)
+        passes = run_passes(features, batches, sites, units, aside, how, log)
+        passing = place / LAYERS / "new-basis.sqlite"
+        schema = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
+        with pin_threads(passes.survey.bundle), write_database(passing, f"{schema}\n{BASES}") as db:
+            write_rows(db, units, batches, passes, labels_of(model, batches))
+            _fill_bases(db, dictionary, digest, reading)
+    log.note("layer written")
+    hashes = {"model": model.hash, "text": passes.survey.bundle.manifest["plan"]["text"], "dictionary": digest}
+    run = _run_of(place, dictionary, folder, command, corpus, sites, batch_size, seed, hashes, began, log)
+    layer_id = name_layer(place, "basis", passing, run)
+    _clear(aside)
+    return layer_id
+
+
+def _run_of(
+    place: Path,
+    dictionary: Dictionary,
+    folder: str,
+    command: str,
+    corpus: Corpus,
+    sites: Sequence[Site],
+    batch_size: int,
+    seed: int,
+    hashes: dict[str, str],
+    began: str,
+    log: Log,
+) -> Run:
     typed = command or f"patchclamp atlas add {place} --basis {folder} --inputs {corpus.source}"
     options = {
         "basis": folder,
         "name": dictionary.name,
         "method": dictionary.method,
         "text": corpus.source,
-        "sites": ", ".join(paths),
+        "sites": ", ".join(site.path for site in sites),
         "window": corpus.window,
         "chat": corpus.kind == "chat",
         "bos": corpus.bos,
@@ -154,23 +155,25 @@ def add_basis(
         "batch_size": batch_size,
         "seed": seed,
     }
-    run = Run(
+    return Run(
         verb="atlas add",
         command=typed,
-        made=f"{n_units:,} features of {dictionary.name}",
+        made=f"{count_units(sites):,} features of {dictionary.name}",
         began=began,
-        duration_s=round(time.monotonic() - clock, 3),
+        duration_s=log.seconds,
         host=host(),
         versions=versions("torch", "transformers"),
         seeds={"seed": seed},
-        hashes={"model": model.hash, "text": survey.bundle.manifest["plan"]["text"], "dictionary": digest},
+        hashes=hashes,
         options={n: str(v) for n, v in options.items() if v not in (None, "")},
-        log=tuple(log),
+        log=tuple(log.lines),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )
-    layer_id = name_layer(place, "basis", passing, run)
-    _clear(aside)
-    return layer_id
+
+
+def count_units(sites: Sequence[Site]) -> int:
+    """Return how many units sites have together."""
+    return sum(site.width for site in sites)
 
 
 def _clear(aside: Path) -> None:

@@ -1,14 +1,16 @@
 """Which earlier units write what the queries and keys of attention heads read, by the weights alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from patchclamp.atlas.bake.weight_panels import MOST_UNITS, Panels
+from patchclamp.atlas.bake.neighbours import MOST_UNITS
+from patchclamp.atlas.bake.weight_panels import Panels, Rows, blocks_of
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.record.heads import split_path
@@ -34,25 +36,32 @@ class Writers:
     Args:
         layer: their block.
         first: number of the first of them among all units.
-        directions: ``(row, d_model)`` what they write.
+        directions: gives ``(row, d_model)`` what some of them write.
+        n_rows: how many rows there are.
         per_unit: rows of each unit: 1, or of a head its width.
     """
 
     layer: int
     first: int
-    directions: Float[Tensor, "row d_model"]
+    directions: Rows
+    n_rows: int
     per_unit: int = 1
+
+    def blocks(self) -> Iterator[Float[Tensor, "row d_model"]]:
+        """Yield the rows of some whole units at a time."""
+        for rows in blocks_of(self.n_rows, max(ROWS // self.per_unit, 1) * self.per_unit):
+            yield self.directions(rows)
 
 
 def writers_of(
-    model: LanguageModel, sites: Iterable[tuple[Site, int]], written: dict[str, Float[Tensor, "unit d_model"] | None]
+    model: LanguageModel, sites: Iterable[tuple[Site, int]], written: Mapping[str, Rows | None]
 ) -> list[Writers]:
     """Return the units that write; a head writes what its W_O does.
 
     Args:
         model: the subject.
         sites: sites, each with the number of its unit 0 among all.
-        written: by site, what its units write; of heads it is read from the model.
+        written: by site, what gives what its units write; of heads it is read from the model.
 
     Returns:
         list[Writers]: of the sites whose writing is known.
@@ -64,11 +73,14 @@ def writers_of(
         path, basis = split_path(site.path)
         if basis == "heads":
             width = model.site(path).width
-            directions = model.write_directions(path, slice(0, width)).cpu()
-            found.append(Writers(site.layer, first, directions, width // site.width))
+            found.append(Writers(site.layer, first, partial(_write_of, model, path), width, width // site.width))
         elif (rows := written.get(site.path)) is not None:
-            found.append(Writers(site.layer, first, rows))
+            found.append(Writers(site.layer, first, rows, site.width))
     return found
+
+
+def _write_of(model: LanguageModel, path: str, rows: slice) -> Float[Tensor, "row d_model"]:
+    return model.write_directions(path, rows).cpu()
 
 
 def head_reads(model: LanguageModel, site: Site, writers: Sequence[Writers]) -> Panels | str:
@@ -100,36 +112,49 @@ def head_reads(model: LanguageModel, site: Site, writers: Sequence[Writers]) -> 
         return NORMED
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in SLOTS}
     for one in before:
-        lengths = torch.linalg.vector_norm(one.directions, dim=1).square().reshape(-1, one.per_unit)
-        writes = lengths.sum(1) > 0
-        for name, values in _read_lengths(model, site, one.directions).items():
-            # A head's directions count by their length.
-            sums = (values.square().reshape(-1, one.per_unit, site.width) * lengths[..., None]).sum(1)
-            strength = (sums / lengths.sum(1).where(writes, 1)[:, None]).sqrt()
-            strength = strength.where(strength > least[name], 0)
+        writes, strengths = _strengths(model, site, one)
+        for name, values in strengths.items():
+            strength = values.where(values > least[name], 0)
             usual = strength[writes].square().mean(0).sqrt() if writes.any() else strength.new_zeros(site.width)
-            ratio = strength / usual.where(usual > 0, 1)
-            found[name].append((np.arange(len(ratio)) + one.first, ratio.numpy()))
-    return {name: _strongest(parts) for name, parts in found.items()}
+            ratio = (strength / usual.where(usual > 0, 1)).numpy()  # (unit, head)
+            numbers = np.broadcast_to(np.arange(len(ratio))[:, None] + one.first, ratio.shape)
+            found[name].append(_first(numbers, ratio))
+    panels = {}
+    for name, parts in found.items():
+        numbers, ratios = _first(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        # The only unit of a site that writes has 1.
+        panels[name] = (np.where(ratios >= 1 - 1e-5, numbers, -1).T, ratios.T)
+    return panels
 
 
-def _strongest(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers and ratios of each head's strongest units; of equal ones the earlier first."""
-    numbers, ratios = np.concatenate([n for n, _ in parts]), np.concatenate([r for _, r in parts])
-    order = np.argsort(-ratios, axis=0, kind="stable")[:MOST_UNITS].T  # (head, rank)
-    weights = np.take_along_axis(ratios.T, order, 1)
-    return np.where(weights >= 1 - 1e-5, numbers[order], -1), weights  # the only unit of a site that writes has 1
+def _strengths(
+    model: LanguageModel, site: Site, writers: Writers
+) -> tuple[Bool[Tensor, " unit"], dict[str, Float[Tensor, "unit head"]]]:
+    """Return which units write at all, and how long every head's query and key of what each writes is."""
+    writes: list[Tensor] = []
+    strengths: dict[str, list[Tensor]] = {name: [] for name in SLOTS}
+    for rows in writers.blocks():
+        lengths = torch.linalg.vector_norm(rows, dim=1).square().reshape(-1, writers.per_unit)
+        writes.append(lengths.sum(1) > 0)
+        for name, values in _read_lengths(model, site, rows).items():
+            # A head's directions count by their length.
+            sums = (values.square().reshape(-1, writers.per_unit, site.width) * lengths[..., None]).sum(1)
+            strengths[name].append((sums / lengths.sum(1).where(writes[-1], 1)[:, None]).sqrt())
+    return torch.cat(writes), {name: torch.cat(parts) for name, parts in strengths.items()}
+
+
+def _first(numbers: np.ndarray, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers and ratios of each head's strongest units, ``(rank, head)``; of equal ones the earlier first."""
+    order = np.argsort(-ratios, axis=0, kind="stable")[:MOST_UNITS]
+    return np.take_along_axis(numbers, order, 0), np.take_along_axis(ratios, order, 0)
 
 
 def _read_lengths(
     model: LanguageModel, site: Site, directions: Float[Tensor, "row d_model"]
 ) -> dict[str, Float[Tensor, "row head"]]:
     """Return the length of every head's query and key of each direction at unit length."""
-    found: dict[str, list[Tensor]] = {name: [] for name in SLOTS}
-    for rows in directions.split(ROWS):
-        for name, read in _probe(model, site, nn.functional.normalize(rows, dim=1)).items():
-            found[name].append(torch.linalg.vector_norm(read, dim=-1))
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    probed = _probe(model, site, nn.functional.normalize(directions, dim=1))
+    return {name: torch.linalg.vector_norm(read, dim=-1) for name, read in probed.items()}
 
 
 def _probe(

@@ -7,9 +7,9 @@ import numpy as np
 
 from patchclamp.atlas.bake.attention_pass import SHARES, BlockAttention, WantedPattern, measure_attention
 from patchclamp.atlas.bake.head_weights import MOST_SOURCES, HeadWeights, head_weights
-from patchclamp.atlas.bake.second_pass import KINDS
+from patchclamp.atlas.bake.look import KINDS
+from patchclamp.atlas.bake.read_text import TextRead
 from patchclamp.core.site import Site
-from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
 KEPT = {"top": 6, "random": 4}
@@ -17,14 +17,14 @@ KEPT = {"top": 6, "random": 4}
 
 
 def write_head_rows(
-    db: sqlite3.Connection, model: LanguageModel, batches: Batches, sites: Sequence[Site], firsts: Mapping[str, int]
+    db: sqlite3.Connection, model: LanguageModel, text: TextRead, sites: Sequence[Site], firsts: Mapping[str, int]
 ) -> set[int]:
     """Write what heads attend to, write and match; their units and examples are there.
 
     Args:
         db: the base.
         model: the subject.
-        batches: the text.
+        text: what was read of the text.
         sites: sites of heads, ``blocks.N.attn.z/heads``.
         firsts: by site, number of its head 0 among all units.
 
@@ -32,7 +32,7 @@ def write_head_rows(
         set[int]: ids of the tokens in these rows.
     """
     wanted = {site.path: _choose_patterns(db, firsts[site.path], site.width) for site in sites}
-    measured, counts = measure_attention(model, batches, sites, wanted)
+    measured, counts = measure_attention(model, text, sites, wanted), text.counts
     special = model.special_answers
     ranked = sorted((id for id in counts if id not in special), key=lambda id: (-counts[id], id))
     tokens = ranked[:MOST_SOURCES]

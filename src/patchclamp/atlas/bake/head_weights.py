@@ -14,6 +14,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.placement import bring_weights
 from patchclamp.subjects.relevance_rules import subtracts_mean
 
 MOST_SOURCES, MOST_WRITING, PER_SOURCE, MOST_MATCHES = 256, 10, 3, 12
@@ -65,7 +66,7 @@ def head_weights(model: LanguageModel, site: Site, tokens: Sequence[int]) -> Ite
     slots = {slot: f"blocks.{layer}.attn.{slot}" for slot in ("q", "k", "z")}
     embedding = model.module.get_input_embeddings()
     with torch.no_grad():
-        ids = torch.tensor(list(tokens), device=embedding.weight.device)
+        ids = torch.tensor(list(tokens), device=model.device)
         bare = embedding(ids)[:, None]  # (token, position, d_model)
         bare = torch.cat([bare, torch.zeros_like(bare[:1])]).to(model.dtype)  # the last gives what biases write
         shown = [Stimulus.of(np.array([id], dtype=np.int64)) for id in (*tokens, tokens[0])]
@@ -103,13 +104,14 @@ def _find_promoted(
     logits = upcast(model.read_out(written)).cpu()
     family = model.covering_family()
     if not family.head:  # a head that does more than unembed is no linear map
-        norm: nn.Module = model.module.get_submodule(family.final)
+        norm: nn.Module = model.module.get_submodule(family.final_path(model.module))
         centred = upcast(written)
         if subtracts_mean(norm):
             centred = centred - centred.mean(1, keepdim=True)
         logits = logits * centred.square().mean(1, keepdim=True).sqrt().cpu()
-    unembedding = getattr(model.head, "weight", None)
-    longest = _longest(unembedding) if isinstance(unembedding, Tensor) and unembedding.is_floating_point() else 0.0
+    with bring_weights(model.head):
+        unembedding = getattr(model.head, "weight", None)
+        longest = _longest(unembedding) if isinstance(unembedding, Tensor) and unembedding.is_floating_point() else 0.0
     scores = logits - logits.mean(1, keepdim=True)
     return scores, ROUNDING * max(float(scores.abs().max()), float(_longest(written)) * float(longest))
 

@@ -28,8 +28,8 @@ def keep_lowest(
     firsts: np.ndarray,
     lengths: np.ndarray,
     before: int,
-) -> Held:
-    """Take in one batch's ``(token, unit)`` values; only what is below zero is kept.
+) -> None:
+    """Take in one batch's ``(token, unit)`` values, in place; only what is below zero is kept.
 
     Args:
         held: the lowest of earlier batches.
@@ -39,37 +39,38 @@ def keep_lowest(
         firsts: row of each stimulus' first token.
         lengths: tokens of each stimulus.
         before: tokens of a strip before its mark.
-
-    Returns:
-        Held: the lowest so far.
     """
     value, place, acts = held
-    rows = torch.full(x.shape, torch.inf)
-    rows[torch.from_numpy(counted)] = x[torch.from_numpy(counted)].nan_to_num(nan=torch.inf, neginf=torch.inf)
-    lows = [rows[a : a + n].min(0) for a, n in zip(firsts.tolist(), lengths.tolist(), strict=True)]
-    low = torch.stack([one.values for one in lows], 1)  # (unit, stimulus)
-    at = torch.stack([one.indices for one in lows], 1)
+    rows = x
+    if len(counted) < len(x):
+        special = torch.ones(len(x), dtype=torch.bool)
+        special[torch.from_numpy(counted)] = False
+        rows = x.masked_fill(special[:, None], torch.inf)
+    if not torch.isfinite(x.sum()):
+        rows = rows.nan_to_num(nan=torch.inf, neginf=torch.inf)
+    each = [rows[a : a + n] for a, n in zip(firsts.tolist(), lengths.tolist(), strict=True)]
+    low = torch.stack([one.amin(0) for one in each], 1)  # (unit, stimulus)
     units = (low < value[:, -1:].clamp(max=0)).any(1).nonzero().flatten()
     if not len(units):
-        return held
-    low, at = low[units].masked_fill(low[units] >= 0, torch.inf), at[units]
-    length, strip = torch.from_numpy(lengths), acts.shape[2]
-    # A strip near the end of its stimulus begins earlier, so that it is full where the stimulus is long enough.
-    start = torch.minimum((at - before).clamp(min=0), (length - strip).clamp(min=0))
-    along = start[..., None] + torch.arange(strip)  # (unit, stimulus, strip)
-    inside = torch.minimum(along, length[:, None] - 1) + torch.from_numpy(firsts)[:, None]
-    found = x[inside, units[:, None, None]].clamp(-65504, 65504).half()
-    found = found.masked_fill(along >= length[:, None], torch.nan)
-    number = first_stimulus + torch.arange(len(lengths)).expand_as(at)
+        return
+    at = torch.stack([one[:, units].argmin(0) for one in each], 1)  # asked of these alone: it is slow
+    low = low[units].masked_fill(low[units] >= 0, torch.inf)
     # Stable: of equal values the earlier stimulus stays, whatever the batches were.
-    low, order = torch.cat([value[units], low], 1).sort(dim=1, stable=True)
-    order = order[:, :LOWEST]
-    here = torch.arange(len(units))[:, None]
-    value, place, acts = value.clone(), place.clone(), acts.clone()
-    value[units] = low[:, :LOWEST]
-    place[units] = torch.cat([place[units], torch.stack([number, at, start], 2)], 1)[here, order]
-    acts[units] = torch.cat([acts[units], found], 1)[here, order]
-    return value, place, acts
+    lows, order = torch.cat([value[units], low], 1).sort(dim=1, stable=True)
+    order, known = order[:, :LOWEST], len(value[0])
+    stays = order.clamp(max=known - 1)
+    kept_place, kept_acts = place[units[:, None], stays], acts[units[:, None], stays]
+    row, slot = (order >= known).nonzero(as_tuple=True)
+    stimulus = order[row, slot] - known
+    marked, length, strip = at[row, stimulus], torch.from_numpy(lengths)[stimulus], acts.shape[2]
+    # A strip near the end of its stimulus begins earlier, so that it is full where the stimulus is long enough.
+    start = torch.minimum((marked - before).clamp(min=0), (length - strip).clamp(min=0))
+    along = start[:, None] + torch.arange(strip)
+    inside = torch.minimum(along, length[:, None] - 1) + torch.from_numpy(firsts)[stimulus, None]
+    found = x[inside, units[row, None]].clamp(-65504, 65504).half()
+    kept_place[row, slot] = torch.stack([first_stimulus + stimulus, marked, start], 1)
+    kept_acts[row, slot] = found.masked_fill(along >= length[:, None], torch.nan)
+    value[units], place[units], acts[units] = lows[:, :LOWEST], kept_place, kept_acts
 
 
 def lowest_strips(held: Held) -> dict[str, np.ndarray]:

@@ -1,56 +1,68 @@
-"""A second pass over pictures, for what can be kept only once a survey knows where every unit ranges.
+"""What a second pass over pictures keeps: per unit a histogram, places on pictures, and values in a sample of pictures.
 
 Per unit: an exact histogram over places, two places per bin, the lowest pictures, and its highest value in each of a
 sample of pictures.
 """
 
-import time
 from collections.abc import Sequence
-from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from patchclamp.atlas.bake.second_pass import BINS, CHECKPOINT_S, KINDS, PER_BIN
+from patchclamp.atlas.bake.look import (
+    BINS,
+    KINDS,
+    LATEST,
+    PER_BIN,
+    SAMPLE,
+    Look,
+    SiteLook,
+    by_stimulus,
+    read_site,
+    table_of,
+)
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
-from patchclamp.core.subject import Progress
+from patchclamp.core.stimulus import Shown
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.record.picture_units import PictureUnits
-from patchclamp.record.run import manifest_of, open_run, pin_threads
+from patchclamp.engines import Start
 from patchclamp.subjects.corpora import Batches
 
-N_LOWEST, N_SAMPLE = 6, 1024
+N_LOWEST = 6
 INTERVAL, LOWEST = 3, 4
 """Kinds of examples beside those of ``KINDS``: places by bin of the histogram, and the lowest pictures."""
 PLACE_BITS = 20
-LATEST = torch.iinfo(torch.int64).max
 
 
-class _SiteAccumulator:
-    """What the pass keeps of one site; every tensor but the edges is part of a checkpoint."""
+class PictureSite(SiteLook):
+    """What is kept of one site; see ``SiteLook``."""
 
-    def __init__(self, survey: StoredSurvey, site: Site) -> None:
-        statistics = survey.statistics(site.path)
-        low, high = (torch.from_numpy(np.asarray(statistics[n], dtype=np.float64)) for n in ("minimum", "maximum"))
-        share = torch.arange(BINS + 1, dtype=torch.float64) / BINS
-        # float32, as the activations are: a value is in the same bin whoever compares it.
-        self.edges = (low[:, None] + (high - low)[:, None] * share).float()  # (unit, bin + 1)
-        self.edges[:, -1] = high.float()
-        width = site.width
+    KEPT = ("value", "at")
+
+    def __init__(self, survey: StoredSurvey, site: Site, n_sample: int) -> None:
+        super().__init__(survey, site, n_sample)
+        self.clear()
+
+    def clear(self) -> None:
+        """Make everything that changes during the pass as it is before anything was shown."""
+        super().clear()
+        width = self.width
         self.tokens = torch.zeros(BINS + 1, width, dtype=torch.int64)  # places; the last row takes what is not finite
         self.pieces = torch.zeros(BINS + 1, width, dtype=torch.int64)  # pictures, by their maximum
-        self.order = torch.full((width, BINS, PER_BIN), LATEST)
-        self.value = torch.zeros(width, BINS, PER_BIN)
         self.at = torch.zeros(width, BINS, PER_BIN, 2, dtype=torch.int64)  # picture, position
         self.low = torch.full((width, N_LOWEST), torch.inf)
         self.low_at = torch.full((width, N_LOWEST, 2), -1, dtype=torch.int64)
-        self.sample = torch.full((N_SAMPLE, width), torch.nan)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what changes during the pass, by name."""
-        return {n: t for n, t in self.__dict__.items() if n != "edges"}
+    def merge(self, part: "PictureSite", rows: slice) -> None:
+        """Take in a part whose pictures come next; see ``SiteLook.merge``."""
+        super().merge(part, rows)
+        self.tokens += part.tokens
+        self.pieces += part.pieces
+        self.low, by = torch.cat([self.low, part.low], 1).sort(dim=1, stable=True)
+        self.low, by = self.low[:, :N_LOWEST].clone(), by[:, :N_LOWEST, None]
+        self.low_at = torch.cat([self.low_at, part.low_at], 1).gather(1, by.expand(-1, -1, 2))
 
     def see(self, x: Tensor, picture: int, slot: int, seed: int) -> None:
         """Take in one picture's ``(place, unit)`` values; ``slot`` is its place in the sample, −1 outside of it."""
@@ -112,132 +124,55 @@ class _SiteAccumulator:
         }
 
 
-def run_picture_pass(
-    model: PictureUnits,
-    batches: Batches,
-    sites: Sequence[Site],
-    survey: StoredSurvey,
-    out: Path,
-    *,
-    resume: bool,
-    seed: int = 0,
-    progress: Progress | None = None,
-    checkpoint_s: float = CHECKPOINT_S,
-) -> Bundle:
-    """Go through the pictures a second time, for histograms, places per bin and a sample; resumable like a survey.
+class PictureLook(Look):
+    """What is kept of all sites of pictures; see ``Look``."""
 
-    Args:
-        model: the subject.
-        batches: what was surveyed.
-        sites: the sites that were surveyed.
-        survey: their survey.
-        out: a folder for checkpoints and results.
-        resume: go on with an interrupted pass.
-        seed: of the sample and of the places that are kept.
-        progress: called with pictures done and in all.
-        checkpoint_s: seconds between checkpoints; they do not change the result.
+    def __init__(self, batches: Batches, sites: Sequence[Site], survey: StoredSurvey, seed: int) -> None:
+        self.seed, sampled = seed, sample_pictures(batches, seed)
+        of = {site.path: PictureSite(survey, site, len(sampled)) for site in sites}
+        self.slots = {int(picture): slot for slot, picture in enumerate(sampled)}
+        super().__init__(of, batches.n_stimuli)
 
-    Returns:
-        Bundle: one piece, ``contexts``: by ``SITE|name`` what ``_SiteAccumulator.results`` says, and ``sampled``, the
-            numbers of the sampled pictures.
+    def begin(self, batch: Sequence[Shown]) -> None:
+        """Count a batch."""
+        self.first, self.n = int(self.done[0]), len(batch)
+        self.done += [len(batch), len(batch), len(batch)]
 
-    Cost: one forward pass per batch; memory some 6 kB per unit, however many the pictures.
-    """
-    manifest = manifest_of(model, sites, batches, seed=seed, survey=survey.hash)
-    with open_run(out, "look", manifest, resume=resume) as bundle:
-        if not bundle.whole:
-            with pin_threads(bundle):
-                _accumulate(model, batches, sites, survey, seed, bundle, progress, checkpoint_s)
-    return bundle
+    def see(self, path: str, x: Tensor) -> None:
+        """Take in one site's values of the batch."""
+        for picture, values in enumerate(x.float().cpu().view(self.n, -1, x.shape[1]), self.first):
+            cast(PictureSite, self.of[path]).see(values, picture, self.slots.get(picture, -1), self.seed)
+
+    def sampled(self, start: Start, end: Start) -> slice:
+        """Return which places of the sample the pictures between two places fill."""
+        return slice(*np.searchsorted(sorted(self.slots), [start.stimuli, end.stimuli]))
 
 
-def _accumulate(
-    model: PictureUnits,
-    batches: Batches,
-    sites: Sequence[Site],
-    survey: StoredSurvey,
-    seed: int,
-    bundle: Bundle,
-    progress: Progress | None,
-    checkpoint_s: float,
-) -> None:
-    looks = {site.path: _SiteAccumulator(survey, site) for site in sites}
+def sample_pictures(batches: Batches, seed: int) -> np.ndarray:
+    """Return the numbers of the pictures in which every unit's highest value is kept."""
     n = batches.n_stimuli
-    sampled = np.sort(np.random.default_rng(seed).choice(n, min(N_SAMPLE, n), replace=False))
-    slots = {int(picture): slot for slot, picture in enumerate(sampled)}
-    done = 0
-    states = [e["piece"] for e in bundle.pieces if e["piece"].startswith("state-")]
-    if states:
-        bundle.check(states[-1])
-        kept = bundle.read(states[-1])
-        done = int(kept["progress"][0])
-        for path, look in looks.items():
-            look.__dict__.update({name: torch.from_numpy(kept[f"{path}|{name}"].copy()) for name in look.tensors()})
-    last = time.monotonic()
-    if not any(e["piece"] == "contexts" for e in bundle.pieces):
-        for batch in batches.start_at(done):
-
-            def see(path: str, x: Tensor, first: int = done, n: int = len(batch)) -> None:
-                for i, values in enumerate(x.float().cpu().view(n, -1, x.shape[1])):
-                    looks[path].see(values, first + i, slots.get(first + i, -1), seed)
-
-            model.watch(batch, list(looks), see)
-            done += len(batch)
-            if progress is not None:
-                progress(done, n)
-            if time.monotonic() - last >= checkpoint_s:
-                number = int(states[-1].removeprefix("state-")) + 1 if states else 0
-                state = {f"{path}|{name}": t.numpy() for path, k in looks.items() for name, t in k.tensors().items()}
-                bundle.append(f"state-{number:05d}", state | {"progress": np.array([done])})
-                for piece in states:
-                    bundle.drop(piece)
-                states, last = [f"state-{number:05d}"], time.monotonic()
-        arrays = {f"{path}|{name}": array for path, k in looks.items() for name, array in k.results().items()}
-        arrays = {
-            name: np.ascontiguousarray(a[:, : len(sampled)]) if name.endswith("|sample") else a
-            for name, a in arrays.items()
-        }
-        bundle.append("contexts", {**arrays, "sampled": sampled})
-    for piece in states:
-        bundle.drop(piece)
-    bundle.finish()
-
-
-def read_arrays(bundle: Bundle, site: str) -> dict[str, np.ndarray]:
-    """Return a site's ``edges tokens pieces binned binned_at lowest lowest_at sample``, units first."""
-    names = ("edges", "tokens", "pieces", "binned", "binned_at", "lowest", "lowest_at", "sample")
-    arrays = bundle.read("contexts", [f"{site}|{name}" for name in names])
-    return {name: arrays[f"{site}|{name}"] for name in names}
+    return np.sort(np.random.default_rng(seed).choice(n, min(SAMPLE, n), replace=False))
 
 
 def read_examples(survey: StoredSurvey, look: Bundle, site: str) -> tuple[np.ndarray, np.ndarray]:
     """Return a site's examples: rows ``(unit, kind, rank, picture, position)`` by picture, and their values.
 
-    Kinds count as in ``second_pass.KINDS``; then 3: places by bin of the histogram, 4: the lowest pictures.
+    Kinds count as in ``look.KINDS``; then 3: places by bin of the histogram, 4: the lowest pictures.
 
     Returns:
         tuple[np.ndarray, np.ndarray]: ``(example, 5)`` rows, and ``(example,)`` values.
     """
     names = [f"{site}|{kind}_{part}" for kind in ("top", "random") for part in ("value", "at")]
     known = survey.bundle.read("exemplars", names)
-    own = look.read("contexts", [f"{site}|{n}" for n in ("binned", "binned_at", "lowest", "lowest_at")])
-    width = len(own[f"{site}|lowest"])
+    own = read_site(look, site, ("binned", "binned_at", "lowest", "lowest_at"))
+    width = len(own["lowest"])
     # A unit that never acts below zero has no lowest examples of interest: they are where it is silent.
-    lowest_at = np.where((own[f"{site}|lowest"] < 0)[..., None], own[f"{site}|lowest_at"], -1)
+    lowest_at = np.where((own["lowest"] < 0)[..., None], own["lowest_at"], -1)
     tables = [
         (KINDS.index("top"), known[f"{site}|top_value"], known[f"{site}|top_at"]),
         (KINDS.index("random"), known[f"{site}|random_value"], known[f"{site}|random_at"]),
-        (INTERVAL, own[f"{site}|binned"].reshape(width, -1), own[f"{site}|binned_at"].reshape(width, -1, 2)),
-        (LOWEST, own[f"{site}|lowest"], lowest_at),
+        (INTERVAL, own["binned"].reshape(width, -1), own["binned_at"].reshape(width, -1, 2)),
+        (LOWEST, own["lowest"], lowest_at),
     ]
-    rows, values = [], []
-    for kind, value, at in tables:
-        unit, rank = (i.ravel() for i in np.indices(value.shape))
-        rows.append(np.column_stack([unit, np.full(len(unit), kind), rank, at.reshape(-1, 2)]))
-        values.append(np.asarray(value, dtype=np.float64).ravel())
-    whole, all_values = np.concatenate(rows).astype(np.int64), np.concatenate(values)
-    # Few pictures leave places free; a unit without one finite value has examples nowhere.
-    kept = (whole[:, 3] >= 0) & np.isfinite(all_values)
-    whole, all_values = whole[kept], all_values[kept]
-    by = np.argsort(whole[:, 3], kind="stable")
-    return whole[by], all_values[by]
+    rows, values = by_stimulus([table_of(*table) for table in tables])
+    return rows, values.astype(np.float64)

@@ -3,7 +3,8 @@
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -12,9 +13,19 @@ import torch
 from torch import Tensor
 
 from patchclamp.atlas.bake.concept_labels import as_rows, clustered_auroc
-from patchclamp.atlas.bake.picture_pass import read_arrays, read_examples
-from patchclamp.atlas.bake.weight_panels import Directions, ends_panels, unit_panels
-from patchclamp.atlas.bake.write_rows import index_words, insert_panels, insert_units
+from patchclamp.atlas.bake.look import read_site
+from patchclamp.atlas.bake.neighbours import Neighbours, Population, populations
+from patchclamp.atlas.bake.passes import Passes
+from patchclamp.atlas.bake.picture_pass import read_examples, sample_pictures
+from patchclamp.atlas.bake.weight_panels import BLOCK, Directions, Rows, blocks_of, ends_panels, one_hot
+from patchclamp.atlas.bake.write_rows import (
+    about_neighbours,
+    index_words,
+    insert_neighbours,
+    insert_panels,
+    insert_units,
+    number_units,
+)
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.corpus import Corpus
 from patchclamp.core.estimate import Estimate
@@ -80,57 +91,86 @@ def estimate_disk(sites: Sequence[Site], n_pictures: int, shape: tuple[int, int,
     return units + n_pictures * (200 + shape[0] * min(shape[1], MOST_SIDE) * min(shape[2], MOST_SIDE))
 
 
+@dataclass(frozen=True, eq=False)
+class PictureRows:
+    """The units of an atlas of images that rows are written about.
+
+    Args:
+        model: the subject.
+        sites: the baked sites.
+    """
+
+    model: PictureUnits
+    sites: Sequence[Site]
+
+    @cached_property
+    def firsts(self) -> dict[str, int]:
+        """Number of each site's unit 0 among all units."""
+        return number_units(self.sites)
+
+    @cached_property
+    def directions(self) -> Directions:
+        """What the units write; they read no direction that is known."""
+        model = self.model.model
+        write = {site.path: _directions(model, site) for site in self.sites}
+        reasons = {
+            site.path: _reasons(model, site, _promotes(model, site), write[site.path] is not None)
+            for site in self.sites
+        }
+        return Directions(write, dict.fromkeys(write), reasons)
+
+    def populations(self, look: Bundle) -> list[Population]:
+        """Return the units among which neighbours are sought."""
+
+        def sample(path: str, units: slice) -> np.ndarray:
+            return np.asarray(read_site(look, path, ["sample"])["sample"][units])
+
+        return populations(self.sites, self.directions, self.firsts, sample)
+
+    def before(self) -> list[Population]:
+        """Return no others: an atlas of images has no layers of features."""
+        return []
+
+
 def write_picture_rows(
     db: sqlite3.Connection,
-    model: PictureUnits,
+    units: PictureRows,
     batches: Batches,
-    sites: Sequence[Site],
-    survey: StoredSurvey,
-    look: Bundle,
+    passes: Passes,
 ) -> None:
     """Write every table of the base of an atlas of images.
 
     Args:
         db: an empty base, its tables made by ``schema()``.
-        model: the subject.
+        units: what rows are written about.
         batches: what was read of a corpus of images.
-        sites: the baked sites.
-        survey: their survey.
-        look: the second pass.
+        passes: what the passes over it found.
 
     Cost: a forward pass of every picture in which an example stands, stopped at the last site.
     """
+    model, sites, firsts = units.model, units.sites, units.firsts
+    survey, look, near = passes.survey, passes.look, passes.near
     labels = read_labels(batches)
-    sampled = look.read("contexts", ["sampled"])["sampled"]
+    sampled = sample_pictures(batches, survey.bundle.manifest["plan"]["seed"])
     places = {site.path: places_of(model.model, model.model.site(site.path)) for site in sites}
-    _about(db, model, batches, sites, survey, labels, places)
-    starts = np.cumsum([0, *(site.width for site in sites)]).tolist()
-    firsts = dict(zip((site.path for site in sites), starts, strict=False))
-    directions: dict[str, Tensor | None] = {site.path: _directions(model.model, site) for site in sites}
-    samples: dict[str, np.ndarray] = {}
-    reasons: dict[str, dict[str, str]] = {}
+    _about(db, model, batches, sites, survey, labels, places, near)
     for number, site in enumerate(sites):
         first, basis = firsts[site.path], model.basis(site)
         db.execute(
             "INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?, ?)",
             (number, site.path, site.kind, site.layer, basis, first, site.width),
         )
-        counts = read_arrays(look, site.path)
-        samples[site.path] = counts["sample"]
+        counts = read_site(look, site.path, ("edges", "tokens", "pieces", "sample"))
         classes = score_classes(counts["sample"], None if labels is None else labels[sampled])
         named = [[("label", class_name(model, label), one) for label, one in scored] for scored in classes]
         db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", as_rows(first, named))
         strongest = [] if labels is None else strongest_classes(counts["sample"], labels[sampled])
         db.executemany("INSERT INTO strongest VALUES (?, ?, ?, ?)", [(first + unit, *row) for unit, row in strongest])
         insert_units(db, number, first, survey.statistics(site.path), counts, named)
-        promoted = _find_promoted(model.model, site)
-        if promoted is not None:
-            insert_panels(db, first, ends_panels("promotes", "suppresses", [promoted]))
-        reasons[site.path] = _reasons(model.model, site, promoted is not None, directions[site.path] is not None)
-    found = Directions(directions, {site.path: None for site in sites}, reasons)
-    for path, panels in unit_panels(sites, found, samples, firsts):
-        insert_panels(db, firsts[path], panels)
-    db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(reasons, sort_keys=True)])
+        if _promotes(model.model, site):
+            promoted = (_find_promoted(model.model, site, some) for some in blocks_of(site.width, BLOCK))
+            insert_panels(db, first, ends_panels("promotes", "suppresses", promoted))
+    insert_neighbours(db, near, units.directions.reasons)
     _classes(db, model, labels)
     _examples(db, model, batches, sites, survey, look, firsts, labels, places)
     if labels is not None:
@@ -234,26 +274,45 @@ def pool_map(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 # -- what units write -------------------------------------------------------------------------------------------------
 
 
-def _find_promoted(model: VisionModel, site: Site) -> Tensor | None:
-    """Return ``(unit, class)`` logits that units promote by themselves; None where no direct path leads there."""
+def _promotes(model: VisionModel, site: Site) -> bool:
+    """Say whether a direct path leads from units to classes."""
     if site.kind == HEADS and site.n_heads:
-        return None
-    eye = torch.eye(site.width, dtype=model.dtype, device=model.device)
+        return False
+    if site.kind == "final" and model.family is not None and not model.direct:
+        return True
+    return site.kind == "mlp.act" and model.promoted_logits(site.path, _one_hot(model, site, slice(0, 1))) is not None
+
+
+def _find_promoted(model: VisionModel, site: Site, units: slice) -> Tensor:
+    """Return ``(unit, class)`` logits that units promote by themselves."""
+    rows = _one_hot(model, site, units)
     if site.kind == "final" and model.family is not None and not model.direct:
         with torch.no_grad():
-            both = torch.cat([eye, torch.zeros_like(eye[:1])])
+            both = torch.cat([rows, torch.zeros_like(rows[:1])])
             logits = model.family.answer(model.module, both[:, None])
             return (logits[:-1] - logits[-1:]).float().cpu()
-    promoted = model.promoted_logits(site.path, eye) if site.kind == "mlp.act" else None
-    return None if promoted is None else promoted.float().cpu()
+    promoted = model.promoted_logits(site.path, rows)
+    assert promoted is not None
+    return promoted.float().cpu()
 
 
-def _directions(model: VisionModel, site: Site) -> Tensor | None:
-    """Return ``(unit, d_model)`` of what neurons of a transformer write to the residual stream."""
+def _one_hot(model: VisionModel, site: Site, units: slice) -> Tensor:
+    return one_hot(units, site.width).to(model.device, model.dtype)
+
+
+def _directions(model: VisionModel, site: Site) -> Rows | None:
+    """Return what gives ``(unit, d_model)`` of neurons of a transformer, which write to the residual stream."""
     if not model.direct or site.kind != "mlp.act":
         return None
-    written = model.write_to_stream(site.path, torch.eye(site.width, dtype=model.dtype, device=model.device))
-    return None if written is None else written.float().cpu()
+    if model.write_to_stream(site.path, _one_hot(model, site, slice(0, 1))) is None:
+        return None
+
+    def write(units: slice) -> Tensor:
+        written = model.write_to_stream(site.path, _one_hot(model, site, units))
+        assert written is not None
+        return written.float().cpu()
+
+    return write
 
 
 def _reasons(model: VisionModel, site: Site, promotes: bool, writes: bool) -> dict[str, str]:
@@ -283,6 +342,7 @@ def _about(
     survey: StoredSurvey,
     labels: np.ndarray | None,
     places: dict[str, PicturePlaces],
+    near: Neighbours | None,
 ) -> None:
     read = batches.corpus
     assert read is not None
@@ -299,7 +359,7 @@ def _about(
     }
     kept = {n: about[n] for n in ("subject", "plan", "versions")}
     maps = {path: {**asdict(g), "map": pooled_shape(g.grid)} for path, g in places.items()}
-    kept |= {"corpus": corpus, "modality": "image", "places": maps}
+    kept |= {"corpus": corpus, "modality": "image", "places": maps, "neighbours": about_neighbours(near)}
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in kept.items()])
 
 

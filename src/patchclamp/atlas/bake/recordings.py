@@ -14,6 +14,7 @@ import numpy as np
 
 from patchclamp.atlas.bake.base import refuse_baked, tidy_staging, write_base_head
 from patchclamp.atlas.bake.concept_labels import as_rows
+from patchclamp.atlas.bake.look import BINS
 from patchclamp.atlas.bake.recorded_pairs import Pairs, correlate_pairs, count_shifts
 from patchclamp.atlas.bake.recorded_tuning import (
     FEWEST_TRIALS,
@@ -27,7 +28,6 @@ from patchclamp.atlas.bake.recorded_tuning import (
     score_conditions,
     sums_of,
 )
-from patchclamp.atlas.bake.second_pass import BINS
 from patchclamp.atlas.bake.write_rows import insert_units
 from patchclamp.atlas.read.recorded import COUNTS, COURSE_BINS, PLACES, Over, course_bins
 from patchclamp.atlas.store.provenance import Run, host, now, versions, write_run

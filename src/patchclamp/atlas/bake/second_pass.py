@@ -1,34 +1,38 @@
-"""A second pass over the text, for what can be kept only once a survey knows where every unit ranges.
+"""What a second pass over a text keeps: per unit a histogram, strips of text, and values at a sample of tokens.
 
 Per unit: an exact histogram between its extremes, two pieces of text per bin, the activations around every exemplar of
-the survey, and its values at a uniform sample of tokens.
+the survey, the lowest pieces, and its values at a uniform sample of tokens.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from patchclamp.atlas.bake.lowest import empty_lowest, keep_lowest, lowest_strips
+from patchclamp.atlas.bake.look import (
+    BINS,
+    KINDS,
+    LATEST,
+    PER_BIN,
+    SAMPLE,
+    Look,
+    SiteLook,
+    by_stimulus,
+    read_site,
+    table_of,
+)
+from patchclamp.atlas.bake.lowest import LOWEST, empty_lowest, keep_lowest, lowest_strips
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
-from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.record.features import Features
-from patchclamp.record.heads import WithHeads
-from patchclamp.record.run import manifest_of, open_run, pin_threads
+from patchclamp.engines import Start
 from patchclamp.subjects.corpora import Batches
-from patchclamp.subjects.language import LanguageModel
 
-BINS, PER_BIN, STRIP, BEFORE, SAMPLE = 20, 2, 32, 20, 1024
-KINDS = ("top", "quantile", "random")
-CHECKPOINT_S = 60.0
+STRIP, BEFORE = 32, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,34 +60,56 @@ class Snippets:
     acts: np.ndarray
 
 
-class _SiteAccumulator:
-    """What the pass keeps of one site; every array is part of a checkpoint."""
+class TextSite(SiteLook):
+    """What is kept of one site; see ``SiteLook``."""
 
-    def __init__(self, survey: StoredSurvey, site: Site) -> None:
-        statistics = survey.statistics(site.path)
-        low, high = (torch.from_numpy(np.asarray(statistics[n], dtype=np.float64)) for n in ("minimum", "maximum"))
-        width = site.width
-        share = torch.arange(BINS + 1, dtype=torch.float64) / BINS
-        # float32, as the activations are: a value is in the same bin whoever compares it.
-        self.edges = (low[:, None] + (high - low)[:, None] * share).float()  # (unit, bin + 1)
-        self.edges[:, -1] = high.float()
-        self.tokens = torch.zeros(BINS, width, dtype=torch.int64)
-        self.pieces = torch.zeros(BINS, width, dtype=torch.int64)
-        self.order = torch.full((width, BINS, PER_BIN), torch.iinfo(torch.int64).max)
-        self.value = torch.zeros(width, BINS, PER_BIN)
-        self.place = torch.zeros(width, BINS, PER_BIN, 3, dtype=torch.int64)  # stimulus, peak, start
-        self.acts = torch.full((width, BINS, PER_BIN, STRIP), torch.nan, dtype=torch.float16)
-        self.sample = torch.zeros(SAMPLE, width)
+    KEPT = ("value", "place", "acts")
+
+    def __init__(self, survey: StoredSurvey, site: Site, n_sample: int) -> None:
+        super().__init__(survey, site, n_sample)
         exemplars = survey.bundle.read("exemplars", [f"{site.path}|{k}_{p}" for k in KINDS for p in ("value", "at")])
         tables = [(exemplars[f"{site.path}|{k}_value"], exemplars[f"{site.path}|{k}_at"]) for k in KINDS]
+        # (exemplar, 5), by stimulus, and (exemplar,)
+        self.known, self.known_value = by_stimulus([table_of(kind, *table) for kind, table in enumerate(tables)])
+        self.clear()
+
+    def clear(self) -> None:
+        """Make everything that changes during the pass as it is before anything was shown."""
+        super().clear()
+        width = self.width
+        self.tokens = torch.zeros(BINS, width, dtype=torch.int64)
+        self.pieces = torch.zeros(BINS, width, dtype=torch.int64)
+        self.latest = torch.full((width, BINS), LATEST)
+        self.place = torch.zeros(width, BINS, PER_BIN, 3, dtype=torch.int32)  # stimulus, peak, start
+        self.acts = torch.full((width, BINS, PER_BIN, STRIP), torch.nan, dtype=torch.float16)
         self.low, self.low_place, self.low_acts = empty_lowest(width, STRIP)
-        self.known, self.known_value = _exemplar_rows(tables)  # (exemplar, 5), by stimulus, and (exemplar,)
         self.starts = torch.zeros(len(self.known), dtype=torch.int64)
         self.strips = torch.full((len(self.known), STRIP), torch.nan, dtype=torch.float16)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what changes during the pass, by name."""
-        return {n: t for n, t in self.__dict__.items() if isinstance(t, Tensor) and n != "edges"}
+    def _known(self, start: Start, end: Start) -> slice:
+        """Return the exemplars whose stimuli lie between two places."""
+        return slice(*np.searchsorted(self.known[:, 3], [start.stimuli, end.stimuli]))
+
+    def trim(self, rows: slice, start: Start, end: Start) -> None:
+        """Drop what a part cannot have filled; see ``SiteLook.trim``."""
+        super().trim(rows, start, end)
+        self.held, own = (start, end), self._known(start, end)
+        self.starts, self.strips = self.starts[own].clone(), self.strips[own].clone()
+        del self.known, self.known_value, self.edges, self.latest
+
+    def merge(self, part: "TextSite", rows: slice) -> None:
+        """Take in a part whose stimuli come next; see ``SiteLook.merge``."""
+        super().merge(part, rows)
+        self.latest = self.order.amax(2)
+        self.tokens += part.tokens
+        self.pieces += part.pieces
+        own = self._known(*part.held)
+        self.starts[own], self.strips[own] = part.starts, part.strips
+        self.low, by = torch.cat([self.low, part.low], 1).sort(dim=1, stable=True)
+        self.low, by = self.low[:, :LOWEST].clone(), by[:, :LOWEST, None]
+        for name in ("low_place", "low_acts"):
+            both = torch.cat([getattr(self, name), getattr(part, name)], 1)
+            setattr(self, name, both.gather(1, by.expand(-1, -1, both.shape[2])))
 
     def see(self, x: Tensor, batch: "_Batch") -> None:
         """Take in one batch's ``(token, unit)`` values, special tokens included."""
@@ -106,7 +132,7 @@ class _SiteAccumulator:
             self._count(x, x[torch.from_numpy(batch.counted)], batch)
             held = self.low, self.low_place, self.low_acts
             where = batch.counted, batch.stimulus, batch.firsts, batch.lengths
-            self.low, self.low_place, self.low_acts = keep_lowest(held, x, *where, BEFORE)
+            keep_lowest(held, x, *where, BEFORE)
 
     def _count(self, x: Tensor, counted: Tensor, batch: "_Batch") -> None:
         """Count tokens and pieces per bin: all values ``(token, unit)``, and those that statistics count."""
@@ -130,32 +156,39 @@ class _SiteAccumulator:
         """
         order = torch.from_numpy(batch.order)  # (piece,)
         # (piece, unit): the latest of the kept ones of the bin that the piece falls into.
-        better = (order[:, None] < self.order.amax(2).gather(1, bins.T).T) & high.isfinite()
-        # One piece after another: two of one batch may want the same place.
-        for p in better.any(1).nonzero().flatten().tolist():
-            units = better[p].nonzero().flatten()  # (k,)
-            worst, slot = self.order[units, bins[p, units]].max(1)  # (k,)
-            still = worst > order[p]  # an earlier piece of this batch may have taken the place
-            units, slot = units[still], slot[still]
-            into = (units, bins[p, units], slot)
-            begin, end = batch.pieces[p]
-            self.acts[into] = torch.nan
-            self.acts[(*into, slice(None, end - begin))] = _half(x[begin:end, units].T)  # (k, token)
-            self.order[into] = order[p]
-            self.value[into] = high[p, units]
-            stimulus, start = batch.piece_of[p]
-            marked = start + where[p, units]
-            self.place[into] = torch.stack(
-                [torch.full_like(marked, stimulus), marked, torch.full_like(marked, start)], 1
-            )
+        better = (order[:, None] < self.latest.gather(1, bins.T).T) & high.isfinite()
+        begins, ends = torch.tensor(batch.pieces).T
+        number, start = torch.tensor(batch.piece_of).T
+        drawn = order.argsort()
+        rank = drawn.argsort()[:, None]  # (piece, 1)
+        # Of one batch the first so many of a bin can find a place, one after another.
+        for _ in range(PER_BIN if better.any() else 0):
+            first = torch.full(self.latest.shape, len(order))  # (unit, bin)
+            first.scatter_reduce_(1, bins.T, torch.where(better, rank, len(order)).T, "amin")
+            units, which = (first < len(order)).nonzero(as_tuple=True)
+            piece = drawn[first[units, which]]
+            better[piece, units] = False
+            worst, slot = self.order[units, which].max(1)
+            still = worst > order[piece]
+            units, which, slot, piece = units[still], which[still], slot[still], piece[still]
+            into = (units, which, slot)
+            at = begins[piece, None] + torch.arange(STRIP)  # (k, STRIP)
+            past = at >= ends[piece, None]
+            values = x[at.minimum(ends[piece, None] - 1), units[:, None]]
+            self.acts[into] = _half(values.masked_fill(past, torch.nan))
+            self.order[into] = order[piece]
+            self.value[into] = high[piece, units]
+            marked = start[piece] + where[piece, units]
+            self.place[into] = torch.stack([number[piece], marked, start[piece]], 1).int()
+            self.latest[units, which] = self.order[units, which].amax(1)
 
     def snippets(self) -> Snippets:
         """Return every strip, sorted by unit, kind and rank."""
-        held = (self.order < torch.iinfo(torch.int64).max).nonzero().numpy()  # (strip, 3): unit, bin, slot
+        held = (self.order < LATEST).nonzero().numpy()  # (strip, 3): unit, bin, slot
         order = self.order.numpy()[tuple(held.T)]
         held = held[np.lexsort((order, held[:, 1], held[:, 0]))]
         at = tuple(held.T)
-        unit, place = held[:, 0], self.place.numpy()[at]
+        unit, place = held[:, 0], self.place.numpy()[at].astype(np.int64)
         rank = np.arange(len(unit)) - np.searchsorted(unit, unit)  # counted anew in each unit
         known = self.known
         low = lowest_strips((self.low, self.low_place, self.low_acts))
@@ -173,20 +206,15 @@ class _SiteAccumulator:
         by = np.lexsort((strips.rank, strips.kind, strips.unit))
         return Snippets(**{name: array[by] for name, array in strips.__dict__.items()})
 
-
-def _exemplar_rows(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the survey's exemplars as rows (unit, kind, rank, stimulus, position) by stimulus, and their values."""
-    rows, values = [], []
-    for kind, (value, at) in enumerate(tables):
-        unit, rank = (i.ravel() for i in np.indices(value.shape))
-        rows.append(np.column_stack([unit, np.full(len(unit), kind), rank, at.reshape(-1, 2)]))
-        values.append(value.ravel())
-    whole, value = np.concatenate(rows).astype(np.int64), np.concatenate(values)
-    # Too short a text leaves places free; a unit without one finite value has top exemplars nowhere.
-    kept = (whole[:, 3] >= 0) & np.isfinite(value)
-    whole, value = whole[kept], value[kept]
-    by = np.argsort(whole[:, 3], kind="stable")
-    return whole[by], value[by]
+    def results(self) -> dict[str, np.ndarray]:
+        """Return strips, edges, counts and sample; see ``read_results``."""
+        return {
+            **self.snippets().__dict__,
+            "edges": self.edges.double().numpy(),
+            "tokens": self.tokens.T.contiguous().numpy(),
+            "pieces": self.pieces.T.contiguous().numpy(),
+            "sample": self.sample.T.contiguous().numpy(),
+        }
 
 
 def _half(x: Tensor) -> Tensor:
@@ -239,81 +267,25 @@ class _Batch:
     picks: np.ndarray
 
 
-def run_second_pass(
-    model: LanguageModel | Features | WithHeads,
-    batches: Batches,
-    sites: Sequence[Site],
-    survey: StoredSurvey,
-    out: Path,
-    *,
-    resume: bool,
-    seed: int = 0,
-    progress: Progress | None = None,
-    checkpoint_s: float = CHECKPOINT_S,
-) -> Bundle:
-    """Read the text a second time, for histograms, strips and a sample; resumable like a survey.
+class TextLook(Look):
+    """What is kept of all sites of a text; see ``Look``."""
 
-    Args:
-        model: the subject.
-        batches: what was surveyed.
-        sites: the sites that were surveyed.
-        survey: their survey.
-        out: a folder for checkpoints and results.
-        resume: go on with an interrupted pass.
-        seed: of the sample and of the pieces that are kept.
-        progress: called with tokens done and tokens in all.
-        checkpoint_s: seconds between checkpoints; they do not change the result.
+    def __init__(self, batches: Batches, sites: Sequence[Site], survey: StoredSurvey, seed: int) -> None:
+        n, self.seed = min(SAMPLE, survey.n_tokens), seed
+        self.chosen = np.sort(np.random.default_rng(seed).choice(survey.n_tokens, n, replace=False))
+        super().__init__({site.path: TextSite(survey, site, n) for site in sites}, batches.n_tokens)
 
-    Returns:
-        Bundle: one piece, ``contexts``, read by ``read_results``.
+    def begin(self, batch: Sequence[Shown]) -> None:
+        """Say where everything of a batch stands."""
+        self.laid = _collate(batch, self.done, self.chosen, self.seed)
 
-    Cost: one forward pass per batch; memory some 11 kB per unit, whatever the text's length.
-    """
-    manifest = manifest_of(model, sites, batches, seed=seed, survey=survey.hash)
-    with open_run(out, "look", manifest, resume=resume) as bundle:
-        if not bundle.whole:
-            with pin_threads(bundle):
-                _accumulate(model, batches, sites, survey, seed, bundle, progress, checkpoint_s)
-    return bundle
+    def see(self, path: str, x: Tensor) -> None:
+        """Take in one site's values of the batch."""
+        cast(TextSite, self.of[path]).see(x.float().cpu(), self.laid)
 
-
-def _accumulate(
-    model: LanguageModel | Features | WithHeads,
-    batches: Batches,
-    sites: Sequence[Site],
-    survey: StoredSurvey,
-    seed: int,
-    bundle: Bundle,
-    progress: Progress | None,
-    checkpoint_s: float,
-) -> None:
-    looks = {site.path: _SiteAccumulator(survey, site) for site in sites}
-    chosen = np.sort(np.random.default_rng(seed).choice(survey.n_tokens, min(SAMPLE, survey.n_tokens), replace=False))
-    done = np.zeros(3, dtype=np.int64)  # stimuli, tokens, counted tokens
-    states = [e["piece"] for e in bundle.pieces if e["piece"].startswith("state-")]
-    if states:
-        bundle.check(states[-1])
-        kept = bundle.read(states[-1])
-        done = kept["progress"].copy()
-        for path, look in looks.items():
-            look.__dict__.update({n: torch.from_numpy(kept[f"{path}|{n}"].copy()) for n in look.tensors()})
-    last = time.monotonic()
-    if not any(e["piece"] == "contexts" for e in bundle.pieces):
-        for batch in batches.start_at(int(done[0])):
-            laid = _collate(batch, done, chosen, seed)
-            model.watch(batch, list(looks), lambda path, x, laid=laid: looks[path].see(x.float().cpu(), laid))  # type: ignore[misc]
-            if progress is not None:
-                progress(int(done[1]), batches.n_tokens)
-            if time.monotonic() - last >= checkpoint_s:
-                number = int(states[-1].removeprefix("state-")) + 1 if states else 0
-                bundle.append(f"state-{number:05d}", _tensors(looks) | {"progress": done})
-                for piece in states:
-                    bundle.drop(piece)
-                states, last = [f"state-{number:05d}"], time.monotonic()
-        bundle.append("contexts", _results(looks, len(chosen)))
-    for piece in states:
-        bundle.drop(piece)
-    bundle.finish()
+    def sampled(self, start: Start, end: Start) -> slice:
+        """Return which places of the sample the tokens between two places fill."""
+        return slice(*np.searchsorted(self.chosen, [start.counted, end.counted]))
 
 
 def _collate(batch: Sequence[Shown], done: np.ndarray, chosen: np.ndarray, seed: int) -> _Batch:
@@ -352,34 +324,16 @@ def _collate(batch: Sequence[Shown], done: np.ndarray, chosen: np.ndarray, seed:
     return laid
 
 
-def _tensors(looks: dict[str, _SiteAccumulator]) -> dict[str, np.ndarray]:
-    return {f"{path}|{name}": t.numpy() for path, look in looks.items() for name, t in look.tensors().items()}
-
-
-def _results(looks: dict[str, _SiteAccumulator], n_sample: int) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    for path, look in looks.items():
-        arrays |= {f"{path}|{name}": array for name, array in look.snippets().__dict__.items()}
-        arrays |= {
-            f"{path}|edges": look.edges.double().numpy(),
-            f"{path}|tokens": look.tokens.T.contiguous().numpy(),
-            f"{path}|pieces": look.pieces.T.contiguous().numpy(),
-            f"{path}|sample": look.sample[:n_sample].T.contiguous().numpy(),
-        }
-    return arrays
-
-
 def read_results(bundle: Bundle, site: str, units: slice = slice(None)) -> tuple[Snippets, dict[str, Any]]:
     """Return what the pass kept of a site, or of some units there.
 
     Returns:
-        tuple[Snippets, dict[str, Any]]: the strips, and ``edges tokens pieces sample`` with units first.
+        tuple[Snippets, dict[str, Any]]: the strips, and ``edges tokens pieces`` with units first.
     """
-    names = list(Snippets.__annotations__)
-    rest = ["edges", "tokens", "pieces", "sample"]
-    arrays = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])
-    strips = {n: arrays[f"{site}|{n}"] for n in names}
-    first, last, _ = units.indices(len(arrays[f"{site}|edges"]))
-    own = slice(*np.searchsorted(strips["unit"], [first, last]))  # strips are sorted by unit
-    strips = {n: strip[own] for n, strip in strips.items()} | {"unit": strips["unit"][own] - first}
-    return Snippets(**strips), {n: arrays[f"{site}|{n}"][units] for n in rest}
+    names, rest = list(Snippets.__annotations__), ["edges", "tokens", "pieces"]
+    arrays = read_site(bundle, site, [*names, *rest])
+    first, last, _ = units.indices(len(arrays["edges"]))
+    own = slice(*np.searchsorted(arrays["unit"], [first, last]))  # strips are sorted by unit
+    strips = {n: arrays[n][own] for n in names}
+    strips["unit"] = strips["unit"] - first
+    return Snippets(**strips), {n: arrays[n][units] for n in rest}

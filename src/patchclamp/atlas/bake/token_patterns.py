@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -13,7 +14,6 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
-from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
 MOST = 6144
@@ -70,6 +70,12 @@ class Patterns:
     names: tuple[str, ...]
     true: Bool[np.ndarray, "token pattern"]
 
+    @cached_property
+    def groups(self) -> list[tuple[str, Int[np.ndarray, " pattern"]]]:
+        """Each kind with the places of its patterns."""
+        each = itertools.groupby(range(len(self.kinds)), key=lambda i: self.kinds[i])
+        return [(kind, np.array(list(group))) for kind, group in each]
+
 
 @dataclass(frozen=True, eq=False)
 class SiteScores:
@@ -85,11 +91,8 @@ class SiteScores:
     strongest: list[tuple[int, float, int] | None]
 
 
-def sample_tokens(batches: Batches, most: int = MOST) -> PatternSample:
-    """Return whole stimuli, evenly spaced, with at most about ``most`` counted tokens in all."""
-    step = max(1, -(-batches.n_tokens // most))
-    numbered = enumerate(s for batch in batches for s in batch)
-    stimuli = [s for number, s in numbered if number % step == 0 and isinstance(s, Stimulus)]
+def sample_tokens(stimuli: Sequence[Stimulus]) -> PatternSample:
+    """Return the counted tokens of stimuli that were taken from a text, evenly spaced."""
     ids, before, document = [], [], []
     for number, stimulus in enumerate(stimuli):
         counted = stimulus.counted
@@ -218,13 +221,14 @@ def score_patterns(
         columns = start + np.flatnonzero(usable[start : start + COLUMNS])
         if not len(columns):
             continue
-        chosen_on = values[choosing][:, columns]
-        sums = _ranks(chosen_on).T.astype(np.float32) @ truth  # (unit, pattern)
-        highest = np.argsort(-chosen_on, axis=0, kind="stable")[:HIGHEST].T  # (unit, place)
-        for unit, row, places in zip(columns.tolist(), sums.astype(np.float64), highest, strict=True):
+        some = values[:, columns]
+        rest = np.ascontiguousarray(some[~choosing].T)
+        ranks, highest = _rank_rows(some[choosing].T)
+        sums = ranks.astype(np.float32) @ truth  # (unit, pattern)
+        for unit, held_out, row, places in zip(columns.tolist(), rest, sums.astype(np.float64), highest, strict=True):
             chosen = _choose(row, counts, len(truth), patterns, truth[places])
             if chosen:
-                estimate = clustered_auroc(values[~choosing, unit], measured[:, chosen].any(1), documents)
+                estimate = clustered_auroc(held_out, measured[:, chosen].any(1), documents)
                 kind = patterns.kinds[chosen[0]]
                 words = " ".join(["after"] * (kind == "after") + [patterns.names[i] for i in chosen])
                 found[unit].append((kind, words, estimate))
@@ -245,9 +249,10 @@ def _choose(
     """
     areas = (sums - n * (n + 1) / 2) / (n * (total - n))
     best: tuple[float, list[int]] = (0.5, [])
-    for kind, group in itertools.groupby(range(len(n)), key=lambda i: patterns.kinds[i]):
+    held = top.mean(0)
+    for kind, group in patterns.groups:
         least = SHARE if kind == "class" else 0.0  # of several tokens each must be there, and all together enough
-        members = np.array([i for i in group if top[:, i].mean() > least])
+        members = group[held[group] > least]
         if not len(members):
             continue
         if kind == "class":
@@ -266,21 +271,30 @@ def _choose(
     return best[1]
 
 
-def _ranks(values: Float[np.ndarray, "token unit"]) -> Float[np.ndarray, "token unit"]:
-    """Return ranks from 1 within each column, ties at their mean."""
-    order = np.argsort(values, axis=0)
-    sorted_values = np.take_along_axis(values, order, 0)
-    n = len(values)
-    places = np.arange(n)[:, None]
+def _rank_rows(
+    values: Float[np.ndarray, "unit token"],
+) -> tuple[Float[np.ndarray, "unit token"], Int[np.ndarray, "unit place"]]:
+    """Return ranks from 1 within each row, ties at their mean, and the ``HIGHEST`` places, of equals the first first.
+
+    Value and place are packed into one integer, so that one sort gives both.
+    """
+    n = values.shape[1]
+    bits = np.ascontiguousarray(values + np.float32(0), dtype=np.float32).view(np.int32)  # adding makes −0 equal to 0
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64)
+    keys <<= 32
+    keys |= np.arange(n - 1, -1, -1)
+    keys.sort(axis=1)
+    order = n - 1 - (keys & 0xFFFFFFFF)
     new = np.ones(values.shape, dtype=bool)
-    new[1:] = sorted_values[1:] != sorted_values[:-1]
-    first = np.maximum.accumulate(np.where(new, places, 0), axis=0)
+    new[:, 1:] = (keys[:, 1:] ^ keys[:, :-1]) >> 32 != 0
+    places = np.arange(n)
+    first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
     ends = np.ones(values.shape, dtype=bool)
-    ends[:-1] = new[1:]
-    last = np.minimum.accumulate(np.where(ends, places, n - 1)[::-1], axis=0)[::-1]
+    ends[:, :-1] = new[:, 1:]
+    last = np.minimum.accumulate(np.where(ends, places, n - 1)[:, ::-1], axis=1)[:, ::-1]
     ranks = np.empty(values.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2 + 1, 0)
-    return ranks
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, 1)
+    return ranks, order[:, : -HIGHEST - 1 : -1]
 
 
 def strongest_tokens(

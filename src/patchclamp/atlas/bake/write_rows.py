@@ -3,23 +3,27 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from patchclamp.atlas.bake.concept_labels import as_rows
 from patchclamp.atlas.bake.detected import detected_by
 from patchclamp.atlas.bake.head_reads import SLOTS, head_reads, writers_of
 from patchclamp.atlas.bake.head_rows import write_head_rows
-from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Snippets, read_results
-from patchclamp.atlas.bake.weight_panels import Directions, Panels, read_directions, token_panels, unit_panels
+from patchclamp.atlas.bake.look import KINDS, read_site
+from patchclamp.atlas.bake.neighbours import LEFT_OUT, PANELS, Neighbours, Population, populations
+from patchclamp.atlas.bake.passes import Passes
+from patchclamp.atlas.bake.read_text import read_text
+from patchclamp.atlas.bake.second_pass import STRIP, Snippets, read_results
+from patchclamp.atlas.bake.token_patterns import sample_tokens
+from patchclamp.atlas.bake.weight_panels import Directions, Panels, read_directions, token_panels
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Role, Stimulus
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.features import Features
@@ -32,41 +36,91 @@ TOKEN_PANELS = ("promotes", "suppresses", "excited_by", "inhibited_by")
 LOUD = 0.5
 
 
+@dataclass(frozen=True, eq=False)
+class TextUnits:
+    """The units that rows are written about, and what their weights say.
+
+    Args:
+        model: the subject.
+        sites: the baked sites.
+        firsts: number of each site's unit 0 among all units.
+        directions: what the units write and read.
+        beside: sites whose neurons come before these units, and may be their neighbours.
+    """
+
+    model: LanguageModel | Features | WithHeads
+    sites: Sequence[Site]
+    firsts: Mapping[str, int]
+    directions: Directions
+    beside: Sequence[Site] = ()
+
+    @classmethod
+    def of(
+        cls, model: LanguageModel | Features | WithHeads, sites: Sequence[Site], beside: Sequence[Site] = ()
+    ) -> "TextUnits":
+        """Number the units of sites, after those of other sites."""
+        firsts = number_units(sites, sum(site.width for site in beside))
+        return cls(model, sites, firsts, read_directions(model, sites), beside)
+
+    def locate(self, path: str) -> tuple[str, slice]:
+        """Return the path under which a pass over the text kept a site, and which of the units there are its own."""
+        return self.model.locate(path) if isinstance(self.model, WithHeads) else (path, slice(None))
+
+    def populations(self, look: Bundle) -> list[Population]:
+        """Return the units among which neighbours are sought."""
+
+        def sample(path: str, units: slice) -> np.ndarray:
+            held, own = self.locate(path)
+            return np.asarray(read_site(look, held, ["sample"])["sample"][own][units])
+
+        return populations(self.sites, self.directions, self.firsts, sample)
+
+    def before(self) -> list[Population]:
+        """Return the neurons before these units."""
+        if not isinstance(self.model, Features):
+            return []
+        written, firsts = read_directions(self.model.model, self.beside).write, number_units(self.beside)
+        return [Population(s.path, s.layer, firsts[s.path], s.width, written[s.path]) for s in self.beside]
+
+
+def number_units(sites: Sequence[Site], first: int = 0) -> dict[str, int]:
+    """Return the number of each site's unit 0, counted on from one site to the next."""
+    starts = np.cumsum([first, *(site.width for site in sites)]).tolist()
+    return dict(zip((site.path for site in sites), starts, strict=False))
+
+
 def write_rows(
     db: sqlite3.Connection,
-    model: LanguageModel | Features | WithHeads,
+    units: TextUnits,
     batches: Batches,
-    sites: Sequence[Site],
-    survey: StoredSurvey,
-    look: Bundle,
+    passes: Passes,
     labels: Labelled | None,
-    beside: Sequence[Site] = (),
 ) -> None:
     """Write every table of the base, or of a layer of features, which is filled like one.
 
     Args:
         db: an empty base, its tables made.
-        model: the subject.
+        units: what rows are written about.
         batches: what was read of a corpus of text.
-        sites: the baked sites.
-        survey: their survey.
-        look: the second pass.
+        passes: what the passes over it found.
         labels: labelled tokens, where the text has them.
-        beside: sites whose neurons come before these units, and may be their neighbours.
     """
-    _about(db, model, batches, sites, survey, labels)
-    directions = read_directions(model, sites)
-    n_before = sum(site.width for site in beside)
-    starts = np.cumsum([n_before, *(s.width for s in sites)]).tolist()
-    firsts = dict(zip((s.path for s in sites), starts, strict=False))
-    ids: set[int] = set()
-    used: dict[int, Any] = {}
-    samples = {}
-    lengths = np.array([len(s) for batch in batches for s in batch], dtype=np.int64)
+    model, sites = units.model, units.sites
+    survey, look, near = passes.survey, passes.look, passes.near
+    _about(db, model, batches, sites, survey, labels, near)
     read = model.read_as(sites) if isinstance(model, WithHeads) else list(sites)
-    scored, strongest = detected_by(model, batches, read, labels)
-    for number, site in enumerate(sites, len(beside)):
-        first = firsts[site.path]
+    used = {int(i) for site in read for i in np.unique(read_site(look, site.path, ["stimulus"])["stimulus"])}
+    ids: set[int] = set()
+
+    def keep(number: int, stimulus: Stimulus) -> None:
+        ids.update(stimulus.ids.tolist())
+        counted = stimulus.counted.astype(np.uint8).tobytes()
+        db.execute("INSERT INTO contexts VALUES (?, ?, ?)", (number, stimulus.ids.astype("<i4").tobytes(), counted))
+
+    text = read_text(batches, used, keep, lambda number: _context(db, number))
+    scored, strongest = detected_by(model, sample_tokens(text.scored), read, labels)
+    for number, site in enumerate(sites, len(units.beside)):
+        first = units.firsts[site.path]
         path, basis = split_path(site.path)
         if isinstance(model, Features):
             basis = model.bases[site.path].name
@@ -74,12 +128,10 @@ def write_rows(
             "INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?, ?)",
             (number, path, site.kind, site.layer, basis, first, site.width),
         )
-        held, own = model.locate(site.path) if isinstance(model, WithHeads) else (site.path, slice(None))
+        held, own = units.locate(site.path)
         strips, counts = read_results(look, held, own)
-        samples[site.path] = counts.pop("sample")
-        _examples(db, first, strips, lengths)
-        used |= dict.fromkeys(np.unique(strips.stimulus).tolist())
-        panels = token_panels(model, directions, site)
+        _examples(db, first, strips, text.lengths)
+        panels = token_panels(model, units.directions, site)
         for name, (rows, _) in panels.items():
             assert name in TOKEN_PANELS
             ids |= set(np.unique(rows[rows >= 0]).tolist())
@@ -94,33 +146,24 @@ def write_rows(
         insert_units(db, number, first, statistics, counts, concepts)
     heads = [site for site in sites if is_heads(site)]
     if heads and isinstance(model, WithHeads):
-        ids |= write_head_rows(db, model.model, batches, heads, firsts)
-    _write_reads(db, model, sites, beside, firsts, directions)
-    for path, panels in unit_panels(sites, directions, samples, firsts, _writes_of(model, beside)):
-        insert_panels(db, firsts[path], panels)
-    db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(directions.reasons, sort_keys=True)])
-    ids |= _contexts(db, batches, used)
+        ids |= write_head_rows(db, model.model, text, heads, units.firsts)
+    _write_reads(db, units)
+    insert_neighbours(db, near, units.directions.reasons)
     spelt = [(id, *model.tokenizer.spelling(id)) for id in sorted(ids)]
     db.executemany("INSERT INTO tokens VALUES (?, ?, ?)", [(id, word, int(raw)) for id, word, raw in spelt])
     _fires(db)
     index_words(db)
 
 
-def _write_reads(
-    db: sqlite3.Connection,
-    model: LanguageModel | Features | WithHeads,
-    sites: Sequence[Site],
-    beside: Sequence[Site],
-    firsts: dict[str, int],
-    directions: Directions,
-) -> None:
+def _write_reads(db: sqlite3.Connection, units: TextUnits) -> None:
     """Write which units the queries and keys of heads read: heads of these sites, or of those before them."""
+    model, directions = units.model, units.directions
     if model.family is None:
         return
-    own = [(site, firsts[site.path]) for site in sites]
-    before = np.cumsum([0, *(site.width for site in beside)]).tolist()
-    listed = list(zip(beside, before, strict=False)) if isinstance(model, Features) else own
-    bare = model.model if isinstance(model, Features | WithHeads) else model
+    own = [(site, units.firsts[site.path]) for site in units.sites]
+    before = number_units(units.beside)
+    listed = [(site, before[site.path]) for site in units.beside] if isinstance(model, Features) else own
+    bare = model if isinstance(model, LanguageModel) else model.model
     writers = writers_of(bare, own, directions.write)
     for site, first in listed:
         if is_heads(site):
@@ -131,17 +174,13 @@ def _write_reads(
                 directions.reasons[site.path] |= dict.fromkeys(SLOTS, panels)
 
 
-def _writes_of(
-    model: LanguageModel | Features | WithHeads, beside: Sequence[Site]
-) -> dict[int, tuple[int | None, Float[Tensor, "unit d_model"]]]:
-    """Return what the neurons before write, by the number of their site's first."""
-    directions = read_directions(model.model, beside) if isinstance(model, Features) else None
-    first, written = 0, {}
-    for site in beside:
-        if directions is not None and (rows := directions.write[site.path]) is not None:
-            written[first] = (site.layer, rows)
-        first += site.width
-    return written
+def insert_neighbours(db: sqlite3.Connection, near: Neighbours | None, reasons: Mapping[str, dict[str, str]]) -> None:
+    """Insert the panels of neighbours, and why panels are missing."""
+    for first, panels in near.panels() if near is not None else ():
+        insert_panels(db, first, panels)
+    if near is None:
+        reasons = {path: {**dict.fromkeys(PANELS, LEFT_OUT), **known} for path, known in reasons.items()}
+    db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(reasons, sort_keys=True)])
 
 
 def _about(
@@ -151,6 +190,7 @@ def _about(
     sites: Sequence[Site],
     survey: StoredSurvey,
     labels: Labelled | None,
+    near: Neighbours | None,
 ) -> None:
     read = batches.corpus
     assert read is not None
@@ -165,7 +205,13 @@ def _about(
         "labelled": 0 if labels is None else len(labels.true),
     }
     about = {n: about[n] for n in ("subject", "plan", "versions")} | {"corpus": corpus, "modality": "language"}
+    about["neighbours"] = about_neighbours(near)
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in about.items()])
+
+
+def about_neighbours(near: Neighbours | None) -> dict[str, Any]:
+    """Return how neighbours were found, for what an atlas says of itself."""
+    return {"method": "none"} if near is None else near.about()
 
 
 def insert_units(
@@ -235,21 +281,11 @@ def insert_panels(db: sqlite3.Connection, first: int, panels: Panels) -> None:
     db.executemany("INSERT INTO panels VALUES (?, ?, ?, ?)", rows())
 
 
-def _contexts(db: sqlite3.Connection, batches: Batches, used: dict[int, Any]) -> set[int]:
-    """Keep the stimuli that examples stand in, and return their token ids."""
-    ids: set[int] = set()
-    number = 0
-    for batch in batches:
-        for stimulus in batch:
-            assert isinstance(stimulus, Stimulus)
-            if number in used:
-                ids |= set(stimulus.ids.tolist())
-                counted = stimulus.counted.astype(np.uint8).tobytes()
-                db.execute(
-                    "INSERT INTO contexts VALUES (?, ?, ?)", (number, stimulus.ids.astype("<i4").tobytes(), counted)
-                )
-            number += 1
-    return ids
+def _context(db: sqlite3.Connection, number: int) -> Stimulus:
+    """Return a kept stimulus again, as it is shown and counted."""
+    [(ids, counted)] = db.execute("SELECT ids, counted FROM contexts WHERE stimulus = ?", [number]).fetchall()
+    shown = Stimulus.of(np.frombuffer(ids, "<i4").astype(np.int64))
+    return replace(shown, roles=np.where(np.frombuffer(counted, np.uint8), Role.TEXT, Role.SKIPPED))
 
 
 def _fires(db: sqlite3.Connection) -> None:

@@ -60,6 +60,9 @@ def hits_of(atlas: Reading, words: str, *, whole_words: bool = False) -> tuple[s
     Ranks: units that are named, then what people wrote of a unit and what it clearly detects, then where a head attends
     to, tokens at its peaks, what it promotes, and the rest; sites that are named whole stand behind, and units that
     never fired after all others.
+
+    Returns:
+        tuple[str, list[Any]]: SQL, empty without words, and the values that it takes.
     """
     if not words:
         return "", []

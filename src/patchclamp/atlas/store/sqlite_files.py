@@ -10,11 +10,12 @@ import json
 import os
 import re
 import sqlite3
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from patchclamp.core.disk import begin_file, plain_file, read_text_file, refuse_write, sync_folder, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -37,6 +38,8 @@ OF_OTHERS = (
 _WORD = re.compile(r"\w+")
 _MODULE = re.compile(r"\s*CREATE\s+VIRTUAL", re.IGNORECASE)
 _WORDS = re.compile(r"CREATE VIRTUAL TABLE words USING fts5 \(")
+ROWS = 1024
+"""Rows that are hashed at once."""
 DAMAGED = "Restore the folder from a copy, or bake it again."
 
 
@@ -165,21 +168,51 @@ def content_hash(db: sqlite3.Connection, tables: tuple[str, ...] = HASHED) -> st
             name for (name,) in db.execute(f"SELECT name FROM pragma_table_info('{table}') WHERE pk > 0 ORDER BY pk")
         ]
         digest.update(json.dumps([table, columns]).encode())
-        for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(keys)}"):
-            digest.update(b"".join(map(_spelt, row)))
+        rows = db.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(keys)}")
+        while some := rows.fetchmany(ROWS):
+            digest.update(_spell(some))
     return digest.hexdigest()
 
 
-def _spelt(value: Any) -> bytes:
-    """Return one spelling per value, which says where it ends."""
-    if value is None:
-        return b"n"
-    if isinstance(value, int):
-        return b"i" + struct.pack("<q", value)
-    if isinstance(value, float):
-        return b"f" + struct.pack("<d", value)
-    raw = value.encode() if isinstance(value, str) else value
-    return (b"s" if isinstance(value, str) else b"b") + struct.pack("<q", len(raw)) + raw
+def _spell(rows: Sequence[tuple[Any, ...]]) -> bytes:
+    """Return rows one after the other, of every value its type, and of words and bytes how many follow."""
+    columns = list(zip(*rows, strict=True))
+    kinds = [set(map(type, column)) for column in columns]
+    if any(len(kind) > 1 for kind in kinds):  # some are missing
+        return _spell(rows[: len(rows) // 2]) + _spell(rows[len(rows) // 2 :])
+    form: list[tuple[str, Any]] = []
+    values: list[Any] = []
+    cuts: list[int] = []
+    words: list[list[bytes]] = []
+    for number, ([kind], column) in enumerate(zip(kinds, columns, strict=True)):
+        tag, code = _SPELT[kind]
+        form.append((f"tag{number}", "S1"))
+        values.append(tag)
+        if kind in (str, bytes):
+            raw = [word.encode() for word in column] if kind is str else list(column)
+            words.append(raw)
+            column = tuple(map(len, raw))
+        if kind is not type(None):
+            form.append((f"value{number}", code))
+            values.append(np.array(column, dtype=code))
+        if kind in (str, bytes):
+            cuts.append(np.dtype(form).itemsize)
+    packed = np.empty(len(rows), dtype=form)
+    for (name, _), value in zip(form, values, strict=True):
+        packed[name] = value
+    if not words:
+        return packed.tobytes()
+    size = packed.dtype.itemsize
+    numbers, ends = packed.tobytes(), [*cuts, size]
+    parts: list[bytes] = []
+    for start, row in zip(range(0, len(numbers), size), zip(*words, strict=True), strict=True):
+        parts.append(numbers[start : start + cuts[0]])
+        for place, word in enumerate(row):
+            parts += (word, numbers[start + ends[place] : start + ends[place + 1]])
+    return b"".join(parts)
+
+
+_SPELT = {int: (b"i", "<i8"), float: (b"f", "<f8"), str: (b"s", "<i8"), bytes: (b"b", "<i8"), type(None): (b"n", "")}
 
 
 def write_head(folder: Path, base: str, sha256: str) -> None:

@@ -2,15 +2,19 @@
 
 import shlex
 from argparse import Namespace
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 from patchclamp.cli.loading import (
+    ENGINE_OPTIONS,
     corpus_of,
     load_model,
     open_brain,
     progress_unit,
     read_stimuli,
     refuse_brain_options,
+    start_engine,
 )
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_brain, add_cutting, add_model, refuse_typed
@@ -41,6 +45,12 @@ def add_options(parser: MethodParser) -> None:
         metavar="PATTERN",
         help="site paths or patterns, joined by commas; /heads behind one counts its heads as units "
         "(default: blocks.*.mlp.act,blocks.*.attn.z/heads; of convolutions their channels)",
+    )
+    parser.add_argument(
+        "--neighbours",
+        choices=("exact", "approximate", "none"),
+        help="how each unit's nearest others are found: among all pairs; among those that shorter vectors choose, the "
+        "share found being measured; or left out (default: exact up to 65,536 units, else approximate)",
     )
     add_cutting(parser)
     add_brain(parser)
@@ -78,16 +88,21 @@ def run(options: Namespace) -> int:
         passes = "two passes over the text"
     n_units = sum(site.width for site in chosen)
     log(f"{n_units:,} units of {len(chosen)} sites: {passes}, about {memory} of memory, {disk} on disk")
-    with Meter("bake", progress_unit(options)) as meter:
+    with ExitStack() as meters:
+        engine = meters.enter_context(start_engine(options, model))
+        meter = meters.enter_context(Meter("bake", progress_unit(options)))
+        # Its time is counted from when it begins.
+        near = cache(lambda: meters.enter_context(Meter("neighbours", "units")))
         bake_atlas(
             model, corpus, options.out, sites=options.sites, resume=options.resume, name=options.model,
             command=shlex.join(["patchclamp", *options.words]), progress=meter,
-            batch_size=options.batch_size, seed=options.seed,
+            neighbours_progress=lambda done, total: near()(done, total),
+            batch_size=options.batch_size, seed=options.seed, neighbours=options.neighbours, engine=engine,
         )  # fmt: skip
     return print_atlas(options.out, options.json)
 
 
-OF_MODELS = ("inputs", "max_images", "sites", "window", "max_tokens", "bos")
+OF_MODELS = ("inputs", "max_images", "sites", "neighbours", "window", "max_tokens", "bos")
 """Options that a recorded brain has no use for."""
 
 
@@ -105,6 +120,7 @@ def _bake_brain(options: Namespace) -> int:
             got=f"{options.model!r} with {', '.join(given)}".replace("--bos", "--no-bos"),
             remedy="Leave them out.",
         )
+    refuse_typed(options, ENGINE_OPTIONS, "a recorded brain")
     refuse_baked(options.out, resume=options.resume)
     brain = open_brain(options, options.model)
     memory, disk = map(human_bytes, recording_cost(brain))

@@ -155,10 +155,12 @@ def _decompose(options: Namespace) -> int:
 
 def _options(options: Namespace) -> dict[str, Any]:
     """Return the method's options that were typed, those that the verb has itself among them."""
+    from patchclamp.subjects.placement import is_shared
+
     given = {name: value for name in OWN if (value := getattr(options, name)) is not None}
     if options.skip_connection:
         given["skip_connection"] = True
-    if options.device != "auto":
+    if not is_shared(options.device):
         given["device"] = options.device
     return {**given, **given_options(options)}
 

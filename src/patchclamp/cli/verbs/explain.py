@@ -12,6 +12,7 @@ from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import CHAT, add_basis, add_controls, add_model
 from patchclamp.cli.output import Outputs, add_graph, check_writable, emit, log, refuse_if_unwritable
 from patchclamp.cli.progress import Meter
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import find_default, list_names
 from patchclamp.core.plain_numbers import human_bytes
@@ -75,6 +76,9 @@ def add_options(parser: MethodParser) -> None:
         help="how many of the strongest edges among the causes to measure; 0 seeks no edges (default: 10)",
     )
     parser.add_argument(
+        "--batch-size", type=int, metavar="B", help="rows of a forward pass (default: up to 64, what memory holds)"
+    )
+    parser.add_argument(
         "--full", action="store_true", help="print everything that was measured, with the keys of the units"
     )
     parser.add_argument("--out", metavar="FILE", help="write the graph as JSON")
@@ -101,6 +105,8 @@ def run(options: Namespace) -> int:
         raise PatchclampError(
             expected="--edges from 0", got=str(options.edges), remedy="0 seeks no edges; 10 are sought without --edges."
         )
+    if options.batch_size is not None:
+        at_least("--batch-size", options.batch_size, 1)
     means = means_of(options)
     model = load_model(options)
     check_shown(model)
@@ -124,7 +130,8 @@ def run(options: Namespace) -> int:
         found = run(
             model, prompt, options.target, contrast=options.contrast, counterpart=corrupt, means=means,
             method=options.method, levels=levels, top=options.top,
-            n_controls=options.controls, edges=options.edges, seed=options.seed, progress=meter,
+            n_controls=options.controls, edges=options.edges, seed=options.seed,
+            batch_size=options.batch_size, progress=meter,
         )  # fmt: skip
     if options.full and (n := len(found.causes)) < options.top:
         log(
@@ -187,25 +194,21 @@ def _list_answers(model: Any, options: Namespace) -> int:
 
 def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -> None:
     """Say what will be scored, and what that costs."""
-    from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes, level_sites
-    from patchclamp.attribute.rules import Gradient, PathIntegral, Replacement, find_rule
-    from patchclamp.recipes.receipts import count_rows
+    from patchclamp.recipes.explanation_cost import cost_of_explanation
 
-    n_nodes = count_nodes(model, max(map(len, model.stimuli(prompt))), levels)
-    _, rule = find_rule(options.method)
-    scoring = "1 forward pass"
-    if isinstance(rule, Gradient):
-        n_backward = rule.passes[1]
-        scoring = f"{n_backward:,} backward pass{'es' * (n_backward != 1)}"
-    elif isinstance(rule, Replacement):
-        scoring = f"{n_nodes:,} rows of forward passes"
-    elif isinstance(rule, PathIntegral):
-        scoring = f"{rule.steps * len(level_sites(model, levels)):,} rows of backward passes"
-    receipts = count_rows(n_nodes, top=options.top, n_controls=options.controls)
-    memory = human_bytes(n_nodes * BYTES_PER_NODE)
+    cost = cost_of_explanation(
+        model,
+        max(map(len, model.stimuli(prompt))),
+        method=options.method,
+        levels=levels,
+        top=options.top,
+        n_controls=options.controls,
+        batch_size=options.batch_size,
+    )
     log(
-        f"{n_nodes:,} units at all positions: {scoring}, about {receipts:,} rows of forward passes for the receipts, "
-        f"{memory} of memory besides the network's own",
+        f"{cost.units:,} units at all positions: {cost.scoring}, about {cost.receipts:,} rows of forward passes for "
+        f"the receipts; the time of {cost.forwards:,.0f} forward passes of the prompt, and {human_bytes(cost.bytes)} "
+        "of memory besides the network's own",
     )
 
 

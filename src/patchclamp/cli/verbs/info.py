@@ -245,10 +245,10 @@ def _facts(site: str, each: Any) -> dict[str, Any]:
 
 def _show_folder(options: Namespace) -> int:
     """Show a circuit, another noun, or the pieces of a recording or survey."""
-    from patchclamp.core.bundle import Bundle
     from patchclamp.core.circuit import holds_circuit
+    from patchclamp.core.object_store import open_bundle
 
-    bundle = Bundle.open(options.noun)
+    bundle = open_bundle(options.noun)
     if holds_circuit(bundle):
         return _show_circuit(options)
     if bundle.manifest["kind"] in NOUNS:

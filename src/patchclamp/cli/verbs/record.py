@@ -8,7 +8,7 @@ from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_model, add_shown
 from patchclamp.cli.output import show_bundle
 from patchclamp.cli.progress import Meter
-from patchclamp.core.disk import refuse_occupied
+from patchclamp.core.disk import is_url, refuse_occupied
 from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Record what sites do over a text or images, to append-only shards on disk; resumable at every moment."
@@ -32,7 +32,8 @@ def run(options: Namespace) -> int:
     from patchclamp.record.stream import SHARD_BYTES, disk_bytes, storable
     from patchclamp.subjects.recordable import select_recordable
 
-    refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
+    if not is_url(options.out):
+        refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     chosen = select_recordable(model, options.sites)
     kind = storable(options.store, model)

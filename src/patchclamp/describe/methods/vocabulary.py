@@ -15,6 +15,7 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
+from patchclamp.subjects.language_lacks import refuse_no_tokens
 from patchclamp.subjects.protocols import Records, Unembeds, WritesAndReads
 
 AT_ONCE = 2**25
@@ -95,6 +96,8 @@ def vocabulary(
 
 
 def _check(subject: Subject, sites: list[Any], gated: set[str], options: VocabularyOptions) -> None:
+    if not subject.n_answers:
+        refuse_no_tokens(subject, "what neurons promote")
     if not sites:
         raise PatchclampError(
             expected="a language model whose family is known, with sites blocks.N.mlp.act",

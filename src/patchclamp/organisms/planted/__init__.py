@@ -17,6 +17,7 @@ from patchclamp.organisms.planted.compiler import ARCHITECTS
 from patchclamp.organisms.planted.text import tokens_of, word_tokenizer
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.loading import DTYPES
+from patchclamp.subjects.placement import is_shared, refuse_device
 
 
 def find_circuits() -> dict[str, Circuit]:
@@ -50,9 +51,8 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
     _check_name(name)
     if dtype is not None:
         one_of("dtype", dtype, DTYPES)
-    if device == "meta":
-        raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
-    if device == "auto":
+    refuse_device(device)
+    if is_shared(device):
         device = "cuda" if torch.cuda.is_available() else "cpu"
     module, tokenizer = _build_module(name)
     try:

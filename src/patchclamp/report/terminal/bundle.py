@@ -15,7 +15,6 @@ def describe_bundle(bundle: Any) -> dict[str, Any]:
     for entry in bundle.entries:
         for key, count in entry.get("nonfinite", {}).items():
             nonfinite[key] = nonfinite.get(key, 0) + count
-    files = [f for f in bundle.path.iterdir() if f.is_file()]
     return {
         "path": str(bundle.path),
         "kind": m["kind"],
@@ -27,7 +26,7 @@ def describe_bundle(bundle: Any) -> dict[str, Any]:
         "dtype": m.get("dtype"),
         "sites": [{"path": s["path"], "width": s["width"]} for s in m.get("sites", [])],
         "pieces": len(bundle.pieces),
-        "bytes": sum(f.stat().st_size for f in files),
+        "bytes": sum(bundle.sizes().values()),
         **{count: _count(bundle, count) for count in ("stimuli", "tokens")},
         "nonfinite": nonfinite,
     }

@@ -9,8 +9,8 @@ from rich.markup import escape
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 WITHOUT_FAMILY = (
-    "what works at module sites (--modules lists them): record, survey, decompose, attribute and explain --level PATTERN, "
-    "generate --clamp, patch --sites, atlas bake --sites"
+    "what works at module sites (--modules lists them): record, survey, decompose, patch and atlas bake with --sites, "
+    "attribute and explain with --level, generate with --clamp"
 )
 """What can be done with a language model that no family covers."""
 

@@ -19,14 +19,20 @@ class Part:
     Args:
         name: the law in a few words.
         check: yields how far the subject is from the law, in its own scale; infinite where it breaks outright.
-        limit: largest deviation that passes, in float32; other dtypes scale it by their precision.
+        limit: largest deviation that passes, in float32; other dtypes scale it by their precision, see ``coarsest``.
         make_wrong: makes of a family's mapping the wrong one that the law must reject.
+        coarsest: largest limit in any dtype: half precision rounds by less, and a wrong mapping is further off.
     """
 
     name: str
     check: Callable[[Any], Iterator[float]]
     limit: float
     make_wrong: Callable[[Family], Family]
+    coarsest: float = 0.1
+
+    def limit_in(self, precision: float) -> float:
+        """Return the limit in a dtype whose precision is so many times that of float32."""
+        return min(self.limit * precision, self.coarsest)
 
 
 @dataclass(frozen=True)

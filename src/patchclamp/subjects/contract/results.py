@@ -33,7 +33,12 @@ def stored_results(file: str = FILE) -> dict[str, Any]:
 def result_row(
     classes: Sequence[str], verdicts: Sequence[Any], lacks: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """Return a family's entry: figures to one digit, for others they differ by the machine; and what it has not."""
+    """Return a family's entry.
+
+    Returns:
+        dict[str, Any]: ``classes``, ``parts`` with figures to one digit, for others they differ by the machine, and
+            ``lacks`` where something cannot be had of its models.
+    """
     row = {"classes": list(classes), "parts": [_part(v) for v in verdicts]}
     return {**row, "lacks": dict(lacks)} if lacks else row
 

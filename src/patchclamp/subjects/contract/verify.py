@@ -15,6 +15,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.subjects.contract import kinds as folder
 from patchclamp.subjects.contract.laws import native_gap
 from patchclamp.subjects.contract.part import Kind, Part, Probe, Verdict
+from patchclamp.subjects.language_lacks import refuse_no_tokens
 from patchclamp.subjects.model import Model
 
 Check = Callable[[], Verdict]
@@ -29,7 +30,8 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
         progress: called with checks done and checks in all.
 
     Returns:
-        list[Verdict]: deviations in logits or relative units; limits scale with the dtype's precision.
+        list[Verdict]: deviations in logits or relative units; limits scale with the dtype's precision, of all laws but
+            that of attention to a tenth at most.
 
     Cost: some twenty forward passes over three random stimuli.
 
@@ -38,6 +40,7 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
         >>> verify(load("organism:cat"))[0].deviation
         0.0
     """
+    refuse_no_tokens(model, "the contract, which compares the logits of every token")
     kind = kind_of(model)
     precision = torch.finfo(model.dtype).eps / torch.finfo(torch.float32).eps
     family = model.family
@@ -47,7 +50,7 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
         part = kind.parts[number - 1]
         if number in excluded:
             return Verdict(part.name, math.nan, None, excluded=excluded[number])
-        return Verdict(part.name, deviation(part, model), part.limit * precision)
+        return Verdict(part.name, deviation(part, model), part.limit_in(precision))
 
     numbers = kind.without_family if family is None else kind.read_only
     return _run_checks([*_equalities(model), *(partial(check, number) for number in numbers)], progress)

@@ -1,4 +1,4 @@
-"""Llama 4, text: attention within chunks or without rotary positions; experts whose inputs are scaled, and one shared."""
+"""Llama 4, text: attention in chunks or without rotary positions; experts with scaled inputs, and one shared."""
 
 from dataclasses import replace
 from typing import Any

@@ -30,4 +30,10 @@ def tiny() -> Any:
     return enlarge(SmolLM3ForCausalLM(config), weight=0.3)
 
 
-FAMILY = replace(llama.FAMILY, name="smollm3", classes=("SmolLM3ForCausalLM",), tiny=tiny)
+def window(module: Any) -> int | None:
+    """Return how far back a block looks: the mask goes by its type alone."""
+    sliding = module.config.layer_types[module.layer_idx] == "sliding_attention"
+    return module.config.sliding_window if sliding else None
+
+
+FAMILY = replace(llama.FAMILY, name="smollm3", classes=("SmolLM3ForCausalLM",), window=window, tiny=tiny)

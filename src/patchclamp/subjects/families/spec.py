@@ -22,8 +22,8 @@ Covering = TypeVar("Covering", bound="Family")
 
 def count_key_heads(config: Any) -> int:
     """Return the number of heads of keys and values that a config states: its own, or as many as of queries."""
-    heads: int = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1)
-    return heads
+    heads: Any = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1)
+    return int(heads)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Family:
         name: file name, used as ``family:NAME``.
         classes: Hugging Face class names it covers.
         blocks: path of the list of blocks.
-        final: path of the last norm, whose output is unembedded; empty where the model has none.
+        final: path of the last norm, whose output is unembedded; empty where the model has none. ``{last}`` in it is
+            the number of the last block.
         block: canonical name to place, paths counted from a block. Names: ``attn.q k v pattern z write``,
             ``resid_mid``, ``mlp.pre up act write``. ``write`` is the tensor added to the stream; ``mlp.act`` is what
             multiplies the down projection. ``mlp.shared.pre up act``: the same of an expert that every token meets.
@@ -64,6 +65,7 @@ class Family:
             it uses the attention interface.
         written_out: attention modules call no attention function: their own forward multiplies and normalises.
         positions: the model takes ``position_ids``.
+        pads_left: a row padded on the left is the row alone; where it is not, prompts are continued one by one.
         first_position: config to the position id of the first token.
         head: paths of a head that does more than unembed: one after the other they turn the last block's output into
             logits.
@@ -108,6 +110,7 @@ class Family:
     attention_method: str | None = None
     written_out: bool = False
     positions: bool = True
+    pads_left: bool = True
     first_position: Callable[[Any], int] = lambda config: 0
     head: tuple[str, ...] = ()
     head_norms: tuple[str, ...] = ()
@@ -150,12 +153,15 @@ class Family:
             model: a model of images and text, a classifier, or the bare network.
             prefix: of the network's paths in a language model.
             path: of the network in ``model``.
+
+        Returns:
+            Family: with the paths of ``model``, and without what stands behind the blocks of a language model.
         """
 
         def move(old: str) -> str:
             return f"{path}.{old.removeprefix(prefix)}".removeprefix(".") if old.startswith(prefix) else ""
 
-        # What stands behind the blocks is the other model's own: what scales or caps logits belongs to the language model's class.
+        # What scales or caps logits belongs to the language model's class, not to its blocks.
         moved = replace(
             self,
             blocks=move(self.blocks),
@@ -210,7 +216,7 @@ class Family:
                 else:
                     add(f"blocks.{i}.{kind}", kind, i, place)
         if self.final:
-            add("final", "final", None, Place(self.final, "out"))
+            add("final", "final", None, Place(self.final_path(model), "out"))
         return by_name
 
     def sites_of(self, model: nn.Module, layer: int) -> dict[str, Place | Tap]:
@@ -236,6 +242,10 @@ class Family:
             return []
         places = (self.sites_of(model, i).get("attn.q") for i in range(len(self.layers(model))))
         return [model.get_submodule(place.module) for place in places if place is not None]
+
+    def final_path(self, model: nn.Module) -> str:
+        """Return the path of the last norm of a model; empty where it has none."""
+        return self.final.format(last=len(self.layers(model)) - 1)
 
     def mlp_norm(self, block: nn.Module) -> str:
         """Return the path, from a block, of the norm through which its MLP reads the stream."""
@@ -364,8 +374,11 @@ def family_of(model: Any) -> Family | None:
 def _family_of_tower(model: Any) -> Family | None:
     """Return the family of the network of blocks inside a model of images and text, a classifier or a bare model.
 
-    A language model is such a network, its base, with a head; where the base is the same its sites are the same.
+    A language model is such a network, its base, with a head; where the base is the same its sites are the same. Classes
+    that others than transformers wrote are left out: what they do around the base is unknown.
     """
+    if type(model).__module__.partition(".")[0] != "transformers":
+        return None
     base = getattr(model, "base_model", None)
     tower = getattr(base, "language_model", base)
     config = getattr(tower, "config", None)

@@ -20,7 +20,7 @@ const beginning = ({ prompt, row }: Start) => `/ask${spelt(new URLSearchParams({
 /** The left column asks, the right one answers. */
 export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Element {
   const question = explainAsked(shown.value);
-  const { now, why, stop, stale } = useWhy("/api/lab/explain", question, () => (differentiates ? explainAsked(settled.peek()) : null));
+  const { now, why, stop, stale } = useWhy("/api/lab/explain", question, () => (differentiates ? explainAsked(settled.peek()) : null), !settled.value.prompt);
   const { prompt } = settled.value;
   const next = useAnswer<NextTokens>(prompt ? `/api/lab/next?text=${encodeURIComponent(prompt)}` : null);
   const found = prompt && next.state !== "failed" ? next.data : undefined;

@@ -10,8 +10,11 @@ interface Why {
   stale: boolean;
 }
 
-/** Return what has come in, and what asks; `linked` gives the question of the address, null where it is not whole. */
-export function useWhy(url: string, question: unknown, linked: () => unknown): Why {
+/**
+ * Return what has come in, and what asks; `linked` gives the question of the address, null where it is not whole.
+ * Where nothing was asked yet (`blank`), a link that brings a whole question asks it.
+ */
+export function useWhy(url: string, question: unknown, linked: () => unknown, blank = false): Why {
   const [now, ask, stop] = useExplaining(url);
   const pressed = useRef("");
   const send = (asked: unknown) => {
@@ -28,5 +31,10 @@ export function useWhy(url: string, question: unknown, linked: () => unknown): W
     addEventListener("popstate", again);
     return () => removeEventListener("popstate", again);
   }, []);
+  const wasBlank = useRef(blank);
+  useEffect(() => {
+    if (wasBlank.current && !blank) send(latest.current());
+    wasBlank.current = blank;
+  }, [blank]);
   return { now, why: () => send(question), stop, stale: pressed.current !== "" && pressed.current !== JSON.stringify(question) };
 }

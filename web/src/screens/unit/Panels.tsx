@@ -31,7 +31,9 @@ function Listed(of: { unit: UnitPage; field: keyof UnitPage & string; bars: Bar[
       </p>
     );
   }
-  const caption = of.bars.length > 1 ? `${of.caption}; the strongest ${of.bars.length}` : of.caption;
+  const listed = of.bars.length > 1 ? `${of.caption}; the strongest ${of.bars.length}` : of.caption;
+  const note = of.unit.approximate[of.field];
+  const caption = note ? `${listed} (${note})` : listed;
   return <Bars bars={of.bars} caption={caption} testid={of.field} {...(of.scale !== undefined && { scale: of.scale })} />;
 }
 

@@ -178,7 +178,8 @@ PARTS: tuple[Part, ...] = (
         1e-5,
         wrong.mistake_neurons,
     ),
-    Part("softmax(q·k) = pattern, pattern·v = z", laws.attends, 1e-5, wrong.double_scale),
+    # Scores are rounded before the softmax, by more the larger they are.
+    Part("softmax(q·k) = pattern, pattern·v = z", laws.attends, 1e-5, wrong.double_scale, coarsest=1.0),
     Part("a change = the same by hand", laws.by_hand, 0.0, wrong.recast(wrong.WritesNothing)),
     Part("readers read what the map says", token_laws.readers, 1e-5, lambda f: replace(f, parallel=not f.parallel)),
 )
@@ -193,9 +194,18 @@ def draw_stimuli(model: LanguageModel, seed: int = 0) -> tuple[Stimulus, ...]:
 
 
 def probes(model: LanguageModel) -> list[Tokens]:
-    """Return the random stimuli padded on the right, and on the left."""
+    """Return the random stimuli padded on either side; of a network that reads padding as tokens, only one of them."""
     stimuli = draw_stimuli(model)
-    return [Tokens(model, stimuli, padding) for padding in PADDINGS]
+    sides = PADDINGS if model.pads_left else [side for side in PADDINGS if _allows(model, stimuli, side)]
+    return [Tokens(model, stimuli, side) for side in sides] or [Tokens(model, stimuli[:1])]
+
+
+def _allows(model: LanguageModel, stimuli: tuple[Stimulus, ...], side: Padding) -> bool:
+    try:
+        model.run(list(stimuli), padding=side, logits=False)
+    except PatchclampError:
+        return False
+    return True
 
 
 KIND = Kind(

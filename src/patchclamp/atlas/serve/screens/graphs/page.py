@@ -253,7 +253,16 @@ def full_keys(graph: Graph, keys: Collection[str]) -> list[str]:
 
 
 def read_node(atlas: Reading, node: Node, place: NodePlaceView | None = None) -> NodeRow:
-    """Return a node as a row, with what the atlas knows of its unit."""
+    """Return a node as a row, with what the atlas knows of its unit.
+
+    Args:
+        atlas: the atlas.
+        node: the node.
+        place: where it lies on a picture, if it does.
+
+    Returns:
+        NodeRow: the row.
+    """
     unit, site, layer = None, "", None
     at = _AT.search(node.key)
     try:

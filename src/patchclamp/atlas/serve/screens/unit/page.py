@@ -128,6 +128,8 @@ class UnitPage:
         similar: units with the nearest write direction (cosine).
         together: units that rise and fall with it (correlation over a sample of tokens).
         not_known: reason for each of the panels above that this site or model cannot have, by name of the field.
+        approximate: how far panels of neighbours can be trusted that were not sought among all pairs, by name of the
+            field.
         head: what only an attention head has; None of other units.
         examples: how many of each kind there are.
         graphs: explained answers in which it stands.
@@ -160,6 +162,7 @@ class UnitPage:
     similar: list[Neighbour]
     together: list[Neighbour]
     not_known: dict[str, str]
+    approximate: dict[str, str]
     head: HeadPanels | None
     examples: list[KindCount]
     graphs: list[GraphRow]
@@ -226,6 +229,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         concepts=atlas.concepts(unit),
         **shown,
         not_known=_not_known(part, named, changes=maximum != minimum),
+        approximate=_approximate(part),
         head=head_panels(atlas, part, own),
         examples=count_examples(atlas, unit),
         graphs=_graphs_with(atlas, named),
@@ -240,6 +244,30 @@ def _not_known(part: AttachedLayer, unit: UnitKey, *, changes: bool) -> dict[str
         "too little text was read to measure one" if changes else "it did the same at every token that was read"
     )
     return reasons
+
+
+def _approximate(part: AttachedLayer) -> dict[str, str]:
+    found = part.about.get("neighbours")
+    recall = found.get("recall") if isinstance(found, dict) else None
+    notes = {}
+    for panel, row in recall.items() if isinstance(recall, dict) else ():
+        if isinstance(row, list) and len(row) == 4 and all(isinstance(one, int | float) for one in row):
+            share, low, high, n = row
+            notes[panel] = (
+                f"approximate: {share_of(share)} of the nearest were found, 95 % interval {share_of(low)} to "
+                f"{share_of(high)}, {n:,} looked up"
+            )
+    return notes
+
+
+def share_of(value: float) -> str:
+    """Return a share as a whole percentage, never rounded up to all.
+
+    Example:
+        >>> share_of(0.874), share_of(0.999), share_of(1.0)
+        ('87 %', '99 %', '100 %')
+    """
+    return f"{int(100 * value + 1e-9)} %" if value > 0.99 else f"{100 * value:.0f} %"
 
 
 def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionView:
