@@ -16,7 +16,10 @@ class TimeLeft:
         self.done = 0
 
     def note(self, done: int, total: int, now: float) -> float | None:
-        """Return the seconds left once ``done`` of ``total`` are through; None where nothing can be said yet.
+        """Note that ``done`` of ``total`` are through.
+
+        Returns:
+            float | None: the seconds left; None where nothing can be said yet.
 
         Example:
             >>> clock = TimeLeft(0.0)
