@@ -280,7 +280,26 @@ def mean_gradient(
 def path_start(
     model: Model, path: str, basis: str, x: Float[Tensor, "*places"], baseline: Baseline
 ) -> Float[Tensor, "*places"]:
-    """Return a site's values where a path begins: at its baseline; of a basis with its features at theirs."""
+    """Return a site's values where a path begins: at its baseline; of a basis with its features at theirs.
+
+    Args:
+        model: the subject.
+        path: the site.
+        basis: whose units move.
+        x: activations n, where the path ends.
+        baseline: r.
+
+    Returns:
+        As x.
+
+    Source: 1703.01365, section 3: the path begins at the baseline.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> x = torch.ones(1, 16)
+        >>> float(path_start(load("organism:cat"), "blocks.0.mlp.act", "neurons", x, Baseline("zero")).sum())
+        0.0
+    """
     if kind_of(basis) == "feature":
         return at_baseline(model.basis_at(path, basis), path, x, baseline)
     return baseline.at(path, x)

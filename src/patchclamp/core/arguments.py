@@ -133,7 +133,7 @@ def _wrap(fn: Callable[..., Any], label: str, *, nan: bool = False) -> Callable[
                 remedy=f"help({label}) says what each is.",
             )
         if shows and "IPython" in sys.modules and kwargs.get("progress") is None and len(args) <= place:
-            from patchclamp.core.notebook_progress import run_with_bar
+            from patchclamp.core.notebook_bar import run_with_bar
 
             return run_with_bar(fn, label, args, kwargs)
         return fn(*args, **kwargs)

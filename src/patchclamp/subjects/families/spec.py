@@ -374,8 +374,8 @@ def family_of(model: Any) -> Family | None:
 def _family_of_tower(model: Any) -> Family | None:
     """Return the family of the network of blocks inside a model of images and text, a classifier or a bare model.
 
-    A language model is such a network, its base, with a head; where the base is the same its sites are the same. Classes
-    that others than transformers wrote are left out: what they do around the base is unknown.
+    A language model is such a network, its base, with a head; where the base is the same its sites are the same.
+    Classes that others than transformers wrote are left out: what they do around the base is unknown.
     """
     if type(model).__module__.partition(".")[0] != "transformers":
         return None
