@@ -41,7 +41,7 @@ with client.setup_kernel():
 
 BAR = """
 import time
-import patchclamp.core.notebook_progress as bars
+import patchclamp.core.notebook_bar as bars
 bars.EVERY_S = 0
 cat = pc.load("organism:cat")
 def explain():

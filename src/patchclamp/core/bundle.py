@@ -442,8 +442,13 @@ def parse_journal(data: bytes, path: object, seal: str) -> tuple[list[dict[str, 
         path: where they stand, in words.
         seal: the manifest's.
 
+    Returns:
+        tuple[list[dict[str, Any]], str]: the entries in order, and the seal.
+
     Raises:
         Damaged: a line is not what was written.
+
+    Source: Haber and Stornetta (1991), *How to time-stamp a digital document*: each seal covers the one before it.
     """
     entries: list[dict[str, Any]] = []
     try:

@@ -68,7 +68,11 @@ class StoreBundle(Bundle):
 
     @classmethod
     def create_at(cls, url: str, *, kind: str, manifest: Mapping[str, Any]) -> "StoreBundle":
-        """Start a bundle where nothing is; see ``Bundle.create``."""
+        """Start a bundle where nothing is; see ``Bundle.create``.
+
+        Returns:
+            StoreBundle: open for writing, without pieces.
+        """
         check_plain("manifest", manifest)
         whole = {"format": FORMAT, "version": VERSION, "kind": kind, **manifest}
         data = json.dumps(whole, sort_keys=True, indent=1, allow_nan=False).encode()
@@ -193,7 +197,7 @@ class StoreBundle(Bundle):
 
     def read(self, piece: str, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return a piece's arrays; the object is fetched whole."""
-        with self._fetched(piece) as file:
+        with self._open_piece(piece) as file:
             try:
                 return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
             except (SafetensorError, AttributeError) as problem:
@@ -201,7 +205,7 @@ class StoreBundle(Bundle):
 
     def shapes(self, piece: str) -> dict[str, tuple[int, ...]]:
         """Return the shapes of a piece's arrays; the object is fetched whole."""
-        with self._fetched(piece) as file:
+        with self._open_piece(piece) as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
     def find_damaged(self, only: Sequence[str] | None = None) -> list[str]:
@@ -220,7 +224,7 @@ class StoreBundle(Bundle):
         return {one["name"].rpartition("/")[2]: int(one["size"] or 0) for one in found if one["type"] == "file"}
 
     @contextmanager
-    def _fetched(self, piece: str) -> Iterator[Any]:
+    def _open_piece(self, piece: str) -> Iterator[Any]:
         """Give a piece as a file that is open, for as long as the context lasts."""
         data = self._get(f"{self._file(piece).stem}.safetensors")
         if data is None:
