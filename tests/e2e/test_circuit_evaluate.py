@@ -134,16 +134,8 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     ],
 )
 def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, words, said):
-    asked = [
-        "evaluate",
-        MODEL,
-        folders / "attribution_patching",
-        "--pairs",
-        "task:agreement",
-        "--n",
-        "6",
-        *words,
-    ]
+    pairs = [] if "--pairs" in words else ["--pairs", "task:agreement"]
+    asked = ["evaluate", MODEL, folders / "attribution_patching", *pairs, "--n", "6", *words]
     code, found, err = say(*asked)
     assert code == 2
     assert "sets of parts" not in err
