@@ -166,18 +166,8 @@ def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folder
 
 
 def test_out_replaces_nothing_but_an_earlier_evaluation(say, folders, tmp_path):
-    words = (
-        "evaluate",
-        MODEL,
-        folders / "attribution_patching",
-        "--pairs",
-        "task:agreement",
-        "--n",
-        3,
-        "--controls",
-        20,
-        "--out",
-    )
+    few = ("--n", 3, "--controls", 20)
+    words = ("evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", *few, "--out")
     graph, mine = tmp_path / "graph.json", tmp_path / "mine.json"
     graph.write_text('{"format": "patchclamp-graph"}')
     code, found, _ = say(*words, graph)

@@ -286,19 +286,19 @@ def path_start(
         model: the subject.
         path: the site.
         basis: whose units move.
-        x: activations n, where the path ends.
+        x: ``(row, width)`` activations.
         baseline: r.
 
     Returns:
-        As x.
+        ``(row, width)``, in units of the activation.
 
-    Source: 1703.01365, section 3: the path begins at the baseline.
+    Source: 1703.01365, whose baseline it is; of features x − (f − r) D is ours.
 
     Example:
         >>> from patchclamp.loaders import load
-        >>> x = torch.ones(1, 16)
-        >>> float(path_start(load("organism:cat"), "blocks.0.mlp.act", "neurons", x, Baseline("zero")).sum())
-        0.0
+        >>> x = torch.ones(4, 16)
+        >>> path_start(load("organism:cat"), "blocks.0.mlp.act", "neurons", x, Baseline("zero")).any().item()
+        False
     """
     if kind_of(basis) == "feature":
         return at_baseline(model.basis_at(path, basis), path, x, baseline)

@@ -21,6 +21,8 @@ def count_backward_bytes(model: Model, n_positions: int, first_layer: int = 0) -
     Returns:
         int: bytes of what is kept until the backward pass, and of that pass.
 
+    Source: ours: a count of what PyTorch keeps for the derivative of each part of a block.
+
     Example:
         >>> from patchclamp.loaders import load
         >>> count_backward_bytes(load("organism:cat"), 4)

@@ -264,9 +264,9 @@ def print_cost(model: Any, batches: Any, chosen: list[Any], space: str) -> None:
     model.run(first, record=[s.path for s in chosen], logits=False)
     seconds = (time.monotonic() - began) * batches.n_stimuli / len(first)
     what = (
-        f"{batches.n_stimuli:,} stimuli, {batches.n_tokens:,} tokens"
+        f"{batches.n_stimuli:,} stimul{'i' if batches.n_stimuli != 1 else 'us'}, {batches.n_tokens:,} tokens"
         if batches.kind == "text"
-        else f"{batches.n_stimuli:,} images"
+        else f"{batches.n_stimuli:,} image{'s' * (batches.n_stimuli != 1)}"
     )
     log(f"{what}, {len(chosen)} sites: {space}, {human_s(seconds)} of computing")
 

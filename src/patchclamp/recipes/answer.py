@@ -40,6 +40,8 @@ from patchclamp.subjects.plain import make_plain_network, model_of
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
 """Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
 N_PROMOTED, N_LIKELIEST = 4, 5
+ROUNDINGS = 4
+"""Roundings of the largest logit that a direction drawn at random promotes: less is no promotion."""
 NOTHING = 1e-4
 """Scores below this share of the largest name no cause: they are rounding."""
 LEAST_MOVED = 1e-5
@@ -354,9 +356,20 @@ def _promoted_tokens(model: Model, site: str, values: Tensor) -> tuple[str, ...]
     promoted = model.promoted_logits(site, values[None])
     if promoted is None:
         return ()
-    logits = promoted[0]
-    best = logits.float().topk(min(N_PROMOTED, len(logits)))
-    return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > 0)
+    logits = promoted[0].float()
+    least = _promotion_rounding(model, values)
+    best = logits.topk(min(N_PROMOTED, len(logits)))
+    return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > least)
+
+
+def _promotion_rounding(model: Model, like: Tensor) -> float:
+    """Return below which logit a unit promotes nothing, having written where the unembedding does not read."""
+    read_out = getattr(model, "read_out", None)  # of a language model
+    if read_out is None:
+        return 0.0
+    width = model.site(f"blocks.{model.n_layers - 1}.resid_out").width
+    drawn = torch.randn(1, width, generator=torch.Generator().manual_seed(0)).to(like)
+    return float(read_out(drawn).abs().max()) * ROUNDINGS * float(torch.finfo(like.dtype).eps)
 
 
 def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...], float]:
