@@ -383,5 +383,6 @@ def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str
     likeliest = [(model.answer_name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
     target = case.metric.target
     half, largest = torch.finfo(logits.dtype).bits < 32, float(logits[0, 0].abs().max())
-    step = torch.finfo(logits.dtype).eps * 2.0 ** math.floor(math.log2(largest)) if half and largest else 0.0
+    known = half and math.isfinite(largest) and largest > 0
+    step = torch.finfo(logits.dtype).eps * 2.0 ** math.floor(math.log2(largest)) if known else 0.0
     return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest), step

@@ -183,7 +183,7 @@ class Explanation(Tabular):
                 "on the other prompt" if self.baseline == "corrupted" else f"with every unit {REPLACED[self.baseline]}"
             )
             found.append(f"The model favours this answer as much {without}, so no percentage is given.")
-        if self.step:
+        if self.step > 0:
             apart = f"numbers lie {self.step:.2g} apart here"
             found.append(f"Logits are in half precision, whose {apart}: smaller effects are rounding.")
         # A wider match is named by the rule of the sets; here nothing of like size exists at all.
