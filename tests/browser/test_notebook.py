@@ -41,7 +41,7 @@ with client.setup_kernel():
 
 BAR = """
 import time
-import patchclamp.core.notebook_progress as bars
+import patchclamp.core.notebook_bar as bars
 bars.EVERY_S = 0
 cat = pc.load("organism:cat")
 def explain():
@@ -127,4 +127,5 @@ def test_a_long_function_shows_how_far_it_is_and_can_be_told_not_to(shown):
     [drawn] = [output for output in bar if "text/html" in output]
     assert 'value="1.000"' in drawn["text/html"]
     assert [output for output in off if isinstance(output, dict)] == []
-    assert "".join(output for output in bar if output != drawn).strip() == "".join(off).strip()
+    assert off[-1].strip() in ("holds", "weak")
+    assert bar[-1] == off[-1]

@@ -134,16 +134,8 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     ],
 )
 def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, words, said):
-    asked = [
-        "evaluate",
-        MODEL,
-        folders / "attribution_patching",
-        "--pairs",
-        "task:agreement",
-        "--n",
-        "6",
-        *words,
-    ]
+    pairs = [] if "--pairs" in words else ["--pairs", "task:agreement"]
+    asked = ["evaluate", MODEL, folders / "attribution_patching", *pairs, "--n", "6", *words]
     code, found, err = say(*asked)
     assert code == 2
     assert "sets of parts" not in err
@@ -166,18 +158,8 @@ def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folder
 
 
 def test_out_replaces_nothing_but_an_earlier_evaluation(say, folders, tmp_path):
-    words = (
-        "evaluate",
-        MODEL,
-        folders / "attribution_patching",
-        "--pairs",
-        "task:agreement",
-        "--n",
-        3,
-        "--controls",
-        20,
-        "--out",
-    )
+    few = ("--n", 3, "--controls", 20)
+    words = ("evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", *few, "--out")
     graph, mine = tmp_path / "graph.json", tmp_path / "mine.json"
     graph.write_text('{"format": "patchclamp-graph"}')
     code, found, _ = say(*words, graph)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,20 @@ SMALL = ("--coder-batch", "64", "--n-features", "24")
 def say(say):
     """Ask `patchclamp decompose`."""
     return partial(say, "decompose")
+
+
+def test_one_sentence_comes_first_and_full_prints_the_rest(say, story, tmp_path):
+    words = ("organism:cat", "--sites", SITE, "--inputs", story, "--method", "pca", "--n-features", 8)
+    code, out, _ = say(*words, "--out", tmp_path / "a", json_too=False)
+    lines = out.splitlines()
+    assert code == 0
+    assert re.match(
+        r"8 features explain (\d+|9\d\.\d)% of the variance of Block 1 · MLP neurons, [\d.]+ of them", lines[0]
+    )
+    assert "loss over time" not in out
+    code, out, _ = say(*words, "--out", tmp_path / "b", "--full", json_too=False)
+    assert out.splitlines()[0] == lines[0]
+    assert "loss over time" in out
 
 
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "jumprelu", "l1", "snmf", "nmf", "pca", "random"])

@@ -111,11 +111,6 @@ def test_an_unknown_flag_names_the_verb(say):
     assert told["error"]["remedy"] == "See `patchclamp circuit find --help`."
 
 
-def test_a_room_is_listed_with_room(say):
-    _, told, _ = say("methods", "evaluate")
-    assert "--room evaluate" in told["error"]["remedy"]
-
-
 def test_a_window_is_no_longer_than_the_context(say, story, tmp_path, monkeypatch):
     monkeypatch.setattr("patchclamp.subjects.language.context_of", lambda *_: 24)
     for verb in ("record", "survey"):

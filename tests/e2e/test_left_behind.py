@@ -120,6 +120,6 @@ def test_runs_are_shown_as_unverified(story, tmp_path, capsys):
     atlas = pc.atlas.open(tmp_path / "a")
     [row] = atlas.runs().rows
     for page in (atlas.runs(), atlas.run(row.id)):
-        assert "under no hash" in page.unverified
+        assert "not part of the atlas's hash" in page.unverified
     assert main(["atlas", "info", str(tmp_path / "a")]) == 0
-    assert "under no hash" in " ".join(capsys.readouterr().out.split())
+    assert "not part of the hash" in " ".join(capsys.readouterr().out.split())

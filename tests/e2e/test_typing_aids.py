@@ -1,8 +1,10 @@
 """What helps whoever types: the name that was meant, silence, an opened page, completion, no wait offline."""
 
+import shlex
 import socket
 import webbrowser
 
+import numpy as np
 import pytest
 
 from patchclamp.subjects import hub
@@ -80,3 +82,67 @@ def test_a_proxy_may_know_what_this_machine_does_not(monkeypatch):
     monkeypatch.setattr(hub, "getproxies", lambda: {"https": "http://proxy"})
     monkeypatch.setattr(hub.socket, "getaddrinfo", lambda *_: 1 / 0)
     assert hub.hub_options() == {"local_files_only": False}
+
+
+def test_without_an_answer_the_likeliest_are_listed_with_what_to_type(say):
+    asked = ("explain", "organism:cat", "the old cat", "--top", 3)
+    code, told, _ = say(*asked)
+    assert code == 0
+    assert [one["answer"] for one in told["candidates"][:2]] == [" sat", " ran"]
+    assert told["candidates"][0]["probability"] == pytest.approx(0.98, abs=0.01)
+    _, out, _ = say(*asked, json_too=False)
+    typed = shlex.split(out.splitlines()[-1].partition(": ")[2])
+    assert typed == ["patchclamp", *map(str, asked), "--target", " sat", "--contrast", " ran"]
+    images = say("explain", "organism:digits-cnn", "digits:17")[1]["candidates"]
+    assert images[0]["answer"] == "7"
+
+
+def test_an_atlas_and_a_key_print_the_unit(say, seeded_atlas):
+    key = "blocks.0.mlp.act/neurons/7"
+    for words in (("info", seeded_atlas), ("atlas", "info", seeded_atlas)):
+        code, told, _ = say(*words, key)
+        assert (code, told["key"], told["statistics"]["maximum"]) == (0, f"cat/{key}", 3.0)
+        _, out, _ = say(*words, key, json_too=False)
+        assert out.startswith("Block 0 · MLP neuron 7  cat/blocks.0.mlp.act/neurons/7\n")
+        assert out.count("»␣cat«") == 5
+        assert 'fires on " cat"' in out
+    code, told, _ = say("info", "organism:cat", key)
+    assert (code, told["error"]["expected"]) == (2, "an atlas before the key of a unit")
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"), [(("--top", 3, "--top", 4), "--top"), (("--seed", 1, "--seed", 1), "--seed")]
+)
+def test_one_value_is_given_once(say, words, flag):
+    code, told, _ = say("explain", "organism:cat", "the old cat", "--target", " sat", *words)
+    assert (code, told["error"]["expected"]) == (2, f"{flag} once")
+
+
+def test_a_room_and_a_name_are_a_method(say):
+    one = say("methods", "attribute/relp")[1]
+    assert say("methods", "attribute", "relp")[1] == say("methods", "relp")[1] == one
+    assert say("methods", "attribute")[1] == say("methods", "--room", "attribute")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("explain", "organism:cat", "the old cat", "--target", ""), "an answer of one character at least"),
+        (("compare", "organism:cat", "organism:cat", "--inputs", "{}", "--controls", 1_000_000), "1,000,000"),
+        (("info", "{}", "--axes", "time,unit", "--bin", "-1"), "bin above 0"),
+        (("info", "{}", "--axes", "time,unit", "--duration", "-1"), "duration above 0"),
+        (("info", "{}", "--axes", "unit,unit,unit"), "different axes"),
+    ],
+)
+def test_poor_values_are_refused_in_their_own_words(say, tmp_path, words, said):
+    np.save(tmp_path / "r.npy", np.zeros((4, 2)))
+    code, told, _ = say(*(tmp_path / "r.npy" if word == "{}" else word for word in words))
+    assert code == 2
+    assert said in told["error"]["expected"] + told["error"]["got"]
+
+
+def test_a_graph_that_is_none_names_those_that_are(say, seeded_atlas, tmp_path):
+    words = ("atlas", "export", seeded_atlas, "--format", "circuit-tracer", "--graph", "nonsense")
+    code, told, _ = say(*words, "--out", tmp_path / "g.json")
+    assert code == 2
+    assert told["error"]["remedy"].startswith("It has graph-")

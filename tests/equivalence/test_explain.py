@@ -569,3 +569,14 @@ def test_any_metric_can_be_explained(models, metric):
     assert e.metric_clean == pytest.approx(float(metric(model.run(PROMPT).logits[:, [at]])[0]), abs=1e-5)
     assert e.case.explained.startswith(metric.kind.replace("_", " "))
     assert json.loads(json.dumps(e.to_json(), allow_nan=False))["question"]["metric"]["kind"] == metric.kind
+
+
+def test_steps_of_half_precision_are_said_beside_what_was_measured():
+    model = pc.load("organism:cat", dtype="bfloat16")
+    e = pc.explain(model, "the old cat", " sat", contrast=" ran", top=2, n_controls=20)
+    logits = model.run("the old cat", logits=True).logits[-1].abs().max()
+    beside = torch.nextafter(logits, torch.tensor(torch.inf, dtype=torch.bfloat16))
+    assert e.step == float(beside - logits) > 0
+    assert any(f"{e.step:.2g} apart" in line for line in e.cautions)
+    whole = pc.explain(pc.load("organism:cat"), "the old cat", " sat", contrast=" ran", top=2, n_controls=20)
+    assert not any("half precision" in line for line in whole.cautions)

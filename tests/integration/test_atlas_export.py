@@ -161,6 +161,9 @@ def test_tables_hold_every_unit(tables, atlas):
         for name in COLUMNS["units"]:
             if name in near:
                 assert row[name] == [{"key": one["key"], "value": one["value"]} for one in page[name]]
+            elif name in ("query_reads", "key_reads"):
+                of_head = page["head"][name] if page["head"] else []
+                assert row[name] == [{"key": one["key"], "value": one["value"]} for one in of_head]
             elif name == "attention":
                 assert row[name] == attention_of(page["head"])
             elif name.startswith("histogram_"):

@@ -99,9 +99,7 @@ def test_a_search_that_was_killed_goes_on_without_its_finished_blocks(vectors, t
         search(vectors, tmp_path / "cut", method)
     (tmp_path / "resumed").mkdir()
     steps = []
-    cut = search(
-        vectors, tmp_path / "cut", method, resume=True, progress=lambda done, total: steps.append((done, total))
-    )
+    search(vectors, tmp_path / "cut", method, resume=True, progress=lambda done, total: steps.append((done, total)))
     assert sorted(measured) == measured == list(range(len(whole.search.blocks)))
     assert [e["sha256"] for e in Bundle.open(tmp_path / "cut").pieces] == [e["sha256"] for e in whole.bundle.pieces]
     assert steps == sorted(steps)

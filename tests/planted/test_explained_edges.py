@@ -1,7 +1,10 @@
 """explain finds the planted edges of one prompt, and no others, with its defaults."""
 
+import numpy as np
 import pytest
 
+from patchclamp.core.basis import Basis
+from patchclamp.core.dictionary import Dictionary
 from patchclamp.organisms import build, card, truth
 from patchclamp.recipes import explain
 from patchclamp.recipes.answer import EXPLAINING
@@ -55,3 +58,41 @@ def test_edges_are_scored_alike_however_units_were(method):
     assert found.about["edges"]["method"] == "eap_ig"
     assert strong[1] == pytest.approx(strong[0], rel=0.05)
     assert len(strong[0]) == 5
+
+
+def test_features_that_are_the_neurons_have_the_neurons_edges():
+    cat, asked = build("cat"), card("cat")
+    lab = Basis("lab", "directions", decoder=np.eye(16, dtype=np.float32), encoder=np.eye(16, dtype=np.float32))
+    cat.add_dictionary(Dictionary({"blocks.0.mlp.act": lab}, {"slug": "cat", "hash": cat.hash}, "by hand"))
+    found = []
+    for levels in (["neuron", "head"], ["neuron", "head", "feature"]):
+        graph = explain(cat, asked["prompt"], asked["target"], contrast=asked["contrast"], levels=levels).graph()
+        found.append({(e.source, e.target, e.slot): e.weight for e in graph.edges if abs(e.weight) > 0.1})
+    renamed = {
+        tuple(part.replace("blocks.0.mlp.act/neurons", "blocks.0.mlp.act/lab") for part in edge): weight
+        for edge, weight in found[0].items()
+    }
+    assert found[1] == pytest.approx(renamed, rel=1e-3)
+    assert any("/lab/7@" in part for edge in found[1] for part in edge)
+
+
+def test_edges_say_how_far_they_are_and_can_be_stopped():
+    cat, asked, said = build("cat"), card("cat"), []
+    how = {"contrast": asked["contrast"], "n_controls": 20, "edges": 4}
+
+    def note(done, total):
+        said.append((done, total))
+
+    graph = explain(cat, asked["prompt"], asked["target"], progress=note, **how).graph()
+    nodes = {end for edge in graph.edges for end in (edge.source, edge.target) if "@" in end and "/" in end}
+    last = said[next(i for i in range(len(said) - 1, 0, -1) if said[i][1] != said[-1][1]) + 1 :]
+    total = len(nodes) + 1 + 4
+    assert [done for done, _ in last] == sorted({done for done, _ in last})
+    assert (last[0], last[-1]) == ((1, total), (total, total))
+
+    def stop(done, total):
+        if (done, total) == last[0]:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        explain(cat, asked["prompt"], asked["target"], progress=stop, **how)

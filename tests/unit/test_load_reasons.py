@@ -211,7 +211,7 @@ def test_a_network_that_needs_more_than_ids_is_said_to_be_so(folder, monkeypatch
 
 
 def test_a_missing_package_that_places_weights_is_named_at_the_command_line(folder, monkeypatch, capsys):
-    monkeypatch.setattr(load_errors, "_is_installed", lambda _name: False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert main(["info", str(folder), "--device", "auto"]) == 2
     said = capsys.readouterr().err
     assert "accelerate" in said

@@ -7,9 +7,8 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.core import object_store
-from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.object_store import StoreBundle
+from patchclamp.core.object_store import StoreBundle, create_bundle, open_bundle
 from patchclamp.record import record_corpus, stream, survey_corpus
 
 fsspec = pytest.importorskip("fsspec", reason="the extra `scale` is not installed")
@@ -26,7 +25,7 @@ def url(request):
 
 
 def write(url, n, **more):
-    bundle = Bundle.create(url, kind="recording", manifest={"sites": []})
+    bundle = create_bundle(url, kind="recording", manifest={"sites": []})
     for number in range(n):
         bundle.append(f"shard-{number:05d}", {"x": np.full(3, number, dtype=np.float32)}, stimuli=1, **more)
     return bundle
@@ -73,7 +72,7 @@ def test_an_interrupted_recording_goes_on(cat, url, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         record_corpus(cat, corpus, "blocks.*.mlp.act", f"{url}/run", progress=interrupt)
     fsspec.filesystem("memory").pipe_file(f"{url.removeprefix('memory:/')}/run/shard-00099.safetensors", b"torn")
-    before = Bundle.open(f"{url}/run")
+    before = open_bundle(f"{url}/run")
     assert before.pieces
     assert not before.whole
     with pytest.raises(PatchclampError, match="nothing is yet"):
@@ -91,15 +90,15 @@ def test_a_journal_is_a_row_of_small_objects(url, monkeypatch):
     kept = files_at(url)
     assert [name for name in sorted(kept) if name.startswith("journal")] == [f"journal-0000{i}.jsonl" for i in range(3)]
     assert [kept[f"journal-0000{i}.jsonl"].count(b"\n") for i in range(3)] == [4, 4, 3]
-    again = Bundle.open(url)
+    again = open_bundle(url)
     assert again.entries == bundle.entries
     assert again.hash == bundle.hash
     again.drop("shard-00002")
     again.append("shard-00011", {"x": np.zeros(1)})
-    assert [e["piece"] for e in Bundle.open(url).pieces] == [f"shard-{i:05d}" for i in range(12) if i != 2]
+    assert [e["piece"] for e in open_bundle(url).pieces] == [f"shard-{i:05d}" for i in range(12) if i != 2]
     for number in range(3, 12):
         again.drop(f"shard-{number:05d}")
-    assert [e["piece"] for e in Bundle.open(url).pieces] == ["shard-00000", "shard-00001"]
+    assert [e["piece"] for e in open_bundle(url).pieces] == ["shard-00000", "shard-00001"]
 
 
 def test_what_was_changed_is_damaged(url):
@@ -108,22 +107,22 @@ def test_what_was_changed_is_damaged(url):
     files = fsspec.filesystem("memory")
     shard = files.cat_file(f"{place}/shard-00001.safetensors")
     files.pipe_file(f"{place}/shard-00001.safetensors", shard[:-1] + b"\x01")
-    assert Bundle.open(url).find_damaged() == ["shard-00001"]
+    assert open_bundle(url).find_damaged() == ["shard-00001"]
     files.rm_file(f"{place}/shard-00001.safetensors")
-    assert Bundle.open(url).find_damaged() == ["shard-00001"]
+    assert open_bundle(url).find_damaged() == ["shard-00001"]
     with pytest.raises(Damaged, match="shard-00001"):
-        Bundle.open(url).read("shard-00001")
+        open_bundle(url).read("shard-00001")
     journal = files.cat_file(f"{place}/journal-00000.jsonl")
     files.pipe_file(f"{place}/journal-00000.jsonl", journal.replace(b'"stimuli":1', b'"stimuli":2', 1))
     with pytest.raises(Damaged, match="journal"):
-        Bundle.open(url)
+        open_bundle(url)
 
 
 def test_stores_that_cannot_be_had_are_refused(monkeypatch):
     with pytest.raises(PatchclampError, match="fsspec knows"):
-        Bundle.open("nosuchkind://bucket/recording")
+        open_bundle("nosuchkind://bucket/recording")
     with pytest.raises(PatchclampError, match=r"no manifest\.json"):
-        Bundle.open("memory://nothing-there")
+        open_bundle("memory://nothing-there")
     bundle = write("memory://full", 1)
     assert isinstance(bundle, StoreBundle)
 

@@ -25,7 +25,7 @@ class Worker:
         piece = given[2]
         dies = piece.start.stimuli in self.deadly
         self.deadly -= {piece.start.stimuli}
-        return self.ray.add(Lost() if dies else piece.start.stimuli * 10, 1 + piece.start.stimuli % 3)
+        return self.ray.add(Lost() if dies else piece.start.stimuli * 10, 3 + piece.start.stimuli % 3)
 
 
 class StandIn:
@@ -55,7 +55,8 @@ class StandIn:
         assert self.waits < MOST_WAITS, "the loop asks again and again"
         for ref in refs:
             self.answers[ref][1] -= 1
-        done = [ref for ref in refs if self.answers[ref][1] <= 0][:num_returns]
+        # The last first, which is the worst order for who waits for the first.
+        done = [ref for ref in reversed(refs) if self.answers[ref][1] <= 0][:num_returns]
         return done, [ref for ref in refs if ref not in done]
 
     def get(self, ref):
@@ -66,7 +67,7 @@ class StandIn:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 30])
-@pytest.mark.parametrize("late", [1, 12])
+@pytest.mark.parametrize("late", [1, 3, 12])
 @pytest.mark.parametrize("deadly", [set(), {0}, {3, 4, 8}])
 def test_every_piece_comes_once_and_in_order(n, late, deadly, monkeypatch):
     engine = object.__new__(RayEngine)
@@ -75,8 +76,9 @@ def test_every_piece_comes_once_and_in_order(n, late, deadly, monkeypatch):
     engine._start_worker = lambda: Worker(engine._ray, 1, left)
     engine._pool = [_Seat(Worker(engine._ray, after, left)) for after in (1, late)]
     monkeypatch.setattr(RayEngine, "_pack", lambda self, work: b"")
-    pieces = [Piece(Start(i), Start(i + 1, i + 1), ()) for i in range(n)]
+    pieces = [Piece(Start(i, i), Start(i + 1, i + 1), ()) for i in range(n)]
     seen = []
     assert list(engine.map(None, iter(pieces), seen.append)) == [10 * i for i in range(n)]
     assert seen == [1] * n
-    assert engine.deaths == len({i for i in deadly if i < n})
+    dead = len({i for i in deadly if i < n})  # two pieces of one worker die with it at once
+    assert min(dead, 1) <= engine.deaths <= dead

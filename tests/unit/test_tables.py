@@ -1,5 +1,7 @@
 """Nouns as people see them where a cell of a notebook ends: one line, a table, a DataFrame, a plot."""
 
+import math
+
 import matplotlib
 import numpy as np
 import pytest
@@ -81,6 +83,21 @@ def test_a_plot_has_a_bar_for_each_score_and_hatching_below_zero():
     assert [bool(bar.get_hatch()) for bar in bars] == [False, False, False, True]
 
 
+def test_bars_of_units_are_ordered_and_titles_are_short():
+    class Named(Tabular):
+        def table(self, top=None):
+            rows = (("a", 1.0), ("b", 3.0), ("c", -2.0), ("d", math.nan))
+            columns = (self.label, "score")
+            return Table("what it is, in short; and much more " * 9, columns, rows, 4, columns)
+
+    drawn = {}
+    for Named.label in ("unit", "layer"):
+        axes = Named().plot()
+        drawn[Named.label] = [text.get_text() for text in axes.get_yticklabels()]
+        assert axes.get_title() == "what it is, in short"
+    assert drawn == {"unit": ["b", "a", "c", "d"], "layer": ["a", "b", "c", "d"]}
+
+
 def test_a_plot_draws_the_interval(cat):
     axes = make_nouns(cat)["similarity"].plot()
     [[low, high]] = [segment[:, 0] for segment in axes.collections[0].get_segments()]
@@ -127,3 +144,8 @@ def test_a_key_stands_for_site_basis_unit_and_place(cat):
     assert written.subject == "cat"
     with pytest.raises(pc.PatchclampError, match="a key alone"):
         pc.change("set", f"{SITE}/neurons/7", 7, value=0)
+
+
+def test_a_generation_is_one_line(cat):
+    [made] = cat.generate("the old", max_new_tokens=2)
+    assert repr(made) == "Generation(' cat sat', 2 tokens after a prompt of 3)"

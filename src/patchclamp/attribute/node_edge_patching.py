@@ -13,6 +13,7 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge
 from patchclamp.core.metric import Metric
+from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.engine import Restart
@@ -24,7 +25,9 @@ ROWS = 32
 
 
 @checked
-def patch_node_edges(writes: Writes, edges: Sequence[Edge], metric: Metric) -> Float[np.ndarray, " edge"]:
+def patch_node_edges(
+    writes: Writes, edges: Sequence[Edge], metric: Metric, *, progress: Progress | None = None
+) -> Float[np.ndarray, " edge"]:
     """Measure what each edge carries: m(x) − m(x with the target reading the stream without the source’s change).
 
     The target's own value becomes what it makes of that; everything after the target is computed anew, and every other
@@ -34,6 +37,7 @@ def patch_node_edges(writes: Writes, edges: Sequence[Edge], metric: Metric) -> F
         writes: the prompt and its baseline.
         edges: between units at positions, from inputs, and to the output; an edge into a head names its slot.
         metric: m.
+        progress: called with edges measured and edges in all.
 
     Returns:
         ``(edge,)`` in units of m.
@@ -58,7 +62,7 @@ def patch_node_edges(writes: Writes, edges: Sequence[Edge], metric: Metric) -> F
         [8.0]
     """
     sources = [_source(writes, edge) for edge in edges]
-    effects = np.zeros(len(edges))
+    effects, done = np.zeros(len(edges)), 0
     clean = float(writes.model.measure([writes.shown], metric)[0])
 
     def where(i: int) -> tuple[str, str]:
@@ -70,6 +74,9 @@ def patch_node_edges(writes: Writes, edges: Sequence[Edge], metric: Metric) -> F
     for (path, _), group in groupby(sorted(range(len(edges)), key=where), key=where):
         own = list(group)
         effects[own] = clean - _measure(writes, metric, path, [edges[i] for i in own], [sources[i] for i in own])
+        done += len(own)
+        if progress is not None:
+            progress(done, len(edges))
     return effects
 
 

@@ -15,6 +15,7 @@ from patchclamp.attribute.node_writes import OUTPUT, Change, Place, Writes, plac
 from patchclamp.core.arguments import checked
 from patchclamp.core.graph import Edge
 from patchclamp.core.metric import Metric
+from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ROWS
@@ -57,6 +58,7 @@ def attribute_node_edges(
     steps: int = STEPS,
     smallest: float = SMALLEST,
     gradients: Mapping[str, Tensor] | None = None,
+    progress: Progress | None = None,
 ) -> NodeEdges:
     r"""Score every direct edge u@p → v@q among nodes, from every input, and to the output.
 
@@ -78,6 +80,7 @@ def attribute_node_edges(
         steps: Gauss-Legendre points of the path.
         smallest: edges below this share of the strongest count into the error.
         gradients: mean gradients of sites that are known already, as ``attribute_nodes`` gives them.
+        progress: called with targets done and targets in all, the output among them.
 
     Returns:
         NodeEdges: edges, and what the edges into each target sum to.
@@ -111,6 +114,7 @@ def attribute_node_edges(
     sources += [Change(f"input@{i}", i, -1.0, delta) for i, delta in enumerate(inputs)]
     rest = writes.changes_of_sites()
     found: list[_Weight] = []
+    done = 0
     known = gradients or {}
     where = {str(node): int(node.position or 0) for node in nodes}
     by_site = sorted(nodes, key=lambda node: (node.site, node.basis))
@@ -124,7 +128,12 @@ def attribute_node_edges(
         rows = list(_rows(writes, path, place, own, sources, _all_read(place, inputs, rest)))
         for node in own:
             found += _weights(writes, node, rows, g)
+            done += 1
+            if progress is not None:
+                progress(done, len(nodes) + 1)
     found += _to_output(writes, sources, _all_read(place_of_output(writes.graph), inputs, rest), metric)
+    if progress is not None:
+        progress(len(nodes) + 1, len(nodes) + 1)
     where[OUTPUT] = max(p if p >= 0 else len(inputs) + p for p in metric.positions)
     return _edges(found, where, smallest)
 

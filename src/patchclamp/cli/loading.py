@@ -10,6 +10,7 @@ from typing import Any
 
 from patchclamp.cli.options import refuse_typed
 from patchclamp.cli.output import log
+from patchclamp.core.disk import is_url
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.plain_numbers import human_s
 
@@ -25,6 +26,12 @@ def check_files(options: Namespace) -> None:
     Raises:
         PatchclampError: no such text, pairs, image, atlas or folder of features; what is wrong is named.
     """
+    if is_url(getattr(options, "out", None)) and options.verb not in ("record", "survey"):
+        raise PatchclampError(
+            expected=f"a folder for --out of {options.verb}",
+            got=options.out,
+            remedy="Only recordings and surveys are written to URLs.",
+        )
     if hasattr(options, "engine"):
         from patchclamp.engines.choose import refuse_engine
 
@@ -257,9 +264,9 @@ def print_cost(model: Any, batches: Any, chosen: list[Any], space: str) -> None:
     model.run(first, record=[s.path for s in chosen], logits=False)
     seconds = (time.monotonic() - began) * batches.n_stimuli / len(first)
     what = (
-        f"{batches.n_stimuli:,} stimuli, {batches.n_tokens:,} tokens"
+        f"{batches.n_stimuli:,} stimul{'i' if batches.n_stimuli != 1 else 'us'}, {batches.n_tokens:,} tokens"
         if batches.kind == "text"
-        else f"{batches.n_stimuli:,} images"
+        else f"{batches.n_stimuli:,} image{'s' * (batches.n_stimuli != 1)}"
     )
     log(f"{what}, {len(chosen)} sites: {space}, {human_s(seconds)} of computing")
 
@@ -344,6 +351,8 @@ def read_lines(path: str) -> list[str]:
     return kept
 
 
+ENGINE_OPTIONS = ("engine", "address", "workers")
+"""Options of what is shown to a model; a recorded brain was shown it already."""
 BRAIN_OPTIONS = ("variable", "axes", "rate", "duration", "bin", "unit_of_measure", "labels")
 """Options that only the file of a recorded brain has."""
 

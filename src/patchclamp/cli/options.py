@@ -50,6 +50,10 @@ class Parser(argparse.ArgumentParser):
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         if action.option_strings:
+            if action.dest in self._typed and isinstance(action, argparse._StoreAction):
+                raise PatchclampError(
+                    expected=f"{self._typed[action.dest]} once", got="it twice", remedy="Leave one of them out."
+                )
             self._typed[action.dest] = max(action.option_strings, key=len)
         elif arg_strings == [""]:
             raise PatchclampError(

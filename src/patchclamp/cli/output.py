@@ -327,12 +327,17 @@ def show_bundle(bundle: Any, options: Namespace, spell: Callable[[int], str] | N
     return 0
 
 
-def print_atlas(path: str, as_json: bool) -> int:
-    """Show what an atlas holds."""
+def print_atlas(path: str, as_json: bool, unit: str | None = None) -> int:
+    """Show what an atlas holds, or what it knows of one unit."""
     from patchclamp.atlas.atlas import open_atlas
-    from patchclamp.report.terminal.atlas import show_atlas
+    from patchclamp.report.terminal.atlas import show_atlas, show_unit
 
-    page = open_atlas(path).page()
+    atlas = open_atlas(path)
+    if unit is not None:
+        about = atlas.unit(unit)
+        emit(asdict(about)) if as_json else show_unit(about, atlas)
+        return 0
+    page = atlas.page()
     emit(asdict(page)) if as_json else show_atlas(page)
     return 0
 

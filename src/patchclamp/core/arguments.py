@@ -1,6 +1,7 @@
 """Check the arguments of public functions by their annotations, and refuse a slip in three parts."""
 
 import functools
+import importlib
 import inspect
 import itertools
 import os
@@ -17,6 +18,8 @@ from patchclamp.core.nearest import find_nearest
 
 Target = TypeVar("Target")
 _NOTHING, _SPECIAL = object(), ("__init__", "__getitem__")
+BARS = "patchclamp.core.notebook_progress"
+"""What draws a bar in a notebook: named and not imported, because its own functions are checked."""
 _LOOKED_AT = 64
 """Elements of a list that are looked at: a check costs microseconds, however long the list is."""
 _WHOLE = 2**63
@@ -133,9 +136,7 @@ def _wrap(fn: Callable[..., Any], label: str, *, nan: bool = False) -> Callable[
                 remedy=f"help({label}) says what each is.",
             )
         if shows and "IPython" in sys.modules and kwargs.get("progress") is None and len(args) <= place:
-            from patchclamp.core.notebook_progress import run_with_bar
-
-            return run_with_bar(fn, label, args, kwargs)
+            return importlib.import_module(BARS).run_with_bar(fn, label, args, kwargs)
         return fn(*args, **kwargs)
 
     return call

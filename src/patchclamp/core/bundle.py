@@ -71,10 +71,6 @@ class Bundle:
         Raises:
             PatchclampError: the folder holds something, or cannot be written.
         """
-        if is_url(path):
-            from patchclamp.core.object_store import StoreBundle
-
-            return StoreBundle.create_at(str(path), kind=kind, manifest=manifest)
         folder = Path(path)
         check_plain("manifest", manifest)
         refuse_occupied(folder, begun=("manifest.json",))
@@ -98,10 +94,6 @@ class Bundle:
             PatchclampError: no bundle there, of another kind, or of a newer version.
             Damaged: manifest or journal cannot be read.
         """
-        if is_url(path):
-            from patchclamp.core.object_store import StoreBundle
-
-            return StoreBundle.open_at(str(path), kind=kind)
         folder = Path(path)
         file = folder / "manifest.json"
         if not file.is_file():
@@ -410,16 +402,6 @@ def reaches(folder: str, seal: str) -> bool:
     return file.is_file() and file_hash(file) == seal
 
 
-def is_url(place: object) -> bool:
-    """Say whether a place is named by a URL, and so is no folder.
-
-    Example:
-        >>> is_url("s3://bucket/recording"), is_url("recording")
-        (True, False)
-    """
-    return isinstance(place, str) and "://" in place
-
-
 def _unreadable(piece: str, path: Path, problem: Exception) -> Damaged:
     return Damaged(
         expected=f"the arrays of piece {piece!r}",
@@ -460,8 +442,13 @@ def parse_journal(data: bytes, path: object, seal: str) -> tuple[list[dict[str, 
         path: where they stand, in words.
         seal: the manifest's.
 
+    Returns:
+        tuple[list[dict[str, Any]], str]: the entries in order, and the seal.
+
     Raises:
         Damaged: a line is not what was written.
+
+    Source: Haber and Stornetta (1991), *How to time-stamp a digital document*: each seal covers the one before it.
     """
     entries: list[dict[str, Any]] = []
     try:

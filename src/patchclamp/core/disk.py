@@ -27,6 +27,16 @@ LARGEST_TEXT = 64 * 2**20
 _WEIGHTS = re.compile(r"basis-\d{3}\.safetensors")
 
 
+def is_url(place: object) -> bool:
+    """Say whether a place is named by a URL, and so is no folder.
+
+    Example:
+        >>> is_url("s3://bucket/recording"), is_url("recording")
+        (True, False)
+    """
+    return isinstance(place, str) and "://" in place
+
+
 def is_torn(name: str) -> bool:
     """Say whether a file is what a kill leaves of one that was never finished."""
     return _TORN.fullmatch(name) is not None

@@ -19,6 +19,8 @@ def find_nearest(name: str, names: Iterable[str], n: int = 1, *, cutoff: float =
     Returns:
         list[str]: the names.
 
+    Source: Ratcliff and Metzener (1988), *Pattern Matching: The Gestalt Approach*, as ``difflib`` has it.
+
     Cost: names × characters², some 20 µs a name.
 
     Example:

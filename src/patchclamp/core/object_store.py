@@ -28,7 +28,7 @@ from patchclamp.core.bundle import (
     seal_of,
 )
 from patchclamp.core.checks import check_plain
-from patchclamp.core.disk import PIECE
+from patchclamp.core.disk import PIECE, is_url
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import canonical, parse
 
@@ -37,8 +37,28 @@ LINES = 1000
 _JOURNAL, _PIECES = re.compile(r"journal-\d{5}\.jsonl"), re.compile(rf"({PIECE})\.safetensors")
 
 
+def open_bundle(place: str | Path, *, kind: str | None = None) -> Bundle:
+    """Open a bundle for reading, in a folder or at a URL; see ``Bundle.open``.
+
+    Returns:
+        Bundle: with its pieces, none of which was read.
+    """
+    return StoreBundle.open_at(str(place), kind=kind) if is_url(place) else Bundle.open(place, kind=kind)
+
+
+def create_bundle(place: str | Path, *, kind: str, manifest: Mapping[str, Any]) -> Bundle:
+    """Start a bundle in a folder or at a URL; see ``Bundle.create``.
+
+    Returns:
+        Bundle: open for writing, without pieces.
+    """
+    if is_url(place):
+        return StoreBundle.create_at(str(place), kind=kind, manifest=manifest)
+    return Bundle.create(place, kind=kind, manifest=manifest)
+
+
 class StoreBundle(Bundle):
-    """A bundle at a URL; use ``Bundle.create`` and ``Bundle.open``, which give one where they are given a URL."""
+    """A bundle at a URL; use ``create_bundle`` and ``open_bundle``, which give one where they are given a URL."""
 
     def __init__(
         self, url: str, manifest: dict[str, Any], entries: list[dict[str, Any]], seals: tuple[str, str]
@@ -48,7 +68,11 @@ class StoreBundle(Bundle):
 
     @classmethod
     def create_at(cls, url: str, *, kind: str, manifest: Mapping[str, Any]) -> "StoreBundle":
-        """Start a bundle where nothing is; see ``Bundle.create``."""
+        """Start a bundle where nothing is; see ``Bundle.create``.
+
+        Returns:
+            StoreBundle: open for writing, without pieces.
+        """
         check_plain("manifest", manifest)
         whole = {"format": FORMAT, "version": VERSION, "kind": kind, **manifest}
         data = json.dumps(whole, sort_keys=True, indent=1, allow_nan=False).encode()
@@ -173,7 +197,7 @@ class StoreBundle(Bundle):
 
     def read(self, piece: str, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return a piece's arrays; the object is fetched whole."""
-        with self._fetched(piece) as file:
+        with self._open_piece(piece) as file:
             try:
                 return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
             except (SafetensorError, AttributeError) as problem:
@@ -181,7 +205,7 @@ class StoreBundle(Bundle):
 
     def shapes(self, piece: str) -> dict[str, tuple[int, ...]]:
         """Return the shapes of a piece's arrays; the object is fetched whole."""
-        with self._fetched(piece) as file:
+        with self._open_piece(piece) as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
     def find_damaged(self, only: Sequence[str] | None = None) -> list[str]:
@@ -200,7 +224,7 @@ class StoreBundle(Bundle):
         return {one["name"].rpartition("/")[2]: int(one["size"] or 0) for one in found if one["type"] == "file"}
 
     @contextmanager
-    def _fetched(self, piece: str) -> Iterator[Any]:
+    def _open_piece(self, piece: str) -> Iterator[Any]:
         """Give a piece as a file that is open, for as long as the context lasts."""
         data = self._get(f"{self._file(piece).stem}.safetensors")
         if data is None:

@@ -15,6 +15,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.checks import subject_of, within
 from patchclamp.core.errors import Damaged, PatchclampError, report_damage
+from patchclamp.core.object_store import open_bundle
 from patchclamp.core.plain_names import name_site
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind, kind_names, unpack_stimuli
@@ -337,7 +338,7 @@ class StoredRecording:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.bundle = Bundle.open(path, kind="recording")
+        self.bundle = open_bundle(path, kind="recording")
         self.sites = sites_of(self.bundle)
         manifest, entries = self.bundle.manifest, self.bundle.pieces
         self.provenance = {k: manifest.get(k) for k in ("subject", "dtype", "plan")}

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.bundle import Bundle, is_url
-from patchclamp.core.disk import hold_folder
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import hold_folder, is_url
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.object_store import create_bundle, open_bundle
 
 THREADS = "plan.threads"
 """What a resume may have otherwise: it computes with as many threads as the run was begun with."""
@@ -52,7 +53,7 @@ def open_or_resume(
 def _begin(url: str, kind: str, manifest: Mapping[str, Any], what: str, *, resume: bool) -> Bundle:
     """Return a bundle in a store, which nobody can hold."""
     try:
-        bundle = Bundle.open(url, kind=kind) if resume else None
+        bundle = open_bundle(url, kind=kind) if resume else None
     except Damaged:
         raise
     except PatchclampError as problem:
@@ -60,7 +61,7 @@ def _begin(url: str, kind: str, manifest: Mapping[str, Any], what: str, *, resum
             raise
         bundle = None
     if bundle is None:
-        return Bundle.create(url, kind=kind, manifest=manifest)
+        return create_bundle(url, kind=kind, manifest=manifest)
     refuse_other_plan(url, manifest, {name: bundle.manifest.get(name) for name in manifest}, what)
     bundle.resume()
     return bundle

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
-from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.exemplars import KINDS as ALL_KINDS
 from patchclamp.core.exemplars import Exemplars
+from patchclamp.core.object_store import open_bundle
 from patchclamp.core.plain_names import name_unit
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import RESTORE, check_shapes, kind_of, sites_of
@@ -38,7 +38,7 @@ class StoredSurvey(Tabular):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.bundle = Bundle.open(path, kind="survey")
+        self.bundle = open_bundle(path, kind="survey")
         if not self.bundle.whole:
             raise PatchclampError(
                 expected="a finished survey", got=f"{path}, which was interrupted", remedy="Run it again with --resume."

@@ -16,7 +16,15 @@ class TimeLeft:
         self.done = 0
 
     def note(self, done: int, total: int, now: float) -> float | None:
-        """Return the seconds left once ``done`` of ``total`` are through; None where nothing can be said yet.
+        """Return the seconds left once ``done`` of ``total`` are through, at the pace of the stage so far.
+
+        Args:
+            done: how many are through; fewer than before where another stage began.
+            total: how many there are.
+            now: the time, as ``time.monotonic`` gives it.
+
+        Returns:
+            float | None: None where nothing is known yet, and where nothing is left.
 
         Example:
             >>> clock = TimeLeft(0.0)

@@ -40,6 +40,9 @@ class Engine(Protocol):
             pieces: in order; they are read as they are needed.
             tick: called as tokens are computed.
 
+        Yields:
+            Result: of each piece.
+
         Raises:
             PatchclampError: as ``work`` raises it, or workers that die again and again.
         """

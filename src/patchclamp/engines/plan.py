@@ -59,6 +59,9 @@ def cut_pieces(
         batches: from where the first piece begins.
         ends: whether a piece ends with a batch, given where the next would begin; it is asked once a batch, in order.
         start: where the first piece begins.
+
+    Yields:
+        Piece: in their order.
     """
     held: list[tuple[Shown, ...]] = []
     begun, at = start, start

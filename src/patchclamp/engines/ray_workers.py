@@ -322,7 +322,7 @@ class _Worker:
         class Unpickler(pickle.Unpickler):
             def persistent_load(self, pid: Any) -> Any:
                 if pid not in worker.subjects:
-                    worker.subjects[pid] = _made(*ray.get(shared[pid]))
+                    worker.subjects[pid] = _make_subject(*ray.get(shared[pid]))
                 return worker.subjects[pid]
 
         return Unpickler(io.BytesIO(data)).load()
@@ -332,7 +332,7 @@ def _ignore(_n: int) -> None:
     """Tokens are counted where the result arrives."""
 
 
-def _made(subject: Any, wanted: str) -> Any:
+def _make_subject(subject: Any, wanted: str) -> Any:
     """Return a subject that was sent, or loaded here; what is loaded must have the same weights."""
     if not wanted:
         return subject

@@ -40,6 +40,8 @@ from patchclamp.subjects.plain import make_plain_network, model_of
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
 """Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
 N_PROMOTED, N_LIKELIEST = 4, 5
+ROUNDINGS = 4
+"""Roundings of the largest logit that a direction drawn at random promotes: less is no promotion."""
 NOTHING = 1e-4
 """Scores below this share of the largest name no cause: they are rounding."""
 LEAST_MOVED = 1e-5
@@ -177,7 +179,7 @@ def explain(
     )
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording
     described = list(_describe_units(model, case, scores, clean, replaced_by, [*chosen, *opposing], receipts.singly))
-    probability, likeliest = _first_answers(model, case)
+    probability, likeliest, step = _first_answers(model, case)
     return Explanation(
         case=case,
         subject={"slug": model.name, "hash": model.hash, **model.origin},
@@ -189,6 +191,7 @@ def explain(
         else _measure(model, case.counterpart, metric),
         probability=probability,
         likeliest=likeliest,
+        step=step,
         tokens=tuple(zip(_tokens(model, shown, scores), map(float, scores.by_place()), strict=True)),
         causes=tuple(described[: len(chosen)]),
         opposing=tuple(described[len(chosen) :]),
@@ -198,7 +201,7 @@ def explain(
         gap=scores.provenance.extra.get("gap"),
         seed=seed,
         n_layers=model.n_layers,
-        edges=find_edges(model, case, scores, [*chosen, *opposing], replaced_by, edges, gradients),
+        edges=find_edges(model, case, scores, [*chosen, *opposing], replaced_by, edges, gradients, progress),
         bases={
             f"{one.site}/{one.basis}": model.basis_at(one.site, one.basis).hash
             for one in scores.units.blocks
@@ -353,16 +356,33 @@ def _promoted_tokens(model: Model, site: str, values: Tensor) -> tuple[str, ...]
     promoted = model.promoted_logits(site, values[None])
     if promoted is None:
         return ()
-    logits = promoted[0]
-    best = logits.float().topk(min(N_PROMOTED, len(logits)))
-    return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > 0)
+    logits = promoted[0].float()
+    least = _promotion_rounding(model, values)
+    best = logits.topk(min(N_PROMOTED, len(logits)))
+    return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > least)
 
 
-def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """Return the target's probability where the metric first reads, and the model's likeliest answers there."""
+def _promotion_rounding(model: Model, like: Tensor) -> float:
+    """Return below which logit a unit promotes nothing, having written where the unembedding does not read."""
+    read_out = getattr(model, "read_out", None)  # of a language model
+    if read_out is None:
+        return 0.0
+    width = model.site(f"blocks.{model.n_layers - 1}.resid_out").width
+    drawn = torch.randn(1, width, generator=torch.Generator().manual_seed(0)).to(like)
+    return float(read_out(drawn).abs().max()) * ROUNDINGS * float(torch.finfo(like.dtype).eps)
+
+
+def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...], float]:
+    """Return the target's probability where the metric first reads, the model's likeliest answers, and the step there.
+
+    The step is the distance from the largest logit to the next number of its type; 0 in single precision and above.
+    """
     logits = model.run(case.clean, logits=case.metric.positions[:1]).logits
     probabilities = logits[0, 0].float().softmax(-1)
     best = probabilities.topk(min(N_LIKELIEST, len(probabilities)))
     likeliest = [(model.answer_name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
     target = case.metric.target
-    return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest)
+    half, largest = torch.finfo(logits.dtype).bits < 32, float(logits[0, 0].abs().max())
+    known = half and math.isfinite(largest) and largest > 0
+    step = torch.finfo(logits.dtype).eps * 2.0 ** math.floor(math.log2(largest)) if known else 0.0
+    return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest), step

@@ -17,6 +17,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Node
 from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
+from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ReadCase
@@ -54,6 +55,7 @@ def find_edges(
     baseline: Baseline,
     n_measured: int,
     gradients: Mapping[str, Tensor] | None = None,
+    progress: Progress | None = None,
 ) -> ExplainedEdges:
     """Find the edges among an answer's causes and opponents, and measure the strongest.
 
@@ -67,6 +69,7 @@ def find_edges(
         baseline: r of every site.
         n_measured: how many edges are measured; none at all are sought for 0.
         gradients: mean gradients of sites that are known already.
+        progress: called with nodes and measured edges done, and those in all.
 
     Returns:
         ExplainedEdges: direct edges; or total ones with the reason.
@@ -90,8 +93,14 @@ def find_edges(
         return ExplainedEdges(edges, about={"kind": "total", "why": why})
     least = SMALLEST * max(abs(scores.score(node)) for node in nodes)
     own = [node for node in nodes if abs(scores.score(node)) >= least]
-    found = attribute_node_edges(writes, own, case.metric, gradients=gradients)
-    edges = measure_edges(writes, found.edges, case.metric, n_measured)
+    total = len(own) + 1 + n_measured  # fewer edges than asked for are measured where there are no more
+    found = attribute_node_edges(
+        writes, own, case.metric, gradients=gradients, progress=progress and (lambda done, _: progress(done, total))
+    )
+    edges = measure_edges(
+        writes, found.edges, case.metric, n_measured,
+        progress=progress and (lambda done, of: progress(total - of + done, total)),
+    )  # fmt: skip
     return ExplainedEdges(
         edges,
         (*_inputs(writes, edges, case.metric), *_errors(edges)),
@@ -139,7 +148,9 @@ def open_writes(model: Any, case: ReadCase, baseline: Baseline, sites: Mapping[s
 
 
 @checked
-def measure_edges(writes: Writes, edges: Sequence[Edge], metric: Metric, most: int) -> tuple[Edge, ...]:
+def measure_edges(
+    writes: Writes, edges: Sequence[Edge], metric: Metric, most: int, *, progress: Progress | None = None
+) -> tuple[Edge, ...]:
     """Return edges with the measured effect of the strongest; see ``patch_node_edges``.
 
     Args:
@@ -147,6 +158,7 @@ def measure_edges(writes: Writes, edges: Sequence[Edge], metric: Metric, most: i
         edges: of which those from an error cannot be measured.
         metric: m.
         most: how many.
+        progress: called with edges measured and edges in all.
 
     Returns:
         tuple[Edge, ...]: in the same order.
@@ -156,7 +168,7 @@ def measure_edges(writes: Writes, edges: Sequence[Edge], metric: Metric, most: i
     """
     real = [i for i, edge in enumerate(edges) if not edge.source.startswith("error@")]
     strongest = sorted(real, key=lambda i: -abs(edges[i].weight))[:most]
-    effects = patch_node_edges(writes, [edges[i] for i in strongest], metric)
+    effects = patch_node_edges(writes, [edges[i] for i in strongest], metric, progress=progress)
     measured = dict(zip(strongest, map(float, effects), strict=True))
     return tuple(replace(edge, measured=measured.get(i)) for i, edge in enumerate(edges))
 

@@ -76,6 +76,7 @@ class Explanation(Tabular):
         metric_baseline: m where the answer's causes are gone: on the corrupted prompt, else with every node replaced.
         probability: of the target's deciding token at the place that the metric reads first; nan without a target.
         likeliest: the model's own first answers with their probabilities.
+        step: distance from the largest logit to the next number of its type; 0 in single precision and above.
         tokens: every token of the prompt, and the sum of the scores at its position.
         causes: the top k by predicted effect, highest first.
         opposing: the strongest against the answer.
@@ -99,6 +100,7 @@ class Explanation(Tabular):
     metric_baseline: float
     probability: float
     likeliest: tuple[tuple[str, float], ...]
+    step: float
     tokens: tuple[tuple[str, float], ...]
     causes: tuple[Cause, ...]
     opposing: tuple[Cause, ...]
@@ -181,6 +183,9 @@ class Explanation(Tabular):
                 "on the other prompt" if self.baseline == "corrupted" else f"with every unit {REPLACED[self.baseline]}"
             )
             found.append(f"The model favours this answer as much {without}, so no percentage is given.")
+        if self.step > 0:
+            apart = f"numbers lie {self.step:.2g} apart here"
+            found.append(f"Logits are in half precision, whose {apart}: smaller effects are rounding.")
         # A wider match is named by the rule of the sets; here nothing of like size exists at all.
         if self.receipts.randoms.step == "size" and self.receipts.randoms.outside > MOSTLY:
             found.append("No comparable units exist here, so this control is weak.")
@@ -285,6 +290,7 @@ class Explanation(Tabular):
             "metric_baseline",
             "probability",
             "likeliest",
+            "step",
             "total",
             "gap",
             "seed",

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from patchclamp.core.bundle import Bundle, is_url
-from patchclamp.core.disk import free_bytes
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import free_bytes, is_url
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
 from patchclamp.core.resume import open_or_resume

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.arguments import checked
-from patchclamp.core.bundle import Bundle, is_url, reaches, write_part
+from patchclamp.core.bundle import Bundle, reaches, write_part
+from patchclamp.core.disk import is_url
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site

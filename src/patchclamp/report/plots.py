@@ -11,6 +11,10 @@ from patchclamp.core.table import Matrix, Table, Tabular
 MOST = 20
 MOST_LABELS = 600
 """Cells of a heat map that still hold a text that can be read."""
+WIDE = 72
+"""Characters of a title."""
+UNORDERED = ("unit", "node", "parameter")
+"""What bars stand for that has no order of its own: the highest bar comes first."""
 POSITIVE, NEGATIVE = "#2f6fb5", "#d97a1d"
 """Colours of the two signs, which colour-blind people tell apart; hatching says the sign too."""
 
@@ -36,7 +40,7 @@ def plot(noun: Tabular, axes: Any = None) -> Any:
         if axes is None:
             axes = _open_axes((3 + 0.62 * len(matrix.columns), max(3.2, 1.6 + 0.3 * len(matrix.rows))))
         _draw_matrix(axes, matrix)
-        axes.set_title(_literal(matrix.title), fontsize="medium")
+        axes.set_title(_short(matrix.title), fontsize="medium")
         return axes
     table = noun.table(MOST)
     if not table.rows or not table.drawn:
@@ -46,7 +50,7 @@ def plot(noun: Tabular, axes: Any = None) -> Any:
     if axes is None:
         axes = _open_axes((7, 1 + 0.3 * len(table.rows)))
     _draw_bars(axes, table)
-    axes.set_title(_literal(table.title), fontsize="medium")
+    axes.set_title(_short(table.title), fontsize="medium")
     return axes
 
 
@@ -75,10 +79,14 @@ def _figure(kind: Any, inches: tuple[float, float]) -> Any:
 def _draw_bars(axes: Any, table: Table) -> None:
     label, number = (table.columns.index(name) for name in table.drawn)
     values = np.array([np.nan if row[number] is None else float(row[number]) for row in table.rows])
-    names = [_literal(str(row[label])) for row in table.rows]
+    rows = list(table.rows)
+    if table.drawn[0] in UNORDERED:
+        order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")
+        values, rows = values[order], [rows[i] for i in order]
+    names = [_literal(str(row[label])) for row in rows]
     error = None
     if table.interval:
-        low, high = (np.array([row[table.columns.index(name)] for row in table.rows], float) for name in table.interval)
+        low, high = (np.array([row[table.columns.index(name)] for row in rows], float) for name in table.interval)
         error = np.maximum(np.nan_to_num(np.array([values - low, high - values])), 0)
     places = np.arange(len(values))
     bars = axes.barh(places, np.nan_to_num(values), xerr=error, color=np.where(values < 0, NEGATIVE, POSITIVE))
@@ -113,6 +121,12 @@ def _draw_matrix(axes: Any, matrix: Matrix) -> None:
                 place = {"ha": "center", "va": "center", "fontsize": "x-small", "clip_on": True}
                 axes.text(column + 0.5, row + 0.5, _literal(label), color="white" if dark else "black", **place)
     axes.figure.colorbar(drawn, ax=axes, label=matrix.quantity)
+
+
+def _short(title: str) -> str:
+    """Return a title's first clause, cut where it would be wider than the axes."""
+    first = title.partition("; ")[0]
+    return _literal(first if len(first) <= WIDE else first[: WIDE - 1].rsplit(" ", 1)[0] + " …")
 
 
 def _literal(text: str) -> str:

@@ -220,7 +220,7 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
             config.task_type, config.inference_mode = None, True
             beside = peft.PeftModel(model, config)
             loaded = beside.load_adapter(str(adapter.folder), "default", torch_device=str(model.device))
-            lost = _lost(beside, loaded)
+            lost = _find_unplaced(beside, loaded)
             if not lost:
                 before = _answer(beside)
                 merged = beside.merge_and_unload()
@@ -258,7 +258,7 @@ def _peft() -> Any:
     return peft
 
 
-def _lost(beside: Any, loaded: Any) -> list[str]:
+def _find_unplaced(beside: Any, loaded: Any) -> list[str]:
     """Return tensors of an adapter that the model has no place for, and places for which it has none."""
     return sorted({*loaded.unexpected_keys, *(key for key in loaded.missing_keys if ".default." in f"{key}.")})
 

@@ -136,7 +136,7 @@ class WrittenOut(TorchFunctionMode):
         """Stand in for one call of torch."""
         name, kwargs = func.__name__, dict(kwargs or {})
         if name == "scaled_dot_product_attention":
-            return self._fused(func, *args, **kwargs)
+            return self._compute_attention(func, *args, **kwargs)
         if name == "baddbmm":
             self._scored = True
             kwargs["batch1"] = self._show("q", kwargs["batch1"])
@@ -158,7 +158,7 @@ class WrittenOut(TorchFunctionMode):
         new = self._slots[slot](apart)
         return x if new is apart else new.reshape(x.shape)
 
-    def _fused(self, func: Any, query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Tensor:
+    def _compute_attention(self, func: Any, query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Tensor:
         query, key, value = self._show("q", query), self._show("k", key), self._show("v", value)
         if self._native:
             fused: Tensor = func(query, key, value, **how)

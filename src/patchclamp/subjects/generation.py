@@ -11,10 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.plain_text import plain
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.batching import Batch
 
+SHOWN = 80
+"""Characters of a continuation that its one line shows."""
 COOLEST = 1e-3
 
 
@@ -31,6 +34,12 @@ class Generation:
     prompt: Stimulus
     ids: Int[np.ndarray, " step"]
     text: str
+
+    def __repr__(self) -> str:
+        """Return the text and how many tokens it has, in one line."""
+        said = self.text if len(self.text) <= SHOWN else self.text[: SHOWN - 1] + "…"
+        n, m = len(self.ids), len(self.prompt)
+        return f"Generation({plain(repr(said))}, {n} token{'s' * (n != 1)} after a prompt of {m})"
 
 
 def check_request(longest: int, context: int | None, max_new_tokens: int, temperature: float | int) -> None:

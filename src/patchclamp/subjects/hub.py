@@ -104,7 +104,7 @@ class Repository:
             return PatchclampError(
                 expected=expected,
                 got=f"no such repository ({_status(problem)}), or a private one",
-                remedy=_meant(self.name) + "Check the name; of a private one log in with `hf auth login`.",
+                remedy=_suggest_names(self.name) + "Check the name; of a private one log in with `hf auth login`.",
             )
         if isinstance(problem, errors.RevisionNotFoundError):
             return PatchclampError(
@@ -166,7 +166,7 @@ def _what_to_do(problem: Exception) -> str:
     return "The connection broke off: try again. Files that came whole are kept; this one begins anew."
 
 
-def _meant(name: str) -> str:
+def _suggest_names(name: str) -> str:
     """Return a question that names similar repositories: those in the cache, and those that the hub finds."""
     from huggingface_hub import HfApi, constants
 

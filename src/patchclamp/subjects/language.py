@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +18,10 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Shown, Stimulus
+from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.subjects.apply import Edits, TokenPositions, by_row, pick_rows, upcast
-from patchclamp.subjects.batching import Batch, Padding, PaddingCheck, PositionTracker, collate, read_columns
+from patchclamp.subjects.batching import Batch, Padding, PaddingCheck, PositionTracker, read_columns
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.context import context_of, first_position_id
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, stop_once_called
@@ -33,9 +33,9 @@ from patchclamp.subjects.lens import Lenses
 from patchclamp.subjects.load_errors import two_text_error
 from patchclamp.subjects.moe import routed_tokens
 from patchclamp.subjects.probing import probe
-from patchclamp.subjects.reading import read_prompt, unknown_words
+from patchclamp.subjects.reading import read_prompt
 from patchclamp.subjects.relevance_rules import Rule, check_rules, forward_replacements, last_visits
-from patchclamp.subjects.text import Tokenizer, read_stimuli
+from patchclamp.subjects.text import Tokenizer
 from patchclamp.subjects.visits import gradients_of, keep_on_path, refuse_second_call
 
 Attention = Literal["native", "tap"]
@@ -136,55 +136,6 @@ class LanguageModel(Lenses):
         places.pop(f"module.{self._head}.out", None)
         return places
 
-    # -- stimuli ------------------------------------------------------------------------------------------------------
-
-    def tokenize(self, text: str, *, bos: bool = True, chat: bool = False, answered: bool = False) -> Stimulus:
-        """Turn text into a stimulus: ids, character spans, a role per token.
-
-        Args:
-            text: the text.
-            bos: begin and end as the tokenizer does by itself; a text that already does gets no second one.
-            chat: wrap it in the model's chat template as one user message.
-            answered: an answer follows, so nothing closes the text; a chat ends with what the template puts before an
-                answer. A model that fills in masks reads the whole text all the same.
-
-        Returns:
-            Stimulus: as the model is shown it, the tokenizer's own tokens included.
-
-        Raises:
-            PatchclampError: no tokenizer, empty text, or more tokens than the context holds.
-        """
-        follows = answered and self.capabilities.generate
-        return self._fits(self.tokenizer.stimulus(text, bos=bos, chat=chat, answered=follows))
-
-    @property
-    def input_hashes(self) -> dict[str, str]:
-        """Hash of the tokenizer."""
-        return {"tokenizer": self.tokenizer_hash}
-
-    def continuation(self, prompt: str | Stimulus, answer: str) -> tuple[int, ...]:
-        """Return the ids that ``answer`` adds after ``prompt``: ids(prompt + answer) past ids(prompt).
-
-        Raises:
-            PatchclampError: appending the answer changes the prompt's own ids.
-        """
-        return self.tokenizer.continuation(prompt, answer)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Its tokenizer; raises where it has none."""
-        if self._tokenizer is None:
-            raise PatchclampError(
-                expected="a model with a tokenizer",
-                got=f"{self.name}, which has none",
-                remedy="Put its tokenizer's files (tokenizer.json) beside the weights; in Python, show it token ids.",
-            )
-        return self._tokenizer
-
-    def stimuli(self, shown: Any, *, answered: bool = False) -> list[Stimulus]:
-        """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli; see ``tokenize``."""
-        return read_stimuli(shown, partial(self.tokenize, answered=answered), self._fits)
-
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
         """Turn a prompt and its answers into tokens and a metric; see ``Model.read_case``, and ``read_prompt``.
 
@@ -193,40 +144,6 @@ class LanguageModel(Lenses):
         """
         self.head  # noqa: B018  a model without one says so
         return read_prompt(self, shown, targets, contrasts, **how)
-
-    def unknown_words(self, shown: Any) -> list[str]:
-        """Return the words of a prompt that its vocabulary lacks, each once, in their order.
-
-        Example:
-            >>> from patchclamp.loaders import load
-            >>> load("organism:cat").unknown_words("the old unicorn")
-            ['unicorn']
-        """
-        return [word for one in self.stimuli(shown) for word in unknown_words(self.tokenizer, one)]
-
-    def _fits(self, stimulus: Stimulus) -> Stimulus:
-        vocabulary = self.module.get_input_embeddings().num_embeddings
-        if not len(stimulus) or stimulus.ids.min() < 0 or stimulus.ids.max() >= vocabulary:
-            raise PatchclampError(
-                expected=f"at least one token, ids from 0 to {vocabulary - 1}",
-                got=f"{len(stimulus)} tokens, ids {stimulus.ids[:8].tolist()}",
-                remedy="Check the prompt, and that tokenizer and model belong together.",
-            )
-        if self.context is not None and len(stimulus) > self.context:
-            raise PatchclampError(
-                expected=f"at most {self.context} tokens, the model's context",
-                got=f"{len(stimulus)} tokens",
-                remedy="Shorten the prompt, or cut text with --window.",
-            )
-        return stimulus
-
-    def batch(self, stimuli: Sequence[Stimulus], padding: Padding = "right") -> Batch:
-        """Lay stimuli out as one padded rectangle on the model's device."""
-        return collate(stimuli, self._pad, padding, self.device)
-
-    @property
-    def _pad(self) -> int:
-        return self._tokenizer.pad if self._tokenizer is not None else 0
 
     # -- running ------------------------------------------------------------------------------------------------------
 

@@ -167,11 +167,10 @@ def _pattern(recorded: Tensor) -> Float[np.ndarray, "head target source"]:
 
 
 def _one_stimulus(model: Unembeds, text: Any) -> Stimulus:
-    listed = model.stimuli(text, answered=True)  # type: ignore[call-arg]
+    listed = model.stimuli(text, answered=True)
     if len(listed) != 1:
         raise PatchclampError(expected="one text", got=f"{len(listed)}", remedy="Look at each by itself.")
     [stimulus] = listed
-    assert isinstance(stimulus, Stimulus)
     return stimulus
 
 

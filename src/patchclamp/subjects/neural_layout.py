@@ -172,10 +172,10 @@ class _Found:
 def _rate(n: int, found: _Found, asked: _Asked) -> float | None:
     """Return the rate that the file and the call agree on."""
     given = asked.rate
-    for option, value in (("rate", asked.rate), ("duration", asked.duration)):
+    for option, value in (("rate", asked.rate), ("duration", asked.duration), ("bin", asked.bin)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise PatchclampError(
-                expected=f"{option} above 0", got=str(value), remedy="Rates are in Hz, durations in seconds."
+                expected=f"{option} above 0", got=str(value), remedy="Rates are in Hz, durations and bins in seconds."
             )
     if asked.duration is not None and asked.bin is None and found.rate is None:
         given = n / asked.duration if given is None else given

@@ -242,7 +242,11 @@ class Tokenizer:
         framed = before[: len(self.prefix)] == self.prefix
         [(ids, spans)] = self.pieces([prompt + answer])
         after = self.add_special_tokens(ids, spans, None, bos=framed, closed=False).ids.tolist()
-        if not answer or after[: len(before)] != before or len(after) == len(before):
+        if not answer:
+            raise PatchclampError(
+                expected="an answer of one character at least", got="''", remedy="Give the answer, such as ' cat'."
+            )
+        if after[: len(before)] != before or len(after) == len(before):
             raise PatchclampError(
                 expected="an answer that leaves the prompt's own tokens as they are",
                 got=f"{answer!r} after {prompt[-20:]!r}, which changes them",

@@ -15,7 +15,7 @@ from patchclamp.subjects.families.spec import Family, families, module_path, rea
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.placement import bring_weights
 from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
-from patchclamp.subjects.text import Tokenizer
+from patchclamp.subjects.shown_text import ShownText
 
 
 def write_factor(model: Model, site: str) -> float:
@@ -25,16 +25,11 @@ def write_factor(model: Model, site: str) -> float:
 
 
 @checked
-class Unembeds(Model):
+class Unembeds(ShownText):
     """Read vectors of the residual stream, and what units write to it, as tokens."""
 
     _head: str = ""
     """Path of the module that gives the logits; empty where no linear map does."""
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Its tokenizer; raises where it has none."""
-        raise NotImplementedError
 
     @property
     def n_answers(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from patchclamp.atlas.store.sqlite_files import CLUSTERED
 from patchclamp.core.corpus import Corpus
@@ -13,6 +14,7 @@ from patchclamp.core.disk import file_hash
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
 from patchclamp.core.stats import Interval, rank
+from patchclamp.core.stimulus import Stimulus
 from patchclamp.evaluate.labelled import Labelled, read_labels
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
@@ -63,20 +65,38 @@ def concept_scores(
 
     Cost: a forward pass over the labelled tokens per group of sites; ranks of every unit twice.
     """
-    for group in group_sites(sites):
-        parts: dict[str, list[np.ndarray]] = {site.path: [] for site in group}
-        for start in range(0, len(labels.stimuli), batch):
-            shown = labels.stimuli[start : start + batch]
-            counted = np.concatenate([s.counted for s in shown])
-            model.watch(
-                shown,
-                list(parts),
-                lambda path, x, counted=counted, parts=parts: parts[path].append(  # type: ignore[misc]
-                    np.asarray(x.float().cpu())[counted]
-                ),
-            )
-        for path, found in parts.items():
-            yield path, _score_units(np.concatenate(found), labels)
+    for path, values in collect_values(model, labels.stimuli, sites, batch):
+        yield path, _score_units(values, labels)
+
+
+def collect_values(
+    model: LanguageModel | Features | WithHeads, stimuli: Sequence[Stimulus], sites: Sequence[Site], batch: int
+) -> Iterator[tuple[str, Float[np.ndarray, "token unit"]]]:
+    """Yield each site with the values of its units at the counted tokens of stimuli.
+
+    Args:
+        model: the subject.
+        stimuli: what is shown.
+        sites: what is read.
+        batch: stimuli per forward pass.
+
+    Cost: a forward pass over the stimuli per group of sites; memory of the values of a group.
+    """
+    counted = [stimulus.counted for stimulus in stimuli]
+    starts = np.cumsum([0, *(int(one.sum()) for one in counted)])
+    for group in group_sites(list(sites)):
+        values = {site.path: np.empty((starts[-1], site.width), dtype=np.float32) for site in group}
+        for first in range(0, len(stimuli), batch):
+            last = min(first + batch, len(stimuli))
+            rows, own = slice(starts[first], starts[last]), np.concatenate(counted[first:last])
+
+            def see(path: str, x: Tensor, rows=rows, own=own, values=values) -> None:  # type: ignore[no-untyped-def]
+                values[path][rows] = x.float().cpu().numpy()[own]
+
+            model.watch(stimuli[first:last], list(values), see)
+        while values:
+            path = next(iter(values))
+            yield path, values.pop(path)
 
 
 def group_sites(sites: list[Site]) -> list[list[Site]]:

@@ -156,6 +156,7 @@ class Parts:
     bare: Look
 
     def __call__(self, start: Start, end: Start) -> Look:
+        """Return the part for the batches between two places."""
         made = copy(self.bare)
         made.of = {path: copy(one) for path, one in self.bare.of.items()}
         for one in made.of.values():
@@ -251,7 +252,16 @@ def _name_piece(number: int) -> str:
 
 
 def read_site(bundle: Bundle, path: str, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return what the pass kept of a site, all or the named arrays, units first."""
+    """Return what the pass kept of a site, units first.
+
+    Args:
+        bundle: where the pass wrote.
+        path: the site's path.
+        names: the arrays that are wanted; all of them by default.
+
+    Returns:
+        dict[str, Any]: the arrays by name.
+    """
     paths = [site["path"] for site in bundle.manifest["sites"]]
     return bundle.read(_name_piece(paths.index(path)), names)
 
@@ -263,6 +273,9 @@ def table_of(kind: int, value: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, 
         kind: number of the kind of example.
         value: ``(unit, rank)`` activations.
         at: ``(unit, rank, 2)`` stimulus and position of each; -1 where there is none.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: ``(example, 5)`` rows and ``(example,)`` values, without places that are free.
     """
     unit, rank = (i.ravel() for i in np.indices(value.shape))
     rows = np.column_stack([unit, np.full(len(unit), kind), rank, at.reshape(-1, 2)]).astype(np.int64)

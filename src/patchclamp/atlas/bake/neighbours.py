@@ -73,6 +73,9 @@ def populations(
         found: their directions.
         firsts: number of each site's unit 0 among all units.
         sample: gives ``(unit, stimulus)`` values of some units of a site.
+
+    Returns:
+        list[Population]: one for each site, in their order.
     """
 
     def of(site: Site) -> Population:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from patchclamp.atlas.bake.concept_labels import clustered_auroc, group_sites
+from patchclamp.atlas.bake.concept_labels import clustered_auroc, collect_values
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
@@ -185,21 +185,8 @@ def pattern_scores(
 
     Cost: a forward pass over the sample per group of sites; ranks of every unit once, and of the best patterns again.
     """
-    for group in group_sites(list(sites)):
-        parts: dict[str, list[np.ndarray]] = {site.path: [] for site in group}
-        for start in range(0, len(sample.stimuli), batch):
-            shown = sample.stimuli[start : start + batch]
-            counted = np.concatenate([s.counted for s in shown])
-            model.watch(
-                shown,
-                list(parts),
-                lambda path, x, counted=counted, parts=parts: parts[path].append(  # type: ignore[misc]
-                    np.asarray(x.float().cpu())[counted]
-                ),
-            )
-        for path, found in parts.items():
-            values = np.concatenate(found)
-            yield path, SiteScores(score_patterns(values, sample, patterns), strongest_tokens(values, sample))
+    for path, values in collect_values(model, sample.stimuli, sites, batch):
+        yield path, SiteScores(score_patterns(values, sample, patterns), strongest_tokens(values, sample))
 
 
 def score_patterns(
@@ -309,12 +296,16 @@ def strongest_tokens(
     ids, which, n = np.unique(sample.ids, return_inverse=True, return_counts=True)
     by_token = np.argsort(which, kind="stable")
     starts = np.concatenate([[0], np.cumsum(n)[:-1]])
-    with np.errstate(invalid="ignore"):
-        means = np.add.reduceat(values[by_token], starts, axis=0, dtype=np.float64) / n[:, None]  # (id, unit)
-    means[n < SEEN] = -np.inf
-    best = means.argmax(0)
-    top = means[best, np.arange(values.shape[1])]
-    return [
-        (int(ids[i]), float(mean), int(n[i])) if np.isfinite(mean) else None
-        for i, mean in zip(best.tolist(), top.tolist(), strict=True)
-    ]
+    strongest: list[tuple[int, float, int] | None] = []
+    for first in range(0, values.shape[1], COLUMNS):
+        some = values[by_token, first : first + COLUMNS]
+        with np.errstate(invalid="ignore"):
+            means = np.add.reduceat(some, starts, axis=0, dtype=np.float64) / n[:, None]  # (id, unit)
+        means[n < SEEN] = -np.inf
+        best = means.argmax(0)
+        top = means[best, np.arange(some.shape[1])]
+        strongest += [
+            (int(ids[i]), float(mean), int(n[i])) if np.isfinite(mean) else None
+            for i, mean in zip(best.tolist(), top.tolist(), strict=True)
+        ]
+    return strongest

@@ -204,6 +204,9 @@ def largest(scores: Float[Tensor, "row column"], k: int, *, nothing: float = 0.0
         k: how many.
         nothing: which of several scores comes first that are no larger than this matters to nobody.
 
+    Returns:
+        tuple[Tensor, Tensor]: ``(row, k)`` values, falling, and their columns.
+
     Example:
         >>> largest(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), 2)[1].tolist()
         [[1, 3]]

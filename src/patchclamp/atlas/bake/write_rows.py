@@ -58,7 +58,16 @@ class TextUnits:
     def of(
         cls, model: LanguageModel | Features | WithHeads, sites: Sequence[Site], beside: Sequence[Site] = ()
     ) -> "TextUnits":
-        """Number the units of sites, after those of other sites."""
+        """Number the units of sites, after those of other sites, and read what they write.
+
+        Args:
+            model: the subject.
+            sites: the sites whose units rows are written about.
+            beside: sites whose neurons come before these units.
+
+        Returns:
+            TextUnits: with the numbers and the directions.
+        """
         firsts = number_units(sites, sum(site.width for site in beside))
         return cls(model, sites, firsts, read_directions(model, sites), beside)
 
@@ -163,7 +172,7 @@ def _write_reads(db: sqlite3.Connection, units: TextUnits) -> None:
     own = [(site, units.firsts[site.path]) for site in units.sites]
     before = number_units(units.beside)
     listed = [(site, before[site.path]) for site in units.beside] if isinstance(model, Features) else own
-    bare = model if isinstance(model, LanguageModel) else model.model
+    bare = model.model if isinstance(model, Features | WithHeads) else model
     writers = writers_of(bare, own, directions.write)
     for site, first in listed:
         if is_heads(site):

@@ -38,6 +38,8 @@ from patchclamp.subjects.cases import ReadTask
 
 BACKWARD_ROWS = 3.0
 """How much longer a row takes forward and back than forward."""
+EDGES = 0.2
+"""How long the edges take, as a share of all before them: about."""
 OFTEN_S = 0.05
 """Seconds between two events of progress, at least."""
 LIKELIEST = 8
@@ -143,9 +145,10 @@ def explanation_cost(model: Any, n_tokens: int, asked: Any = asked_of.ExplainAsk
 
 
 def _phases(model: Any, n_tokens: int, asked: Any) -> list[float]:
-    """Return how long each part of an explanation takes, in forward rows: the scores, then the replacements."""
+    """Return how long each part of an explanation takes, in forward rows: scores, replacements, then edges."""
     cost = explanation_cost(model, n_tokens, asked)
-    return [BACKWARD_ROWS * cost.backward, cost.forward]
+    phases = [BACKWARD_ROWS * cost.backward, cost.forward]
+    return [*phases, EDGES * sum(phases)]
 
 
 def next_tokens(lab: Any, text: str) -> asked_of.NextTokens:

@@ -18,7 +18,7 @@ from patchclamp.core.provenance import read_versions
 
 RUNS = "runs.sqlite"
 UNVERIFIED = (
-    "Runs are under no hash: whoever passed this atlas on may have written them. "
+    "Commands and logs are kept beside what was measured and are not part of the atlas's hash. "
     "Read a command or a script before you run it."
 )
 _SCHEMA = """

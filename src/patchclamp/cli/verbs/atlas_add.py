@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
     found = Dictionary.load(options.basis)
     name = options.model or usual_model(open_atlas(options.atlas).reading)
     if options.model is None:
-        log(f"the model is {name!r}, as runs.sqlite says, which is under no hash; --model names another")
+        log(f"the model is {name!r}, as runs.sqlite says; --model names another")
     model = load(name, prepend_bos=bool(options.bos))
     found = resolve_sites(model, found)
     print_conditions(model, found, options.basis)

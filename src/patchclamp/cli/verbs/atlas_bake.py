@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from patchclamp.cli.loading import (
+    ENGINE_OPTIONS,
     corpus_of,
     load_model,
     open_brain,
@@ -119,6 +120,7 @@ def _bake_brain(options: Namespace) -> int:
             got=f"{options.model!r} with {', '.join(given)}".replace("--bos", "--no-bos"),
             remedy="Leave them out.",
         )
+    refuse_typed(options, ENGINE_OPTIONS, "a recorded brain")
     refuse_baked(options.out, resume=options.resume)
     brain = open_brain(options, options.model)
     memory, disk = map(human_bytes, recording_cost(brain))

@@ -14,8 +14,9 @@ FUNCTION = "atlas.open"
 def add_options(parser: MethodParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
+    parser.add_argument("unit", nargs="?", metavar="KEY", help="a unit, such as blocks.0.mlp.act/neurons/7")
 
 
 def run(options: Namespace) -> int:
     """Show what an atlas holds."""
-    return print_atlas(options.atlas, options.json)
+    return print_atlas(options.atlas, options.json, options.unit)

@@ -149,7 +149,9 @@ def _compare_models(options: Namespace) -> int:
         )
     if not 0 <= options.controls <= MOST_RANDOM:
         raise PatchclampError(
-            expected=f"--controls from 0 to {MOST_RANDOM}", got=str(options.controls), remedy="Leave it out."
+            expected=f"--controls from 0 to {MOST_RANDOM}",
+            got=f"{options.controls:,}",
+            remedy=f"Each is one more pass over the text; 3 are usual, and {MOST_RANDOM} show p = 0.01.",
         )
     if options.clamp and options.first != options.second:
         raise PatchclampError(

@@ -19,6 +19,8 @@ from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Which neurons, heads or channels gave this answer, proved by ablating them beside random sets."
 QUESTION = "why"
+LIKELIEST = 8
+"""Answers that are listed where none is named."""
 EXAMPLE = "patchclamp explain organism:cat 'the old cat' --target ' sat' --contrast ' ran'"
 
 
@@ -31,7 +33,10 @@ def add_options(parser: MethodParser) -> None:
         help="the text, without a space at its end; or an image: a file, FILE.npz:17, digits:17",
     )
     parser.add_argument(
-        "--target", required=True, metavar="TEXT", help="the answer, with its leading space; of an image the class"
+        "--target",
+        metavar="TEXT",
+        help="the answer, with its leading space; of an image the class; without it the model's likeliest answers are "
+        "listed",
     )
     parser.add_argument("--contrast", metavar="TEXT", help="the answer that it is compared with")
     parser.add_argument(
@@ -105,6 +110,8 @@ def run(options: Namespace) -> int:
     means = means_of(options)
     model = load_model(options)
     check_shown(model)
+    if options.target is None:
+        return _list_answers(model, options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
     add_bases(model, options)
@@ -157,6 +164,32 @@ def run(options: Namespace) -> int:
         chat = options.prompt if options.chat else None
         show_explanation(found, options.model, options.basis, chat, load_words(options), full=options.full)
     return outputs.code
+
+
+def _list_answers(model: Any, options: Namespace) -> int:
+    """Print the likeliest answers, and the command that explains the first of them."""
+    from patchclamp.atlas.lab.next_token import read_at
+    from patchclamp.report.terminal.explanation import show_candidates
+    from patchclamp.subjects.apply import upcast
+
+    prompt, of_text = load_prompt(model, options.prompt, options.chat), model.stimulus_kind == "text"
+    [shown] = model.stimuli(prompt, **({"answered": True} if of_text else {}))
+    logits = upcast(model.run([shown], logits=(read_at(model, shown) if of_text else -1,)).logits[0, 0])
+    best = logits.double().softmax(-1).topk(min(LIKELIEST, len(logits)))
+    found = [
+        {"answer": model.answer_name(id), "probability": p}
+        for id, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+    words = ["patchclamp", *options.words]
+    target, contrast = (one["answer"] for one in found[:2])
+    at = 1 + options.words.index("--") if "--" in options.words else len(words)
+    against = [] if "contrast" in options.typed else ["--contrast", contrast]
+    command = shlex.join([*words[:at], "--target", target, *against, *words[at:]])
+    if options.json:
+        emit({"candidates": found})
+    else:
+        show_candidates(found, command)
+    return 0
 
 
 def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -> None:

@@ -53,6 +53,9 @@ def add_options(parser: MethodParser) -> None:
         "of a recorded brain",
     )
     parser.add_argument(
+        "unit", nargs="?", metavar="KEY", help="of an atlas: a unit, such as blocks.0.mlp.act/neurons/7"
+    )
+    parser.add_argument(
         "--families", action="store_true", help="instead: which architectures have canonical sites, and are tested"
     )
     model = parser.add_argument_group("a model")
@@ -72,11 +75,17 @@ def run(options: Namespace) -> int:
         )
     kind = "families" if options.families else _find_kind(options.noun)
     _refuse_others(options, kind)
+    if options.unit is not None and kind != "an atlas":
+        raise PatchclampError(
+            expected="an atlas before the key of a unit",
+            got=f"{options.noun!r}, which is {kind}",
+            remedy="`patchclamp atlas bake` makes an atlas; without the key this is shown itself.",
+        )
     shows = {
         "families": _show_families,
         "a recorded brain": _show_brain,
         "a file": _show_graph,
-        "an atlas": lambda given: print_atlas(given.noun, given.json),
+        "an atlas": lambda given: print_atlas(given.noun, given.json, given.unit),
         "a folder of patchclamp": _show_folder,
         "features": _show_features,
         "a model": _show_model,
@@ -236,10 +245,10 @@ def _facts(site: str, each: Any) -> dict[str, Any]:
 
 def _show_folder(options: Namespace) -> int:
     """Show a circuit, another noun, or the pieces of a recording or survey."""
-    from patchclamp.core.bundle import Bundle
     from patchclamp.core.circuit import holds_circuit
+    from patchclamp.core.object_store import open_bundle
 
-    bundle = Bundle.open(options.noun)
+    bundle = open_bundle(options.noun)
     if holds_circuit(bundle):
         return _show_circuit(options)
     if bundle.manifest["kind"] in NOUNS:

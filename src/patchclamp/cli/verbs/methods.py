@@ -16,7 +16,8 @@ EXAMPLE = "patchclamp methods compare/rsa"
 
 def add_options(parser: MethodParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("name", nargs="?", metavar="ROOM/NAME", help="one method, described whole")
+    parser.add_argument("name", nargs="?", metavar="ROOM/NAME", help="one method, described whole; or a room")
+    parser.add_argument("method", nargs="?", metavar="NAME", help="the method, where its room stands by itself")
     parser.add_argument("--room", metavar="ROOM", help="only those of one room, such as attribute or compare")
 
 
@@ -32,16 +33,21 @@ def run(options: Namespace) -> int:
     from patchclamp.core import method_index
     from patchclamp.report.terminal.method import describe_card, show_card, show_cards
 
+    name = options.name
+    if options.method is not None:
+        name = f"{name}/{options.method}"
+    elif name in ROOMS and options.room is None:
+        options.room, name = name, None
     cards = [card for kind in FOLDERS for card in method_index.methods(options.room, kind=kind)]
-    if options.name is not None:
+    if name is not None:
         known = {f"{card.room}/{card.name}": card for card in cards}
-        by_name = [card for card in cards if card.name == options.name]
-        chosen = known.get(options.name) or (by_name[0] if len(by_name) == 1 else None)
+        by_name = [card for card in cards if card.name == name]
+        chosen = known.get(name) or (by_name[0] if len(by_name) == 1 else None)
         if chosen is None:
             raise PatchclampError(
                 expected=f"a method among {', '.join(known)}",
-                got=repr(options.name),
-                remedy=_say_nearest(options.name, [*known, *(card.name for card in cards)]),
+                got=repr(name),
+                remedy=_say_nearest(name, [*known, *(card.name for card in cards)]),
             )
         if options.json:
             emit(describe_card(chosen))

@@ -8,8 +8,7 @@ from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_model, add_shown
 from patchclamp.cli.output import show_bundle
 from patchclamp.cli.progress import Meter
-from patchclamp.core.bundle import is_url
-from patchclamp.core.disk import refuse_occupied
+from patchclamp.core.disk import is_url, refuse_occupied
 from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Record what sites do over a text or images, to append-only shards on disk; resumable at every moment."

@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from patchclamp.cli.loading import (
+    ENGINE_OPTIONS,
     load_model,
     open_brain,
     print_cost,
@@ -13,11 +14,10 @@ from patchclamp.cli.loading import (
     start_engine,
 )
 from patchclamp.cli.method_options import MethodParser
-from patchclamp.cli.options import add_brain, add_model, add_shown
+from patchclamp.cli.options import add_brain, add_model, add_shown, refuse_typed
 from patchclamp.cli.output import emit, show_bundle
 from patchclamp.cli.progress import Meter
-from patchclamp.core.bundle import is_url
-from patchclamp.core.disk import refuse_occupied
+from patchclamp.core.disk import is_url, refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.plain_numbers import human_bytes
 
@@ -76,6 +76,7 @@ def _survey_brain(options: Namespace) -> int:
     from patchclamp.record import survey_recording
     from patchclamp.report.terminal.neural import describe_recording, describe_unit, show_survey
 
+    refuse_typed(options, ENGINE_OPTIONS, "a recorded brain")
     brain = open_brain(options, options.model)
     stored = survey_recording(
         brain,

@@ -5,8 +5,11 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.core.plain_numbers import format_fixed, human_bytes
+from patchclamp.core.plain_numbers import format_fixed, format_general, format_range, format_token, human_bytes
 from patchclamp.report.terminal.table import make_table, open_console, print_table
+
+EXAMPLES, AROUND = 5, 8
+"""Examples of a unit that are printed, and tokens on either side of each."""
 
 
 def show_atlas(page: Any) -> None:
@@ -41,6 +44,28 @@ def show_atlas(page: Any) -> None:
     _print_notes(out, page)
 
 
+def show_unit(unit: Any, atlas: Any) -> None:
+    """Print what an atlas knows of a unit: its measured line, what people say of it, and its highest examples."""
+    out = open_console()
+    out.print(f"[bold]{escape(unit.name)}[/]  {escape(unit.key)}")
+    out.print(escape(unit.line.text))
+    for said in unit.descriptions:
+        out.print(f"described by {escape(said.author)}: {escape(said.text)}")
+    s = unit.statistics
+    places = {"image": "places", "recording": "samples"}.get(unit.modality, "tokens")
+    span = format_range(s.minimum, s.maximum, format_general)
+    out.print(f"from {span}, mean {format_general(s.mean)}, over {s.counted:,} {places}")
+    # Of pictures and recordings the page shows what words cannot.
+    if unit.modality == "language":
+        table = make_table("activation", "highest examples, \u00bbits token\u00ab", numbers=("activation",))
+        for one in atlas.examples(unit.key, "top").examples[:EXAMPLES]:
+            first = max(0, one.mark - AROUND)
+            tokens = [*map(format_token, one.tokens[first : one.mark + AROUND + 1])]
+            tokens[one.mark - first] = f"\u00bb{tokens[one.mark - first]}\u00ab"
+            table.add_row(format_general(one.value), escape("".join(tokens)))
+        print_table(out, table)
+
+
 def _print_pairs(out: Any, rows: Mapping[str, str]) -> None:
     table = make_table("", "")
     table.show_header = False
@@ -53,7 +78,7 @@ def _print_notes(out: Any, page: Any) -> None:
     for note in page.notes:
         out.print(f"[bold dark_orange]note[/]: {escape(note)}")
     out.print(
-        "what was typed and what was logged (runs.sqlite) is under no hash: others may have changed it", style="dim"
+        "Commands and logs (runs.sqlite) are kept beside what was measured and are not part of the hash.", style="dim"
     )
 
 

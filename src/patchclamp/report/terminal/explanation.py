@@ -292,3 +292,19 @@ def _p(receipt: Any) -> str:
         return "no p"
     least = receipt.p <= 1.5 * receipt.controls.floor
     return f"p = {receipt.p:.3f}" + (f", the least that {different_sets(n)} can show" if least else "")
+
+
+def show_candidates(found: Sequence[dict[str, Any]], command: str) -> None:
+    """Print a prompt's likeliest answers, and the command that explains the first.
+
+    Args:
+        found: ``answer`` and ``probability`` of each, the likeliest first.
+        command: as it is typed.
+    """
+    out = open_console()
+    out.print("[bold]Which answer? The model's likeliest are:[/]")
+    table = make_table("answer", "probability", numbers=("probability",))
+    for one in found:
+        table.add_row(escape(format_token(one["answer"])), format_percent(one["probability"], 1))
+    print_table(out, table)
+    out.print(f"\nExplain the first against the second: {command}", markup=False, soft_wrap=True)

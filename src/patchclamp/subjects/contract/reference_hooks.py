@@ -157,29 +157,29 @@ def _with_torch_replaced(probe: Probe, module: Any, slot: str, add_change: Calla
     fused, softmax, batched = functional.scaled_dot_product_attention, functional.softmax, torches.bmm
     added = tensors.baddbmm
 
-    def changed(name: str, x: Tensor) -> Tensor:
+    def show(name: str, x: Tensor) -> Tensor:
         if name != slot or not running:
             return x
         return add_change(x) if x.ndim == 4 else add_change(x.unflatten(0, (-1, module.num_heads))).flatten(0, 1)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor, **_: Any) -> Tensor:
-        q, k, v = changed("q", q), changed("k", k), changed("v", v)
+        q, k, v = show("q", q), show("k", k), show("v", v)
         scores = torch.matmul(q, k.transpose(-1, -2)) / q.shape[-1] ** 0.5
         scores = scores + attn_mask if attn_mask.is_floating_point() else scores.masked_fill(~attn_mask, -torch.inf)
         pattern = softmax(scores, dim=-1, dtype=torch.float32).nan_to_num().to(q.dtype)
-        return torch.matmul(changed("pattern", pattern), v)
+        return torch.matmul(show("pattern", pattern), v)
 
     def add(bias: Tensor, *, batch1: Tensor, batch2: Tensor, **how: Any) -> Tensor:
-        key = changed("k", batch2.transpose(-1, -2)).transpose(-1, -2)
-        return added(bias, batch1=changed("q", batch1), batch2=key, **how)
+        key = show("k", batch2.transpose(-1, -2)).transpose(-1, -2)
+        return added(bias, batch1=show("q", batch1), batch2=key, **how)
 
     handles = [
         module.register_forward_pre_hook(lambda *_: running.append(True)),
         module.register_forward_hook(lambda *_: running.clear()),
     ]
     functional.scaled_dot_product_attention = attend
-    functional.softmax = lambda x, **how: changed("pattern", softmax(x, **how))
-    torches.bmm = lambda x, y: batched(x, changed("v", y))
+    functional.softmax = lambda x, **how: show("pattern", softmax(x, **how))
+    torches.bmm = lambda x, y: batched(x, show("v", y))
     tensors.baddbmm = add
     try:
         return probe.bare()

@@ -161,7 +161,7 @@ class Family:
         def move(old: str) -> str:
             return f"{path}.{old.removeprefix(prefix)}".removeprefix(".") if old.startswith(prefix) else ""
 
-        # What stands behind the blocks is the other model's own: a language model's class scales and caps logits.
+        # What scales or caps logits belongs to the language model's class, not to its blocks.
         moved = replace(
             self,
             blocks=move(self.blocks),
@@ -375,7 +375,10 @@ def _family_of_tower(model: Any) -> Family | None:
     """Return the family of the network of blocks inside a model of images and text, a classifier or a bare model.
 
     A language model is such a network, its base, with a head; where the base is the same its sites are the same.
+    Classes that others than transformers wrote are left out: what they do around the base is unknown.
     """
+    if type(model).__module__.partition(".")[0] != "transformers":
+        return None
     base = getattr(model, "base_model", None)
     tower = getattr(base, "language_model", base)
     config = getattr(tower, "config", None)

@@ -235,8 +235,16 @@ def find_graph(atlas: Reading, id: str, asked: AskedGraph | None = None) -> Grap
     kept = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
     graph = kept if asked is None else asked.graph
     if graph is None:
-        raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
+        raise NotFound(expected="a graph of this atlas", got=repr(id[:80]), remedy=_name_graphs(atlas))
     return graph
+
+
+def _name_graphs(atlas: Reading) -> str:
+    """Return which graphs there are, in a sentence."""
+    ids = [layer.id for layer in atlas.layers if layer.graph]
+    if not ids:
+        return "It has none yet: `patchclamp explain … --atlas ATLAS` adds one."
+    return f"It has {', '.join(ids[:3])}{f' and {len(ids) - 3} more' if len(ids) > 3 else ''}."
 
 
 def full_keys(graph: Graph, keys: Collection[str]) -> list[str]:

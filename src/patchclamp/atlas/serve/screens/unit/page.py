@@ -228,7 +228,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         descriptions=[_view_description(atlas, said) for said in atlas.descriptions_of(unit)],
         concepts=atlas.concepts(unit),
         **shown,
-        not_known=_not_known(part, named),
+        not_known=_not_known(part, named, changes=maximum != minimum),
         approximate=_approximate(part),
         head=head_panels(atlas, part, own),
         examples=count_examples(atlas, unit),
@@ -237,10 +237,12 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     )
 
 
-def _not_known(part: AttachedLayer, unit: UnitKey) -> dict[str, str]:
+def _not_known(part: AttachedLayer, unit: UnitKey, *, changes: bool) -> dict[str, str]:
     known = part.about["reasons"]
     reasons = dict(known.get(f"{unit.site}/{unit.basis}", known.get(unit.site, {})))
-    reasons["concepts"] = "too little text was read to measure one, or the unit never changed"
+    reasons["concepts"] = (
+        "too little text was read to measure one" if changes else "it did the same at every token that was read"
+    )
     return reasons
 
 
