@@ -223,3 +223,8 @@ def test_a_name_with_the_sign_of_revisions_is_a_folder_where_there_is_one(folder
     shutil.move(folder, odd)
     assert pc.load(odd).name == "a-b"
     assert loading.load_model(str(odd)).hash
+
+
+def test_a_device_whose_package_is_not_there_is_refused():
+    with pytest.raises(pc.PatchclampError, match="a device of this machine"):
+        pc.load("organism:cat", device="hpu")

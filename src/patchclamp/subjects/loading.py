@@ -302,7 +302,7 @@ def _load_checkpoint(source: Source, auto: str, placed: Placement) -> Any:
     if not options:
         try:
             model = model.to(device)
-        except (RuntimeError, AssertionError) as problem:
+        except (RuntimeError, AssertionError, ImportError) as problem:
             if lacks_memory(problem):
                 raise refuse_memory(checkpoint, problem, device) from problem
             raise PatchclampError(

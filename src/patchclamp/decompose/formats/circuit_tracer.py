@@ -56,7 +56,8 @@ def read(folder: Path, only: int | None = None) -> list[Part]:
     if kind not in KINDS:
         raise refuse("circuit-tracer", f"the kind {kind!r}", f"It knows {' and '.join(KINDS)}.")
     if cfg.get("transcoders") and not (folder / KINDS[kind]).is_file():
-        named = ", ".join(map(str, list(cfg["transcoders"])[:2]))
+        files = cfg["transcoders"]
+        named = ", ".join(map(str, files[:2])) if isinstance(files, list) else str(files)[:200]
         raise refuse(
             "circuit-tracer",
             f"a config.yaml that names files of another repository: {named}",
@@ -196,7 +197,8 @@ def _settings(folder: Path) -> dict[str, Any]:
         settings = yaml.safe_load(text)
         if not isinstance(settings, dict):
             raise ValueError(f"a {type(settings).__name__}")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
+    except (OSError, ValueError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as problem:
+        # Yaml raises the third and fourth where a value is not of the type that its tag says.
         raise Damaged(
             expected="settings as one YAML mapping",
             got=f"{file}: {problem or type(problem).__name__}"[:300],

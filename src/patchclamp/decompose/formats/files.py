@@ -180,6 +180,6 @@ def whole_k(k: Any, layout: str) -> int:
         (32, 4)
     """
     number = k.item() if isinstance(k, np.ndarray) and k.size == 1 else k
-    if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number):
+    if isinstance(number, bool) or not isinstance(number, int | float) or number % 1 != 0:
         raise refuse(layout, f"k = {k!r}", "Its settings need a whole k.")
     return int(number)

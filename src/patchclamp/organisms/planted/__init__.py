@@ -57,7 +57,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
     module, tokenizer = _build_module(name)
     try:
         module = module.to(device=device, dtype=DTYPES[dtype or "float32"])
-    except (RuntimeError, AssertionError) as problem:
+    except (RuntimeError, AssertionError, ImportError) as problem:
         raise PatchclampError(
             expected="a device of this machine", got=f"{device!r}: {problem}"[:160], remedy="Use --device cpu."
         ) from problem
