@@ -12,7 +12,7 @@ from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
 from patchclamp.atlas.bake.look import CHECKPOINT_S
 from patchclamp.atlas.bake.neighbours import Method
 from patchclamp.atlas.bake.passes import How, Log, Passes, run_passes
-from patchclamp.atlas.bake.pictures import PictureRows, default_sites, estimate_disk, schema, write_picture_rows
+from patchclamp.atlas.bake.pictures import PictureRows, default_sites, schema, write_picture_rows
 from patchclamp.atlas.bake.write_rows import TextUnits, about_neighbours, write_rows
 from patchclamp.atlas.store.provenance import Run, host, now, versions, write_run
 from patchclamp.atlas.store.sqlite_files import (
@@ -36,7 +36,6 @@ from patchclamp.engines import Engine
 from patchclamp.record.heads import WithHeads, has_heads, is_heads
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import pin_threads
-from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.language_lacks import refuse_no_tokens
@@ -44,8 +43,6 @@ from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
 
 SITES = ("blocks.*.mlp.act", "blocks.*.attn.z/heads")
-LOOK_BYTES, BASE_BYTES = 11_000, 10_000
-"""Per unit: memory of the second pass, and room on disk of a base with its exemplars."""
 
 
 @checked
@@ -101,7 +98,7 @@ def bake_atlas(
     Cost: two forward passes per batch, stopped at the last site, and some over a sample; time linear in units but for
     the neighbours, which compare all pairs (40 thousand units of width 768 take a minute and a half on one core);
     memory some 13 kB per unit for the passes, whatever the text's length, and of constant size for neighbours and
-    panels. ``cost`` says how much.
+    panels. ``bake_cost`` says how much.
     """
     began = now()
     folder = Path(out)
@@ -291,19 +288,3 @@ def _input_hashes(model: LanguageModel | VisionModel, plan: dict[str, Any]) -> d
     if model.stimulus_kind == "images":
         return {**model.input_hashes, "images": plan["stimuli"]}
     return {"tokenizer": cast(LanguageModel, model).tokenizer_hash, "text": plan["text"]}
-
-
-def cost(sites: Sequence[Site], n_pictures: int = 0, shape: tuple[int, int, int] | None = None) -> tuple[int, int]:
-    """Return the bytes that a bake holds in memory at most, and those that its atlas takes on disk, about.
-
-    Args:
-        sites: what is baked.
-        n_pictures: how many images are shown,
-        shape: and ``(channel, y, x)`` of each; None for a text.
-
-    Returns:
-        tuple[int, int]: bytes of memory, and bytes on disk.
-    """
-    n_units = sum(site.width for site in sites)
-    disk = n_units * BASE_BYTES if shape is None else estimate_disk(sites, n_pictures, shape)
-    return max(survey_bytes(sites), n_units * LOOK_BYTES), disk

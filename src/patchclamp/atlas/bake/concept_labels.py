@@ -90,7 +90,7 @@ def collect_values(
             last = min(first + batch, len(stimuli))
             rows, own = slice(starts[first], starts[last]), np.concatenate(counted[first:last])
 
-            def see(path: str, x: Tensor, rows=rows, own=own, values=values) -> None:  # type: ignore[no-untyped-def]
+            def see(path: str, x: Tensor, rows=rows, own=own, values=values) -> None:
                 values[path][rows] = x.float().cpu().numpy()[own]
 
             model.watch(stimuli[first:last], list(values), see)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.atlas.bake.base import cost
 from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
+from patchclamp.atlas.bake.cost import bake_cost
 from patchclamp.atlas.bake.look import CHECKPOINT_S
 from patchclamp.atlas.bake.neighbours import Method
 from patchclamp.atlas.bake.passes import How, Log, run_passes
@@ -196,10 +196,11 @@ def dictionary_hash(dictionary: Dictionary) -> str:
 
 def estimate_bytes(model: LanguageModel, dictionary: Dictionary) -> tuple[int, int, int]:
     """Return the bytes of memory and of disk that adding takes, about, and how many of these are the arrays kept."""
-    memory, disk = cost(Features(model, dictionary.bases).sites())
+    features = Features(model, dictionary.bases)
+    cost = bake_cost(features, features.sites())
     size = array_bytes(dictionary)
     kept = size if _is_stored(dictionary) else 0
-    return memory, disk + kept, kept
+    return cost.memory, cost.disk + kept, kept
 
 
 def check_basis(

@@ -19,7 +19,7 @@ from patchclamp.atlas.bake.passes import Passes
 from patchclamp.atlas.bake.read_text import read_text
 from patchclamp.atlas.bake.second_pass import STRIP, Snippets, read_results
 from patchclamp.atlas.bake.token_patterns import sample_tokens
-from patchclamp.atlas.bake.weight_panels import Directions, Panels, read_directions, token_panels
+from patchclamp.atlas.bake.weight_panels import Directions, Panels, blocks_of, read_directions, token_panels
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
@@ -263,14 +263,16 @@ def _finite(x: float) -> float | None:
 
 
 def _examples(db: sqlite3.Connection, first: int, strips: Snippets, lengths: np.ndarray) -> None:
-    n = np.minimum(lengths[strips.stimulus] - strips.start, STRIP).tolist()
-    columns = [(strips.unit + first).tolist(), strips.kind.tolist(), strips.rank.tolist(), strips.value.tolist()]
-    columns += [strips.stimulus.tolist(), strips.position.tolist(), strips.start.tolist()]
-    acts = strips.acts.astype("<f2")
-    db.executemany(
-        "INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((*row, acts[i, : n[i]].tobytes()) for i, row in enumerate(zip(*columns, strict=True))),
-    )
+    for some in blocks_of(len(strips.unit), 4096):
+        own = Snippets(**{name: array[some] for name, array in strips.__dict__.items()})
+        n = np.minimum(lengths[own.stimulus] - own.start, STRIP).tolist()
+        columns = [own.unit + first, own.kind, own.rank, own.value, own.stimulus, own.position, own.start]
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        acts = own.acts.astype("<f2")
+        db.executemany(
+            "INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ((*row, acts[i, : n[i]].tobytes()) for i, row in enumerate(rows)),
+        )
 
 
 def insert_panels(db: sqlite3.Connection, first: int, panels: Panels) -> None:

@@ -5,6 +5,7 @@ from argparse import Namespace
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from patchclamp.cli.loading import (
     ENGINE_OPTIONS,
@@ -69,25 +70,32 @@ def run(options: Namespace) -> int:
             got=f"{options.model!r} without --inputs",
             remedy="Add --inputs PATH; files of recordings end in .csv, .mat, .nwb, .npy or .npz.",
         )
-    from patchclamp.atlas.bake.base import bake_atlas, check_kind, cost, refuse_baked, units_of
+    from patchclamp.atlas.bake.base import bake_atlas, check_kind, refuse_baked, units_of
+    from patchclamp.atlas.bake.cost import bake_cost
     from patchclamp.subjects.text import passages
 
     refuse_baked(options.out, resume=options.resume)
     model, corpus = load_model(options), corpus_of(options)
     check_kind(model, corpus)
-    _, chosen, _ = units_of(model, options.sites)
+    units, chosen, _ = units_of(model, options.sites)
+    how: dict[str, Any] = {"neighbours": options.neighbours}
     # Before the cost is stated, what is no image or no text is refused.
     if corpus.kind == "images":
         n_pictures = read_stimuli(model, options).n_stimuli
-        memory, disk = map(human_bytes, cost(chosen, n_pictures, model.prepare.shape))
+        rows = options.batch_size * max(max(site.n_places, 1) for site in chosen)
+        how |= {"rows": rows, "n_pictures": n_pictures, "shape": model.prepare.shape}
         passes = f"three passes over {n_pictures:,} images"
     else:
         refuse_typed(options, ("max_images",), "a text")
         next(passages(options.inputs), None)
-        memory, disk = map(human_bytes, cost(chosen))
+        how |= {"rows": options.batch_size * (options.window or 128), "n_tokens": options.max_tokens}
         passes = "two passes over the text"
     n_units = sum(site.width for site in chosen)
-    log(f"{n_units:,} units of {len(chosen)} sites: {passes}, about {memory} of memory, {disk} on disk")
+    cost = bake_cost(units, chosen, **how)
+    log(
+        f"{n_units:,} units of {len(chosen)} sites: {passes}, about {human_bytes(cost.memory)} of memory, "
+        f"{human_bytes(cost.disk)} on disk, {human_bytes(cost.aside)} while it is baked"
+    )
     with ExitStack() as meters:
         engine = meters.enter_context(start_engine(options, model))
         meter = meters.enter_context(Meter("bake", progress_unit(options)))
