@@ -505,17 +505,8 @@ def test_a_number_that_no_computer_counts_with_is_refused(say, story, tmp_path, 
 
 @pytest.mark.parametrize("option", ["--device", "--dtype", "--inputs"])
 def test_two_dashes_as_a_value_are_a_value(say, option):
-    words = [
-        "record",
-        "organism:cat",
-        "--inputs",
-        __file__,
-        "--sites",
-        "blocks.0.mlp.act",
-        "--out",
-        "o",
-        f"{option}=--",
-    ]
+    inputs = [] if option == "--inputs" else ["--inputs", __file__]
+    words = ["record", "organism:cat", *inputs, "--sites", "blocks.0.mlp.act", "--out", "o", f"{option}=--"]
     code, told, _ = say(*words)
     assert code == 2
     assert "--" in told["error"]["got"]

@@ -32,7 +32,7 @@ WORK = (
     "patchclamp.attribute.patching_folder.patch_to_folder",
     "patchclamp.recipes.answer.attribute_nodes",
     "patchclamp.decompose.fitting.train_dictionary",
-    "patchclamp.atlas.bake.base.survey_corpus",
+    "patchclamp.atlas.bake.passes.survey_corpus",
 )
 """What takes long: none of it may have begun where a command is refused."""
 

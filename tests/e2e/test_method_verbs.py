@@ -276,7 +276,7 @@ def test_a_kept_direction_is_the_difference_of_means_and_moves_text(capsys, vect
     assert "only 19 random directions of the same norm" in found["receipt"]["sentence"]
     assert found["strength"] > 0
     assert found["perplexity_steered"]["value"] > 1
-    few += ["--n", "4", "--controls", "1"]
+    few = ["--max-new-tokens", "16", "--n", "4", "--controls", "1"]
     back = json.loads(run(capsys, *words, *few, "--strength", str(-found["strength"]), "--json")[1])
     assert back["receipt"]["measured"]["value"] < 0
     code, out, err = run(capsys, *words, *few)

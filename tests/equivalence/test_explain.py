@@ -349,7 +349,7 @@ def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
         (PROMPT, {"target": " w5", "contrast": " w5 w6"}, "neither may be the beginning of the other"),
         (PROMPT, {"target": "w5"}, "an answer that leaves the prompt's own tokens as they are"),
         (PROMPT, {"target": " w5", "contrast": "w6"}, "got 'w6' after"),
-        (PROMPT, {"target": ""}, "an answer that leaves the prompt's own tokens"),
+        (PROMPT, {"target": ""}, "an answer of one character at least"),
         (" ", {"target": " w5"}, "a text"),
         (PROMPT, {"target": " w99"}, "an answer made of words that the model.s vocabulary has"),
         (PROMPT, {"target": " w5", "contrast": " w99"}, "an answer made of words"),

@@ -23,7 +23,7 @@ def test_the_lowest_are_those_of_all_windows_sorted(batch):
         firsts = np.concatenate([[0], np.cumsum(n)[:-1]])
         # The first token of each window is special: no statistics count it.
         counted = np.concatenate([np.arange(a + 1, a + k) for a, k in zip(firsts, n, strict=True)])
-        held = keep_lowest(held, torch.from_numpy(np.concatenate(few)), counted, start, firsts, n, BEFORE)
+        keep_lowest(held, torch.from_numpy(np.concatenate(few)), counted, start, firsts, n, BEFORE)
     strips = lowest_strips(held)
     for unit in range(WIDTH):
         rows = strips["unit"] == unit

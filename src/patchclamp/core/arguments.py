@@ -18,7 +18,7 @@ from patchclamp.core.nearest import find_nearest
 
 Target = TypeVar("Target")
 _NOTHING, _SPECIAL = object(), ("__init__", "__getitem__")
-BARS = "patchclamp.core.notebook_progress"
+BARS = "patchclamp.core.notebook_bar"
 """What draws a bar in a notebook: named and not imported, because its own functions are checked."""
 _LOOKED_AT = 64
 """Elements of a list that are looked at: a check costs microseconds, however long the list is."""

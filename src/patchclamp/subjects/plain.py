@@ -376,6 +376,7 @@ class PlainNetwork(Network):
         Example:
             >>> from torch import nn
             >>> from patchclamp.core.task import Case
+            >>> _ = torch.manual_seed(1)
             >>> ids = torch.zeros(1, 3, dtype=torch.int64)
             >>> net = PlainNetwork(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5)), ids)
             >>> cases = net.read(Task((Case((1, 2, 3), (1, 2, 4), ("2",), ("0",)),)))

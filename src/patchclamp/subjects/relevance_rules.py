@@ -79,6 +79,14 @@ def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rul
         passed = family.inside(model, (*family.exit_norms, *family.sum_norms))
         for path in (*entries, *passed, *family.head_norms, *([last] if (last := family.final_path(model)) else ())):
             norm = _module(model, path)
+            with bring_weights(norm):
+                absent = any(p.is_meta for p in norm.parameters())
+            if absent:
+                raise CannotIntervene(
+                    expected="norms whose weights are in memory, or brought there, for the rule ln",
+                    got=f"{path}, whose weights are nowhere",
+                    remedy="Load the model again, or use attribution patching without rules.",
+                )
             check_norm(norm, family.gain, path)
             wrappers[path] = _norm(norm, family.gain)
     if "identity" in rules:

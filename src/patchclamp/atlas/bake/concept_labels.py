@@ -80,6 +80,9 @@ def collect_values(
         sites: what is read.
         batch: stimuli per forward pass.
 
+    Returns:
+        Iterator: path of each site, and ``(token, unit)`` values.
+
     Cost: a forward pass over the stimuli per group of sites; memory of the values of a group.
     """
     counted = [stimulus.counted for stimulus in stimuli]
