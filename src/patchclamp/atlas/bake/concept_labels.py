@@ -80,6 +80,9 @@ def collect_values(
         sites: what is read.
         batch: stimuli per forward pass.
 
+    Yields:
+        tuple[str, Float[np.ndarray, "token unit"]]: the site's path, and the values.
+
     Cost: a forward pass over the stimuli per group of sites; memory of the values of a group.
     """
     counted = [stimulus.counted for stimulus in stimuli]
