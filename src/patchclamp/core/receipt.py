@@ -16,9 +16,11 @@ Verdict = Literal["holds", "weak", "no evidence"]
 ENOUGH_SETS = 99
 """Different random sets with which p can fall to .01."""
 STRONG, SOME = 0.01, 0.05
+SLIGHT = 0.05
+"""Share of what there is to explain below which units that carry it carry next to nothing."""
 RULE = (
     "A claim holds where the measured effect has the predicted sign, its interval excludes 0, it exceeds that of as "
-    f"many other units of largest activation, and p ≤ {STRONG:g} beside at least {ENOUGH_SETS} different random sets; "
+    f"many other units of largest activation and {SLIGHT:.0%} of what there is to explain, and p ≤ {STRONG:g} beside at least {ENOUGH_SETS} different random sets; "
     f"it is weak where the sign is right and p ≤ {SOME:g}, or where it exceeds all of fewer sets; else there is no "
     "evidence. What holds is that these units carry m more than like ones do; not that they carry nothing else, nor "
     "that no others carry it."
@@ -49,6 +51,7 @@ class Receipt(Tabular):
             keys: what shares units with a claim confirms it.
         finding: what was measured, as a clause with its numbers (see ``describe_effect``); the claim and the measured
             effect by default.
+        least: effect below which the units carry next to nothing, whatever chance does; 0 where no such size is known.
 
     Raises:
         PatchclampError: no key, or controls that were not measured.
@@ -69,6 +72,7 @@ class Receipt(Tabular):
     controls: RandomControls
     rivals: Mapping[str, float] = field(default_factory=dict)
     finding: str = ""
+    least: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.keys or len(self.controls.measured) != len(self.controls.sets):
@@ -91,7 +95,8 @@ class Receipt(Tabular):
         """What the measurement says of the claim.
 
         *holds*: the measured effect has the predicted sign, its interval excludes 0 (where there are several cases), it
-        exceeds that of the other units of largest activation, and p ≤ .01 against at least 99 different random sets.
+        exceeds that of the other units of largest activation and ``least``, and p ≤ .01 against at least 99 different
+        random sets.
         *weak*: the sign is right and p ≤ .05, or it exceeds all random sets and fewer than 99 different ones exist.
         Else *no evidence*.
         """
@@ -103,11 +108,15 @@ class Receipt(Tabular):
         rival = self.rivals.get(LARGEST_ACTIVATIONS, 0.0)
         beats = abs(self.measured.value) > abs(rival)
         many = self.controls.n_different >= ENOUGH_SETS
-        if apart and beats and many and self.p <= STRONG:
+        if apart and beats and many and self.p <= STRONG and not self._slight:
             return "holds"
         if self.p <= SOME or (not many and self.p <= self.controls.floor):
             return "weak"
         return "no evidence"
+
+    @property
+    def _slight(self) -> bool:
+        return abs(self.measured.value) < self.least
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -123,6 +132,8 @@ class Receipt(Tabular):
             doubts.append("its interval includes 0")
         if not abs(self.measured.value) > abs(self.rivals.get(LARGEST_ACTIVATIONS, 0.0)):
             doubts.append("other units, of largest activation, do as much")
+        if self._slight:
+            doubts.append(f"that is less than {SLIGHT:.0%} of what there is to explain")
         if self.controls.n_different < ENOUGH_SETS:
             doubts.append(f"only {self.controls.count}")
         if self.controls.size != len(self.keys):
@@ -149,6 +160,8 @@ class Receipt(Tabular):
                 doubts.append("its 95 % interval includes 0")
             elif not abs(self.measured.value) > abs(self.rivals.get(LARGEST_ACTIVATIONS, 0.0)):
                 doubts.append("as many other units, of largest activation, do as much")
+            elif self._slight:
+                doubts.append(f"that is less than {SLIGHT:.0%} of what there is to explain")
         return f"{self.verdict.capitalize()}: {'; '.join([measured, *doubts, self._chance()])}."
 
     def _chance(self) -> str:
@@ -192,6 +205,7 @@ class Receipt(Tabular):
             "rivals": {name: finite(effect) for name, effect in self.rivals.items()},
             "p": finite(self.p),
             "p_floor": self.controls.floor,
+            "least": finite(self.least),
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "sentence": self.sentence,

@@ -12,7 +12,7 @@ from patchclamp.attribute.nodes import idle_units, unit_strata
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.metric import Metric
-from patchclamp.core.receipt import LARGEST_ACTIVATIONS, REPLACED, Receipt, describe_effect, name_units
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, REPLACED, SLIGHT, Receipt, describe_effect, name_units
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, bootstrap_interval, slope, spearman
 from patchclamp.core.stimulus import Shown
@@ -224,6 +224,8 @@ def measure_receipts(
                 float(together[0]),
                 metric.unit,
             ),
+            # Between m as it is and with every unit replaced.
+            SLIGHT * abs(scores.metric_clean - float(kept[0][0])),
         ),
         singly=tuple(map(float, singly)),
         rivals=compared,

@@ -80,8 +80,8 @@ def collect_values(
         sites: what is read.
         batch: stimuli per forward pass.
 
-    Returns:
-        Iterator: path of each site, and ``(token, unit)`` values.
+    Yields:
+        tuple[str, Float[np.ndarray, "token unit"]]: the site's path, and the values.
 
     Cost: a forward pass over the stimuli per group of sites; memory of the values of a group.
     """

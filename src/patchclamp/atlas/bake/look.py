@@ -120,7 +120,7 @@ class Look(ABC):
         return Start(*self.done.tolist())
 
     @abstractmethod
-    def sampled(self, start: Start, end: Start) -> slice:
+    def sampled_rows(self, start: Start, end: Start) -> slice:
         """Return which places of the sample the stimuli between two places fill."""
 
     def parts(self) -> "Parts":
@@ -132,12 +132,12 @@ class Look(ABC):
     def trim(self, start: Start, end: Start) -> "Look":
         """Drop what the stimuli between two places cannot have filled."""
         for one in self.of.values():
-            one.trim(self.sampled(start, end), start, end)
+            one.trim(self.sampled_rows(start, end), start, end)
         return self
 
     def merge(self, part: "Look") -> None:
         """Take in a part whose stimuli come next."""
-        rows = self.sampled(self.start, part.start)
+        rows = self.sampled_rows(self.start, part.start)
         for path, one in self.of.items():
             one.merge(part.of[path], rows)
         self.done = part.done

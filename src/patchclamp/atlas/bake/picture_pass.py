@@ -143,7 +143,7 @@ class PictureLook(Look):
         for picture, values in enumerate(x.float().cpu().view(self.n, -1, x.shape[1]), self.first):
             cast(PictureSite, self.of[path]).see(values, picture, self.slots.get(picture, -1), self.seed)
 
-    def sampled(self, start: Start, end: Start) -> slice:
+    def sampled_rows(self, start: Start, end: Start) -> slice:
         """Return which places of the sample the pictures between two places fill."""
         return slice(*np.searchsorted(sorted(self.slots), [start.stimuli, end.stimuli]))
 

@@ -86,14 +86,14 @@ class TextSite(SiteLook):
         self.starts = torch.zeros(len(self.known), dtype=torch.int64)
         self.strips = torch.full((len(self.known), STRIP), torch.nan, dtype=torch.float16)
 
-    def _known(self, start: Start, end: Start) -> slice:
+    def _known_rows(self, start: Start, end: Start) -> slice:
         """Return the exemplars whose stimuli lie between two places."""
         return slice(*np.searchsorted(self.known[:, 3], [start.stimuli, end.stimuli]))
 
     def trim(self, rows: slice, start: Start, end: Start) -> None:
         """Drop what a part cannot have filled; see ``SiteLook.trim``."""
         super().trim(rows, start, end)
-        self.held, own = (start, end), self._known(start, end)
+        self.held, own = (start, end), self._known_rows(start, end)
         self.starts, self.strips = self.starts[own].clone(), self.strips[own].clone()
         del self.known, self.known_value, self.edges, self.latest
 
@@ -103,7 +103,7 @@ class TextSite(SiteLook):
         self.latest = self.order.amax(2)
         self.tokens += part.tokens
         self.pieces += part.pieces
-        own = self._known(*part.held)
+        own = self._known_rows(*part.held)
         self.starts[own], self.strips[own] = part.starts, part.strips
         self.low, by = torch.cat([self.low, part.low], 1).sort(dim=1, stable=True)
         self.low, by = self.low[:, :LOWEST].clone(), by[:, :LOWEST, None]
@@ -283,7 +283,7 @@ class TextLook(Look):
         """Take in one site's values of the batch."""
         cast(TextSite, self.of[path]).see(x.float().cpu(), self.laid)
 
-    def sampled(self, start: Start, end: Start) -> slice:
+    def sampled_rows(self, start: Start, end: Start) -> slice:
         """Return which places of the sample the tokens between two places fill."""
         return slice(*np.searchsorted(self.chosen, [start.counted, end.counted]))
 

@@ -93,7 +93,7 @@ def prepare_explanation(
     if isinstance(asked, asked_of.ExplainAsked):
         question = Question(asked.prompt, asked.prompt, asked.target, asked.contrast, asked.counterpart)
     else:
-        picture, _ = lab.shown(atlas, asked.picture)
+        picture, _ = lab.find_picture(atlas, asked.picture)
         target, contrast = (None if c is None else model.answer_name(c) for c in (asked.target, asked.contrast))
         about = {UPLOADED: asked.picture} if isinstance(asked.picture, str) else {}
         question = Question(picture, picture.name, str(target), contrast, about=about)

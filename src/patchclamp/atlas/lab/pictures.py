@@ -153,7 +153,7 @@ class PictureLab(Lab):
         if (uploaded := str(graph.about.get(UPLOADED) or "")) and name == graph.about.get("prompt"):
             return self.uploaded.find(uploaded)
         if found := atlas.rows("SELECT id FROM pictures WHERE name = ? ORDER BY id LIMIT 1", [name]):
-            return self.shown(atlas, found[0][0])[0]
+            return self.find_picture(atlas, found[0][0])[0]
         if graph.about.get("picture") and name == graph.about.get("prompt"):
             height, width = self.model.prepare.shape[1:]
             return _open_png(name, graph_png(name, graph), (width, height))
@@ -269,7 +269,7 @@ class PictureLab(Lab):
                 got="patch, which takes the values of another input",
                 remedy="Choose set, add, scale or ablate.",
             )
-        picture, label = self.shown(atlas, asked.picture)
+        picture, label = self.find_picture(atlas, asked.picture)
         changes = [change for _, change in interventions(self.model, atlas, asked.clamps)]
         read = atlas.key(atlas.index_of(asked.unit)) if asked.unit else None
         with self.turns.at_once():
@@ -300,7 +300,7 @@ class PictureLab(Lab):
             source=atlas.source(f".picture({asked.picture!r})"),
         )
 
-    def shown(self, atlas: Reading, which: int | str) -> tuple[Any, str | None]:
+    def find_picture(self, atlas: Reading, which: int | str) -> tuple[Any, str | None]:
         """Return a kept picture as the network was shown it, or an uploaded one as it came; and its class's name.
 
         Raises:
