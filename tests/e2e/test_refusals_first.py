@@ -168,7 +168,7 @@ def test_a_model_that_no_family_covers_is_explained_by_module_sites(tiny_languag
 @pytest.mark.parametrize(
     ("words", "has"),
     [
-        (["explain", CAT, "the old cat", "--target", " sat"], {"prompt", "--level", "--dtype"}),
+        (["explain", CAT, "the old cat", "--target", " sat"], {"prompt", "--batch-size", "--level", "--dtype"}),
         (["circuit", "find", CAT, "--pairs", "planted", "--out", "o"], {"--batch-size", "--n", "--level", "--dtype"}),
         (["generate", CAT, "the old cat"], {"prompt", "--dtype"}),
         (["methods"], set()),

@@ -13,7 +13,7 @@ import patchclamp as pc
 from oracles import hooks, relevance
 from oracles import integrated as oracle
 from patchclamp.ablate import Cases, First, UnitSets, measure_sets
-from patchclamp.attribute import Baseline, attribute_nodes, gradients
+from patchclamp.attribute import Baseline, attribute_nodes
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
@@ -347,11 +347,9 @@ def test_scores_do_not_depend_on_how_the_steps_are_batched(models, steps, monkey
 
     monkeypatch.setattr(model, "differentiate", differentiate)
     for rows in (1, 3, 16):
-        monkeypatch.setattr(gradients, "ROWS", rows)
         shapes.clear()
-        found.append(
-            attribute_nodes(model, PROMPT, METRIC, method="integrated_gradients", steps=steps, levels=["neuron"])
-        )
+        how = {"method": "integrated_gradients", "steps": steps, "levels": ["neuron"]}
+        found.append(attribute_nodes(model, PROMPT, METRIC, batch_size=rows, **how))
         assert max(shapes) == min(rows, steps)
         assert sum(shapes) == 2 * steps
     for other in found[1:]:
