@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import PatchclampError, lacks_memory
 
 Part = TypeVar("Part")
-_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_cpu")
-"""What PyTorch says in a RuntimeError where no memory is left: of a GPU and of a processor."""
 SHARE = 0.5
 """Share of the free memory that a batch may take by its estimate: what else is loaded meanwhile needs some too."""
 
@@ -41,18 +39,6 @@ def free_memory(device: str = "cpu") -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Return whether an error says that no memory was left.
-
-    Example:
-        >>> is_out_of_memory(RuntimeError("CUDA out of memory.")), is_out_of_memory(ValueError("out of memory"))
-        (True, False)
-    """
-    return isinstance(problem, MemoryError) or (
-        isinstance(problem, RuntimeError) and any(words in str(problem).lower() for words in _WORDS)
-    )
 
 
 def count_fitting(bytes_of_row: int, most: int, device: str = "cpu") -> int:
@@ -102,8 +88,8 @@ def run_in_batches(n: int, most: int, run: Callable[[int, int], Part], *, remedy
         end, problem = min(n, first + most), None
         try:
             part = run(first, end)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+        except (MemoryError, OSError, RuntimeError) as error:
+            if not lacks_memory(error):
                 raise
             problem = str(error)[:160]
         # Behind the handler, where the failed batch is no longer held by its traceback.
