@@ -327,3 +327,21 @@ def test_other_heads_are_refused_by_what_they_answer(tmp_path, name, config, tol
     assert told in caught.value.got
     assert "pc.wrap" in caught.value.remedy
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [name]
+
+
+def test_without_a_target_a_classifier_lists_its_classes(classifiers, capsys):
+    _, folder = classifiers["LlamaForSequenceClassification"]
+    assert main(["explain", str(folder), "w1 w2", "--json"]) == 0
+    candidates = json.loads(capsys.readouterr().out)["candidates"]
+    run = pc.load(folder).run("w1 w2", logits=(-1,))
+    expected = sorted(run.logits[0, 0].double().softmax(-1).tolist(), reverse=True)
+    assert [one["probability"] for one in candidates] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("out", ["memory://a", "://"])
+def test_a_store_that_ends_with_the_command_is_refused(tmp_path, capsys, out):
+    text = tmp_path / "t.txt"
+    text.write_text("the old cat")
+    words = ["record", "organism:cat", "--inputs", str(text), "--sites", "embed", "--out", out]
+    assert main(words) == 2
+    assert "outlives the command" in capsys.readouterr().err

@@ -32,6 +32,12 @@ def check_files(options: Namespace) -> None:
             got=options.out,
             remedy="Only recordings and surveys are written to URLs.",
         )
+    if is_url(getattr(options, "out", None)) and options.out.partition("://")[0] in ("", "memory"):
+        raise PatchclampError(
+            expected="a store that outlives the command for --out",
+            got=options.out,
+            remedy="Name a bucket, such as s3://bucket/name, or a folder.",
+        )
     if hasattr(options, "engine"):
         from patchclamp.engines.choose import refuse_engine
 

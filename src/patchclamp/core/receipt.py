@@ -20,10 +20,10 @@ SLIGHT = 0.05
 """Share of what there is to explain below which units that carry it carry next to nothing."""
 RULE = (
     "A claim holds where the measured effect has the predicted sign, its interval excludes 0, it exceeds that of as "
-    f"many other units of largest activation and {SLIGHT:.0%} of what there is to explain, and p ≤ {STRONG:g} beside at least {ENOUGH_SETS} different random sets; "
-    f"it is weak where the sign is right and p ≤ {SOME:g}, or where it exceeds all of fewer sets; else there is no "
-    "evidence. What holds is that these units carry m more than like ones do; not that they carry nothing else, nor "
-    "that no others carry it."
+    f"many other units of largest activation and {SLIGHT:.0%} of what there is to explain, and p ≤ {STRONG:g} beside "
+    f"at least {ENOUGH_SETS} different random sets; it is weak where the sign is right and p ≤ {SOME:g}, or where it "
+    "exceeds all of fewer sets; else there is no evidence. What holds is that these units carry m more than like ones "
+    "do; not that they carry nothing else, nor that no others carry it."
 )
 """The rule of the verdict in words, for pages that show one."""
 LARGEST_ACTIVATIONS = "largest activations"

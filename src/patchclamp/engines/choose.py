@@ -53,6 +53,8 @@ def refuse_engine(name: str, *, address: str | None = None, workers: int | None 
                 remedy="Add --engine ray.",
             )
         return
+    if workers is not None and workers < 1:
+        raise PatchclampError(expected="at least 1 with --workers", got=str(workers), remedy="Give a whole number.")
     if find_spec("ray") is None:
         raise PatchclampError(
             expected="Ray, for --engine ray", got="none installed", remedy="pip install 'patchclamp[scale]'"

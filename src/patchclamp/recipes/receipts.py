@@ -224,14 +224,19 @@ def measure_receipts(
                 float(together[0]),
                 metric.unit,
             ),
-            # Between m as it is and with every unit replaced.
-            SLIGHT * abs(scores.metric_clean - float(kept[0][0])),
+            SLIGHT * _explicable(scores.metric_clean, float(kept[0][0])),
         ),
         singly=tuple(map(float, singly)),
         rivals=compared,
         agreement=_agreement(scores, singles, near, checked, seed),
         kept=_curve(sizes, kept, len(scores)),
     )
+
+
+def _explicable(metric_clean: float, metric_bare: float) -> float:
+    """Return what there is to explain: by how much m changes with every unit replaced, or m where it hardly does."""
+    between = abs(metric_clean - metric_bare)
+    return between if between >= SMALLEST_SCALE else max(between, abs(metric_clean))
 
 
 def count_rows(n_nodes: int, *, top: int, n_controls: int, direct: bool = True) -> int:

@@ -174,7 +174,10 @@ def _list_answers(model: Any, options: Namespace) -> int:
 
     prompt, of_text = load_prompt(model, options.prompt, options.chat), model.stimulus_kind == "text"
     [shown] = model.stimuli(prompt, **({"answered": True} if of_text else {}))
-    logits = upcast(model.run([shown], logits=(read_at(model, shown) if of_text else -1,)).logits[0, 0])
+    if not model.n_answers:
+        model.require("differentiate")  # refuses a model without its head, and says what works
+    at_last = not of_text or hasattr(model, "class_index")  # a picture, or a text that is given a class
+    logits = upcast(model.run([shown], logits=(-1 if at_last else read_at(model, shown),)).logits[0, 0])
     best = logits.double().softmax(-1).topk(min(LIKELIEST, len(logits)))
     found = [
         {"answer": model.answer_name(id), "probability": p}
