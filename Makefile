@@ -35,7 +35,7 @@ SERVE ?= 1
 DEMO := "When Mary and John went to the store, John gave a drink to"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-shapes check format families calibrate soak newest oldest pictures bench
+.PHONY: help demo test quick test-shapes check format families calibrate soak newest oldest pictures bench gpu
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -116,6 +116,9 @@ pictures: $(TOOLS) ## make the README's pictures anew
 
 bench: $(PACKAGE) ## run every script in benchmarks/
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+gpu: $(PACKAGE) ## every family and a Llama of 8 billion weights on a GPU; without one, a hundredth on the processor
+	$(BIN)/python benchmarks/gpu.py
 
 $(PACKAGE): pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)

@@ -32,12 +32,12 @@ def gpt2(seed: int = 0) -> Any:
     return GPT2LMHeadModel(config).eval()
 
 
-def words() -> Any:
-    """Return a tokenizer whose tokens are the words ``w1``, ``w2`` and so on; it puts nothing before a text."""
+def words(n: int = VOCABULARY) -> Any:
+    """Return a tokenizer of ``n`` tokens, the words ``w1``, ``w2`` and so on; it puts nothing before a text."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    ids = {"<unknown>": 0, **{f"w{i}": i for i in range(1, VOCABULARY - 1)}, "<end>": VOCABULARY - 1}
+    ids = {"<unknown>": 0, **{f"w{i}": i for i in range(1, n - 1)}, "<end>": n - 1}
     bare = Tokenizer(models.WordLevel(ids, unk_token="<unknown>"))
     bare.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=bare, unk_token="<unknown>", eos_token="<end>", pad_token="<end>")
