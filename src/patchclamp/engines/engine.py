@@ -1,7 +1,7 @@
 """What an engine is, and the one that computes in this process."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from patchclamp.engines.plan import Piece
 
@@ -12,6 +12,7 @@ Work = Callable[[Piece, Tick], Result]
 """What is computed of a piece: a function of the piece alone, so that whoever computes it gives the same bytes."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Compute the pieces of a plan, wherever; results come in the plan's order.
 

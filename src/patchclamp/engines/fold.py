@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from patchclamp.engines.plan import Piece, Start, cut_pieces
 from patchclamp.subjects.corpora import Batches
 
 
+@runtime_checkable
 class Foldable(Protocol):
     """What a corpus is folded into: it takes batches as they come, or parts that were computed apart from it."""
 

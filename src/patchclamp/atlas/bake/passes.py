@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from patchclamp.atlas.bake.look import CHECKPOINT_S, Look, run_look
 from patchclamp.atlas.bake.neighbours import Method, Neighbours, Population, choose_method, find_neighbours
@@ -23,6 +23,7 @@ from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import Batches
 
 
+@runtime_checkable
 class Neighbourly(Protocol):
     """Units of which it is known among which others their neighbours are sought."""
 
