@@ -60,7 +60,7 @@ def describe_by_tokens(
     }
     index = UnitIndex(list(blocks), subject.name)
     about = Provenance(extra={"tied_embeddings": bool(subject.tied_embeddings)})
-    return Descriptions(index, ids, p, words, author, "probability", measures, about)
+    return Descriptions(index, ids, p, words, author, "probability", measures, provenance=about)
 
 
 def _decode(

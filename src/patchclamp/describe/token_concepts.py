@@ -1,6 +1,5 @@
 """Which tokens stand for one concept: forms of one word, or tokens that the unembedding reads alike."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,34 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from patchclamp.core.arguments import checked
+from patchclamp.describe.rules import stem
 
-ENDINGS = re.compile(r"('s|ings?|ed|ly|ers?|es|s)$")
-LEAST = 3
-"""Letters that a word keeps when its ending is taken off."""
 PAIRS, ALIKE = 20_000, 0.99
 """Random pairs of tokens, and the quantile of their cosines beyond which two tokens are read alike."""
 AT_ONCE = 4096
 """Rows that are held in float32 at once."""
-
-
-@checked
-def word_family(text: str) -> str:
-    """Return what the forms of a word share: its stem in lower case, without spaces around it.
-
-    A rule of thumb of English endings; a text without letters is its own family.
-
-    Example:
-        >>> [word_family(text) for text in (" Dog", "dogs", "running", " run", "makes", "make", "…")]
-        ['dog', 'dog', 'run', 'run', 'mak', 'mak', '…']
-    """
-    word = text.strip().casefold()
-    stem = ENDINGS.sub("", word)
-    if len(stem) < LEAST or not word[:1].isalpha():
-        return word
-    if stem != word and len(stem) > LEAST and stem[-1] == stem[-2] and stem[-1] not in "lsz":
-        stem = stem[:-1]
-    return stem.removesuffix("e") if len(stem) > LEAST else stem
 
 
 def share_concept(
@@ -55,7 +32,7 @@ def share_concept(
     Cost: a pass over the unembedding in float32, ``AT_ONCE`` tokens at once, and a row per token of ``ids``.
     """
     met, place = np.unique(np.maximum(ids, 0), return_inverse=True)
-    texts = [word_family(words[i]) for i in met]
+    texts = [stem(words[i]) or words[i] for i in met]
     families = np.unique(texts, return_inverse=True)[1][place].reshape(ids.shape)
     kin: np.ndarray = families == families[:, :1]
     rows = subject.unembedding_rows()

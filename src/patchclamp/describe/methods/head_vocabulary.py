@@ -45,8 +45,8 @@ def head_vocabulary(
 
     W_V W_O = Σ_k s_k r_k w_kᵀ: where the head attends to a position whose normed stream is x it writes
     Σ_k s_k (x · r_k) w_k. Decoded is w_k (``write``), or r_k, the norm's gain included (``read``):
-    p = softmax(W_U norm(·)), as neurons are. A head that copies any of many words has a flat spectrum, and no single direction says what it does:
-    ``share`` = s_k² / Σ s² says how much of the head the direction is.
+    p = softmax(W_U norm(·)), as neurons are. A head that copies any of many words has a flat spectrum, and no single
+    direction says what it does: ``share`` = s_k² / Σ s² says how much of the head the direction is.
 
     The sign of a singular direction is free; read and written end turn together. With a task it is that of the mean of
     the head's z along the direction over its counted tokens, so that ``write`` is what the head writes more often than
