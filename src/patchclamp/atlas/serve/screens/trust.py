@@ -12,8 +12,8 @@ from patchclamp.atlas.read.reader import Reading, ScoredDescription, number_or_n
 from patchclamp.atlas.read.responses import EstimateView, Source
 from patchclamp.atlas.serve.served import LONGEST, Served
 from patchclamp.atlas.store.layers import Layer
-from patchclamp.atlas.store.scored import ScorerRow
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.scoring import ScorerRow
 from patchclamp.core.stats import Interval, mean_interval
 from patchclamp.core.tier import read_calibration
 
@@ -233,7 +233,7 @@ def _scores(atlas: Reading) -> Scores:
 
 def _method(atlas: Reading, layer: Layer, author: str, units: int, scored: dict[str, list[Any]]) -> TrustMethod:
     scoring, run = layer.scoring, atlas.runs[layer.id]
-    rows = {f"{row.scorer}: {row.described.unit}": row for row in scoring.rows} if scoring else {}
+    rows = {row.name: row for row in scoring.rows} if scoring else {}
     measures = [
         _measure(name, rows[name], run.options.get(f"seconds of {rows[name].scorer}"))
         if name in rows
@@ -247,7 +247,7 @@ def _method(atlas: Reading, layer: Layer, author: str, units: int, scored: dict[
         calls=scoring.calls if scoring else 0,
         tokens=scoring.tokens if scoring else 0,
         seconds=run.duration_s,
-        failed=[UnitsFailed(reason, n) for reason, n in (scoring.failed or {}).items()] if scoring else [],
+        failed=[UnitsFailed(reason, n) for reason, n in scoring.failed.items()] if scoring else [],
         measures=measures,
         truth=list(_truth(scoring.method)) if scoring else [],
     )
