@@ -228,7 +228,7 @@ def check_search(
     check_rules(() if rules is None else tuple(rules))
 
 
-def receipt_rows(n_pairs: int, top: int | None, n_controls: int) -> int:
+def receipt_rows(n_pairs: int, level: str, top: int | None, n_controls: int) -> int:
     """Return how many rows of forward passes the receipt takes at most.
 
     Args:
@@ -243,7 +243,7 @@ def receipt_rows(n_pairs: int, top: int | None, n_controls: int) -> int:
         >>> receipt_rows(2, None, 99)
         232
     """
-    return n_pairs * (7 + (top or TOP) + n_controls)
+    return n_pairs * (7 + (top or TOP) + n_controls) * (2 if level == "edge" else 1)
 
 
 def search_cost(model: Any, cases: ReadTask, level: Level) -> Cost:
