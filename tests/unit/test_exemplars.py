@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import patchclamp as pc
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.exemplars import KINDS, Exemplars
+from patchclamp.core.exemplars import ACTIVE, KINDS, NEGATIVE, Exemplars
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import PackedStimuli, Picture, Stimulus
@@ -37,11 +37,14 @@ def exemplars(draw, n_units=12):
         kind=draw(st.sampled_from(KINDS)), basis=draw(st.sampled_from(["neurons", "sae-8"])),
         numbers=draw(st.none() | st.just(list(range(5, 5 + len(shown))))), provenance=Provenance("toy", "ab", seed=3),
     )  # fmt: skip
+    columns = {name: getattr(made, name) for name in made.__dataclass_fields__}
+    if draw(st.booleans()):
+        columns["activations"] = np.arange(int(made.lengths.sum()), dtype=np.float32)  # no two alike
+        made = Exemplars(**columns)
     if draw(st.booleans()):
         return made
     marks = [[0, *([lengths[s] - 1] if both and lengths[s] > 1 else [])] for _, s, _, both in sorted_rows(rows)]
     flat = np.array([at for one in marks for at in one], dtype=np.int32)
-    columns = {name: getattr(made, name) for name in made.__dataclass_fields__}
     cuts = np.cumsum([0, *map(len, marks)])
     return Exemplars(**{**columns, "marks": flat, "mark_offsets": cuts})
 
@@ -51,7 +54,11 @@ def sorted_rows(rows):
 
 
 def said(some):
-    return [(one, some.mask(row).tolist()) for row, one in enumerate(some)]
+    known = some.activations is not None
+    return [
+        (one, some.mask(row).tolist(), some.row_activations(row).tolist() if known else None)
+        for row, one in enumerate(some)
+    ]
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -89,6 +96,27 @@ def test_training_and_test_share_no_content(some, seed, share):
     # The side is the content's own: other rows beside it change nothing.
     for unit in some.units.tolist():
         assert said(some.of_unit(unit).split(seed, test=share)[1]) == said(test.of_unit(unit))
+
+
+def test_activations_follow_their_rows():
+    shown = [Stimulus.of(np.array([1, 2, 3])), Stimulus.of(np.array([4, 5]))]
+    along = [np.array([0.0, 2.0, 1.0]), np.array([3.0, 0.0]), np.array([0.0, 0.5])]
+    some = Exemplars.of(
+        SITE, shown, unit=[7, 2, 9], value=[2.0, 3.0, 0.5], position=[1, 0, 1], stimulus=[0, 1, 1], kind="near",
+        activations=along,
+    )  # fmt: skip
+    assert [some.row_activations(row).tolist() for row in range(3)] == [[3.0, 0.0], [0.0, 2.0, 1.0], [0.0, 0.5]]
+    assert some.of_unit(7).row_activations(-1).tolist() == [0.0, 2.0, 1.0]
+    assert [some.row_activations(row)[one.position] for row, one in enumerate(some)] == some.value.tolist()
+    assert some.to_json()["exemplars"][2]["activations"] == [0.0, 0.5]
+    without = Exemplars(**{n: getattr(some, n) for n in some.__dataclass_fields__ if n != "activations"})
+    assert without.hash != some.hash
+    assert "activations" not in without.to_json()["exemplars"][0]
+    with pytest.raises(PatchclampError, match="at every position"):
+        without.row_activations(0)
+    with pytest.raises(PatchclampError, match="5 activations for 7 positions"):
+        Exemplars(**{n: getattr(some, n) for n in some.__dataclass_fields__} | {"activations": some.activations[:5]})
+    assert [len(without.of_kinds(*kinds)) for kinds in (ACTIVE, NEGATIVE)] == [0, 3]
 
 
 def test_a_split_is_drawn_by_its_seed_and_of_the_share_that_was_asked_for():

@@ -25,10 +25,16 @@ from patchclamp.core.stimulus import PackedStimuli, Shown, runs
 from patchclamp.core.table import Table, Tabular
 
 FOLDER = "exemplars"
-KINDS = ("top", "quantile", "random", "interval", "generated")
+KINDS = ("top", "quantile", "random", "interval", "generated", "silent", "neighbour", "near")
 """How an exemplar was chosen: among the highest; at a quantile of a sample; from that sample, whatever the value; with
-its highest value in an interval; or made for the unit, in no corpus."""
+its highest value in an interval; or made for the unit, in no corpus. In the last three the unit does not fire: drawn at
+random; one in which a unit fires that often fires with it; one that resembles those with its highest values."""
+ACTIVE = ("top", "quantile", "random")
+"""Kinds in which evidence shows the unit firing."""
+NEGATIVE = ("silent", "neighbour", "near")
+"""Kinds in which evidence shows it silent."""
 COLUMNS = ("unit", "kind", "value", "position", "stimulus")
+OPTIONAL = ("marks", "mark_offsets", "activations")
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class Exemplars(Tabular):
         mark_offsets: ``(row + 1,)`` where each row's marks begin among all; given with ``marks``.
         basis: what the units are of: ``neurons``, or the name of a basis.
         provenance: what found or made them.
+        activations: ``(token,)`` the unit's activation at each position of each row's stimulus, row after row; None
+            where only ``value`` is known.
 
     Raises:
         PatchclampError: columns of different lengths, units out of order, or a place that is not there.
@@ -97,6 +105,7 @@ class Exemplars(Tabular):
     mark_offsets: Int[np.ndarray, " cut"] | None = None
     basis: str = "neurons"
     provenance: Provenance = field(default_factory=Provenance)
+    activations: Float[np.ndarray, " token"] | None = None
 
     def __post_init__(self) -> None:
         wrong = self._flaw()
@@ -122,6 +131,8 @@ class Exemplars(Tabular):
         if (np.diff(self.unit) < 0).any():
             return "units out of order"
         long = self.lengths
+        if self.activations is not None and len(self.activations) != long.sum():
+            return f"{len(self.activations):,} activations for {long.sum():,} positions"
         if ((self.position < 0) | (self.position >= long)).any():
             return "a position past its stimulus' end"
         if self.marks is not None and self.mark_offsets is not None:
@@ -144,6 +155,7 @@ class Exemplars(Tabular):
         kind: str = "generated",
         stimulus: Sequence[int] | None = None,
         numbers: Sequence[int] | None = None,
+        activations: Sequence[np.ndarray] | None = None,
         **more: Any,
     ) -> "Exemplars":
         """Return exemplars from stimuli in memory, sorted by unit.
@@ -157,6 +169,7 @@ class Exemplars(Tabular):
             kind: one of ``KINDS``, of all of them.
             stimulus: place in ``shown`` of each exemplar; one stimulus each by default.
             numbers: of the stimuli in their corpus; none by default, as of generated ones.
+            activations: of each exemplar the activation at every position of its stimulus; not known by default.
             more: basis and provenance.
 
         Returns:
@@ -180,6 +193,11 @@ class Exemplars(Tabular):
         if len({len(column) for column in columns.values()}) == 1:  # others are refused below
             by = np.argsort(columns["unit"], kind="stable")
             columns = {name: column[by] for name, column in columns.items()}
+            if activations is not None and len(activations) == len(by):
+                activations = [activations[row] for row in by]
+        if activations is not None:
+            parts = [np.zeros(0, dtype=np.float32), *(np.asarray(one, dtype=np.float32) for one in activations)]
+            more["activations"] = np.concatenate(parts)
         return cls(site, stimuli=PackedStimuli.of(shown, numbers), **columns, **more)
 
     def __len__(self) -> int:
@@ -216,6 +234,11 @@ class Exemplars(Tabular):
             return np.full(len(self), self.site.n_places)
         return self.stimuli.lengths_of(self.stimulus)
 
+    @cached_property
+    def _starts(self) -> Int[np.ndarray, " cut"]:
+        """Where each row's activations begin, and where the last one's end."""
+        return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+
     @property
     def units(self) -> Int[np.ndarray, " unit"]:
         """The units that have any."""
@@ -242,13 +265,31 @@ class Exemplars(Tabular):
             mask[self.marks[self.mark_offsets[at] : self.mark_offsets[at + 1]]] = True
         return mask
 
+    def row_activations(self, row: int) -> Float[np.ndarray, " position"]:
+        """Return the unit's activation at each position of a row's stimulus.
+
+        Raises:
+            PatchclampError: the exemplars keep only the value at each row's own position.
+        """
+        if self.activations is None:
+            raise PatchclampError(
+                expected="exemplars with the activation at every position",
+                got=f"exemplars of {self.site.path} with one value each",
+                remedy="describe.draw_evidence draws exemplars that have them.",
+            )
+        at = range(len(self))[row]
+        return self.activations[self._starts[at] : self._starts[at + 1]]
+
     def take(self, rows: np.ndarray | slice) -> "Exemplars":
         """Return some rows, which must stay in order; the stimuli are shared."""
-        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
-        if self.marks is None or self.mark_offsets is None:
-            return replace(self, **columns)
-        kept, cuts = runs(self.mark_offsets, np.arange(len(self))[rows])
-        return replace(self, **columns, marks=self.marks[kept], mark_offsets=cuts)
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in COLUMNS}
+        taken = np.arange(len(self))[rows]
+        if self.marks is not None and self.mark_offsets is not None:
+            kept, cuts = runs(self.mark_offsets, taken)
+            columns.update(marks=self.marks[kept], mark_offsets=cuts)
+        if self.activations is not None:
+            columns["activations"] = self.activations[runs(self._starts, taken)[0]]
+        return replace(self, **columns)
 
     def compact(self) -> "Exemplars":
         """Return the same rows without the stimuli that none of them shows."""
@@ -258,7 +299,7 @@ class Exemplars(Tabular):
     def of_unit(self, unit: Natural) -> "Exemplars":
         """Return one unit's rows; none where it has none.
 
-        Cost: two searches in the column of units; nothing is copied.
+        Cost: two searches in the column of units; marks and activations are copied, the rest is not.
         """
         return self.take(slice(*np.searchsorted(self.unit, [unit, unit + 1]).tolist()))
 
@@ -323,11 +364,15 @@ class Exemplars(Tabular):
                     "ids": list(one.ids),
                     "image": one.image,
                     "mask": np.flatnonzero(self.mask(row)).tolist(),
+                    **({} if self.activations is None else {"activations": self._finite_row(row)}),
                 }
                 for row, one in zip(range(limit), self, strict=False)
             ],
             "provenance": self.provenance.to_json(),
         }
+
+    def _finite_row(self, row: int) -> list[float | None]:
+        return [finite(value) for value in self.row_activations(row).tolist()]
 
     def save(self, folder: str | Path) -> None:
         """Write the exemplars to a new or empty folder, whole or not at all; stimuli that no row shows are left out.
@@ -369,4 +414,4 @@ class Exemplars(Tabular):
         return cls(site, stimuli=stimuli, basis=read_word(said["basis"]), provenance=provenance, **columns)
 
     def _columns(self) -> Mapping[str, np.ndarray]:
-        return {n: getattr(self, n) for n in (*COLUMNS, "marks", "mark_offsets") if getattr(self, n) is not None}
+        return {n: getattr(self, n) for n in (*COLUMNS, *OPTIONAL) if getattr(self, n) is not None}

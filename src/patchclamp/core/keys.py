@@ -244,6 +244,11 @@ class UnitIndex(_Keys):
         own = self.span(site, basis)
         return np.arange(own.start, own.stop).reshape(-1, self.blocks[self._numbers[site, basis]].n_units)
 
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites of its units, each once."""
+        return tuple(dict.fromkeys(block.site for block in self.blocks))
+
     def at_spans(self, chosen: Sequence[int] | Int[np.ndarray, " some"]) -> "UnitIndex":
         """Return the same units at some of the spans alone, by their numbers."""
         blocks = [replace(block, n_places=block.n_places and len(chosen)) for block in self.blocks]
@@ -325,6 +330,19 @@ class UnitList(_Keys):
         """
         head = f"{self.subject}/" if self.subject else ""
         return UnitKey.parse(head + self.units[i])
+
+    def unit(self, i: int) -> UnitKey:
+        """Return the unit at a place, as ``key`` does.
+
+        Raises:
+            IndexError: no such place.
+        """
+        return self.key(i)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites of its units, each once."""
+        return tuple(dict.fromkeys(UnitKey.parse(unit).site for unit in self.units))
 
     def place(self, key: str | UnitKey) -> int:
         """Return where a key stands; the inverse of ``key``.

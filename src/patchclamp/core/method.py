@@ -29,8 +29,9 @@ TAKES = (
     "Descriptions",
     "Exemplars",
     "Rollouts",
+    "Judge",
 )
-"""Nouns that a method may take, beside the subject."""
+"""Nouns that a method may take, beside the subject; a Judge answers what descriptions claim."""
 GIVES = (
     "Scores",
     "Graph",

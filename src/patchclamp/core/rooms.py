@@ -30,6 +30,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
         "evaluate/methods",
     ),
     "benchmark": ("evaluate/benchmarks",),
+    "scorer": ("describe/scorers",),
 }
 """Kind of card → the folders, within the package, whose files are one card each. A folder need not exist yet."""
 

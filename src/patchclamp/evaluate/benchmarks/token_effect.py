@@ -82,7 +82,7 @@ def token_effect(
     sites = list(dict.fromkeys(key.site for key in chosen))
     before, scales = _clean(subject, shown, sites, options.branch)
     draw = np.random.default_rng(seed)
-    pools = {site: _draw(draw, descriptions, site, chosen, options) for site in sites}
+    pools = {site: _draw(draw, subject, site, chosen, options) for site in sites}
     total, done = len(chosen) + sum(map(len, pools.values())), 0
 
     def effects(site: str, unit: int) -> Float[np.ndarray, " token"]:
@@ -124,9 +124,7 @@ def _choose(subject: Subject, descriptions: Descriptions, options: TokenEffectOp
     same_subject(subject, descriptions, what="descriptions", remedy="`describe(subject)` makes them.", by_name=False)
     if "peak" not in descriptions.measures or len(descriptions.vocabulary) != subject.n_answers:
         wrong = f"{len(descriptions.vocabulary):,} terms, measures {', '.join(descriptions.measures) or 'none'}"
-    elif missing := [
-        s for block in descriptions.index.blocks if (s := _branch(block.site, options.branch)) not in names
-    ]:
+    elif missing := [s for site in descriptions.index.sites if (s := _branch(site, options.branch)) not in names]:
         wrong = f"neurons without a site {missing[0]}"
     if wrong:
         raise PatchclampError(
@@ -146,13 +144,13 @@ def _choose(subject: Subject, descriptions: Descriptions, options: TokenEffectOp
 
 def _draw(
     draw: np.random.Generator,
-    descriptions: Descriptions,
+    subject: Subject,
     site: str,
     chosen: Sequence[UnitKey],
     options: TokenEffectOptions,
 ) -> Int[np.ndarray, " draw"]:
     """Return random neurons of a site, others than the chosen ones; none where tokens are the null."""
-    [n] = [block.n_units for block in descriptions.index.blocks if block.site == site]
+    [n] = [one.width for one in subject.sites() if one.path == site]
     others = np.setdiff1d(np.arange(n), [key.index for key in chosen if key.site == site])
     drawn: np.ndarray = draw.choice(others, options.n_random if options.against == "neurons" else 0)
     return drawn

@@ -32,6 +32,7 @@ export function Prompt({ differentiates }: { differentiates: boolean }): JSX.Ele
           <Field />
           {prompt.endsWith(" ") && <p class="warn small" data-testid="space">The prompt ends in a space, which most vocabularies put before the next word instead.</p>}
           {next.state === "failed" && prompt ? <Failed failure={next.failure} /> : found && <Cut cut={found.cut} busy={next.state === "waiting"} />}
+          {prompt && next.state === "waiting" && !found && <p class="small soft" aria-busy="true">reading …</p>}
           {!shown.value.prompt && <StartWith to={beginning}>The model's tokens and its likeliest next ones appear here as you write.</StartWith>}
         </section>
         {found && (

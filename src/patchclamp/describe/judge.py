@@ -1,0 +1,66 @@
+"""Who answers what a description claims: a protocol that a rule matcher and a language model keep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from patchclamp.core.arguments import checked
+from patchclamp.core.errors import PatchclampError
+
+
+@checked
+@dataclass(frozen=True)
+class Window:
+    """Hold a stretch of text as a judge sees it.
+
+    Args:
+        tokens: their texts, in order.
+        labels: the concepts true of each token, where the text is labelled.
+
+    Raises:
+        PatchclampError: another number of labels than of tokens.
+
+    Example:
+        >>> Window((" the", " cat")).text
+        ' the cat'
+    """
+
+    tokens: tuple[str, ...]
+    labels: tuple[frozenset[str], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and len(self.labels) != len(self.tokens):
+            raise PatchclampError(
+                expected=f"labels of {len(self.tokens)} tokens", got=f"{len(self.labels)}", remedy="One set a token."
+            )
+
+    @property
+    def text(self) -> str:
+        """The tokens as one text."""
+        return "".join(self.tokens)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """It answers whether windows fit a description. None is an answer that could not be read, never a wrong one."""
+
+    @property
+    def name(self) -> str:
+        """Who judges: ``rule``, ``llm/NAME``."""
+
+    def fits(self, description: str, windows: Sequence[Window]) -> list[float | None]:
+        """Return for each window the probability that a unit of this description fires in it."""
+
+    def fits_marked(
+        self, description: str, windows: Sequence[Window], marks: Sequence[Bool[np.ndarray, " token"]]
+    ) -> list[float | None]:
+        """Return for each window the probability that a unit of this description fires at every marked token."""
+
+    def simulate(self, description: str, windows: Sequence[Window]) -> list[Float[np.ndarray, " token"] | None]:
+        """Return for each window how strongly a unit of this description fires at each token, from 0 to 10."""

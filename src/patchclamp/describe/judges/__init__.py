@@ -1,0 +1,1 @@
+"""Judges of descriptions, one file each."""

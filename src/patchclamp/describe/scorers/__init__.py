@@ -1,0 +1,1 @@
+"""Scorers of descriptions: each file is one card."""
