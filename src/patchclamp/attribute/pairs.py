@@ -22,9 +22,10 @@ from patchclamp.core.method import Method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.cases import ReadTask
+from patchclamp.subjects.cases import ROWS, ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
+from patchclamp.subjects.pass_memory import pass_bytes
 from patchclamp.subjects.plain import check_places, model_of
 
 MEASURED = 2000
@@ -249,7 +250,7 @@ def cost_of(
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cost_of(cat, cat.read(task)).forward
-        13
+        14
     """
     model = model_of(model, cases)
     bases = _find_sites(model, cases, level, sites, batch_size, by_position=by_position)
@@ -265,14 +266,17 @@ def cost_of(
     if model.n_layers:
         stream, n_heads = model.site("blocks.0.resid_in").width, max(model.site("blocks.0.attn.z").n_heads, 1)
         within = tokens * model.n_layers * (20 * stream + 4 * longest * n_heads) * 4
+    # What is measured of the first parts runs as many rows as replacements do.
+    passing = pass_bytes(model, ROWS * longest, changed=True)
     kept = n * parts * 4 if n * parts * 4 <= MOST_KEPT else 0
     if isinstance(rule, PathIntegral):
         forward, backward = n * (2 + len(bases) * (rule.steps + 1)), n * len(bases) * rule.steps
     elif isinstance(rule, Gradient):
         forward, backward = n * (1 + rule.passes[0]), n * rule.passes[1]
     else:
-        forward, backward = n * (2 + parts if isinstance(rule, Replacement) else 1), 0
-    return Cost(parts, name, forward, backward, ends + (within if backward else 0) + kept + 8 * parts)
+        forward, backward = n * (3 + parts if isinstance(rule, Replacement) else 1), 0
+    held = max(ends + within if backward else ends, passing)
+    return Cost(parts, name, forward, backward, held + kept + 8 * parts)
 
 
 def _find_sites(

@@ -57,6 +57,10 @@ class ActivationSource:
         """Where the activations are."""
         return "cpu"
 
+    def forward_rows(self, most: int | None = None) -> int:
+        """Return how many rows of forward passes it takes to read ``most`` rows from the beginning, or all of them."""
+        return 0
+
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of the chunks from number ``start`` on."""
         raise NotImplementedError
@@ -123,6 +127,13 @@ class TextSource(ActivationSource):
     def device(self) -> str:
         """Where the model is."""
         return str(self.model.device)
+
+    def forward_rows(self, most: int | None = None) -> int:
+        """Return how many stimuli are shown; they are taken to be of one length."""
+        n, at_once = self.batches.n_stimuli, self.batches.batch_size
+        if most is None or most >= self.n_rows:
+            return n
+        return min(n, -(-most * n // (self.n_rows * at_once)) * at_once)
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of every forward pass from number ``start`` on."""

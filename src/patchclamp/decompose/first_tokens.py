@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 
 from patchclamp.core.basis import Basis
 from patchclamp.decompose.activation_store import ActivationSource
@@ -10,6 +11,8 @@ from patchclamp.subjects.bases import reads_of, reconstruct
 
 MOST = 8192
 """Tokens that are measured, at most."""
+AT_ONCE = 1024
+"""Tokens whose units are in memory at a time."""
 
 
 def measure_first_tokens(
@@ -46,8 +49,7 @@ def measure_first_tokens(
     measures: dict[str, dict[str, float | None]] = {}
     for path in bases:
         y = values[path]
-        with torch.no_grad():
-            error = (y - reconstruct(bases, path, values)).double().square().sum(1)
+        error = torch.cat([_errors(bases, path, values, k) for k in range(0, len(y), AT_ONCE)])
         size = y.double().square().sum(1)
         measures[path] = {
             "tokens": float(first.double().mean()),
@@ -56,6 +58,15 @@ def measure_first_tokens(
             "without": _unexplained_variance(y[~first], error[~first]),
         }
     return measures
+
+
+@torch.no_grad()
+def _errors(
+    bases: Mapping[str, Basis], path: str, values: Mapping[str, torch.Tensor], first: int
+) -> Float[torch.Tensor, " some"]:
+    """Return ‖x − x̂‖² of the tokens from one on."""
+    some = {site: rows[first : first + AT_ONCE] for site, rows in values.items()}
+    return (some[path] - reconstruct(bases, path, some)).double().square().sum(1)
 
 
 def _unexplained_variance(y: torch.Tensor, error: torch.Tensor) -> float | None:

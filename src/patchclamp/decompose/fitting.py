@@ -19,7 +19,7 @@ from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import SLUG
 from patchclamp.decompose.activation_store import ActivationSource, RecordingSource, TextSource, collect_activations
-from patchclamp.decompose.first_tokens import measure_first_tokens
+from patchclamp.decompose.first_tokens import MOST, measure_first_tokens
 from patchclamp.decompose.recipe import Job, Recipe, disk_bytes, memory_bytes
 from patchclamp.decompose.sparse_coder import CoderConfig
 from patchclamp.decompose.training import train, train_dictionary
@@ -44,11 +44,13 @@ class Need:
         what: of how much: sites, features, activations.
         memory: bytes besides the model's.
         disk: bytes on disk at most, while it runs.
+        forward: rows of forward passes.
     """
 
     what: str
     memory: int
     disk: int = 0
+    forward: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,8 @@ class CoderOptions(DictionaryOptions):
         total = source.n_rows * recipe.passes // recipe.batch_size * recipe.batch_size
         latents = sum(job.config.n_latents for job in jobs)
         what = f"{latents:,} latents at {len(jobs)} site{'s' * (len(jobs) > 1)}, {total:,} activations"
-        run.state(Need(what, memory_bytes(source, jobs, recipe), disk_bytes(source, jobs)))
+        passes = source.forward_rows() * recipe.passes + source.forward_rows(MOST)
+        run.state(Need(what, memory_bytes(source, jobs, recipe), disk_bytes(source, jobs), passes))
         if run.out is not None:
             return train_dictionary(
                 source,
@@ -189,6 +192,10 @@ class FactorOptions(DictionaryOptions):
     """Options of every method that takes a site's activations at once, site after site."""
 
     FEATURES: ClassVar[int] = 100
+    BLOCK: ClassVar[int] = 20
+    """Bytes of each value of a block of 8,192 rows, in double precision where a covariance is summed up."""
+    SOLVER: ClassVar[int] = 0
+    """Bytes that solving for the codes takes."""
 
     def check(self, n_features: int, n_rows: int, width: int) -> None:
         """Refuse, before activations are computed, numbers that they cannot be decomposed with.
@@ -233,8 +240,11 @@ class FactorOptions(DictionaryOptions):
         bases, curves = {}, {}
         for i, site in enumerate(sites):
             width, n = source.width(site), self.features(source.width(site))
-            # The activations, and a copy that the method works on.
-            need = Need(f"{site}: {source.n_rows:,} activations", 2 * source.n_rows * width * 4)
+            # The activations, as they are read and mixed, and a block of them in double precision.
+            memory = 3 * source.n_rows * width * 4 + self.BLOCK * min(source.n_rows, 8192) * width
+            memory += self.SOLVER
+            passes = source.forward_rows() + source.forward_rows(MOST)
+            need = Need(f"{site}: {source.n_rows:,} activations", memory, forward=passes)
             run.state(need)
             refuse_if_no_memory(need.memory, remedy="Give fewer sites, or a smaller --max-tokens.")
             x = collect_activations(source, site)

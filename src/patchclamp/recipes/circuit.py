@@ -228,6 +228,24 @@ def check_search(
     check_rules(() if rules is None else tuple(rules))
 
 
+def receipt_rows(n_pairs: int, top: int | None, n_controls: int) -> int:
+    """Return how many rows of forward passes the receipt takes at most.
+
+    Args:
+        n_pairs: pairs.
+        top: parts that are measured together.
+        n_controls: random sets.
+
+    Returns:
+        int: rows.
+
+    Example:
+        >>> receipt_rows(2, None, 99)
+        232
+    """
+    return n_pairs * (7 + (top or TOP) + n_controls)
+
+
 def search_cost(model: Any, cases: ReadTask, level: Level) -> Cost:
     """Count what scoring the parts of a level takes, by the method that the level has; nothing is run.
 

@@ -25,6 +25,7 @@ from patchclamp.engines.engine import Tick
 from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pass_memory import pass_bytes
 from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
@@ -204,6 +205,25 @@ def disk_bytes(sites: Sequence[Site], batches: Batches, store: str) -> int:
     """
     per_value = 4 if store == "float32" else 2
     return batches.n_tokens * (sum(s.width * (s.n_places or 1) for s in sites) * per_value + 21)
+
+
+def memory_bytes(model: Any, sites: Sequence[Site], batches: Batches, store: str) -> int:
+    """Return what a recording holds besides the model: a shard that is computed, and one that is written, twice.
+
+    Args:
+        model: the subject.
+        sites: what is recorded.
+        batches: the corpus.
+        store: the type on disk.
+
+    Returns:
+        int: bytes; shards end with the batch that fills them.
+    """
+    tokens = -(-batches.n_tokens // max(batches.n_stimuli, 1)) * batches.batch_size
+    batch = max(getattr(torch, store).itemsize * tokens * sum(s.width * (s.n_places or 1) for s in sites), 1)
+    shard = min(-(-SHARD_BYTES // batch) * batch, disk_bytes(sites, batches, store))
+    passing = pass_bytes(model, tokens)
+    return max((3 if shard < disk_bytes(sites, batches, store) else 2) * shard, 2 * shard + passing)
 
 
 class _Shard:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -15,11 +15,15 @@ from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
 from patchclamp.decompose.fitting import FactorOptions, Subject, make_basis
 from patchclamp.decompose.snmf import SNMF, Init
+from patchclamp.subjects.nnls import BATCH
 
 
 @dataclass(frozen=True)
 class SNMFOptions(FactorOptions):
     """Options of semi-NMF."""
+
+    BLOCK: ClassVar[int] = 10
+    SOLVER: ClassVar[int] = 12 * BATCH
 
     sparsity: float = option(0.01, "share of a feature's units that is kept")
     init: Init = option("random", "the codes at first")

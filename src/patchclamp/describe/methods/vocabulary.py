@@ -160,7 +160,7 @@ def _gates(subject: Subject, task: Task, sites: list[str]) -> dict[str, np.ndarr
 
 
 def _cost(sizes: Sizes, _options: VocabularyOptions) -> Cost:
-    return Cost(forward=sizes.cases, bytes=4 * AT_ONCE)
+    return Cost(forward=sizes.cases, bytes=6 * AT_ONCE)  # logits, and in float32
 
 
 METHOD = Method(
