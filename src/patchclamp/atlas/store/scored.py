@@ -1,6 +1,5 @@
 """What a layer of descriptions keeps beside the words: how each scorer judged them, and windows that they get wrong."""
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
