@@ -103,7 +103,7 @@ def plan_evidence(
         >>> _ = story.write_text("the old cat sat on the mat. " * 40)
         >>> plan = plan_evidence(load("organism:cat"), story, "blocks.0.mlp.act")
         >>> plan.units, plan.windows, plan.passes
-        (16, 9, 2)
+        (16, 11, 2)
     """
     how = options or EvidenceOptions()
     batches = read_corpus(subject, _cut(subject, corpus, how), batch_size=batch_size)
@@ -165,15 +165,17 @@ def draw_evidence(
     afterwards the drawn windows, some 50 kB per unit; memory as ``plan_evidence`` says, whatever the text's length.
 
     Example:
-        >>> import tempfile
+        >>> import random, tempfile
         >>> from patchclamp.loaders import load
         >>> folder = Path(tempfile.mkdtemp())
-        >>> _ = (folder / "story.txt").write_text("the old cat sat on the mat. a dog ran to the red house. " * 40)
-        >>> how = EvidenceOptions(window=5, least=1)
+        >>> words = random.Random(0).choices("the old cat sat on a mat".split(), k=600)
+        >>> _ = (folder / "story.txt").write_text(" ".join(words))
+        >>> how = EvidenceOptions(window=5, n_train=10)
         >>> cat, text, site = load("organism:cat"), folder / "story.txt", "blocks.0.mlp.act"
         >>> drawn = draw_evidence(cat, text, site, how, folder=folder / "evidence")
-        >>> sorted(set(drawn.train(site).of_unit(7).kind.tolist()))
-        [0, 1, 5, 7]
+        >>> training = drawn.train(site).of_unit(7)
+        >>> len(training.of_kinds("top", "quantile")), round(float(training.of_kinds("silent").value.max()), 2)
+        (10, 0.0)
 
     Source: Paulo et al. (2024), *Automatically Interpreting Millions of Features in Large Language Models*
     (arXiv:2410.13928), sections 3.1 and 3.3.

@@ -206,12 +206,12 @@ def draw_windows(
     neighbours = together.neighbours(units, most) if most else np.full((n, 0), -1)
     rows: list[tuple[int, int, int, Int[np.ndarray, " window"]]] = []
     for unit in range(n):
+        if reason[unit]:
+            continue
         own = signed[unit]
         fires = [side[own[side] >= levels.fires[unit]] for side in sides]
         quiet = [side[own[side] < levels.silent[unit]] for side in sides]
         firing[unit], silent[unit] = [len(x) for x in fires], [len(x) for x in quiet]
-        if reason[unit]:
-            continue
         if firing[unit].min() < options.least:
             reason[unit] = reasons.index(FEW)
         elif negatives and silent[unit].min() < options.least:

@@ -241,10 +241,10 @@ class Evidence(Tabular):
         # (token,): NaN where a token is not counted
         acts = whole[runs(cuts, back)[0]] * np.repeat(levels.sign[drawn.unit], lengths).astype(np.float32)
         every = _exemplars(site, self._basis(number), self.provenance, drawn, levels, units, stimuli, stimulus, acts)
-        sides = [every.take(np.flatnonzero(drawn.side == side)) for side in range(len(SIDES))]
+        train, test = (every.take(np.flatnonzero(drawn.side == side)).compact() for side in range(len(SIDES)))
         reasons = list(REASONS.values())
         skipped = {int(units[i]): reasons[drawn.reason[i]] for i in np.flatnonzero(drawn.reason)}
-        return EvidenceGroup(name, units, *(side.compact() for side in sides), levels, skipped, drawn.n_firing)
+        return EvidenceGroup(name, units, train, test, levels, skipped, drawn.n_firing)
 
     def _shown(self, piece: str, windows: np.ndarray) -> PackedStimuli | None:
         """Return those of some windows whose stimuli a piece keeps."""

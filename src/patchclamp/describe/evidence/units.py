@@ -108,11 +108,11 @@ def choose_units(model: Any, units: Any, bases: Mapping[str, Basis]) -> tuple[Un
     found: dict[str, UnitSource] = {}
     for pattern in patterns:
         found.update({source.name: source for source in _match(model, pattern, bases)})
-    for (path, basis), chosen in wanted.items():
-        [source] = _match(model, f"{path}/{basis}", bases)
+    for (path, called), chosen in wanted.items():
+        [source] = _match(model, f"{path}/{called}", bases)
         if max(chosen) >= source.site.width:
             raise PatchclampError(
-                expected=f"units of {path}/{basis} from 0 to {source.site.width - 1}",
+                expected=f"units of {path}/{called} from 0 to {source.site.width - 1}",
                 got=str(max(chosen)),
                 remedy="Count from 0.",
             )
