@@ -1,4 +1,4 @@
-"""SmoothGrad by its formula, one noisy run at a time: x the prompt, x′ its counterpart (zero without one)."""
+"""Gradients averaged over other embeddings by their formulas, one run at a time: x the prompt, x′ its counterpart."""
 
 import numpy as np
 import torch
@@ -32,3 +32,19 @@ def slope(module, x, embed, noisy, place, m):
 
     logits = hooks.called(module, x, counted(x), [(*embed, lambda _own: noisy[None]), (*place, keep)])
     return torch.autograd.grad(m(logits), held["n"])[0][0]
+
+
+def joint_integrated_gradients(subject, task, options):
+    """(n(x) − n(x′)) · Σ_k w_k ∂m/∂n, the run beginning at e(x′) + α_k (e(x) − e(x′))."""
+    x, other, m = prompts(subject, task)
+    embed = hooks.places(FAMILY[type(subject.module).__name__], 1)["embed"]
+    e, e0 = (integrated.value(subject.module, one, embed) if one is not None else 0.0 for one in (x, other))
+    points, weights = np.polynomial.legendre.leggauss(options.steps)
+    found = {}
+    for site, basis, place, n, r, width in sites(subject, x, other):
+        slopes = sum(
+            w / 2 * slope(subject.module, x, embed, e0 + (a + 1) / 2 * (e - e0), place, m)
+            for a, w in zip(points, weights, strict=True)
+        )
+        found |= named(site, basis, integrated.blocks((n - r) * slopes, width))
+    return found

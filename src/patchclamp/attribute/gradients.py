@@ -3,7 +3,7 @@
 Rows are positions: those of the first prompt, then those of the second, and so on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from patchclamp.ablate import Baseline
 from patchclamp.attribute.features import at_baseline, delta_from_baseline, feature_delta_times_gradient, kind_of
+from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
+from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import count_units
@@ -24,6 +26,8 @@ from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.memory import run_in_batches
 from patchclamp.subjects.model import Model
 
+EMBED = "embed"
+"""The site at which a run's input is replaced."""
 ROWS = 16
 """Default number of rows of one batch on the path of integrated gradients."""
 
@@ -275,6 +279,73 @@ def mean_gradient(
     for _ in run_in_batches(len(points), rows or ROWS, differentiate):
         pass
     return gradient.flatten(0, 1)
+
+
+def check_embedding(model: Model) -> None:
+    """Refuse a model without the site at which inputs are replaced: ids and whole pixels take no small changes.
+
+    Raises:
+        CannotIntervene: a model without an embedding.
+    """
+    if EMBED not in {site.path for site in model.sites()}:
+        raise CannotIntervene(
+            expected=f"a model with the site {EMBED}, where inputs are replaced",
+            got=model.name,
+            remedy="Take method='attribution_patching' or 'integrated_gradients'.",
+        )
+
+
+def mean_gradient_at_inputs(
+    model: Model,
+    shown: Sequence[Shown],
+    metric: Metric | EachMetric,
+    paths: Sequence[str],
+    inputs: Sequence[tuple[int, float, Callable[[], Float[Tensor, "position d_model"]]]],
+) -> Recording:
+    r"""Return Σ_k w_k ∂m/∂n at sites, over runs that begin from other outputs of the embedding.
+
+    Args:
+        model: the subject.
+        shown: ``(prompt,)`` prompts of one length.
+        metric: m.
+        paths: sites.
+        inputs: of each run the prompt's number, w_k, and what makes the embedding's output.
+
+    Returns:
+        Recording: ``(row, width)`` by site, in units of m per unit of activation.
+
+    Raises:
+        PatchclampError: memory does not hold a single run.
+
+    Cost: a forward and a backward pass per run, 16 at once; where memory runs out, half as many.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> shown, site = cat.stimuli("the old cat"), "blocks.0.mlp.act"
+        >>> own = record(cat, shown, [EMBED])[EMBED]
+        >>> tuple(mean_gradient_at_inputs(cat, shown, m, [site], [(0, 1.0, lambda: own)])[site].shape)
+        (4, 16)
+    """
+    sums: dict[str, Tensor] = {}
+    sites: dict[str, Site] = {}
+
+    def differentiate(first: int, end: int) -> None:
+        which = [i for i, *_ in inputs[first:end]]  # the prompt of each row of this batch
+        own = metric if isinstance(metric, Metric) else EachMetric(tuple(metric.metrics[i] for i in which))
+        change = Intervention(EMBED, "rows", value=torch.stack([make() for *_, make in inputs[first:end]]))
+        run = model.differentiate([shown[i] for i in which], own, paths, interventions=[change])
+        sites.update(run.gradients.sites)
+        for path in paths:
+            each = upcast(run.gradients[path]).unflatten(0, (len(which), -1))  # (run, position, width)
+            total = sums.setdefault(path, torch.zeros_like(each[:1]).repeat(len(shown), 1, 1))
+            for (i, weight, _), one in zip(inputs[first:end], each, strict=True):
+                total[i] += weight * one
+
+    for _ in run_in_batches(len(inputs), ROWS, differentiate):
+        pass
+    return Recording(tuple(shown), {path: total.flatten(0, 1) for path, total in sums.items()}, sites)
 
 
 def path_start(

@@ -153,11 +153,10 @@ def _planted_trial(method: Method, name: str, task: str) -> Made | None:
     if method.gives == "Estimate":
         return _explain_for_benchmark(method, inputs)
     if method.gives == "Descriptions":
-        # A neuron that works against the answer says the other one.
+        # A unit that works against the answer says the other one; one that another backs up has no effect alone.
         words = {
-            str(UnitKey.parse(key).without_place()): card["target" if effect > 0 else "contrast"]
+            str(UnitKey.parse(key).without_place()): card["contrast" if effect < 0 else "target"]
             for key, effect in card["effects"].items()
-            if "/neurons/" in key
         }
         return inputs, known.PlantedWords(words)
     if not task:

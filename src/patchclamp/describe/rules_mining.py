@@ -102,13 +102,13 @@ class Candidates:
     def complexity(self) -> Int[np.ndarray, " candidate"]:
         """How much each says, as rules count it."""
         known = np.array([COMPLEXITY.get(atom, 1) for atom in ATOMS])[self.kind]
-        return np.array([len(self.sets[w]) if k < 0 else c for k, w, c in zip(self.kind, self.what, known, strict=True)])
+        return np.array(
+            [len(self.sets[w]) if k < 0 else c for k, w, c in zip(self.kind, self.what, known, strict=True)]
+        )
 
     def take(self, chosen: Int[np.ndarray, " some"]) -> "Candidates":
         """Return some of them."""
-        return Candidates(
-            self.kind[chosen], self.what[chosen], self.fired[:, chosen], self.right[:, chosen], self.sets
-        )
+        return Candidates(self.kind[chosen], self.what[chosen], self.fired[:, chosen], self.right[:, chosen], self.sets)
 
     def join(self, sets: list[tuple[int, ...]], fired: np.ndarray, right: np.ndarray) -> "Candidates":
         """Return these and some sets of tokens."""
@@ -235,7 +235,9 @@ class Miner:
             other = self._pick(shortlist.take(plain), gains[:, plain], scores[plain], windows, held)
             unlabelled = float(scores[plain][other])
         top = windows.token == windows.token[windows.peak]
-        fired, right = (np.bincount(windows.window[x], minlength=len(whole))[:, None] for x in (top, top & windows.active))
+        fired, right = (
+            np.bincount(windows.window[x], minlength=len(whole))[:, None] for x in (top, top & windows.active)
+        )
         baseline = 0.5 + float(weights @ gain(fired, right, windows)[:, 0])
         return Found(self.rule(shortlist, best), float(scores[best]), unlabelled, round(baseline, DIGITS), parted)
 

@@ -27,6 +27,7 @@ from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_
 from patchclamp.record.stream import MOST_NAMED
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pass_memory import count_forward_bytes
 from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
@@ -124,8 +125,25 @@ def _survey(
 
 
 def memory_bytes(sites: Sequence[Site]) -> int:
-    """Return what a survey holds in memory; its checkpoint takes as much on disk."""
+    """Return what the running statistics of a survey take; its checkpoint takes as much on disk."""
     return sum(s.width for s in sites) * (N_SAMPLE * 4 + N_TOP * 12 + 60)
+
+
+def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
+    """Return what a survey holds at its largest: statistics, with their copy on its way to disk or a batch and its ranks.
+
+    Args:
+        model: the subject.
+        sites: what is surveyed.
+        batches: the corpus.
+
+    Returns:
+        int: bytes besides the model's.
+    """
+    length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
+    widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
+    batch = batches.batch_size * (count_forward_bytes(model, length) + 3 * 4 * length * widest)
+    return memory_bytes(sites) + max(memory_bytes(sites), batch)
 
 
 class _Tally:

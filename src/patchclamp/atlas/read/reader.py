@@ -6,7 +6,7 @@ import shlex
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
@@ -51,13 +51,30 @@ class NotFound(PatchclampError):
 
 @dataclass(frozen=True)
 class ScoredDescription:
-    """A description with the layer that holds it and what it gets wrong; of a written one, its note and its time."""
+    """A description with the layer that holds it and what it gets wrong; of a written one, its note and its time.
+
+    Args:
+        layer: the layer's id.
+        description: the words.
+        counters: examples of the base that contradict them.
+        number: the description's in its layer.
+        failures: how many windows the layer keeps that the words get wrong.
+        note: id of a written one.
+        made: when that was written.
+    """
 
     layer: str
     description: Description
     counters: tuple[Counter, ...]
+    number: int = 0
+    failures: int = 0
     note: str = ""
     made: str | None = None
+
+    @property
+    def wrong(self) -> int:
+        """Places that are known where the words are wrong."""
+        return len(self.counters) + self.failures
 
     @property
     def best(self) -> Estimate | None:
@@ -354,6 +371,11 @@ class Reading:
         return self._said.get(unit, [])
 
     @property
+    def described(self) -> Mapping[int, list[ScoredDescription]]:
+        """Descriptions by their unit's number among all, the best scored first."""
+        return self._said
+
+    @property
     def descriptions(self) -> list[Description]:
         """All descriptions, unit by unit, the best scored first."""
         return [one.description for said in self._said.values() for one in said]
@@ -387,17 +409,21 @@ class Reading:
         self._told: set[str] = set()
         self._telling = threading.Lock()
         for layer in self.layers:
-            for description, counters in layer.descriptions:
+            for one in layer.descriptions:
                 try:
-                    unit = self.index_of(str(description.unit))
+                    unit = self.index_of(str(one.description.unit))
                 except NotFound:
-                    self.notes.append(f"{layer.id} describes {description.unit}, which this atlas does not have.")
+                    self.notes.append(f"{layer.id} describes {one.description.unit}, which this atlas does not have.")
                     continue
-                self._said.setdefault(unit, []).append(ScoredDescription(layer.id, description, counters))
+                self._said.setdefault(unit, []).append(
+                    ScoredDescription(layer.id, one.description, one.counters, one.number, one.failures)
+                )
         files = [self.folder / BASE, *(self.folder / LAYERS / f"{part.id}.sqlite" for part in self.parts[1:])]
         for unit, note in self.written.descriptions():
-            one = ScoredDescription(WRITTEN, as_description(note), written_counters(files, note), note.id, note.time)
-            self._said.setdefault(unit, []).append(one)
+            counters = written_counters(files, note)
+            self._said.setdefault(unit, []).append(
+                ScoredDescription(WRITTEN, as_description(note), counters, note=note.id, made=note.time)
+            )
         for said in self._said.values():
             said.sort(key=lambda one: (-one.best.value if one.best else math.inf, one.description.text))
         try:

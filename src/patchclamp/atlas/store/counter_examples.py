@@ -41,12 +41,15 @@ def tokens_named(text: str) -> frozenset[str]:
     return frozenset(name for quoted in _QUOTED.findall(text) if (name := quoted.strip().casefold()))
 
 
-def counters_of(parts: Sequence[sqlite3.Connection], description: Description) -> list[Counter]:
+def counters_of(
+    parts: Sequence[sqlite3.Connection], description: Description, *, contradict: bool = True
+) -> list[Counter]:
     """Return the examples that contradict a description the most, the worst first.
 
     Args:
         parts: the base and the layers of features.
         description: of a unit that one of them has.
+        contradict: whether examples are sought; without, only the unit is looked up.
 
     Raises:
         PatchclampError: the atlas has no such unit.
@@ -64,7 +67,7 @@ def counters_of(parts: Sequence[sqlite3.Connection], description: Description) -
         )
     unit, maximum = example
     named = tokens_named(description.text)
-    if not named or maximum is None or maximum <= 0:
+    if not contradict or not named or maximum is None or maximum <= 0:
         return []
     text = dict(base.execute("SELECT id, text FROM tokens"))
     wrong: list[tuple[float, int, Counter]] = []

@@ -10,7 +10,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from patchclamp.atlas.store.comparisons import ARRAYS, Comparison, fill_arrays, kind_of, read_comparison
 from patchclamp.atlas.store.counter_examples import Counter, counters_of, local_key
 from patchclamp.atlas.store.provenance import Run, write_run
+from patchclamp.atlas.store.scored import TABLE, fill_failures, read_failures
 from patchclamp.atlas.store.sqlite_files import (
     BASE,
     HASHED,
@@ -31,18 +32,20 @@ from patchclamp.atlas.store.sqlite_files import (
 from patchclamp.core.arguments import checked
 from patchclamp.core.checks import same_subject
 from patchclamp.core.description import Description
+from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Edge, Graph, Node, finite_measures
 from patchclamp.core.model_comparison import ModelComparison
+from patchclamp.core.scoring import FailingWindow, Scoring, measure_name
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
 LAYERS = "layers"
 _NAME = re.compile(r"(descriptions|graph|basis|comparison)-([0-9a-f]{16})")
 ABOUT = "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
-_DESCRIPTIONS = f"""{ABOUT}
+_DESCRIPTIONS = f"""{ABOUT}{TABLE}
 CREATE TABLE descriptions (
     id INTEGER PRIMARY KEY, unit TEXT NOT NULL, text TEXT NOT NULL, author TEXT NOT NULL,
     evidence TEXT NOT NULL, scores TEXT NOT NULL
@@ -72,11 +75,28 @@ CREATE TABLE arrays (           -- little-endian; none where the dictionary is t
 ) STRICT;
 """
 _TABLES = {
-    "descriptions": ("about", "descriptions", "counters"),
+    "descriptions": ("about", "descriptions", "counters", "failures"),
     "graph": ("about", "nodes", "edges"),
     "basis": (*HASHED, "bases", "arrays"),
     "comparison": ("about", "arrays"),
 }
+
+
+@dataclass(frozen=True)
+class StoredDescription:
+    """A description as a layer holds it.
+
+    Args:
+        number: its number in the layer.
+        description: the words.
+        counters: examples of the base that contradict them.
+        failures: how many windows the layer keeps that they get wrong.
+    """
+
+    number: int
+    description: Description
+    counters: tuple[Counter, ...]
+    failures: int
 
 
 @dataclass(frozen=True)
@@ -90,6 +110,7 @@ class Layer:
         title: who wrote the descriptions, the prompt and answer of a graph, what was compared, or the name of a basis
             and its sites.
         descriptions: with what each gets wrong.
+        scoring: of descriptions, how they were made and judged; None where nobody said.
         graph: the graph of a graph's layer.
         n_features: how many features a basis's layer has.
         comparison: that of a comparison's layer.
@@ -99,7 +120,8 @@ class Layer:
     kind: str
     bytes: int
     title: str
-    descriptions: tuple[tuple[Description, tuple[Counter, ...]], ...] = ()
+    descriptions: tuple[StoredDescription, ...] = ()
+    scoring: Scoring | None = None
     graph: Graph | None = None
     n_features: int = 0
     comparison: Comparison | None = None
@@ -107,17 +129,27 @@ class Layer:
 
 @checked
 def write_descriptions(
-    atlas: str | Path, descriptions: Sequence[Description], *, run: Run | None = None, title: str | None = None
+    atlas: str | Path,
+    descriptions: Sequence[Description] | Descriptions,
+    *,
+    failures: Mapping[str, Sequence[FailingWindow]] | None = None,
+    scoring: Scoring | None = None,
+    run: Run | None = None,
+    title: str | None = None,
 ) -> str:
     """Add descriptions of units to an atlas as a layer, with examples that contradict them.
 
     A description that names tokens in quotation marks, such as ``fires on " cat"``, says where the unit fires. A
     counter-example is a named token at which the unit stays below a tenth of its maximum, or another token at which it
-    exceeds half of it, among the examples that the atlas holds of it.
+    exceeds half of it, among the examples that the atlas holds of it. Descriptions that were scored have ``failures``
+    instead, which know more than the quotation marks.
 
     Args:
         atlas: the atlas's folder.
-        descriptions: the descriptions, of neurons or of features that were added; keys may leave the subject out.
+        descriptions: the descriptions, of neurons or of features that were added; keys may leave the subject out. Of
+            Descriptions, units without words are left out.
+        failures: windows of text that a description gets wrong, the worst first, by the unit's key without subject.
+        scoring: how the descriptions were made and judged; the Trust page shows it.
         run: how they were made; remembered under the layer's id.
         title: what the layer is called (default: the authors).
 
@@ -131,16 +163,19 @@ def write_descriptions(
     """
     folder = Path(atlas)
     head = read_head(folder)
-    if not descriptions:
+    some = list_described(descriptions) if isinstance(descriptions, Descriptions) else descriptions
+    if not some:
         raise PatchclampError(expected="at least one description", got="none", remedy="Describe a unit first.")
-    rows = sorted(descriptions, key=lambda d: (str(local_key(d.unit)), d.author, d.text))
-    about = {"kind": "descriptions", "title": title or ", ".join(sorted({d.author for d in rows}))}
+    rows = sorted(some, key=lambda d: (str(local_key(d.unit)), d.author, d.text))
+    about: dict[str, Any] = {"kind": "descriptions", "title": title or ", ".join(sorted({d.author for d in rows}))}
+    if scoring is not None:
+        about["scoring"] = scoring.to_json()
     with ExitStack() as files:
         parts = [
             files.enter_context(closing(open_database(path)))
             for path in (folder / BASE, *_features(folder, head["base"]))
         ]
-        wrong = [counters_of(parts, d) for d in rows]
+        wrong = [counters_of(parts, d, contradict=failures is None) for d in rows]
 
     def fill(db: sqlite3.Connection) -> None:
         for id, (row, counters) in enumerate(zip(rows, wrong, strict=True)):
@@ -154,6 +189,7 @@ def write_descriptions(
                 "INSERT INTO counters VALUES (?, ?, ?, ?, ?, ?)",
                 [(id, r, c.kind, c.example, c.place, c.reason) for r, c in enumerate(counters)],
             )
+            fill_failures(db, id, (failures or {}).get(str(local_key(row.unit)), ()))
 
     return write_layer(folder, "descriptions", _DESCRIPTIONS, about, fill, run)
 
@@ -263,6 +299,11 @@ def name_layer(folder: Path, kind: str, passing: Path, run: Run | None) -> str:
     return id
 
 
+def layer_path(folder: Path, id: str) -> Path:
+    """Return where a layer of an atlas lies."""
+    return folder / LAYERS / f"{id}.sqlite"
+
+
 def layer_files(folder: Path) -> list[Path]:
     """Return the files of an atlas's layers, by name; files of other names are left alone."""
     folder_of_layers = folder / LAYERS
@@ -300,8 +341,10 @@ def read_layer(path: Path) -> Layer:
                 graph = _graph(db)
                 title = f"{graph.about.get('prompt', '')} → {graph.about.get('target', '')}"
                 return Layer(path.stem, kind, size, title, graph=graph)
-            [(title,)] = db.execute("SELECT value FROM about WHERE name = 'title'").fetchall()
-            return Layer(path.stem, kind, size, str(json.loads(title)), descriptions=tuple(_descriptions(db)))
+            about = {row["name"]: json.loads(row["value"]) for row in db.execute("SELECT * FROM about")}
+            scoring = Scoring.from_json(about["scoring"]) if "scoring" in about else None
+            title = str(about["title"])
+            return Layer(path.stem, kind, size, title, descriptions=tuple(_descriptions(db)), scoring=scoring)
     except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as problem:
         raise Damaged(
             expected="a whole layer", got=f"{path}: {problem}", remedy="Write it again, or remove it."
@@ -326,13 +369,54 @@ def _read_score(data: Mapping[str, Any]) -> Estimate:
     return Estimate(float(data["value"]), interval, int(data["n"]), str(data["measure"]))
 
 
-def _descriptions(db: sqlite3.Connection) -> Iterable[tuple[Description, tuple[Counter, ...]]]:
-    for row in db.execute("SELECT * FROM descriptions ORDER BY id").fetchall():
-        scores = tuple(map(_read_score, json.loads(row["scores"])))
-        counter_rows = db.execute("SELECT * FROM counters WHERE description = ? ORDER BY rank", [row["id"]]).fetchall()
-        wrong = tuple(Counter(c["kind"], c["example"], c["place"], c["reason"]) for c in counter_rows)
+def _descriptions(db: sqlite3.Connection) -> Iterable[StoredDescription]:
+    counters: dict[int, list[Counter]] = {}
+    for row in db.execute("SELECT * FROM counters ORDER BY description, rank"):
+        found = Counter(row["kind"], row["example"], row["place"], row["reason"])
+        counters.setdefault(row["description"], []).append(found)
+    failures = dict(map(tuple, db.execute("SELECT description, count(*) FROM failures GROUP BY description")))
+    for row in db.execute("SELECT * FROM descriptions ORDER BY id"):
+        id, scores = row["id"], tuple(map(_read_score, json.loads(row["scores"])))
         evidence = tuple(map(str, json.loads(row["evidence"])))
-        yield Description(UnitKey.parse(row["unit"]), row["text"], row["author"], evidence, scores), wrong
+        words = Description(UnitKey.parse(row["unit"]), row["text"], row["author"], evidence, scores)
+        yield StoredDescription(id, words, tuple(counters.get(id, ())), failures.get(id, 0))
+
+
+def failing_windows(path: Path, number: int) -> list[FailingWindow]:
+    """Return the windows that a description of a layer gets wrong, the worst first.
+
+    Args:
+        path: the layer's file.
+        number: the description's in it.
+
+    Raises:
+        Damaged: the file was changed.
+    """
+    try:
+        with closing(open_database(path)) as db:
+            return read_failures(db, number)
+    except (sqlite3.Error, ValueError, PatchclampError) as problem:
+        raise Damaged(
+            expected="a whole layer", got=f"{path}: {problem}", remedy="Write it again, or remove it."
+        ) from problem
+
+
+def list_described(descriptions: Descriptions) -> list[Description]:
+    """Return the descriptions of an index one by one; units without words are left out.
+
+    Scores are named by their scorer: ``detection: balanced accuracy``.
+    """
+    found = []
+    for place in range(len(descriptions)):
+        if text := descriptions.text(place):
+            scores = tuple(
+                replace(one, unit=measure_name(name, one.unit))
+                for name, column in descriptions.scores.items()
+                if math.isfinite((one := column.estimate(place)).value)
+            )
+            unit = descriptions.index.unit(place)
+            found.append(Description(unit, text, descriptions.author, descriptions.evidence, scores))
+    return found
 
 
 def _graph(db: sqlite3.Connection) -> Graph:

@@ -2,31 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from patchclamp.ablate import Baseline
 from patchclamp.attribute.engine import score_task
-from patchclamp.attribute.gradients import ROWS, Ends, corrupted_baseline, record, run_metric
+from patchclamp.attribute.gradients import (
+    EMBED,
+    Ends,
+    check_embedding,
+    corrupted_baseline,
+    mean_gradient_at_inputs,
+    record,
+    run_metric,
+)
 from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import Gradient
-from patchclamp.core.errors import CannotIntervene
-from patchclamp.core.intervention import Intervention
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.options import option
-from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.protocols import Differentiates
-
-EMBED = "embed"
-"""The site at which the input is noisy: token ids and pixels of whole numbers take no small noise."""
 
 
 @dataclass(frozen=True)
@@ -86,29 +88,19 @@ class SmoothedGradient(Gradient):
 
         Source: 1706.03825, equation 1.
         """
-        if EMBED not in {site.path for site in model.sites()}:
-            raise CannotIntervene(
-                expected="a model with the site embed, to which the noise is added",
-                got=model.name,
-                remedy="Take method='attribution_patching' or 'integrated_gradients'.",
-            )
+        check_embedding(model)
         run, metric_clean = run_metric(model, shown, metric, [EMBED, *paths])
         x = run[EMBED].unflatten(0, (len(shown), -1))  # (prompt, place, width)
         sigma = self.noise * (x.amax((1, 2)) - x.amin((1, 2)))  # (prompt,)
         draws = np.random.default_rng(self.seed).standard_normal((self.samples, *x.shape[1:]))
         noise = torch.as_tensor(draws, device=x.device).to(x.dtype)  # (sample, place, width)
-        total = {path: torch.zeros_like(upcast(run[path])).unflatten(0, (len(shown), -1)) for path in paths}
-        for i, one in enumerate(shown):
-            own = metric if isinstance(metric, Metric) else metric.metrics[i]
-            for start in range(0, self.samples, ROWS):
-                copies = x[i] + sigma[i] * noise[start : start + ROWS]
-                changes = [Intervention(EMBED, "rows", value=copies)]
-                found = model.differentiate([one] * len(copies), own, paths, interventions=changes)
-                for path in paths:
-                    total[path][i] += upcast(found.gradients[path]).unflatten(0, (len(copies), -1)).sum(0)
-        mean = {path: (sums / self.samples).flatten(0, 1) for path, sums in total.items()}
+        copies = [
+            (i, 1 / self.samples, partial(torch.add, x[i], sigma[i] * noise[k]))
+            for i in range(len(shown))
+            for k in range(self.samples)
+        ]
+        gradients = mean_gradient_at_inputs(model, shown, metric, paths, copies)
         baseline = plain if counterparts is None else corrupted_baseline(record(model, counterparts, paths))
-        gradients = Recording(run.stimuli, mean, {path: run.sites[path] for path in paths})
         return Ends(run, gradients, metric_clean, baseline)
 
 

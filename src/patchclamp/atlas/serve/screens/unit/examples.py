@@ -7,6 +7,7 @@ import numpy as np
 
 from patchclamp.atlas.read.reader import Reading, number_or_none, page_of
 from patchclamp.atlas.read.responses import Source
+from patchclamp.atlas.store.layers import failing_windows, layer_path
 from patchclamp.core.errors import PatchclampError
 
 Kind = Literal["top", "lowest", "range", "quantile", "random", "counter", "interval"]
@@ -23,8 +24,9 @@ _NOTES: dict[str, str] = {
     "quantile": "One token per decile of a uniform sample of tokens, from the lowest to the highest activation.",
     "random": "Tokens of a uniform sample, whatever the activation.",
     "interval": "Windows of 32 tokens whose maximum lies in the interval, drawn at random, at most two for every bin.",
-    "counter": "Where a description that names tokens is wrong, among the examples of this atlas: named yet below a "
-    "tenth of the maximum, or above half of it yet not named.",
+    "counter": "Where a description is wrong: windows that its author was not shown and that it gets wrong; of words "
+    "that nobody scored, tokens among the examples of this atlas that they name yet are below a tenth of the maximum, "
+    "or above half of it yet not named.",
 }
 
 
@@ -71,7 +73,7 @@ class Examples:
     zero. ``range``: a place for each of ten equal intervals of activation, from low to high. ``quantile``: one token
     per decile of a uniform sample, from low to high. ``random``: tokens of the same sample, whatever their activation.
     ``interval``: windows of 32 tokens whose maximum lies in the interval, marked there. ``counter``: where a
-    description says that the unit fires and it does not, or the other way round.
+    description says that the unit fires and it does not, or the other way round: windows on which it was scored first.
 
     Args:
         key: the unit.
@@ -108,7 +110,7 @@ def count_examples(atlas: Reading, unit: int) -> list[KindCount]:
     stored = dict(atlas.rows(f"SELECT kind, count(*) FROM {part.schema}.examples WHERE unit = ? GROUP BY kind", [own]))
     counts = {kind: stored.get(number, 0) for number, kind in enumerate(STORED)}
     counts["range"] = len(_across(atlas, unit)) if sum(stored.values()) else 0
-    counts["counter"] = sum(len(said.counters) for said in atlas.descriptions_of(unit))
+    counts["counter"] = sum(said.wrong for said in atlas.descriptions_of(unit))
     return [KindCount(kind, counts[kind]) for kind in get_args(Kind)]
 
 
@@ -134,9 +136,10 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
             remedy="Give both ends, or leave both out.",
         )
     total: int | None = None
+    failing: list[Example] = []
     if kind == "counter":
-        chosen = _counters(atlas, unit)
-        total = len(chosen)
+        failing, chosen = _failing(atlas, unit), _counters(atlas, unit)
+        total = len(failing) + len(chosen)
     elif kind == "range":
         chosen = _across(atlas, unit)
     elif low is not None and high is not None:
@@ -148,7 +151,7 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
         total = _pieces_in(edges, pieces, low, high, upper)
     else:
         chosen = _stored_examples(atlas, unit, kind)
-    shown = [_example(atlas, kind, *row) for row in chosen[:limit]]
+    shown = [*failing, *(_example(atlas, kind, *row) for row in chosen[:limit])][:limit]
     python = f".examples({str(atlas.key(unit))!r}, {kind!r}" + (
         f", low={low!r}, high={high!r})" if low is not None else ")"
     )
@@ -216,6 +219,33 @@ def _counters(atlas: Reading, unit: int) -> list[tuple[Any, ...]]:
     return examples_found
 
 
+def _failing(atlas: Reading, unit: int) -> list[Example]:
+    """Return the windows that the unit's descriptions were scored on and get wrong."""
+    found = []
+    for said in atlas.descriptions_of(unit):
+        for window in failing_windows(layer_path(atlas.folder, said.layer), said.number) if said.failures else ():
+            ids = window.ids.tolist()
+            tokens = [atlas.token(id) for id in ids]
+            found.append(
+                Example(
+                    kind="counter",
+                    value=float(window.acts[window.mark]),
+                    mark=window.mark,
+                    tokens=[t.text for t in tokens],
+                    ids=ids,
+                    acts=[number_or_none(a, 4) for a in window.acts.tolist()],
+                    special=[],
+                    bytes=[i for i, t in enumerate(tokens) if t.bytes],
+                    before=window.start > 0,
+                    after=False,
+                    stimulus=window.stimulus,
+                    position=window.start + window.mark,
+                    reason=window.reason,
+                )
+            )
+    return found
+
+
 def _pieces_in(edges: bytes | None, pieces: bytes | None, low: float, high: float, upper: str) -> int | None:
     """Return how many pieces have their maximum in an interval, where its ends are edges of bins."""
     if edges is None or pieces is None:
@@ -269,5 +299,5 @@ def _note(atlas: Reading, unit: int, kind: Kind, any_shown: bool) -> str:
     if kind == "counter":
         if not atlas.descriptions_of(unit):
             return "There is no description to contradict."
-        return "No example of this atlas contradicts the descriptions, as far as they name tokens in quotation marks."
+        return "No window is known that the descriptions get wrong."
     return f"There is none. {_NOTES[kind]}"

@@ -79,7 +79,7 @@ class DescriptionView:
         text: the words.
         author: who wrote them.
         made: when, as ISO 8601 in UTC; None where the run is not known.
-        evidence: ids of the stimuli that the author was shown.
+        evidence: what the author was shown: ids of stimuli, or a statement such as ``top 8, quantile 32``.
         scores: how well the words hold.
         fails_on: examples that the words get wrong; see ``Examples``, kind ``counter``.
         run: the run that wrote them.
@@ -278,7 +278,7 @@ def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionVie
         made=said.made or run.began,
         evidence=list(words.evidence),
         scores=[EstimateView.of(score) for score in words.scores],
-        fails_on=len(said.counters),
+        fails_on=said.wrong,
         run=said.layer,
         note=said.note,
     )
