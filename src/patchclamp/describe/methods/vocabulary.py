@@ -128,7 +128,8 @@ def _gates(subject: Subject, task: Task, sites: list[str]) -> dict[str, np.ndarr
 
 
 def _cost(sizes: Sizes, _options: VocabularyOptions) -> Cost:
-    return Cost(forward=sizes.cases, bytes=4 * AT_ONCE)
+    held = min(sizes.units * sizes.targets or AT_ONCE, max(AT_ONCE, sizes.targets))
+    return Cost(forward=sizes.cases, bytes=2 * 4 * held)  # logits, and their exponentials
 
 
 METHOD = Method(
