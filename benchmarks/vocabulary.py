@@ -8,10 +8,10 @@ to the resident peak, of few and of four times as many neurons, each in a proces
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import shape
@@ -23,7 +23,7 @@ from patchclamp.describe.methods.vocabulary import METHOD
 from patchclamp.subjects.language import LanguageModel
 
 TOKENS = 10
-SHAPES = {"small": (768, 50257, 2, 3072), "llama": (4096, 128256, 1, 1152)}
+SHAPES = {"small": (768, 50257, 2, 3072), "llama": (4096, 128256, 1, 4 * (AT_ONCE // 128256))}
 """Width, vocabulary, blocks, neurons of each."""
 WHOLE = 32 * 14336
 """Neurons of Llama-3.1-8B."""
@@ -84,9 +84,16 @@ def measure_memory(blocks: int) -> None:
     width, vocabulary, _, neurons = SHAPES["small"]
     model = llama(width, vocabulary, blocks, neurons // 4, torch.float32)
     METHOD(llama(64, 1000, 1, 64, torch.float32))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _peak()
     METHOD(model, tokens=TOKENS)
-    print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+    print(_peak() - before)
+
+
+def _peak() -> int:
+    """Return the peak of this process's resident memory in bytes."""
+    [line] = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM")]
+    return 1024 * int(line.split()[1])
 
 
 def main() -> None:
@@ -109,10 +116,9 @@ def main() -> None:
                 "describe": lambda model=model: METHOD(model, tokens=TOKENS),
                 "once": lambda model=model: once(model),
             }
-            if name == "small":
-                timing.alternate(tasks, 1)
+            timing.alternate(tasks, 1)
             begun = time.perf_counter()
-            spent = timing.alternate(tasks, 1 if options.quick or name == "llama" else options.rounds)
+            spent = timing.alternate(tasks, 1 if options.quick else options.rounds - (name == "llama"))
             own = [
                 timing.Spent(a.wall_s - b.wall_s, a.cpu_s - b.cpu_s)
                 for a, b in zip(spent["describe"], spent["once"], strict=True)

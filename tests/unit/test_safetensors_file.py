@@ -15,7 +15,7 @@ def test_the_bytes_are_those_of_the_library(tmp_path, monkeypatch):
     assert {kind.name for kind in kinds} == set(safetensors_file.TYPES)
     arrays = {f"x|{i}": draw.normal(size=(3, 5)).astype(kind) for i, kind in enumerate(kinds)}
     arrays |= {f"a{i}": draw.normal(size=2).astype(kind) for i, kind in enumerate(kinds)}
-    arrays |= {"é \"n\\\n": np.zeros((0, 3), np.float32), "one": np.array(3.5), "turned": draw.normal(size=(4, 6)).T}
+    arrays |= {'é "n\\\n': np.zeros((0, 3), np.float32), "one": np.array(3.5), "turned": draw.normal(size=(4, 6)).T}
     safetensors_file.save_file(arrays, tmp_path / "own")
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     assert (tmp_path / "own").read_bytes() == save(whole)

@@ -23,7 +23,7 @@ from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
 from patchclamp.core.training import Training
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms import digits, language, learners, populations, superposition
+from patchclamp.organisms import digits, judges, language, learners, populations, superposition
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
 from patchclamp.subjects.plain import PlainNetwork
@@ -212,6 +212,14 @@ def _brain_trial(method: Method, name: str, task: str) -> Made | None:
     return None if inputs is None else (inputs, known.ReadTargets(np.array(brain.readable), brain.signal))
 
 
+def _judges_trial(method: Method, name: str, task: str) -> Made | None:
+    nouns = {noun: parameter for parameter, noun in method.takes.items()}
+    if task or method.gives != "Estimate" or set(nouns) != {"Task"}:
+        return None
+    planted = judges.make(name)
+    return {"subject": planted.judge, nouns["Task"]: planted.task}, known.Explained(nouns["Task"])
+
+
 def _stream_trial(method: Method, name: str, task: str) -> Made | None:
     if method.gives != "Training" or [noun.rstrip("?") for noun in method.takes.values()] != ["Stream"]:
         return None
@@ -296,6 +304,7 @@ def _corpus_trial(method: Method, name: str, task: str) -> Made | None:
 MAKERS: Mapping[Any, Callable[[Method, str, str], Made | None]] = {
     digits: _digits_trial,
     populations: _brain_trial,
+    judges: _judges_trial,
     learners: _stream_trial,
     language: _language_trial,
     superposition: _directions_trial,

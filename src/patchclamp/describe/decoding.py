@@ -17,7 +17,7 @@ from patchclamp.subjects.language_lacks import refuse_no_tokens
 
 AT_ONCE, AT_ONCE_ELSEWHERE = 2**25, 2**28
 """Logits that are held at once by a processor, and by an accelerator."""
-IN_CACHE = 2**22
+IN_CACHE = 2**20
 """Logits whose softmax a processor takes at once."""
 
 
@@ -74,7 +74,9 @@ def _decode(
         logits = subject.read_out(part.to(dtype))  # (unit, token)
         logits[:, special] = -torch.inf
         best, ids = logits.topk(most, dim=1)
-        p = _probabilities(logits, ids, len(part) if not here else max(1, IN_CACHE // subject.n_answers))
+        if not found:  # memory that is touched for the first time is slow: one place for every softmax
+            room = torch.empty_like(logits[: max(1, IN_CACHE // subject.n_answers) if here else None])
+        p = _probabilities(logits, ids, room)
         margin = best[:, 0].float() - best[:, min(1, most - 1)].float()
         empty = ~part.any(1)
         ids[empty], p[empty], margin[empty] = -1, 0.0, 0.0
@@ -84,14 +86,14 @@ def _decode(
 
 
 def _probabilities(
-    logits: Float[Tensor, "unit token"], ids: Int[Tensor, "unit rank"], at_once: int
+    logits: Float[Tensor, "unit token"], ids: Int[Tensor, "unit rank"], room: Float[Tensor, "some token"]
 ) -> Float[Tensor, "unit rank"]:
-    """Return softmax of the logits at some tokens, float32.
+    """Return softmax of the logits at some tokens, float32, taken in ``room``.
 
     Sums are in float32 whatever the logits are. In half precision p itself is rounded, to no less than its logit is.
     """
-    parts = zip(logits.split(at_once), ids.split(at_once), strict=True)
-    return torch.cat([torch.softmax(part, 1).gather(1, at).float() for part, at in parts])
+    parts = zip(logits.split(len(room)), ids.split(len(room)), strict=True)
+    return torch.cat([torch.softmax(part, 1, out=room[: len(part)]).gather(1, at).float() for part, at in parts])
 
 
 def check_tokens(subject: Any, n_sites: int, what: str) -> None:

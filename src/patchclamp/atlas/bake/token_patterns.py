@@ -177,7 +177,7 @@ def pattern_scores(
     *,
     batch: int = 32,
 ) -> Iterator[tuple[str, SiteScores]]:
-    """Yield some units of a site after the others with the patterns they detect and the tokens where they are strongest.
+    """Yield some units of a site after the others with what they detect, and the tokens at which they are strongest.
 
     Patterns are chosen on the first half of the stimuli and measured on the second; the 95 % interval takes stimuli as
     clusters.
