@@ -57,7 +57,7 @@ def embedding(
     who: Encoder = StateEncoder(subject) if encoder is None else encoder
     shown = ShownWindows(subject, exemplars)
     used = np.unique(exemplars.stimulus)
-    vectors = _encode(who, [shown[stimulus].text for stimulus in used.tolist()], query=False)
+    vectors = _encode(who, shown.texts(used), query=False)
     middle = vectors.mean(0)
 
     def score(text: str, rows: UnitRows) -> list[WindowScore]:
