@@ -6,7 +6,6 @@ a hundredth of its size. Nothing is downloaded; weights are random.
 """
 
 import copy
-import ctypes
 import logging
 import tempfile
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 import shape
 import timing
 import torch
+from costs import Peak
 
 from patchclamp.core.corpus import Corpus
 from patchclamp.core.method import Sizes
@@ -66,12 +66,12 @@ class Task:
 
     Args:
         name: what it is.
-        stated: bytes that are stated beforehand; None where none are.
+        stated: bytes that are stated beforehand.
         run: does it.
     """
 
     name: str
-    stated: int | None
+    stated: int
     run: Callable[[], object]
 
 
@@ -94,29 +94,10 @@ def main() -> None:
         for task in tasks(model, size, Path(name), row):
             seconds, grown = timed(task.run, device)
             measures[task.name] = {"seconds": seconds, "peak": grown, "stated": task.stated, "ratio": seconds / bare}
-            stated = "–" if task.stated is None else f"{task.stated / 1e6:,.0f}"
-            cells = (f"{seconds:.2f}", f"{seconds / bare:,.0f}", stated, f"{grown / 1e6:,.0f}")
+            cells = (f"{seconds:.2f}", f"{seconds / bare:,.0f}", f"{task.stated / 1e6:,.0f}", f"{grown / 1e6:,.0f}")
             rows.append([task.name, *cells])
     timing.show(["", "s", "time / one forward", "stated MB", "measured MB"], rows)
     timing.report(options, {"device": device, "weights": n_weights, **measures}, bars)
-
-
-class Peak:
-    """Measure by how much the highest resident memory exceeds that at the beginning (Linux)."""
-
-    def __enter__(self) -> "Peak":
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        self.before = _status("VmRSS")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.grown = max(0, _status("VmHWM") - self.before)
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def timed(run: Callable[[], object], device: str) -> tuple[float, int]:
@@ -187,15 +168,18 @@ def tasks(model: LanguageModel, size: Size, folder: Path, row: Stimulus) -> list
     from patchclamp.recipes import explain
     from patchclamp.recipes.explanation_cost import cost_of_explanation
     from patchclamp.record import record_corpus
+    from patchclamp.record.stream import memory_bytes
+    from patchclamp.subjects.corpora import read_corpus
+    from patchclamp.subjects.recordable import select_recordable
 
     text = folder / "text.txt"
     text.write_text(" ".join(f"w{1 + i % (size.vocabulary - 3)}" for i in range(size.tokens)))
     corpus = Corpus(text, window=128)
-    sites = ["blocks.*.resid_out"]
+    sites, batches = ["blocks.*.resid_out"], read_corpus(model, corpus, batch_size=8)
     made = [
         Task(
             f"record, {size.tokens:,} tokens, {size.layers} sites",
-            None,
+            memory_bytes(model, select_recordable(model, sites), batches, "bfloat16"),
             lambda: record_corpus(model, corpus, sites, folder / "recording", batch_size=8),
         )
     ]

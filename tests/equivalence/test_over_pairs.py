@@ -263,5 +263,5 @@ def test_the_cost_is_counted(told):
     n = 1 + model.n_layers * (model.site("blocks.0.attn.z").n_heads + 1)
     assert cost_of(model, pairs, method="relp").parts == n
     assert cost_of(model, pairs, method="attribution_patching").forward == 2 * len(pairs)
-    assert cost_of(model, pairs, method="activation_patching").forward == len(pairs) * (2 + n)
+    assert cost_of(model, pairs, method="activation_patching").forward == len(pairs) * (3 + n)
     assert cost_of(model, pairs, level="neuron").bytes > cost_of(model, pairs).bytes > 0

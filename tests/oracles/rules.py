@@ -32,6 +32,7 @@ def weight(subject, rows, options):
     fires = [row.kind in FIRING for row in rows]
     silence = max(values[i].max() for i in n if not fires[i])
     active = [x >= x.max() - 0.7 * max(x.max() - silence, 0) if f else x > np.inf for x, f in zip(values, fires)]
+    active = active if rows.marks is None else [rows.mask(i) & (values[i] > -np.inf) & fires[i] for i in n]
     draw, held = rows.stimuli.draw(2**32)[rows.stimulus], set()
     for part in ([i for i in n if fires[i]], [i for i in n if not fires[i]]):
         last = sorted(draw[part])[max(1, int(options.held_out * len(part))) - 1]

@@ -56,7 +56,7 @@ def patch(
 
     Source: activation patching as in 2508.21258; the normalisation is each pair's own, and means are taken after it.
 
-    Cost: a row of a forward pass from the site's block on for every pair, place and unit; two forwards per pair.
+    Cost: a row of a forward pass from the site's block on for every pair, place and unit; three forwards per pair.
 
     Example:
         >>> from patchclamp.loaders import load, open_task

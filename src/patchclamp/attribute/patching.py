@@ -21,7 +21,7 @@ from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.recording import Recording
 from patchclamp.core.score_maps import SHARES
 from patchclamp.core.scores import Scores
-from patchclamp.core.stats_columns import mean_columns
+from patchclamp.core.stats_columns import columns_bytes, mean_columns
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import words_of
@@ -29,6 +29,7 @@ from patchclamp.subjects.bases import count_units, encode
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
+from patchclamp.subjects.pass_memory import PYTHON, count_forward_bytes
 from patchclamp.subjects.plain import check_places, model_of
 
 PAIRS, CELLS, BYTES = 64, 65_536, 256 * 2**20
@@ -86,7 +87,7 @@ def patch_sites(
 
     Source: activation patching as in 2508.21258; the normalisation is each pair's own, and means are taken after it.
 
-    Cost: a row of a forward pass from the site's block on for every pair, place and unit; two forwards per pair.
+    Cost: a row of a forward pass from the site's block on for every pair, place and unit; three forwards per pair.
 
     Example:
         >>> from patchclamp.loaders import load, open_task
@@ -191,6 +192,11 @@ class Patching:
         return places * sum(self.n_units)
 
     @property
+    def forward(self) -> int:
+        """Rows of forward passes at most: both ends of every pair, its streams again, and every cell."""
+        return 3 * len(self.cases) + self.n_cells
+
+    @property
     def n_bytes(self) -> int:
         """Memory of all effects."""
         return 8 * len(self.cases) * len(self.index)
@@ -205,8 +211,13 @@ class Patching:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the activations and residual streams in memory at once, besides the model's own."""
-        return self._most * self._per_pair
+        """Bytes of the activations, residual streams and a forward pass in memory at once, besides the model's own."""
+        longest = max(len(x) for x in self.cases.clean)
+        rows = min(self.batch_size, self.n_cells)
+        replaced = {self.model.site(path).kind for path, _ in self.sites}
+        running = self._most * self._per_pair + rows * count_forward_bytes(self.model, longest, replaced)
+        # When all is measured, intervals and p of the cells that are shown are drawn.
+        return PYTHON + max(running, columns_bytes(min(len(self.index), SHOWN)))
 
     @property
     def _per_pair(self) -> int:

@@ -23,7 +23,7 @@ from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
 from patchclamp.core.training import Training
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms import digits, language, learners, populations, superposition
+from patchclamp.organisms import digits, judges, language, learners, populations, superposition
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
 from patchclamp.subjects.plain import PlainNetwork
@@ -153,11 +153,10 @@ def _planted_trial(method: Method, name: str, task: str) -> Made | None:
     if method.gives == "Estimate":
         return _explain_for_benchmark(method, inputs)
     if method.gives == "Descriptions":
-        # A neuron that works against the answer says the other one.
+        # A unit that works against the answer says the other one; one that another backs up has no effect alone.
         words = {
-            str(UnitKey.parse(key).without_place()): card["target" if effect > 0 else "contrast"]
+            str(UnitKey.parse(key).without_place()): card["contrast" if effect < 0 else "target"]
             for key, effect in card["effects"].items()
-            if "/neurons/" in key
         }
         return inputs, known.PlantedWords(words)
     if not task:
@@ -211,6 +210,14 @@ def _brain_trial(method: Method, name: str, task: str) -> Made | None:
     brain = populations.make(name, variant=task)
     inputs = brain.inputs(method.takes)
     return None if inputs is None else (inputs, known.ReadTargets(np.array(brain.readable), brain.signal))
+
+
+def _judges_trial(method: Method, name: str, task: str) -> Made | None:
+    nouns = {noun: parameter for parameter, noun in method.takes.items()}
+    if task or method.gives != "Estimate" or set(nouns) != {"Task"}:
+        return None
+    planted = judges.make(name)
+    return {"subject": planted.judge, nouns["Task"]: planted.task}, known.Explained(nouns["Task"])
 
 
 def _stream_trial(method: Method, name: str, task: str) -> Made | None:
@@ -297,6 +304,7 @@ def _corpus_trial(method: Method, name: str, task: str) -> Made | None:
 MAKERS: Mapping[Any, Callable[[Method, str, str], Made | None]] = {
     digits: _digits_trial,
     populations: _brain_trial,
+    judges: _judges_trial,
     learners: _stream_trial,
     language: _language_trial,
     superposition: _directions_trial,

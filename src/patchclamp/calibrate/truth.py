@@ -23,10 +23,10 @@ class PlantedUnits:
 
 @dataclass(frozen=True)
 class PlantedWords:
-    """Name the planted neurons by what they say.
+    """Name the planted neurons and heads by what they say.
 
     Args:
-        words: key of a neuron, without its position → the answer that it gives.
+        words: key of a unit, without its position → the answer that it gives.
     """
 
     words: Mapping[str, str]

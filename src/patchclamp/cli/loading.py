@@ -274,7 +274,8 @@ def print_cost(model: Any, batches: Any, chosen: list[Any], space: str) -> None:
         if batches.kind == "text"
         else f"{batches.n_stimuli:,} image{'s' * (batches.n_stimuli != 1)}"
     )
-    log(f"{what}, {len(chosen)} sites: {space}, {human_s(seconds)} of computing")
+    passes = f"{batches.n_stimuli:,} rows of forward passes"
+    log(f"{what}, {len(chosen)} sites: {passes}, {space}, {human_s(seconds)} of computing")
 
 
 def load_prompt(model: Any, words: str | None, chat: bool) -> Any:

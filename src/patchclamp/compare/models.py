@@ -1,5 +1,6 @@
 """Compare two networks over one text: two models or checkpoints, or one before and after a change."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from patchclamp.subjects.corpora import read_shared
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.language_lacks import refuse_no_tokens
 from patchclamp.subjects.lens import stream_sites
+from patchclamp.subjects.pass_memory import count_forward_bytes
 
 LAYERS, UNITS = "resid_out", "mlp.act"
 N_CONDITIONS, N_SAMPLE, N_LENS, N_RANDOM, MOST_RANDOM = 100, 2000, 1000, 3, 99
@@ -200,13 +202,15 @@ def compare_models(
     )  # fmt: skip
 
 
-def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int) -> int:
-    """Return what the sampled activations of two networks take, standardised copies included.
+def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int, rows: int, length: int) -> int:
+    """Return what comparing two networks takes: sampled activations with standardised copies, correlations, a batch.
 
     Args:
         first: a language model.
         second: another, or the same.
         n_tokens: tokens of the text.
+        rows: stimuli of a batch.
+        length: tokens of each.
 
     Returns:
         int: bytes.
@@ -214,11 +218,14 @@ def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int) -> 
     Example:
         >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
-        >>> memory_bytes(cat, cat, 100)
-        384000
+        >>> memory_bytes(cat, cat, 100, 4, 25) > memory_bytes(cat, cat, 10, 1, 10)
+        True
     """
     widths = [sum(site.width for side in sites_of(model) for site in side) for model in (first, second)]
-    return 3 * 4 * sum(widths) * min(n_tokens, N_SAMPLE)
+    pairs = math.prod(sum(site.width for site in sites_of(model)[1]) for model in (first, second))
+    # Logits and log-probabilities of both, and their products.
+    batch = rows * (count_forward_bytes(first, length) + 5 * 4 * length * max(first.n_answers, second.n_answers))
+    return 3 * 4 * sum(widths) * min(n_tokens, N_SAMPLE) + 2 * 4 * pairs + batch
 
 
 class _Sample:

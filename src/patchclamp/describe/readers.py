@@ -103,7 +103,9 @@ class CountReader:
 
 
 class StateEncoder:
-    """Encode a text as the mean of a model's states at the middle of its stream.
+    """Encode a text as the mean of a model's states at the middle of its stream, less that of all windows.
+
+    The windows are those that were last encoded as no queries: states of a model all point one way.
 
     Args:
         model: a language model.
@@ -125,6 +127,7 @@ class StateEncoder:
             )
         self.model, self.site = model, site or stream[len(stream) // 2]
         self.name = f"states/{model.name}/{self.site}"
+        self._middle: Any = 0.0
 
     def encode(self, texts: Sequence[str], *, query: bool = False) -> Float[np.ndarray, "text width"]:
         """Return the mean state over each text's tokens; texts beyond the model's context are cut."""
@@ -138,7 +141,10 @@ class StateEncoder:
             values = recording[self.site].double().cpu().numpy()
             for i, (a, b) in zip(some, _cuts([len(shown[i]) for i in some]), strict=True):
                 rows[i] = values[a:b].mean(0)
-        return np.array([rows[i] for i in range(len(texts))])
+        states = np.array([rows[i] for i in range(len(texts))])
+        if not query:
+            self._middle = states.mean(0)
+        return states - self._middle
 
 
 class CountEncoder:

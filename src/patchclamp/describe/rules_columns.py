@@ -15,7 +15,7 @@ from patchclamp.subjects.protocols import Subject
 INNER_SEED = 2**32
 """Added to the seed: what is kept back for picking is drawn apart from what is kept back for testing."""
 FIRING = 0.3
-"""A token is active if it is so far from the silent level to the highest activation of its window."""
+"""Where no marks say it, a token is active if it is so far from the silent level to its window's highest activation."""
 
 
 class Named(Subject, Protocol):
@@ -128,7 +128,7 @@ def read_columns(subject: Named, exemplars: Exemplars, seed: int, share: float) 
         token,
         place,
         np.arange(len(place)) - starts[row],
-        fires[row] & (values >= _levels(exemplars, values, starts, silent)[row]),
+        fires[row] & _active(exemplars, values, starts, silent),
         values,
         starts,
         fires,
@@ -140,28 +140,31 @@ def read_columns(subject: Named, exemplars: Exemplars, seed: int, share: float) 
 
 
 def _values(exemplars: Exemplars, starts: Int[np.ndarray, " cut"]) -> Float[np.ndarray, " token"]:
-    """Return the activation of every token; where only the masks are known, 1 within and 0 outside."""
+    """Return the activation of every token; where it is not kept, the value of the row at its own position."""
     if exemplars.activations is not None:
         return exemplars.activations.astype(np.float64)
-    values = np.zeros(starts[-1])
-    for row in range(len(exemplars)):
-        values[starts[row] : starts[row + 1]] = exemplars.mask(row)
+    values = np.full(starts[-1], -np.inf)
+    values[starts[:-1] + exemplars.position] = exemplars.value
     return values
 
 
-def _levels(
+def _active(
     exemplars: Exemplars, values: Float[np.ndarray, " token"], starts: np.ndarray, silent: Bool[np.ndarray, " row"]
-) -> Float[np.ndarray, " row"]:
-    """Return from which activation on a token of each row is active."""
+) -> Bool[np.ndarray, " token"]:
+    """Return which tokens are active: those that are marked; without marks those that reach the level of their row."""
+    if exemplars.marks is not None and exemplars.mark_offsets is not None and len(values) == exemplars.lengths.sum():
+        active = np.zeros(len(values), dtype=bool)
+        active[exemplars.marks + np.repeat(starts[:-1], np.diff(exemplars.mark_offsets))] = True
+        return active & np.isfinite(values)
     if not len(exemplars):
-        return np.zeros(0)
+        return np.zeros(0, dtype=bool)
     peak = np.maximum.reduceat(values, starts[:-1])
     silence = np.full(exemplars.site.width, -np.inf)
     np.maximum.at(silence, exemplars.unit[silent], peak[silent])
     own = silence[exemplars.unit]
     above = np.where(np.isfinite(own), np.maximum(peak - own, 0), 0)
-    level: np.ndarray = peak - (1 - FIRING) * above
-    return np.where(np.isfinite(level), level, np.inf)
+    levels = np.where(np.isfinite(peak), peak - (1 - FIRING) * above, np.inf)
+    return values >= np.repeat(levels, np.diff(starts))
 
 
 def name_tokens(ids: Int[np.ndarray, " token"], name: Callable[[int], str]) -> tuple[list[str], Any]:

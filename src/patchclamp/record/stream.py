@@ -25,6 +25,7 @@ from patchclamp.engines.engine import Tick
 from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pass_memory import count_forward_bytes
 from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
@@ -206,6 +207,29 @@ def disk_bytes(sites: Sequence[Site], batches: Batches, store: str) -> int:
     return batches.n_tokens * (sum(s.width * (s.n_places or 1) for s in sites) * per_value + 21)
 
 
+def memory_bytes(model: Any, sites: Sequence[Site], batches: Batches, store: str) -> int:
+    """Return what a recording holds besides the model: a shard that is computed, and one that is written with its bytes.
+
+    Args:
+        model: the subject.
+        sites: what is recorded.
+        batches: the corpus.
+        store: the type on disk.
+
+    Returns:
+        int: bytes; shards end with the batch that fills them.
+    """
+    length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
+    tokens = length * batches.batch_size
+    batch = max(getattr(torch, store).itemsize * tokens * sum(s.width * (s.n_places or 1) for s in sites), 1)
+    per_shard, all_of_it = -(-SHARD_BYTES // batch), disk_bytes(sites, batches, store)
+    passing = batches.batch_size * count_forward_bytes(model, length)
+    if per_shard * batch >= all_of_it:
+        return 2 * all_of_it + passing
+    # A shard of one batch is on disk before the next has gone through the network; of several they come meanwhile.
+    return (2 + (per_shard > 1)) * per_shard * batch + passing
+
+
 class _Shard:
     """Rows of one piece."""
 
@@ -239,8 +263,11 @@ class _Shard:
                 self.nonfinite[key] = self.nonfinite.get(key, 0) + int(counts[unit])
 
     def tensors(self) -> dict[str, np.ndarray]:
-        # One batch often fills a shard: then there is nothing to join.
-        tensors = {path: p[0] if len(p) == 1 else np.concatenate(p) for path, p in self.values.items()}
+        # One batch often fills a shard: then there is nothing to join. What is joined is given up, site by site.
+        tensors = {}
+        for path in self.values:
+            parts, self.values[path] = self.values[path], []
+            tensors[path] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return {**tensors, **pack_stimuli(self.stimuli)}
 
     def entry(self) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import is_url
+from patchclamp.core.mapped import OneAtATime, Release, move_to_file
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
@@ -27,12 +30,15 @@ from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_
 from patchclamp.record.stream import MOST_NAMED
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pass_memory import count_forward_bytes
 from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
 CHECKPOINT_S = 60.0
+UNIT_BYTES = N_SAMPLE * 4 + N_TOP * 20 + 68
+"""What the running statistics of a unit take."""
 DRAWN_AT_ONCE = 2**20
 START = Start()
 
@@ -78,11 +84,11 @@ def survey_corpus(
         PatchclampError: unknown sites, no text or images, no room, or a resume that does not fit.
 
     Cost: one forward pass per batch, stopped at the last site, and some seven passes over its activations; memory
-    about 5 kB per unit, whatever the corpus' length.
+    some 15 kB per unit of the widest site, whatever the corpus' length; on disk up to three times 5 kB per unit.
     """
     chosen = select_recordable(model, sites)
     batches = read_corpus(model, corpus, batch_size=batch_size)
-    refuse_if_too_large(out, 2 * memory_bytes(chosen))
+    refuse_if_too_large(out, disk_bytes(chosen))
     with open_run(out, "survey", manifest_of(model, chosen, batches, seed=seed), resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
@@ -102,11 +108,12 @@ def _survey(
 ) -> None:
     """Survey from the last checkpoint to the text's end, and commit the results."""
     piece = stimuli_of_piece(batches.n_stimuli, batches.batch_size)
-    state = State(sites, seed, n_stimuli=batches.n_stimuli, n_counted=batches.n_counted, piece=piece)
+    aside = Path(gettempdir()) if is_url(bundle.path) else bundle.path
+    state = State(sites, seed, n_stimuli=batches.n_stimuli, n_counted=batches.n_counted, piece=piece, aside=aside)
     states = [e for e in bundle.pieces if e["piece"].startswith("state-")]
     if states:
         bundle.check(states[-1]["piece"])
-        state.restore(bundle.read(states[-1]["piece"]))
+        state.restore(partial(bundle.read, states[-1]["piece"]))
     tally = _Tally(bundle, states, checkpoint_s)
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
 
@@ -124,8 +131,30 @@ def _survey(
 
 
 def memory_bytes(sites: Sequence[Site]) -> int:
-    """Return what a survey holds in memory; its checkpoint takes as much on disk."""
-    return sum(s.width for s in sites) * (N_SAMPLE * 4 + N_TOP * 12 + 60)
+    """Return what the running statistics of a survey's widest site take; those of the others lie in files."""
+    return max((s.width for s in sites), default=0) * UNIT_BYTES
+
+
+def disk_bytes(sites: Sequence[Site]) -> int:
+    """Return what a survey takes on disk at most: its running statistics, and two checkpoints of them."""
+    return 3 * sum(s.width for s in sites) * UNIT_BYTES
+
+
+def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
+    """Return what a survey holds at its largest: the widest site's statistics and ranks, and a batch.
+
+    Args:
+        model: the subject.
+        sites: what is surveyed.
+        batches: the corpus.
+
+    Returns:
+        int: bytes besides the model's.
+    """
+    length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
+    widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
+    batch = batches.batch_size * (count_forward_bytes(model, length) + 3 * 4 * length * widest)
+    return 3 * memory_bytes(sites) + batch
 
 
 class _Tally:
@@ -188,6 +217,7 @@ class State:
         piece: stimuli of a piece; None where all are one.
         start: where the first batch begins that it is shown,
         end: and the last ends: the end of everything where it is left out.
+        aside: a folder where what grows with the units lies in files; in memory where it is left out.
     """
 
     def __init__(
@@ -200,6 +230,7 @@ class State:
         piece: int | None = None,
         start: Start = START,
         end: Start | None = None,
+        aside: Path | None = None,
     ) -> None:
         self.sites, self.seed, self.n_stimuli, self.n_counted = sites, seed, n_stimuli, n_counted
         self.piece, self.start = piece, start
@@ -211,7 +242,13 @@ class State:
             for places in {site.places: None for site in sites}
         }
         self.layout = {site.path: self.layouts[site.places] for site in sites}
-        self.of = {site.path: _SiteState(site.width, self.layout[site.path].n_slots) for site in sites}
+        self.aside = aside
+        self.of: dict[str, _SiteState] = {}
+        self.release: dict[str, Release] = {}
+        for site in sites:
+            self.of[site.path] = _SiteState(site.width, self.layout[site.path].n_slots)
+            if aside is not None:
+                self.release[site.path] = move_to_file(self.of[site.path].__dict__, aside)
 
     @property
     def counted(self) -> int:
@@ -230,11 +267,19 @@ class State:
         """Take in one site's values."""
         for shown in self.layout[path].shown:
             self.of[path].add(values[shown.rows].float().cpu(), shown)
+        self.let_go(path)
+
+    def let_go(self, *paths: str) -> None:
+        """Take what lies in files out of memory, of all sites or of some."""
+        for path in paths or self.release:
+            if path in self.release:
+                self.release[path]()
 
     def close_piece(self) -> None:
         """Add the sums of the piece to those of all before it."""
         for path, site in self.of.items():
             site.close_piece(self.layout[path].of_piece, self.layout[path].before_piece)
+            self.let_go(path)
         for layout in self.layouts.values():
             layout.before_piece = layout.counted
 
@@ -253,6 +298,7 @@ class State:
             layout.merge(part.layouts[places])
         for path, site in self.of.items():
             site.merge(part.of[path], part.layout[path])
+            self.let_go(path)
         self.start = part.start
 
     def nonfinite(self) -> dict[str, dict[str, int]]:
@@ -264,22 +310,25 @@ class State:
         }
         return {"nonfinite": counts} if counts else {}
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def tensors(self) -> Mapping[str, np.ndarray]:
         """Return everything as arrays, for a checkpoint."""
         whole = {f"{path}|{name}": t.numpy() for path, s in self.of.items() for name, t in s.__dict__.items()}
         for layout in self.layouts.values():
             counts = [*self.start, layout.counted, layout.before_piece]
             whole |= {f"sampled{layout.name}": layout.sampled, f"progress{layout.name}": np.array(counts)}
-        return whole
+        return OneAtATime(whole, self.let_go)
 
-    def restore(self, tensors: dict[str, Any]) -> None:
-        """Go on from a checkpoint's arrays."""
+    def restore(self, read: Callable[[Sequence[str]], dict[str, Any]]) -> None:
+        """Go on from a checkpoint, whose arrays are read by name."""
+        tensors = read([f"{what}{layout.name}" for layout in self.layouts.values() for what in ("progress", "sampled")])
         for layout in self.layouts.values():
             *start, layout.counted, layout.before_piece = (int(i) for i in tensors[f"progress{layout.name}"])
             self.start = Start(*start)
             layout.sampled = tensors[f"sampled{layout.name}"].copy()
         for path, state in self.of.items():
-            state.__dict__.update({n: torch.from_numpy(tensors[f"{path}|{n}"].copy()) for n in state.__dict__})
+            for name, held in state.__dict__.items():
+                held.copy_(torch.from_numpy(read([f"{path}|{name}"])[f"{path}|{name}"]))
+            self.let_go(path)
 
 
 @dataclass(frozen=True)
@@ -415,7 +464,8 @@ class _SiteState:
 
     def merge(self, part: "_SiteState", layout: "_Layout") -> None:
         """Take in the piece that comes next, whose sums stay those of a piece."""
-        self.piece_mean, self.piece_m2 = part.piece_mean, part.piece_m2
+        self.piece_mean.copy_(part.piece_mean)
+        self.piece_m2.copy_(part.piece_m2)
         self.active += part.active
         self.nonfinite += part.nonfinite
         lower = part.minimum < self.minimum  # of equal values the earlier stays
@@ -495,6 +545,7 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
     """Return statistics, exemplar tables and the stimuli that the exemplars stand in."""
     statistics: dict[str, np.ndarray] = {}
     exemplars: dict[str, np.ndarray] = {}
+    used: set[int] = set()
     for path, s in state.of.items():
         layout = state.layout[path]
         order = np.argsort(layout.priority, kind="stable")
@@ -504,7 +555,7 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
         deciles = [min(int((d + 0.5) / N_DECILES * n), n - 1) for d in range(N_DECILES if len(order) else 0)]
         sample = s.sample[torch.from_numpy(order)]
         ranked, at = _sort_values(sample)
-        statistics |= {
+        found = {
             f"{path}|mean": s.mean.numpy(),
             f"{path}|variance": (s.m2 / n_rows).numpy(),
             f"{path}|minimum": s.minimum.numpy(),
@@ -513,7 +564,7 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
             f"{path}|active": (s.active / n_rows).numpy(),
             f"{path}|quantiles": _quantiles(ranked),
         }
-        exemplars |= {
+        shown = {
             f"{path}|top_value": s.top.numpy(),
             f"{path}|top_at": s.top_at.numpy(),
             f"{path}|random_value": sample[:N_RANDOM].T.contiguous().numpy(),
@@ -521,8 +572,14 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
             f"{path}|quantile_value": ranked[:, deciles].contiguous().numpy(),
             f"{path}|quantile_at": places[at[:, deciles]].contiguous().numpy(),
         }
-    tables = [t for name, t in exemplars.items() if name.endswith("_at")]
-    used = {int(i) for t in tables for i in np.unique(t[..., 0]) if i >= 0}
+        tables = [table for name, table in shown.items() if name.endswith("_at")]
+        used |= {int(i) for table in tables for i in np.unique(table[..., 0]) if i >= 0}
+        for arrays in (found, shown):
+            if state.aside is not None:
+                move_to_file(arrays, state.aside)
+        statistics |= found
+        exemplars |= shown
+        state.let_go(path)
     return statistics, exemplars, used
 
 

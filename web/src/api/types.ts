@@ -299,6 +299,14 @@ export interface Explained {
   seconds: number;
 }
 
+export interface FailingUnit {
+  key: string;
+  name: string;
+  text: string;
+  score: EstimateView;
+  wrong: number;
+}
+
 export interface Finished {
   id: string;
   seconds: number;
@@ -752,6 +760,14 @@ export interface PlacedShift {
   context: string;
 }
 
+export interface PlantedTruth {
+  place: string;
+  figure: string;
+  oracle: EstimateView;
+  method: EstimateView;
+  random: EstimateView;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -1075,6 +1091,52 @@ export interface Trial {
   source: Source;
 }
 
+export interface TrustMeasure {
+  measure: string;
+  judge: string;
+  described: EstimateView;
+  shuffled: EstimateView | null;
+  random: EstimateView | null;
+  missing: number | null;
+  calls: number;
+  tokens: number;
+  seconds: number | null;
+}
+
+export interface TrustMethod {
+  run: string;
+  author: string;
+  units: number;
+  calls: number;
+  tokens: number;
+  seconds: number | null;
+  failed: UnitsFailed[];
+  measures: TrustMeasure[];
+  truth: PlantedTruth[];
+}
+
+export interface TrustPage {
+  n_units: number;
+  n_described: number;
+  n_scored: number;
+  methods: TrustMethod[];
+  points: TrustPoints | null;
+  failing: FailingUnit[];
+  n_failing: number;
+  source: Source;
+}
+
+export interface TrustPoints {
+  run: string;
+  author: string;
+  measure: string;
+  chance: number;
+  keys: string[];
+  frequency: number[];
+  score: number[];
+  total: number;
+}
+
 export interface Tuning {
   label: string;
   over: "trials" | "runs of trials" | "blocks of time";
@@ -1188,6 +1250,11 @@ export interface UnitRow {
   auroc: number | null;
   starred: boolean;
   spark: Spark | null;
+}
+
+export interface UnitsFailed {
+  reason: string;
+  units: number;
 }
 
 export interface UploadAsked {

@@ -2,9 +2,10 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.mapped import OneAtATime, Release, move_to_file
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
@@ -74,11 +76,12 @@ class SiteLook(ABC):
         """Take in a part that was trimmed, whose stimuli come next; ``rows`` are its places of the sample."""
         self.sample[rows] = part.sample
         order, by = torch.cat([self.order, part.order], 2).sort(dim=2, stable=True)
-        self.order = order[..., :PER_BIN].clone()
+        self.order.copy_(order[..., :PER_BIN])
         for name in self.KEPT:
-            both = torch.cat([getattr(self, name), getattr(part, name)], 2)
+            held = getattr(self, name)
+            both = torch.cat([held, getattr(part, name)], 2)
             chosen = by[..., :PER_BIN].reshape(*self.order.shape, *[1] * (both.ndim - 3))
-            setattr(self, name, both.gather(2, chosen.expand(*self.order.shape, *both.shape[3:])))
+            held.copy_(both.gather(2, chosen.expand(held.shape)))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what changes during the pass, by name."""
@@ -93,12 +96,18 @@ class Look(ABC):
     """What the pass keeps of all sites, and how far it is.
 
     Args:
-        of: what is kept, by the path of the site.
+        of: paths of sites, and what is kept of each; one after the other is moved to a file.
         total: tokens, or pictures, in all.
+        aside: a folder for what grows with the units.
     """
 
-    def __init__(self, of: Mapping[str, SiteLook], total: int) -> None:
-        self.of, self.total = of, total
+    def __init__(self, of: Iterable[tuple[str, SiteLook]], total: int, aside: Path) -> None:
+        self.of: dict[str, Any] = {}
+        self.release: dict[str, Release] = {}
+        self.total = total
+        for path, one in of:
+            self.of[path] = one
+            self.release[path] = move_to_file(one.__dict__, aside)
         self.done = np.zeros(3, dtype=np.int64)  # stimuli, tokens, counted tokens
 
     @abstractmethod
@@ -109,10 +118,16 @@ class Look(ABC):
     def see(self, path: str, x: Tensor) -> None:
         """Take in one site's ``(row, unit)`` values."""
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def let_go(self, *paths: str) -> None:
+        """Take what lies in files out of memory, of all sites or of some."""
+        for path in paths or self.release:
+            if path in self.release:
+                self.release[path]()
+
+    def tensors(self) -> Mapping[str, np.ndarray]:
         """Return everything as arrays, for a checkpoint."""
         whole = {f"{path}|{name}": t.numpy() for path, one in self.of.items() for name, t in one.tensors().items()}
-        return {**whole, "progress": self.done}
+        return OneAtATime({**whole, "progress": self.done}, self.let_go)
 
     @property
     def start(self) -> Start:
@@ -126,6 +141,7 @@ class Look(ABC):
     def parts(self) -> "Parts":
         """Return what makes an empty part for the batches between two places."""
         made = copy(self)
+        made.release = {}
         made.of = {path: one.bare() for path, one in self.of.items()}
         return Parts(made)
 
@@ -140,13 +156,16 @@ class Look(ABC):
         rows = self.sampled_rows(self.start, part.start)
         for path, one in self.of.items():
             one.merge(part.of[path], rows)
+            self.let_go(path)
         self.done = part.done
 
-    def restore(self, kept: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint's arrays."""
-        self.done = kept["progress"].copy()
+    def restore(self, read: Callable[[Sequence[str]], Mapping[str, Any]]) -> None:
+        """Go on from a checkpoint, whose arrays are read by name."""
+        self.done = read(["progress"])["progress"].copy()
         for path, one in self.of.items():
-            one.__dict__.update({name: torch.from_numpy(kept[f"{path}|{name}"].copy()) for name in one.tensors()})
+            for name, held in one.tensors().items():
+                held.copy_(torch.from_numpy(read([f"{path}|{name}"])[f"{path}|{name}"]))
+            self.let_go(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +216,8 @@ def run_look(
     Returns:
         Bundle: a piece per site, read by ``read_site``.
 
-    Cost: one forward pass per batch, and one more pass over what is kept at the end; memory some 13 kB per unit (of
-    images 7 kB), whatever the number of stimuli.
+    Cost: one forward pass per batch, and one more pass over what is kept at the end; memory some 13 kB per unit of one
+    site (of images 7 kB), whatever the number of stimuli, and on disk some 13 kB per unit.
     """
     manifest = manifest_of(model, sites, batches, seed=seed, survey=survey.hash)
     with open_run(out, "look", manifest, resume=resume) as bundle:
@@ -223,7 +242,7 @@ def _run(
     states = [piece for piece in have if piece.startswith("state-")]
     if states:
         bundle.check(states[-1])
-        look.restore(bundle.read(states[-1]))
+        look.restore(partial(bundle.read, states[-1]))
     last = time.monotonic()
 
     def keep() -> None:
@@ -242,6 +261,7 @@ def _run(
     for number, site in enumerate(sites):
         if _name_piece(number) not in have:
             bundle.append(_name_piece(number), look.of[site.path].results())
+            look.let_go(site.path)
     for piece in states:
         bundle.drop(piece)
     bundle.finish()

@@ -68,6 +68,7 @@ def run(options: Namespace) -> int:
     """Score parts over pairs, measure the first, write the folder, and show it."""
     from patchclamp.core.circuit import PAGE, to_document
     from patchclamp.recipes import find_circuit
+    from patchclamp.recipes.circuit import receipt_rows
     from patchclamp.report import draw
     from patchclamp.report.terminal.circuit import show_circuit
 
@@ -94,7 +95,10 @@ def run(options: Namespace) -> int:
     def state(cost: Any) -> None:
         passes = {"forward": cost.forward, "backward": cost.backward}
         rows = " and ".join(f"{n:,} rows of {way} passes" for way, n in passes.items() if n)
-        log(f"{cost.parts:,} {parts}, by {cost.method}: {rows}, {human_bytes(cost.bytes)} of memory")
+        n_rows = receipt_rows(model, cases, options.level, options.top, options.controls)
+        more = f", at most {n_rows:,} rows more for the receipt"
+        memory = human_bytes(cost.bytes)
+        log(f"{cost.parts:,} {parts}, by {cost.method}: {rows}{more}, about {memory} of memory besides the model's")
 
     with Meter("circuit find", "steps") as meter:
         found = find_circuit(

@@ -198,7 +198,8 @@ def _has_reads(card: Any) -> bool:
 
 def _state(need: Any) -> None:
     disk = f", up to {human_bytes(need.disk)} on disk while it runs" if need.disk else ""
-    log(f"{need.what}: about {human_bytes(need.memory)} of memory besides the model's{disk}")
+    passes = f"{need.forward:,} rows of forward passes, " if need.forward else ""
+    log(f"{need.what}: {passes}about {human_bytes(need.memory)} of memory besides the model's{disk}")
 
 
 def _row(site: str, basis: Any, curves: Mapping[str, Any]) -> dict[str, Any]:

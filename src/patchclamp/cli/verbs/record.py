@@ -29,7 +29,7 @@ def run(options: Namespace) -> int:
     """Record to disk."""
     from patchclamp.record import record_corpus
     from patchclamp.record.run import refuse_if_too_large
-    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, storable
+    from patchclamp.record.stream import disk_bytes, memory_bytes, storable
     from patchclamp.subjects.recordable import select_recordable
 
     if not is_url(options.out):
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
     kind = storable(options.store, model)
     batches = read_stimuli(model, options)
     refuse_if_too_large(options.out, disk_bytes(chosen, batches, kind))
-    disk, memory = disk_bytes(chosen, batches, kind), 3 * SHARD_BYTES
+    disk, memory = disk_bytes(chosen, batches, kind), memory_bytes(model, chosen, batches, kind)
     print_cost(model, batches, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
     with start_engine(options, model) as engine, Meter("record", progress_unit(options)) as meter:
         stored = record_corpus(

@@ -30,7 +30,7 @@ class RuleOptions:
     kinds: tuple[Literal["token", "tokens", "word", "affix", "pattern", "follows", "first", "concept"], ...] = option(
         RULES, "kinds of rules"
     )
-    most_tokens: int = option(10, "tokens of a set at most", least=2)
+    most_tokens: int = option(16, "tokens of a set at most", least=2)
     held_out: float = option(0.35, "share of the windows that are kept back for picking", least=0.0, most=0.9)
 
 
@@ -45,8 +45,8 @@ def rule(
 ) -> Descriptions:
     """Describe every unit by the simplest of the rules that best say on which tokens it fires.
 
-    A token is active where the activation is at least 0.3 of the way from the highest one in silent windows to the
-    highest one of its own window. The score of a rule is the mean of what it gets in the windows in which the unit
+    Active tokens are those that are marked in the exemplars; without marks those whose activation is at least 0.3 of the
+    way from the highest one in silent windows to the highest one of their own window. The score of a rule is the mean of what it gets in the windows in which the unit
     fires and in those in which it does not. In the former it gets one half for firing at all and one half times F₁ of
     the tokens on which both fire; in the latter 1 for not firing. So a rule that never fires gets 0.5.
 
