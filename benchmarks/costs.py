@@ -180,7 +180,11 @@ def once(verb: str, size: int, threads: int) -> dict[str, Any]:
         job = VERBS[verb](model, size, folder)
         job.small(folder / "small")
         stated = job.state()
-        with Counted(model, *job.models, in_pieces=job.in_pieces) as rows, Peak() as memory, Disk(folder / "out") as disk:
+        with (
+            Counted(model, *job.models, in_pieces=job.in_pieces) as rows,
+            Peak() as memory,
+            Disk(folder / "out") as disk,
+        ):
             spent = timing.spend(lambda: job.run(folder / "out"))
         took = Stated(rows.forward, rows.backward, memory.grown, disk.most)
     one = Stimulus.of(shape.ids(1, job.n_tokens)[0].numpy() % WORDS)
@@ -463,7 +467,7 @@ def circuit_find(level: str) -> Callable[[LanguageModel, int, Path], Job]:
         def state() -> Stated:
             cost = search_cost(model, task, level)
             return Stated(
-                cost.forward + receipt_rows(len(task), level, None, 99), cost.backward, cost.bytes, most=True
+                cost.forward + receipt_rows(model, task, level, None, 99), cost.backward, cost.bytes, most=True
             )
 
         return Job(
@@ -511,7 +515,7 @@ def compare(model: LanguageModel, size: int, folder: Path) -> Job:
     def state() -> Stated:
         batches = read_corpus(model, corpus, batch_size=8)
         return Stated(
-            forward=batches.n_stimuli * (2 + N_RANDOM), memory=memory_bytes(model, other, batches.n_counted, 1024)
+            forward=batches.n_stimuli * (2 + N_RANDOM), memory=memory_bytes(model, other, batches.n_counted, 8, 128)
         )
 
     return Job(
@@ -531,7 +535,8 @@ def vocabulary(model: LanguageModel, size: int, _folder: Path) -> Job:
     less = subject(0) if size else model
 
     def state() -> Stated:
-        return Stated(memory=METHOD.cost(Sizes(), METHOD.make_options({})).bytes)
+        most = max(site.width for site in model.sites() if site.kind == "mlp.act")
+        return Stated(memory=METHOD.cost(Sizes(units=most, targets=model.n_answers), METHOD.make_options({})).bytes)
 
     return Job(state, lambda _out: run(model, method="vocabulary"), lambda _out: run(less, method="vocabulary"))
 

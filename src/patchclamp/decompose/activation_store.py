@@ -20,6 +20,7 @@ from patchclamp.engines import Engine, Piece, Serial, Start, cut_pieces
 from patchclamp.engines.engine import Tick
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pass_memory import count_forward_bytes
 from patchclamp.subjects.recordable import select_recordable
 
 Rows = dict[str, Tensor]

@@ -27,7 +27,7 @@ from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_
 from patchclamp.record.stream import MOST_NAMED
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pass_memory import pass_bytes
+from patchclamp.subjects.pass_memory import count_forward_bytes
 from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
@@ -130,7 +130,7 @@ def memory_bytes(sites: Sequence[Site]) -> int:
 
 
 def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
-    """Return what a survey holds at its largest: statistics, their copy on its way to disk, and a batch with its ranks.
+    """Return what a survey holds at its largest: statistics; their copy, a batch or a sort.
 
     Args:
         model: the subject.
@@ -140,9 +140,11 @@ def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
     Returns:
         int: bytes besides the model's.
     """
-    tokens = -(-batches.n_tokens // max(batches.n_stimuli, 1)) * batches.batch_size
+    length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
     widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
-    return 2 * memory_bytes(sites) + pass_bytes(model, tokens) + 3 * 4 * tokens * widest
+    batch = batches.batch_size * (count_forward_bytes(model, length) + 3 * 4 * length * widest)
+    # In the end the samples of a site are sorted beside the ones before: values, keys of 8 bytes and places of 8.
+    return memory_bytes(sites) + max(memory_bytes(sites), batch, 44 * N_SAMPLE * widest)
 
 
 class _Tally:

@@ -102,7 +102,7 @@ class Unembeds(ShownText):
             return family.scale_logits(self.module, x)
 
         with torch.no_grad():
-            return read(directions) - read(torch.zeros_like(directions[:1]))
+            return read(directions).sub_(read(torch.zeros_like(directions[:1])))
 
     def write_to_stream(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
         """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.

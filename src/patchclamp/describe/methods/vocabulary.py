@@ -136,6 +136,7 @@ def _decode(subject: Subject, rows: Tensor, most: int) -> Iterator[tuple[np.ndar
         margins = best[:, 0] - best[:, min(1, best.shape[1] - 1)]
         empty = ~part.any(1)
         ids[empty], p[empty], margins[empty] = -1, 0.0, 0.0
+        del logits, best  # before the next are made
         yield ids.cpu().numpy(), p.cpu().numpy(), margins.cpu().numpy()
 
 
@@ -160,7 +161,8 @@ def _gates(subject: Subject, task: Task, sites: list[str]) -> dict[str, np.ndarr
 
 
 def _cost(sizes: Sizes, _options: VocabularyOptions) -> Cost:
-    return Cost(forward=sizes.cases, bytes=6 * AT_ONCE)  # logits, and in float32
+    held = min(sizes.units * sizes.targets or AT_ONCE, max(AT_ONCE, sizes.targets))
+    return Cost(forward=sizes.cases, bytes=2 * 4 * held)  # logits, and their exponentials
 
 
 METHOD = Method(
