@@ -141,7 +141,7 @@ def disk_bytes(sites: Sequence[Site]) -> int:
 
 
 def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
-    """Return what a survey holds at its largest: the widest site's statistics and ranks, and a batch.
+    """Return what a survey holds at its largest: statistics of the widest site, their copy, a batch or a sort.
 
     Args:
         model: the subject.
@@ -154,7 +154,8 @@ def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
     length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
     widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
     batch = batches.batch_size * (count_forward_bytes(model, length) + 3 * 4 * length * widest)
-    return 3 * memory_bytes(sites) + batch
+    # In the end the samples of a site are sorted beside the ones before: values, keys of 8 bytes and places of 8.
+    return 2 * memory_bytes(sites) + max(memory_bytes(sites), batch, 44 * N_SAMPLE * widest)
 
 
 class _Tally:
