@@ -16,7 +16,7 @@ from torch import Tensor
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import is_url
-from patchclamp.core.mapped import OneAtATime, Release, move_to_file
+from patchclamp.core.mapped import Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
@@ -243,13 +243,11 @@ class State:
             for places in {site.places: None for site in sites}
         }
         self.layout = {site.path: self.layouts[site.places] for site in sites}
-        self.aside = aside
+        self.files = Mapped(aside)
         self.of: dict[str, _SiteState] = {}
-        self.release: dict[str, Release] = {}
         for site in sites:
             self.of[site.path] = _SiteState(site.width, self.layout[site.path].n_slots)
-            if aside is not None:
-                self.release[site.path] = move_to_file(self.of[site.path].__dict__, aside)
+            self.files.move(site.path, self.of[site.path].__dict__)
 
     @property
     def counted(self) -> int:
@@ -268,19 +266,13 @@ class State:
         """Take in one site's values."""
         for shown in self.layout[path].shown:
             self.of[path].add(values[shown.rows].float().cpu(), shown)
-        self.let_go(path)
-
-    def let_go(self, *paths: str) -> None:
-        """Take what lies in files out of memory, of all sites or of some."""
-        for path in paths or self.release:
-            if path in self.release:
-                self.release[path]()
+        self.files.note_use(path)
 
     def close_piece(self) -> None:
         """Add the sums of the piece to those of all before it."""
         for path, site in self.of.items():
             site.close_piece(self.layout[path].of_piece, self.layout[path].before_piece)
-            self.let_go(path)
+            self.files.note_use(path)
         for layout in self.layouts.values():
             layout.before_piece = layout.counted
 
@@ -299,7 +291,7 @@ class State:
             layout.merge(part.layouts[places])
         for path, site in self.of.items():
             site.merge(part.of[path], part.layout[path])
-            self.let_go(path)
+            self.files.note_use(path)
         self.start = part.start
 
     def nonfinite(self) -> dict[str, dict[str, int]]:
@@ -317,7 +309,7 @@ class State:
         for layout in self.layouts.values():
             counts = [*self.start, layout.counted, layout.before_piece]
             whole |= {f"sampled{layout.name}": layout.sampled, f"progress{layout.name}": np.array(counts)}
-        return OneAtATime(whole, self.let_go)
+        return OneAtATime(whole, self.files.release)
 
     def restore(self, read: Callable[[Sequence[str]], dict[str, Any]]) -> None:
         """Go on from a checkpoint, whose arrays are read by name."""
@@ -329,7 +321,7 @@ class State:
         for path, state in self.of.items():
             for name, held in state.__dict__.items():
                 held.copy_(torch.from_numpy(read([f"{path}|{name}"])[f"{path}|{name}"]))
-            self.let_go(path)
+            self.files.note_use(path)
 
 
 @dataclass(frozen=True)
@@ -576,11 +568,10 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
         tables = [table for name, table in shown.items() if name.endswith("_at")]
         used |= {int(i) for table in tables for i in np.unique(table[..., 0]) if i >= 0}
         for arrays in (found, shown):
-            if state.aside is not None:
-                move_to_file(arrays, state.aside)
+            state.files.move(f"{path}|results", arrays)
         statistics |= found
         exemplars |= shown
-        state.let_go(path)
+        state.files.note_use(path)
     return statistics, exemplars, used
 
 
