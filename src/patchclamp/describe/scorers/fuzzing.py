@@ -128,7 +128,9 @@ METHOD = Method(
     oracle="oracles.scorers:fuzzing",
     calibrated_on=("language-gpt2:tokens", "language-gpt2:contexts"),
     must_show="true rules score 0.9 at least, the same rules given to other units and random ones chance",
-    must_miss={"language-gpt2:near": "a rule that leaves out the context is right of all tokens but the neighbour's"},
+    must_miss={
+        "language-gpt2:neighbour": "a rule that leaves out the context is right of all tokens but the neighbour's"
+    },
     sources=(
         "describe/scorers/detection.py",
         "describe/scoring.py",

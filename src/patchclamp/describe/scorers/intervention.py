@@ -135,9 +135,7 @@ def find_strength(kl: Any, highest: float, sigma: float) -> float:
     return high
 
 
-def write(
-    subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...], new: int, seed: int
-) -> list[str]:
+def write(subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...], new: int, seed: int) -> list[str]:
     """Return what the subject writes after each prompt at temperature 1."""
     made = subject.generate(prompts, interventions=list(on), max_new_tokens=new, temperature=1.0, seed=seed)
     return [one.text for one in made]
@@ -158,9 +156,8 @@ METHOD = Method(
     keys=("unit",),
     cost=_cost,
     oracle="oracles.scorers:intervention",
-    calibrated_on=("language-gpt2:output",),
+    calibrated_on=("language-gpt2:write",),
     must_show="tokens that neurons write score above the same tokens given to other neurons",
-    must_miss={"language-gpt2:tokens": "what a unit of the input fires on is not what it writes"},
     options_at={"language-gpt2*": {"prompts": 10, "new": 8}},
     sources=("describe/readers.py", "describe/scoring.py", "describe/window_intervals.py", "describe/windows.py"),
 )
