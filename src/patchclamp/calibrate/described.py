@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ def _make_rules(windows: Sequence[Window], what: str) -> tuple[list[Rule], list[
         pairs = (
             {(one,) for one in window.tokens}
             if what in ("tokens", "noise")
-            else {*zip(window.tokens, window.tokens[1:])}
+            else set(pairwise(window.tokens))
         )
         for pair in pairs:
             counts[pair] = counts.get(pair, 0) + 1

@@ -13,7 +13,7 @@ from torch import nn
 
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
-from patchclamp.calibrate.corpora import make_corpus, make_exemplars, make_text
+from patchclamp.calibrate.corpora import make_corpus, make_evidence, make_exemplars, make_text
 from patchclamp.calibrate.described import scorer_inputs
 from patchclamp.calibrate.planted_edges import planted_folds, reader_of, writer_of
 from patchclamp.core.checks import one_of
@@ -147,6 +147,8 @@ def _planted_trial(method: Method, name: str, task: str) -> Made | None:
     if task not in ("", "edges") or not hasattr(home, "task"):
         return None
     subject = home.build(name)
+    if method.gives == "Descriptions" and "Exemplars" in method.takes.values():
+        return _evidence_trial(method, subject, home.card(name))
     inputs = _ask(method, subject, read_word_by_word(name) if task else home.task(name), "", edges=task == "edges")
     if inputs is None:
         return None
@@ -164,6 +166,18 @@ def _planted_trial(method: Method, name: str, task: str) -> Made | None:
         return inputs, known.PlantedUnits(card["effects"])
     graph = edge_map(subject)
     return inputs, known.PlantedEdges(planted_folds(name, graph), lambda u, v: (writer_of(u), reader_of(v, graph)))
+
+
+def _evidence_trial(method: Method, subject: Any, card: Mapping[str, Any]) -> Made | None:
+    """Return windows of the site of the first planted neurons, and those by which their descriptions are tested."""
+    keys = [UnitKey.parse(key).without_place() for key in card["effects"] if "/neurons/" in key]
+    sites = sorted({key.site for key in keys})
+    if not sites:
+        return None
+    train, test = make_evidence(subject, sites[0])
+    nouns = {noun.rstrip("?"): parameter for parameter, noun in method.takes.items()}
+    planted = [str(key) for key in keys if key.site == sites[0]]
+    return {"subject": subject, nouns["Exemplars"]: train}, known.PlantedFiring(planted, test)
 
 
 def read_word_by_word(name: str) -> Task:

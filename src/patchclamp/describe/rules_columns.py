@@ -122,7 +122,7 @@ def read_columns(subject: Named, exemplars: Exemplars, seed: int, share: float) 
         counted, texts, token = np.ones(len(place), dtype=bool), [""], np.zeros(len(place), dtype=np.int64)
         starts = np.arange(len(exemplars) + 1)
     fires, silent = (np.isin(exemplars.kind, [KINDS.index(kind) for kind in kinds]) for kinds in (ACTIVE, NEGATIVE))
-    values = np.where(counted, values, -np.inf)
+    values = np.where(counted & ~np.isnan(values), values, -np.inf)
     row = np.repeat(np.arange(len(exemplars)), np.diff(starts))
     columns = Columns(
         token,

@@ -20,7 +20,7 @@ def explain_measures(found: Descriptions) -> str:
 
 
 def draw(found: Descriptions, *, command: str | None = None) -> str:
-    """Return the page of descriptions. The bar is the first measure or score; without such it is the first term's weight."""
+    """Return the page of descriptions. The bar is the first measure or score, else the first term's weight."""
     columns = found.columns
     measure, *more = [*columns] or [found.unit_of_measure or "weight of the first term"]
     places = found.order(measure) if columns else range(len(found))

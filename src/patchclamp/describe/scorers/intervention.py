@@ -52,7 +52,7 @@ def intervention(
     r"""Score descriptions by what the subject writes while the unit is clamped.
 
     S = E over prompts x of log p(z | G_I(x)) − log p(z | G(x)): z the description, G(x) what the subject writes after x
-    at temperature 1, G_I(x) what it writes while the unit is set to c at every position, p that of the reader. Units are
+    at temperature 1, G_I(x) what it writes while the unit is set to c at every position, p that of the reader. All are
     compared at one strength σ = mean KL(clamped || clean) of the next token over all positions of the prompts; c > 0 is
     found by halving, and is the largest tried where none is strong enough.
 
@@ -125,7 +125,7 @@ def mean_kl(changed: list[torch.Tensor], clean: list[torch.Tensor]) -> float:
 
 
 def find_strength(kl: Any, highest: float, sigma: float) -> float:
-    """Return the clamp at which the mean KL is σ, to a factor of 1.01 or so; the largest where none is strong enough."""
+    """Return the clamp at which the mean KL is σ, to about a hundredth; the largest where none is enough."""
     low, high = 0.0, highest
     while kl(high) < sigma and high < STRONGEST * highest:
         low, high = high, 2 * high
