@@ -62,6 +62,9 @@ def planted_rules(
         negatives: ``silent`` windows are drawn at random; ``near`` ones hold the rule's token out of its context;
             ``neighbour`` ones are near ones in which that token is marked.
         seed: of windows and activations.
+
+    Returns:
+        PlantedRules: at most ``n_units`` of them, fewer where the text is too short.
     """
     subject, stimuli = _read(name)
     windows = [Window(tuple(subject.answer_name(int(i)) for i in one.ids)) for one in stimuli]
@@ -108,6 +111,9 @@ def scorer_inputs(name: str, what: str, takes: Mapping[str, str]) -> tuple[dict[
         name: a language organism.
         what: ``tokens``, ``contexts``, ``near``, ``neighbour``, ``noise``; ``write`` or ``read`` of real neurons.
         takes: parameter → noun, of the scorer.
+
+    Returns:
+        tuple: inputs by parameter, and the least mean score.
     """
     if what in ("write", "read"):
         planted, least = _of_neurons(name, what), 0.0
@@ -190,11 +196,7 @@ def _make_rules(windows: Sequence[Window], what: str) -> tuple[list[Rule], list[
     """Return rules, and each without its context; what fires in most windows or in few is left out later."""
     counts: dict[tuple[str, ...], int] = {}
     for window in windows:
-        pairs = (
-            {(one,) for one in window.tokens}
-            if what in ("tokens", "noise")
-            else set(pairwise(window.tokens))
-        )
+        pairs = {(one,) for one in window.tokens} if what in ("tokens", "noise") else set(pairwise(window.tokens))
         for pair in pairs:
             counts[pair] = counts.get(pair, 0) + 1
     common = sorted((n, pair) for pair, n in counts.items() if LEAST <= n <= len(windows) / 4 and _is_word(pair[-1]))

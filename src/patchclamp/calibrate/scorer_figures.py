@@ -18,6 +18,9 @@ def measure_scorer(trial: Trial, noun: Descriptions, least: float) -> list[Figur
         trial: of the scorer.
         noun: what it gave.
         least: what it must give.
+
+    Returns:
+        list[Figure]: one or two.
     """
     column = next(iter(noun.scores.values()))
     own = _mean(column.value, column.unit)

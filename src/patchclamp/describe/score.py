@@ -282,6 +282,9 @@ def shuffle_descriptions(
     """Return each described and shown unit with the description of another one of its site, none with its own text.
 
     Where all units of a site have one text, nothing can be shuffled: then they have no description.
+
+    Returns:
+        Descriptions: of the same units, without scores.
     """
     terms, weights = descriptions.terms.copy(), descriptions.weights.copy()
     for side in exemplars:
@@ -296,7 +299,11 @@ def shuffle_descriptions(
 def random_descriptions(
     subject: Any, exemplars: Sequence[Exemplars], descriptions: Descriptions, seed: int
 ) -> Descriptions:
-    """Return each shown unit with the name of a token that is drawn among the different tokens of the windows."""
+    """Return each shown unit with the name of a token that is drawn among the different tokens of the windows.
+
+    Returns:
+        Descriptions: of the same units, without scores.
+    """
     sentences: dict[str, int] = {}
     terms = np.full((len(descriptions), 1), -1, dtype=np.int32)
     draw = np.random.default_rng(seed)

@@ -83,17 +83,17 @@ def intervention(
     basis = of or exemplars.basis
 
     def score(text: str, rows: UnitRows) -> list[WindowScore]:
-        prompts = open_windows(exemplars, rows, options, rows.draw(seed))
+        prompts = _open_windows(exemplars, rows, options, rows.draw(seed))
         unit, highest = int(exemplars.unit[rows.active[0]]), float(exemplars.value[rows.active].max())
-        clean = log_p(subject, prompts, ())
+        clean = _log_p(subject, prompts, ())
 
         def clamp(value: float) -> Intervention:
             return change("set", path, unit, value=value, basis=basis)
 
-        value = find_strength(
-            lambda value: mean_kl(log_p(subject, prompts, (clamp(value),)), clean), max(highest, 1e-3), options.sigma
+        value = _find_strength(
+            lambda value: _mean_kl(_log_p(subject, prompts, (clamp(value),)), clean), max(highest, 1e-3), options.sigma
         )
-        written = [write(subject, prompts, on, options.new, seed) for on in ((), (clamp(value),))]
+        written = [_write(subject, prompts, on, options.new, seed) for on in ((), (clamp(value),))]
         pairs = [(f"{one}\nThis text is about:", text) for texts in written for one in texts]
         known = [np.nan if one is None else one for one in who.log_likelihoods(pairs)]
         changes = np.array(known[len(prompts) :]) - np.array(known[: len(prompts)])
@@ -104,7 +104,7 @@ def intervention(
     return score_units(exemplars, descriptions, (measured,), who.name, score, progress)
 
 
-def open_windows(
+def _open_windows(
     exemplars: Exemplars, rows: UnitRows, options: InterventionOptions, draw: np.random.Generator
 ) -> list[list[int]]:
     """Return the first tokens of some silent windows of a unit, as ids."""
@@ -112,19 +112,19 @@ def open_windows(
     return [list(exemplars[int(row)].ids[: options.opening]) for row in np.sort(drawn)]
 
 
-def log_p(subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...]) -> list[torch.Tensor]:
+def _log_p(subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...]) -> list[torch.Tensor]:
     """Return log p of the next token at every position of each prompt, ``(position, token)``."""
     logits = subject.run(prompts, interventions=list(on)).logits
     return [torch.log_softmax(one[: len(ids)].double(), -1) for one, ids in zip(logits, prompts, strict=True)]
 
 
-def mean_kl(changed: list[torch.Tensor], clean: list[torch.Tensor]) -> float:
+def _mean_kl(changed: list[torch.Tensor], clean: list[torch.Tensor]) -> float:
     """Return the mean KL(changed || clean) over all positions of all prompts, in nats."""
     each = [(one.exp() * (one - other)).sum(-1) for one, other in zip(changed, clean, strict=True)]
     return float(torch.cat(each).mean())
 
 
-def find_strength(kl: Any, highest: float, sigma: float) -> float:
+def _find_strength(kl: Any, highest: float, sigma: float) -> float:
     """Return the clamp at which the mean KL is σ, to about a hundredth; the largest where none is enough."""
     low, high = 0.0, highest
     while kl(high) < sigma and high < STRONGEST * highest:
@@ -135,7 +135,7 @@ def find_strength(kl: Any, highest: float, sigma: float) -> float:
     return high
 
 
-def write(subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...], new: int, seed: int) -> list[str]:
+def _write(subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...], new: int, seed: int) -> list[str]:
     """Return what the subject writes after each prompt at temperature 1."""
     made = subject.generate(prompts, interventions=list(on), max_new_tokens=new, temperature=1.0, seed=seed)
     return [one.text for one in made]
