@@ -134,33 +134,35 @@ def intruder(subject, exemplars, descriptions, chooser, options):
 
 
 def intervention(subject, exemplars, descriptions, reader, options):
-    """Return E[log p(z | G_I(x)) − log p(z | G(x))] at the least clamp with mean KL σ, by halving."""
+    """Return S at the least clamp c with mean KL σ, by halving, for each unit."""
     found = []
     for place, z, active, silent in units(subject, exemplars, descriptions):
         drawn = sorted(generator(descriptions, place).choice(silent, min(options.prompts, len(silent)), replace=False))
         x = [list(exemplars[int(row)].ids[: options.opening]) for row in drawn]
-        key = descriptions.index.unit(place)
-
-        def log_p(c):
-            on = [] if c is None else [change("set", key.site, key.index, value=c)]
-            return [torch.log_softmax(subject.run([one], interventions=on).logits[0].double(), -1) for one in x]
-
-        clean = log_p(None)
-
-        def kl(c):
-            each = [(p.exp() * (p - q)).sum(-1) for p, q in zip(log_p(c), clean, strict=True)]
-            return torch.cat(each).mean().item()
-
-        low, high = 0.0, max(float(max(exemplars.value[row] for row in active)), 1e-3)
-        most = 2**10 * high
-        while kl(high) < options.sigma and high < most:
-            low, high = high, 2 * high
-        for _ in range(12):
-            c = (low + high) / 2
-            low, high = (low, c) if kl(c) >= options.sigma else (c, high)
-        told = []
-        for on in ([], [change("set", key.site, key.index, value=high)]):
-            made = subject.generate(x, interventions=on, max_new_tokens=options.new, temperature=1.0, seed=0)
-            told.append([reader.log_likelihoods([(f"{g.text}\nThis text is about:", z)])[0] for g in made])
-        found.append(sum(b - a for a, b in zip(*told, strict=True)) / len(x))
+        high = max(float(max(exemplars.value[row] for row in active)), 1e-3)
+        found.append(effect(subject, descriptions.index.unit(place), z, x, high, reader, options))
     return found
+
+
+def effect(subject, key, z, x, high, reader, options):
+    """Return S = E[log p(z | G_I(x)) − log p(z | G(x))]."""
+
+    def log_p(c):
+        on = [] if c is None else [change("set", key.site, key.index, value=c)]
+        return [torch.log_softmax(subject.run([one], interventions=on).logits[0].double(), -1) for one in x]
+
+    def kl(c):
+        each = [(p.exp() * (p - q)).sum(-1) for p, q in zip(log_p(c), log_p(None), strict=True)]
+        return torch.cat(each).mean().item()
+
+    low, most = 0.0, 2**10 * high
+    while kl(high) < options.sigma and high < most:
+        low, high = high, 2 * high
+    for _ in range(12):
+        c = (low + high) / 2
+        low, high = (low, c) if kl(c) >= options.sigma else (c, high)
+    told = []
+    for on in ([], [change("set", key.site, key.index, value=high)]):
+        made = subject.generate(x, interventions=on, max_new_tokens=options.new, temperature=1.0, seed=0)
+        told.append([reader.log_likelihoods([(f"{g.text}\nThis text is about:", z)])[0] for g in made])
+    return sum(b - a for a, b in zip(*told, strict=True)) / len(x)

@@ -1,4 +1,4 @@
-"""Scorers give true rules much, rules of other units and random ones chance, and hard negatives take from every score."""
+"""True rules score high, those of other units and random ones at chance, and hard negatives lower every score."""
 
 from dataclasses import replace
 
@@ -106,8 +106,8 @@ def test_what_cannot_be_scored_is_refused():
         score(some, [])
     with pytest.raises(pc.PatchclampError, match="windows in which described units fire"):
         score(replace(some, exemplars=some.exemplars.of_kinds("quantile")), ["detection"])
+    other = replace(some.descriptions, index=UnitIndex([Block("blocks.0.mlp.act", "neurons", 4)]))
     with pytest.raises(pc.PatchclampError, match="windows in which described units fire"):
-        other = replace(some.descriptions, index=UnitIndex([Block("blocks.0.mlp.act", "neurons", 4)]))
         score(replace(some, descriptions=other), ["detection"])
     with pytest.raises(pc.PatchclampError, match="activation at every position"):
         score(replace(some, exemplars=replace(some.exemplars, activations=None)), ["fuzzing"])
