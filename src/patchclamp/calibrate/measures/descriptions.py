@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from patchclamp.calibrate.figures import Figure, exact_figure, share_of
+from patchclamp.calibrate.scorer_figures import measure_scorer
 from patchclamp.calibrate.trials import Trial
-from patchclamp.calibrate.truth import PlantedFiring, PlantedWords
+from patchclamp.calibrate.truth import PlantedFiring, PlantedWords, TrueDescriptions
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.unit import UnitKey
@@ -17,8 +18,10 @@ from patchclamp.describe.rules import parse_rule
 def measure(trial: Trial, noun: Descriptions) -> list[Figure]:
     """Return how many planted units are described first by the answer that they give, beside all others.
 
-    Of rules: how many of the tokens on which a planted unit or its rule fires are the same, beside other units' rules.
+    Of scorers: what they give true descriptions. Of rules: how many of the tokens on which a planted unit or its rule fires are the same, beside other units' rules.
     """
+    if isinstance(trial.truth, TrueDescriptions):
+        return measure_scorer(trial, noun, trial.truth.least)
     if isinstance(trial.truth, PlantedFiring):
         return [_measure_firing(trial.truth, noun, trial.inputs["subject"])]
     words = trial.truth.words if isinstance(trial.truth, PlantedWords) else {}
