@@ -87,6 +87,18 @@ class ScoreColumns:
         some: dict[str, Any] = {name: column[places] for name, column in self.arrays().items()}
         return replace(self, **some)
 
+    def filled(self, other: "ScoreColumns") -> "ScoreColumns":
+        """Return these scores; of units that have none those of another column, where the same judge gave them."""
+        if (other.unit, other.judge, other.chance) != (self.unit, self.judge, self.chance):
+            return self
+        asked, others = self.n + self.missing > 0, other.arrays()
+        some: dict[str, Any] = {
+            name: np.where(asked.reshape(-1, *[1] * (column.ndim - 1)), column, others[name])
+            for name, column in self.arrays().items()
+            if name in others
+        }
+        return replace(self, **some)
+
     def estimate(self, place: Natural) -> Estimate:
         """Return one unit's score with its interval."""
         low, high = float(self.low[place]), float(self.high[place])

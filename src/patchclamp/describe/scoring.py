@@ -58,7 +58,7 @@ def score_units(
     Raises:
         PatchclampError: exemplars that show no described unit, or not both sorts of windows.
     """
-    shown = [(place, rows) for rows in iterate_units(exemplars) if (place := _place(descriptions.index, rows.key)) >= 0]
+    shown = [(place, rows) for rows in iterate_units(exemplars) if (place := find_place(descriptions.index, rows.key)) >= 0]
     if not shown or not any(len(rows.active) and len(rows.silent) for _, rows in shown):
         raise PatchclampError(
             expected=f"windows in which described units fire ({', '.join(ACTIVE)}) and in which they do not "
@@ -66,33 +66,32 @@ def score_units(
             got=f"{len(exemplars):,} exemplars of {exemplars.site.path}, {len(shown):,} described units among theirs",
             remedy="describe.draw_evidence draws both; score what was kept for testing.",
         )
-    columns = {one.name: _columns(descriptions, one, judge) for one in measured}
+    columns = {one.name: _columns(len(descriptions), one, judge) for one in measured}
     for done, (place, rows) in enumerate(shown, 1):
         text = descriptions.text(place)
         if text and len(rows.active) and len(rows.silent):
             for column, found in zip(columns.values(), score(text, rows), strict=True):
                 _write(column, place, found)
         progress(done, len(shown))
-    return replace(descriptions, scores={**descriptions.scores, **columns})
+    known = descriptions.scores
+    new = {name: column.filled(known[name]) if name in known else column for name, column in columns.items()}
+    return replace(descriptions, scores={**known, **new})
 
 
-def _place(index: UnitIndex | UnitList, key: str) -> int:
-    """Return where a unit is described; −1 where it is not."""
+def find_place(index: UnitIndex | UnitList, key: str) -> int:
+    """Return where a unit stands in an index; −1 where it does not."""
     try:
         return index.place(key)
     except PatchclampError:
         return -1
 
 
-def _columns(descriptions: Descriptions, one: Measured, judge: str) -> ScoreColumns:
-    """Return columns to write to: those that there are by the same judge, else empty ones."""
-    known, n = descriptions.scores.get(one.name), len(descriptions)
-    if known is not None and known.judge == judge:
-        return replace(known, **{name: column.copy() for name, column in known.arrays().items()})
-    empty, none = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
-    tenths = np.full((n, 10), np.nan) if one.deciles else None
+def _columns(n: int, one: Measured, judge: str) -> ScoreColumns:
+    """Return columns to write to."""
+    values = [np.full(n, np.nan) for _ in range(3)]
+    counts = [np.zeros(n, dtype=np.int64) for _ in range(2)]
     return ScoreColumns(
-        empty, empty.copy(), empty.copy(), none, none.copy(), one.unit, judge, one.chance, tenths
+        *values, *counts, one.unit, judge, one.chance, np.full((n, 10), np.nan) if one.deciles else None
     )
 
 
@@ -103,9 +102,7 @@ def _write(columns: ScoreColumns, place: int, found: WindowScore) -> None:
         columns.deciles[place] = found.deciles
 
 
-def answered(
-    answers: Sequence[float | None], active: int
-) -> tuple[np.ndarray, np.ndarray, int]:
+def answered(answers: Sequence[float | None], active: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the answers about active windows and about silent ones without the missing ones, and how many are missing.
 
     Args:
@@ -131,9 +128,7 @@ def by_decile(values: np.ndarray, deciles: np.ndarray) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(10, np.nan), where=counts > 0)
 
 
-def answer_in_order(
-    ask: Callable[[Sequence[int]], Sequence[float | None]], order: Sequence[int]
-) -> list[float | None]:
+def answer_in_order(ask: Callable[[Sequence[int]], Sequence[float | None]], order: Sequence[int]) -> list[float | None]:
     """Return answers in the order of what is asked, whatever order it is asked in.
 
     Args:

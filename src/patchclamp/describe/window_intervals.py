@@ -1,4 +1,4 @@
-"""Scores of one unit from its windows, each with a bootstrap interval over windows, drawn in closed form or by counts."""
+"""Scores of one unit from its windows, each with a bootstrap interval over windows that needs few draws."""
 
 from dataclasses import dataclass
 
@@ -87,15 +87,14 @@ def correlation(
     """
     if not true or np.ptp(np.concatenate(true)) == 0:
         return np.nan, np.nan, np.nan
-    shift = float(np.mean(np.concatenate(true)))  # r stays as it is, and the sums keep their digits
-    sums = np.array(
-        [
-            (len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y)
-            for x, y in ((x.astype(np.float64) - shift, y.astype(np.float64)) for x, y in zip(true, predicted, strict=True))
-        ]
-    )  # (window, 6)
+    sums = _sums(true, predicted)
     drawn = draw.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), N_DRAWS) @ sums
     return float(_pearson(sums.sum(0, keepdims=True))[0]), *_ends(_pearson(drawn))
+
+
+def pearson_of(true: list[np.ndarray], predicted: list[np.ndarray]) -> float:
+    """Return r over the tokens of some windows end to end; 0 where the predictions are constant, nan of no windows."""
+    return float(_pearson(_sums(true, predicted).sum(0, keepdims=True))[0]) if true else np.nan
 
 
 def mean(values: Float[np.ndarray, " n"], draw: np.random.Generator) -> tuple[float, float, float]:
@@ -104,6 +103,13 @@ def mean(values: Float[np.ndarray, " n"], draw: np.random.Generator) -> tuple[fl
         return np.nan, np.nan, np.nan
     drawn = values[draw.integers(0, len(values), (N_DRAWS, len(values)))].mean(1)
     return float(values.mean()), *_ends(drawn)
+
+
+def _sums(true: list[np.ndarray], predicted: list[np.ndarray]) -> Float[np.ndarray, "window 6"]:
+    """Return n, Σx, Σy, Σx², Σy², Σxy of each window; x less its mean over all, so that sums keep their digits."""
+    shift = float(np.concatenate(true).mean())
+    pairs = [(x - shift, y.astype(np.float64)) for x, y in zip(true, predicted, strict=True)]
+    return np.array([(len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y) for x, y in pairs])
 
 
 def _pearson(sums: Float[np.ndarray, "draw 6"]) -> Float[np.ndarray, " draw"]:

@@ -54,6 +54,15 @@ class ShownWindows:
         """Return the windows of some rows of the exemplars."""
         return [self[stimulus] for stimulus in self.exemplars.stimulus[rows].tolist()]
 
+    def texts(self, stimuli: Sequence[int] | Int[np.ndarray, " stimulus"]) -> list[str]:
+        """Return some stimuli as text, without special tokens."""
+        return ["".join(self.kept_tokens(int(stimulus))) for stimulus in stimuli]
+
+    def kept_tokens(self, stimulus: int) -> list[str]:
+        """Return a stimulus' tokens without special ones."""
+        kept = self.exemplars.stimuli[stimulus].counted.tolist()
+        return [token for token, counts in zip(self[stimulus].tokens, kept, strict=True) if counts]
+
     def counted(self, row: int) -> Bool[np.ndarray, " token"]:
         """Return which tokens of a row's window count; special ones do not."""
         stimulus = int(self.exemplars.stimulus[row])

@@ -177,6 +177,31 @@ export interface Course {
   high: (number | null)[];
 }
 
+export interface DescribeAsked {
+  unit: string;
+  seed: number;
+}
+
+export interface DescribeCost {
+  possible: boolean;
+  reason: string;
+  tokens: number;
+  passes: number;
+  seconds: number | null;
+}
+
+export interface Described {
+  id: string;
+  text: string;
+  reason: string;
+  author: string;
+  evidence: string[];
+  scores: EstimateView[];
+  random: EstimateView[];
+  wrong: WrongWindow[];
+  seconds: number;
+}
+
 export interface DescriptionView {
   text: string;
   author: string;
@@ -1095,6 +1120,8 @@ export interface TrustMeasure {
   measure: string;
   judge: string;
   described: EstimateView;
+  quantiles: (number | null)[];
+  good: number | null;
   shuffled: EstimateView | null;
   random: EstimateView | null;
   missing: number | null;
@@ -1296,4 +1323,13 @@ export interface WriteState {
   enabled: boolean;
   remedy: string;
   longest: number;
+}
+
+export interface WrongWindow {
+  tokens: string[];
+  acts: (number | null)[];
+  bytes: number[];
+  ids: number[];
+  mark: number;
+  reason: string;
 }

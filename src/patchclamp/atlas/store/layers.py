@@ -361,12 +361,14 @@ def _hash_layer(path: Path, kind: str, *_seen: int) -> str:
 
 def _score(score: Estimate) -> dict[str, Any]:
     interval = None if score.interval is None else asdict(score.interval)
-    return {"measure": score.unit, "value": score.value, "interval": interval, "n": score.n}
+    chance = None if score.null is None else asdict(score.null)
+    return {"measure": score.unit, "value": score.value, "interval": interval, "n": score.n, "chance": chance}
 
 
 def _read_score(data: Mapping[str, Any]) -> Estimate:
     interval = None if data["interval"] is None else Interval(**data["interval"])
-    return Estimate(float(data["value"]), interval, int(data["n"]), str(data["measure"]))
+    chance = None if data["chance"] is None else Interval(**data["chance"])
+    return Estimate(float(data["value"]), interval, int(data["n"]), str(data["measure"]), chance)
 
 
 def _descriptions(db: sqlite3.Connection) -> Iterable[StoredDescription]:
@@ -410,7 +412,9 @@ def list_described(descriptions: Descriptions) -> list[Description]:
     for place in range(len(descriptions)):
         if text := descriptions.text(place):
             scores = tuple(
-                replace(one, unit=measure_name(name, one.unit))
+                replace(
+                    one, unit=measure_name(name, one.unit), null=Interval(column.chance, column.chance, 0.95, "chance")
+                )
                 for name, column in descriptions.scores.items()
                 if math.isfinite((one := column.estimate(place)).value)
             )

@@ -106,7 +106,7 @@ def plan_evidence(
         (16, 11, 2)
     """
     how = options or EvidenceOptions()
-    batches = read_corpus(subject, _cut(subject, corpus, how), batch_size=batch_size)
+    batches = read_corpus(subject, cut_corpus(subject, corpus, how), batch_size=batch_size)
     layout = _lay_out(subject, units, bases, batches, how)
     return _plan(layout, batches, how)
 
@@ -181,7 +181,7 @@ def draw_evidence(
     (arXiv:2410.13928), sections 3.1 and 3.3.
     """
     how = options or EvidenceOptions()
-    batches = read_corpus(subject, _cut(subject, corpus, how), batch_size=batch_size)
+    batches = read_corpus(subject, cut_corpus(subject, corpus, how), batch_size=batch_size)
     layout = _lay_out(subject, units, bases, batches, how)
     plan = _plan(layout, batches, how)
     held = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
@@ -200,7 +200,7 @@ def draw_evidence(
     return Evidence(folder)
 
 
-def _cut(subject: Any, corpus: Any, options: EvidenceOptions) -> Any:
+def cut_corpus(subject: Any, corpus: Any, options: EvidenceOptions) -> Any:
     """Return a corpus whose windows are as long as asked for, where it names no window itself."""
     if isinstance(corpus, Batches) or not hasattr(subject, "tokenizer"):
         return corpus

@@ -57,12 +57,12 @@ def embedding(
     who: Encoder = StateEncoder(subject) if encoder is None else encoder
     shown = ShownWindows(subject, exemplars)
     used = np.unique(exemplars.stimulus)
-    vectors = _encode(who, [shown[stimulus].text for stimulus in used.tolist()], query=False)
-    middle = vectors.mean(0)
+    vectors = _encode(who, shown.texts(used), query=False)
+    directions = _unit(vectors)
 
     def score(text: str, rows: UnitRows) -> list[WindowScore]:
         [wanted] = _encode(who, [text], query=True)
-        near = _unit(vectors - middle) @ _unit((wanted - middle)[None])[0]
+        near = directions @ _unit(wanted[None])[0]
         active, silent = (near[np.searchsorted(used, exemplars.stimulus[of])] for of in (rows.active, rows.silent))
         return [WindowScore(*area(active, silent, rows.draw(seed)), len(active) + len(silent))]
 

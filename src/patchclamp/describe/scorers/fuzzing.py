@@ -90,9 +90,7 @@ def mark_active(shown: ShownWindows, row: int, share: float) -> Bool[np.ndarray,
     return marks
 
 
-def mark_random(
-    shown: ShownWindows, row: int, n: int, draw: np.random.Generator
-) -> Bool[np.ndarray, " token"]:
+def mark_random(shown: ShownWindows, row: int, n: int, draw: np.random.Generator) -> Bool[np.ndarray, " token"]:
     """Return marks of ``n`` tokens at random among those that count; of all where there are fewer."""
     counted = np.flatnonzero(shown.counted(row))
     marks = np.zeros(len(shown.counted(row)), dtype=bool)
@@ -131,5 +129,10 @@ METHOD = Method(
     calibrated_on=("language-gpt2:tokens", "language-gpt2:contexts"),
     must_show="true rules score 0.9 at least, the same rules given to other units and random ones chance",
     must_miss={"language-gpt2:near": "a rule that leaves out the context is right of all tokens but the neighbour's"},
-    sources=("describe/scorers/detection.py", "describe/scoring.py", "describe/window_intervals.py", "describe/windows.py"),
+    sources=(
+        "describe/scorers/detection.py",
+        "describe/scoring.py",
+        "describe/window_intervals.py",
+        "describe/windows.py",
+    ),
 )

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from patchclamp.core.corpus import Corpus
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.method import Cost, Method, Paper, Sizes
@@ -36,8 +35,8 @@ def surprisal(
 ) -> Descriptions:
     """Score descriptions by how much likelier they make the windows in which the unit fires.
 
-    value(x) = log p(x | description) − log p(x | "Various unrelated sentences."); score = AUROC of the value, windows in
-    which the unit fires against those in which it does not.
+    value(x) = log p(x | description) − log p(x | "Various unrelated sentences."). Score = AUROC of the value,
+    of windows in which the unit fires against those in which it does not.
 
     Args:
         subject: whose tokens are named; it also reads, where no other reader is given.
@@ -64,7 +63,7 @@ def surprisal(
     before: dict[str, float | None] = {}
 
     def score(text: str, rows: UnitRows) -> list[WindowScore]:
-        texts = [window.text for window in shown.of_rows(np.concatenate([rows.active, rows.silent]))]
+        texts = shown.texts(exemplars.stimulus[np.concatenate([rows.active, rows.silent])])
         new = list(dict.fromkeys(one for one in texts if one not in before))
         before.update(zip(new, who.log_likelihoods([(options.control, one) for one in new]), strict=True))
         after = who.log_likelihoods([(text, one) for one in texts])

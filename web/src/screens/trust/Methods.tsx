@@ -18,6 +18,9 @@ export function Methods({ methods }: { methods: TrustMethod[] }): JSX.Element {
             <th scope="col">shuffled among units</th>
             <th scope="col">random</th>
             <th scope="col" class="n">
+              0.8 or more
+            </th>
+            <th scope="col" class="n">
               units
             </th>
             <th scope="col" class="n">
@@ -39,7 +42,7 @@ function Method({ method }: { method: TrustMethod }): JSX.Element {
   return (
     <tbody data-testid="method" data-run={method.run} data-author={method.author}>
       <tr class="of">
-        <th scope="rowgroup" colSpan={7}>
+        <th scope="rowgroup" colSpan={8}>
           <a href={run}>{method.author}</a>{" "}
           <span class="small soft">
             {plural(method.units, "unit")} · <Cost calls={method.calls} tokens={method.tokens} seconds={method.seconds} />
@@ -53,7 +56,7 @@ function Method({ method }: { method: TrustMethod }): JSX.Element {
         method.measures.map((measure) => <Measure key={measure.measure} measure={measure} run={run} />)
       ) : (
         <tr>
-          <td colSpan={7} class="soft">
+          <td colSpan={8} class="soft">
             nobody has scored these descriptions
           </td>
         </tr>
@@ -63,7 +66,7 @@ function Method({ method }: { method: TrustMethod }): JSX.Element {
 }
 
 function Measure({ measure, run }: { measure: TrustMeasure; run: string }): JSX.Element {
-  const chance = measure.shuffled?.value ?? 0.5;
+  const chance = measure.shuffled?.value ?? measure.described.null_low ?? 0.5;
   return (
     <tr data-testid="measure" data-measure={measure.measure} data-value={measure.described.value ?? ""}>
       <th scope="row">
@@ -79,6 +82,9 @@ function Measure({ measure, run }: { measure: TrustMeasure; run: string }): JSX.
       <td data-label="random" data-testid="random" data-value={measure.random?.value ?? ""}>
         <Cell of={measure.random} run={run} />
       </td>
+      <td class="n" data-label="0.8 or more" data-testid="good" data-value={measure.good ?? ""} title={spread(measure)}>
+        {percent(measure.good)}
+      </td>
       <td class="n" data-label="units">
         {count(measure.described.n)}
       </td>
@@ -90,6 +96,11 @@ function Measure({ measure, run }: { measure: TrustMeasure; run: string }): JSX.
       </td>
     </tr>
   );
+}
+
+/** The distribution of the scores in words. */
+function spread({ quantiles: [low, first, middle, third, high] }: TrustMeasure): string {
+  return `lowest ${number(low)}, quartiles ${number(first)}, ${number(middle)}, ${number(third)}, highest ${number(high)}`;
 }
 
 /** A number that leads to its run; on a track where it is the method's own. */
@@ -111,7 +122,7 @@ function Numbers({ of }: { of: EstimateView }): JSX.Element {
   );
 }
 
-/** What was paid: calls of a language model where there were any, and time. */
+/** What was paid: questions to the judge where there were any, and time. */
 function Cost({ calls, tokens, seconds }: { calls: number; tokens: number; seconds: number | null }): JSX.Element {
   const parts = [];
   if (calls > 0) parts.push(plural(calls, "call"), plural(tokens, "token"));

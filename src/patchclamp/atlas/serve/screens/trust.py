@@ -18,8 +18,8 @@ from patchclamp.core.stats import Interval, mean_interval
 from patchclamp.core.tier import read_calibration
 
 MOST_POINTS, MOST_FAILING, MOST_RESAMPLED = 1500, 50, 1000
-CHANCE = 0.5
-"""What a score of chance is where no shuffled descriptions were scored."""
+CHANCE, GOOD = 0.5, 0.8
+"""What a score of chance is where nobody said, and from where a description is good."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,19 @@ class TrustMeasure:
         described: mean over the units.
         shuffled: where each unit has another's description; None where that was not measured.
         random: of descriptions of nothing in particular.
+        quantiles: of the scores over units: lowest, first quartile, median, third quartile, highest.
+        good: share of the units that score 0.8 at least.
         missing: share of answers that could not be read; None where nobody said.
-        calls: how often a language model was asked.
-        tokens: that it read and wrote.
+        calls: how often the judge was asked.
+        tokens: that it was shown.
         seconds: that scoring took; None where nobody said.
     """
 
     measure: str
     judge: str
     described: EstimateView
+    quantiles: list[float | None]
+    good: float | None
     shuffled: EstimateView | None
     random: EstimateView | None
     missing: float | None
@@ -235,10 +239,11 @@ def _method(atlas: Reading, layer: Layer, author: str, units: int, scored: dict[
     scoring, run = layer.scoring, atlas.runs[layer.id]
     rows = {row.name: row for row in scoring.rows} if scoring else {}
     measures = [
-        _measure(name, rows[name], run.options.get(f"seconds of {rows[name].scorer}"))
-        if name in rows
-        else _measure_of_scores(name, [score.value for _, _, score in scored[name]])
+        _measure(
+            name, rows.get(name), values, run.options.get(f"seconds of {rows[name].scorer}") if name in rows else None
+        )
         for name in dict.fromkeys([*rows, *scored])
+        for values in [np.array([score.value for _, _, score in scored.get(name, [])])]
     ]
     return TrustMethod(
         run=layer.id,
@@ -253,31 +258,35 @@ def _method(atlas: Reading, layer: Layer, author: str, units: int, scored: dict[
     )
 
 
-def _measure(name: str, row: ScorerRow, seconds: str | None) -> TrustMeasure:
+def _measure(name: str, row: ScorerRow | None, values: np.ndarray, seconds: str | None) -> TrustMeasure:
+    mean = _mean(name, values) if row is None else row.described
+    others = (None, None) if row is None else (row.shuffled, row.random)
+    shuffled, random = (None if one is None else EstimateView.of(one) for one in others)
+    cuts = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist() if len(values) else []
     return TrustMeasure(
         measure=name,
-        judge=row.judge,
-        described=EstimateView.of(row.described),
-        shuffled=None if row.shuffled is None else EstimateView.of(row.shuffled),
-        random=None if row.random is None else EstimateView.of(row.random),
-        missing=number_or_none(row.missing),
-        calls=row.calls,
-        tokens=row.tokens,
-        seconds=number_or_none(float(seconds)) if seconds is not None else None,
+        judge="" if row is None else row.judge,
+        described=EstimateView.of(mean),
+        quantiles=[number_or_none(value, 4) for value in cuts],
+        good=float((values >= GOOD).mean()) if len(values) else None,
+        shuffled=shuffled,
+        random=random,
+        missing=None if row is None else number_or_none(row.missing),
+        calls=0 if row is None else row.calls,
+        tokens=0 if row is None else row.tokens,
+        seconds=None if seconds is None else number_or_none(float(seconds)),
     )
 
 
-def _measure_of_scores(name: str, values: list[float]) -> TrustMeasure:
+def _mean(name: str, values: np.ndarray) -> Estimate:
     """Return the mean of scores whose controls nobody measured."""
-    column = np.array(values)
-    mean, interval = float(column.mean()), None
-    if 1 < len(column) <= MOST_RESAMPLED:
-        interval = mean_interval(column, seed=0)
-    elif len(column) > 1:
-        half = 1.96 * float(column.std(ddof=1)) / len(column) ** 0.5
+    mean, interval = float(values.mean()), None
+    if 1 < len(values) <= MOST_RESAMPLED:
+        interval = mean_interval(values, seed=0)
+    elif len(values) > 1:
+        half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
         interval = Interval(mean - half, mean + half, 0.95, "normal approximation over units")
-    mean_score = Estimate(mean, interval, len(column), name)
-    return TrustMeasure(name, "", EstimateView.of(mean_score), None, None, None, 0, 0, None)
+    return Estimate(mean, interval, len(values), name)
 
 
 def _truth(method: str) -> Iterator[PlantedTruth]:
@@ -311,7 +320,8 @@ def _drawn(
     of = scored[chosen.run, chosen.author]
     named = [one for one in chosen.measures if one.measure in of]
     shown = next((one for one in named if one.measure == measure), named[0])
-    chance = shown.shuffled.value if shown.shuffled and shown.shuffled.value is not None else CHANCE
+    known = [one.value for one in (shown.shuffled,) if one is not None] + [shown.described.null_low]
+    chance = next((value for value in known if value is not None), CHANCE)
     units = sorted(of[shown.measure], key=lambda one: one[0])
     failing = sorted((one for one in units if not one[2].low > chance), key=lambda one: (one[2].value, one[0]))
     often = dict(atlas.rows("SELECT id, frequency FROM units WHERE frequency IS NOT NULL"))
