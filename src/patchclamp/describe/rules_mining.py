@@ -369,12 +369,19 @@ class Miner:
         windows: Windows,
         held: Bool[np.ndarray, " window"],
     ) -> int:
-        """Return the simplest candidate whose difference from the best is within one standard error."""
+        """Return the simplest candidate whose difference from the best is within one standard error.
+
+        Of the sets of tokens, each of which holds the one before, only the best stands for election.
+        """
         differences = gains - gains[:, [int(scores.argmax())]]
         variance = np.zeros(len(scores))
         for part in (held & windows.fires, held & ~windows.fires):
             if (n := int(part.sum())) > 1:
                 variance += differences[part].var(axis=0, ddof=1) / n / 4
-        near = np.flatnonzero(scores.max() - scores <= np.sqrt(variance) + 10.0**-DIGITS)
+        stands, sets = np.ones(len(scores), dtype=bool), np.flatnonzero(candidates.kind < 0)
+        if len(sets):
+            stands[sets] = False
+            stands[sets[scores[sets].argmax()]] = True
+        near = np.flatnonzero(stands & (scores.max() - scores <= np.sqrt(variance) + 10.0**-DIGITS))
         complexity = candidates.complexity
         return int(min(near, key=lambda i: (complexity[i], -scores[i], self.rule(candidates, int(i)).sentence)))

@@ -53,7 +53,7 @@ def rule(
     Candidates are what is true of an active token: its text, the word of which it is a form, its first and last
     letters, a named pattern, the tokens before it, its position, its labels; and sets of tokens. They are found on one
     part of the windows and scored on the other, parted by content. Of those within one standard error of the best the
-    simplest is taken.
+    simplest is taken; of the sets, each of which holds the one before, only the best is among them.
 
     Args:
         subject: whose tokens are named.
@@ -100,9 +100,7 @@ def _check(exemplars: Exemplars) -> None:
         )
 
 
-def _describe(
-    subject: Named, exemplars: Exemplars, units: np.ndarray, found: Sequence[Found | None]
-) -> Descriptions:
+def _describe(subject: Named, exemplars: Exemplars, units: np.ndarray, found: Sequence[Found | None]) -> Descriptions:
     """Return what was found as sentences, each kept once."""
     path, _, basis = exemplars.site.path.partition("/")  # heads lie at sites of their own
     basis = basis or exemplars.basis
@@ -148,8 +146,10 @@ METHOD = Method(
     keys=("unit",),
     cost=lambda sizes, options: Cost(bytes=64 * sizes.rows),
     oracle="oracles.rules:rule",
-    calibrated_on=("cat", "neuron-gpt2", "neuron-llama"),
-    must_show="the rule of a planted neuron is the tokens that fire it, not those that fire the decoy",
-    must_miss={},
+    calibrated_on=("cat", "neuron-*", "facts-*", "decoy-*"),
+    must_show="the rule of a planted neuron holds on the tokens that fire it, and others' rules do not",
+    must_miss={
+        "seen-*": "that a word came before somewhere in the text is no rule of the grammar",
+    },
     sources=("describe/rules.py", "describe/rules_mining.py", "describe/rules_columns.py"),
 )
