@@ -111,7 +111,9 @@ def show(scored: Any, truths: Any, labelled: Any, correlate: Any) -> None:
     keys = np.array(labelled.keys)
     rows = {kind: np.array([mark in key for key in keys]) for kind, mark in kinds.items()}
     own = {author: align(one, keys) for author, one in scored.items()}
-    print("| units | descriptions | described | detection ≥ 0.8 | mean detection | true of firing | true of the concept |")
+    print(
+        "| units | descriptions | described | detection ≥ 0.8 | mean detection | true of firing | true of the concept |"
+    )
     print("|---|---|---|---|---|---|---|")
     for kind, some in rows.items():
         for author, columns in own.items():
@@ -122,7 +124,11 @@ def show(scored: Any, truths: Any, labelled: Any, correlate: Any) -> None:
                 f"| {kind} | {author} | {len(held)} of {some.sum()} | {np.mean(held >= 0.8):.0%} | {held.mean():.2f} | "
                 f"{np.nanmean(firing):.2f} | {mean(concept)} |"
             )
-    print("\n| found of each tenth, weakest first | " + " | ".join(str(i) for i in range(1, 11)) + " | silent windows told |")
+    print(
+        "\n| found of each tenth, weakest first | "
+        + " | ".join(str(i) for i in range(1, 11))
+        + " | silent windows told |"
+    )
     print("|---|" + "---|" * 11)
     for author in ("rules", "rules from the highest windows"):
         column = scored[author].scores["detection"]
@@ -148,7 +154,9 @@ def align(descriptions: Any, keys: np.ndarray) -> dict[str, np.ndarray]:
     places = {str(descriptions.index.unit(i)).removeprefix(head): i for i in range(len(descriptions))}
     at = np.array([places.get(key, -1) for key in keys])
     return {
-        name: np.where(at >= 0, column.value[at], np.nan) for name, column in descriptions.scores.items() if "_auroc" not in name
+        name: np.where(at >= 0, column.value[at], np.nan)
+        for name, column in descriptions.scores.items()
+        if "_auroc" not in name
     }
 
 

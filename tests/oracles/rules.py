@@ -30,10 +30,15 @@ def rule(subject, exemplars, options, corpus=None):
 def weight(subject, rows, options):
     n = range(len(rows))
     windows = [Window(tuple(subject.answer_name(i) for i in row.ids)) for row in rows]
-    values = [np.where(rows.stimuli[s].counted, rows.row_activations(i), -np.inf) for i, s in zip(n, rows.stimulus)]
+    values = [
+        np.where(rows.stimuli[s].counted, rows.row_activations(i), -np.inf)
+        for i, s in zip(n, rows.stimulus, strict=True)
+    ]
     fires = [row.kind in FIRING for row in rows]
     silence = max(values[i].max() for i in n if not fires[i])
-    active = [x >= x.max() - 0.7 * max(x.max() - silence, 0) if f else x > np.inf for x, f in zip(values, fires)]
+    active = [
+        x >= x.max() - 0.7 * max(x.max() - silence, 0) if f else x > np.inf for x, f in zip(values, fires, strict=True)
+    ]
     active = active if rows.marks is None else [rows.mask(i) & (values[i] > -np.inf) & fires[i] for i in n]
     draw, held = rows.stimuli.draw(2**32)[rows.stimulus], set()
     for part in ([i for i in n if fires[i]], [i for i in n if not fires[i]]):

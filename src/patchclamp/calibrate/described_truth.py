@@ -112,7 +112,8 @@ def record_labelled(
 def _own_concepts(values: np.ndarray, true: np.ndarray, choosing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the concept that each unit tells best on one half, −1 where it does not on the other, and AUROC there."""
     sides = true[choosing], true[~choosing]
-    enough = np.flatnonzero([all(FEWEST <= s[:, c].sum() <= len(s) - FEWEST for s in sides) for c in range(true.shape[1])])
+    counts = [(side.sum(0), len(side)) for side in sides]
+    enough = np.flatnonzero(np.all([(n >= FEWEST) & (n <= total - FEWEST) for n, total in counts], axis=0))
     positives = sides[0][:, enough].sum(0)
     concepts, areas = np.full(values.shape[1], -1), np.full(values.shape[1], np.nan)
     for unit, column in enumerate(values.T.astype(np.float64)):
