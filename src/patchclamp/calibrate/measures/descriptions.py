@@ -22,7 +22,7 @@ def measure(trial: Trial, noun: Descriptions) -> list[Figure]:
     if isinstance(trial.truth, PlantedFiring):
         return [_measure_firing(trial.truth, noun, trial.inputs["subject"])]
     words = trial.truth.words if isinstance(trial.truth, PlantedWords) else {}
-    described = {(block.site, block.basis) for block in noun.index.blocks}
+    described = {(one.site, one.basis) for one in (noun.index.unit(place) for place in range(len(noun)))}
     keys = {key: UnitKey.parse(key) for key in words}
     places = {noun.index.place(k): words[k] for k, one in keys.items() if (one.site, one.basis) in described}
     right = sum(noun.text(place, 1) == word for place, word in places.items())
