@@ -155,3 +155,29 @@ def read_place(answer: Answer, n: int) -> int | None:
     """
     numbers = {int(one) for one in re.findall(r"\d{1,6}", answer.text or "")}
     return numbers.pop() - 1 if len(numbers) == 1 and 1 <= min(numbers) <= n else None
+
+
+def read_scores(answer: Answer) -> tuple[float, float] | None:
+    """Return the two scores from 1 to 10 of an answer's last list; None where there is no such list.
+
+    Example:
+        >>> read_scores(Answer("Scores: [7, 4.5]", 9, 9)), read_scores(Answer("[11, 4]", 9, 9))
+        ((7.0, 4.5), None)
+    """
+    lists = _LIST.findall(answer.text or "")
+    numbers = (
+        [float(one) for one in re.findall(r"(?<![\w.-])\d{1,2}(?:\.\d{1,6})?(?![\w.])", lists[-1])] if lists else []
+    )
+    return (numbers[0], numbers[1]) if len(numbers) == 2 and all(1 <= one <= STRONGEST for one in numbers) else None
+
+
+def read_lines(answer: Answer, most: int) -> tuple[str, ...]:
+    """Return the first lines of an answer, each once, without what numbers or marks them.
+
+    Example:
+        >>> read_lines(Answer("1. accuracy" + chr(10) + "- clarity" + chr(10) + chr(10) + "accuracy", 9, 9), 5)
+        ('accuracy', 'clarity')
+    """
+    lines = (clean(line, 60) for line in (answer.text or "").splitlines())
+    words = (re.sub(r"^(?:\d{1,3}[.)]|[-*•])\s*", "", line).strip(" .*") for line in lines)
+    return tuple(dict.fromkeys(word for word in words if word))[:most]

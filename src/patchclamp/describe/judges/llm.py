@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.core.arguments import Positive, checked
-from patchclamp.core.errors import PatchclampError
 from patchclamp.describe.chat import Chat, ChatCost
 from patchclamp.describe.chat_answers import Answer, Request, clean
 from patchclamp.describe.judge import Window
@@ -101,7 +100,7 @@ class LLMJudge:
 
         Cost: a call per window; it answers with a line per token.
         """
-        answers = self._answers([self._ask_simulation(description, one) for one in windows])
+        answers = self.chat.ask_all([self._ask_simulation(description, one) for one in windows])
         found = [read_activations(answer, len(window)) for answer, window in zip(answers, windows, strict=True)]
         self.unread += sum(one is None for one in found)
         return found
@@ -114,7 +113,7 @@ class LLMJudge:
 
         Cost: a call.
         """
-        [answer] = self._answers([self._request("intruder", {"passages": show_passages(windows, marks)}, 1)])
+        [answer] = self.chat.ask_all([self._request("intruder", {"passages": show_passages(windows, marks)}, 1)])
         place = read_place(answer, len(windows))
         self.unread += place is None
         return place
@@ -165,18 +164,7 @@ class LLMJudge:
         read: Callable[[Answer, int], list[float | None]],
     ) -> list[float | None]:
         found: dict[int, float | None] = {}
-        for group, answer in zip(order, self._answers(requests), strict=True):
+        for group, answer in zip(order, self.chat.ask_all(requests), strict=True):
             found |= dict(zip(group, read(answer, len(group)), strict=True))
         self.unread += sum(one is None for one in found.values())
         return [found[place] for place in range(len(found))]
-
-    def _answers(self, requests: Sequence[Request]) -> list[Answer]:
-        answers = self.chat.ask(requests)
-        given = [one for one in answers if one is not None]
-        if len(given) < len(answers):
-            raise PatchclampError(
-                expected=f"at most {self.chat.budget_tokens:,} tokens, the budget",
-                got=f"{self.chat.usage.tokens:,} spent, and {len(answers) - len(given):,} questions left",
-                remedy="Give a larger --budget-tokens and run again with --resume: what was answered is kept.",
-            )
-        return given
