@@ -75,14 +75,23 @@ def read_sentence(answer: Answer) -> str | None:
         str | None: one line of at most 300 characters that can be seen; None where there is no such thing.
 
     Example:
-        >>> read_sentence(Answer("They are pets." + chr(10) + "EXPLANATION: words for pets.", 9, 9))
+        >>> read_sentence(Answer("They are pets." + chr(10) + "**EXPLANATION:** words for pets.", 9, 9))
         'words for pets'
+        >>> read_sentence(Answer('"words for pets"', 9, 9)), read_sentence(Answer('the token " cat"', 9, 9))
+        ('words for pets', 'the token " cat"')
     """
     text = (answer.text or "").strip()
     found = _MARKER.findall(text)
     said = found[-1] if found else text if len(text.splitlines()) == 1 else ""
-    sentence = clean(said.strip().strip("*_`\"' "), LONGEST_SENTENCE).removesuffix(".")
+    sentence = clean(_unwrap(said), LONGEST_SENTENCE)
     return sentence if any(c.isalnum() for c in sentence) else None
+
+
+def _unwrap(text: str) -> str:
+    """Return a sentence without the full stop behind it and the quotes or stars around all of it."""
+    bare = text.strip().strip("*_` ").removesuffix(".")
+    quoted = len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'" and bare.count(bare[0]) == 2
+    return bare[1:-1] if quoted else bare
 
 
 def read_fits(answer: Answer, n: int) -> list[float | None]:
