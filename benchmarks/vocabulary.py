@@ -23,7 +23,7 @@ from patchclamp.describe.methods.vocabulary import METHOD
 from patchclamp.subjects.language import LanguageModel
 
 TOKENS = 10
-SHAPES = {"small": (768, 50257, 2, 3072), "llama": (4096, 128256, 1, 2 * (AT_ONCE // 128256))}
+SHAPES = {"small": (768, 50257, 2, 3072), "llama": (4096, 128256, 1, 3 * (AT_ONCE // 128256))}
 """Width, vocabulary, blocks, neurons of each."""
 WHOLE = 32 * 14336
 """Neurons of Llama-3.1-8B."""

@@ -53,7 +53,7 @@ class _Cosines:
         mean = torch.cat(sums).float().sum(0) / len(rows)
         self.along = (rows @ mean.to(rows.dtype)).float()
         self.mean = mean @ mean
-        squares = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32).square()
+        squares = torch.cat([part.float().square().sum(1) for part in rows.split(AT_ONCE)])
         self.sizes = (squares - 2 * self.along + self.mean).clamp(min=torch.finfo(torch.float32).tiny).sqrt()
 
     def of(self, ids: Int[Tensor, "unit rank"]) -> Float[Tensor, "unit rank"]:
