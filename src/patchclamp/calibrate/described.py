@@ -124,11 +124,7 @@ def _make_rules(windows: Sequence[Window], what: str) -> tuple[list[Rule], list[
     """Return rules, and each without its context; what fires in most windows or in few is left out later."""
     counts: dict[tuple[str, ...], int] = {}
     for window in windows:
-        pairs = (
-            {(one,) for one in window.tokens}
-            if what in ("tokens", "noise")
-            else {*zip(window.tokens, window.tokens[1:])}
-        )
+        pairs = {(one,) for one in window.tokens} if what in ("tokens", "noise") else {*zip(window.tokens, window.tokens[1:])}
         for pair in pairs:
             counts[pair] = counts.get(pair, 0) + 1
     common = sorted((n, pair) for pair, n in counts.items() if LEAST <= n <= len(windows) / 4 and _is_word(pair[-1]))

@@ -234,9 +234,7 @@ def score_descriptions(
     given = [method.make_options((options or {}).get(method.name, {})) for method in methods]
     sides = [exemplars] if isinstance(exemplars, Exemplars) else list(exemplars)
     asked = {"judge": judge, "reader": reader, "encoder": encoder, "chooser": chooser}
-    asked = {
-        name: _DEFAULTS[name](subject) if one is None else one for name, one in asked.items() if _take(methods, name)
-    }
+    asked = {name: _DEFAULTS[name](subject) if one is None else one for name, one in asked.items() if _take(methods, name)}
     others = {row: make(subject, sides, descriptions, seed) for row, make in _OTHERS.items()}
     scored = {row: dict(descriptions.scores) if row == "described" else {} for row in ROWS}
     done, total = 0, len(methods) * len(ROWS) * len(sides)
@@ -318,7 +316,7 @@ def derange(texts: Sequence[str], draw: np.random.Generator) -> np.ndarray:
     """
     order = draw.permutation(len(texts))
     names = [texts[i] for i in order]
-    groups = sorted(set(names), key=lambda name: names.index(name))
+    groups = sorted(set(names), key=lambda name: (names.index(name)))
     together = np.array([i for name in groups for i in order if texts[i] == name], dtype=np.int64)
     step = max((names.count(name) for name in groups), default=0)
     source = np.empty(len(texts), dtype=np.int64)

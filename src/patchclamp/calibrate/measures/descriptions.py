@@ -34,10 +34,7 @@ def measure(trial: Trial, noun: Descriptions) -> list[Figure]:
 
 def _measure_firing(truth: PlantedFiring, noun: Descriptions, subject: Any) -> Figure:
     """Return the share of tokens on which both fire among those on which either does, in windows kept for testing."""
-    keys = {
-        str(noun.index.unit(place).without_place()).removeprefix(f"{noun.index.subject}/"): place
-        for place in range(len(noun))
-    }
+    keys = {str(noun.index.unit(place).without_place()).removeprefix(f"{noun.index.subject}/"): place for place in range(len(noun))}
     texts = {noun.text(place) for place in range(len(noun))} - {""}
     own, others = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
     for key in truth.units:

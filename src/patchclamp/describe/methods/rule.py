@@ -100,7 +100,9 @@ def _check(exemplars: Exemplars) -> None:
         )
 
 
-def _describe(subject: Named, exemplars: Exemplars, units: np.ndarray, found: Sequence[Found | None]) -> Descriptions:
+def _describe(
+    subject: Named, exemplars: Exemplars, units: np.ndarray, found: Sequence[Found | None]
+) -> Descriptions:
     """Return what was found as sentences, each kept once."""
     path, _, basis = exemplars.site.path.partition("/")  # heads lie at sites of their own
     basis = basis or exemplars.basis

@@ -135,7 +135,9 @@ def find_strength(kl: Any, highest: float, sigma: float) -> float:
     return high
 
 
-def write(subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...], new: int, seed: int) -> list[str]:
+def write(
+    subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...], new: int, seed: int
+) -> list[str]:
     """Return what the subject writes after each prompt at temperature 1."""
     made = subject.generate(prompts, interventions=list(on), max_new_tokens=new, temperature=1.0, seed=seed)
     return [one.text for one in made]
