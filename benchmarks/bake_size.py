@@ -123,11 +123,12 @@ def measured(
     @functools.wraps(function)
     def call(*args: Any, **how: Any) -> Any:
         reset_peak()
-        began = time.monotonic()
+        began, cpu = time.monotonic(), time.process_time()
         try:
             return function(*args, **how)
         finally:
             wall[stage], peaks[stage] = time.monotonic() - began, memory("VmHWM") - before
+            print(f"{stage}: {wall[stage]:.1f} s, cpu {time.process_time() - cpu:.1f} s, {peaks[stage] / 1e6:.0f} MB", file=sys.stderr)
 
     return call
 

@@ -23,7 +23,7 @@ from patchclamp.describe.methods.vocabulary import METHOD
 from patchclamp.subjects.language import LanguageModel
 
 TOKENS = 10
-SHAPES = {"small": (768, 50257, 2, 3072), "llama": (4096, 128256, 1, 4 * (AT_ONCE // 128256))}
+SHAPES = {"small": (768, 50257, 2, 3072), "llama": (4096, 128256, 1, 2 * (AT_ONCE // 128256))}
 """Width, vocabulary, blocks, neurons of each."""
 WHOLE = 32 * 14336
 """Neurons of Llama-3.1-8B."""
@@ -118,7 +118,7 @@ def main() -> None:
             }
             timing.alternate(tasks, 1)
             begun = time.perf_counter()
-            spent = timing.alternate(tasks, 1 if options.quick else options.rounds - (name == "llama"))
+            spent = timing.alternate(tasks, 1 if options.quick else options.rounds)
             own = [
                 timing.Spent(a.wall_s - b.wall_s, a.cpu_s - b.cpu_s)
                 for a, b in zip(spent["describe"], spent["once"], strict=True)

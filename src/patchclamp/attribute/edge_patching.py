@@ -123,7 +123,7 @@ def count_patch_rows(model: LanguageModel) -> int:
     Example:
         >>> from patchclamp.loaders import load
         >>> count_patch_rows(load("organism:cat"))
-        13
+        122
     """
     graph = edge_map(model)
     return 2 + len(graph) + int(graph.seen[graph.queries(graph.n_layers - 1).stop])

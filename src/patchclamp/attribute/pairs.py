@@ -255,7 +255,6 @@ def cost_of(
     model = model_of(model, cases)
     bases = _find_sites(model, cases, level, sites, batch_size, by_position=by_position)
     longest = max(model.site(path).n_places for path in bases) or max(map(len, cases.clean))
-    widths = {path: model.site(path).width for path in bases}
     parts, n = len(UnitIndex(unit_blocks(model, bases, longest if by_position else None))), len(cases)
     name, rule = _find_rule(model, method or default_method(level, parts, rules=rules), rules, steps)
     kept = n * parts * 4 if n * parts * 4 <= MOST_KEPT else 0

@@ -12,6 +12,8 @@ import torch
 from patchclamp.core.disk import refuse_write
 
 ALIGNED = 64
+HELD = 2**27
+"""Bytes of such files that are in memory at once."""
 Release = Callable[[], None]
 
 
@@ -55,6 +57,38 @@ def move_to_file(arrays: MutableMapping[str, Any], folder: Path) -> Release:
 
     release()
     return release
+
+
+class Mapped:
+    """States of which each lies in a file of its own, so that at most some ``HELD`` bytes of them are in memory.
+
+    Args:
+        folder: where the files lie; None where everything stays in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._release: list[Release] = []
+        self._sizes: dict[str, int] = {}
+        self._used = 0
+
+    def move(self, name: str, state: MutableMapping[str, Any]) -> None:
+        """Move the arrays of a state into a file; see ``move_to_file``."""
+        if self.folder is not None:
+            self._release.append(move_to_file(state, self.folder))
+            self._sizes[name] = sum(x.nbytes for x in state.values() if isinstance(x, torch.Tensor | np.ndarray))
+
+    def note_use(self, name: str) -> None:
+        """Say that a state was used; when enough were, they leave memory."""
+        self._used += self._sizes.get(name, 0)
+        if self._used > HELD:
+            self.release()
+
+    def release(self) -> None:
+        """Take all states out of memory."""
+        for release in self._release:
+            release()
+        self._used = 0
 
 
 class OneAtATime(Mapping[str, np.ndarray]):

@@ -80,7 +80,7 @@ class Chat:
         self.model, self.budget_tokens, self.concurrency = name, budget_tokens, concurrency
         self.usage = Usage()
         self._answers = None if folder is None else AnswerFolder(Path(folder))
-        self._reserved = 0
+        self._reserved, self._excess = 0, 1.0
 
     def __repr__(self) -> str:
         return f"Chat({self.server.base_url!r}, {self.model!r})"
@@ -183,6 +183,7 @@ class Chat:
             self.usage.calls += 1
             self.usage.tokens_in += answer.tokens_in
             self.usage.tokens_out += answer.tokens_out
+            self._excess = max(self._excess, (answer.tokens_in + answer.tokens_out) / request.tokens)
             if self._answers is not None:
                 self._answers.put(key, self.model, request.prompt, answer)
         finally:
@@ -193,7 +194,8 @@ class Chat:
 
     def _fits(self, request: Request) -> bool:
         most = math.inf if self.budget_tokens is None else self.budget_tokens
-        return self.usage.tokens + self._reserved + request.tokens <= most
+        # A server whose answers cost more than was estimated is expected to go on so.
+        return self.usage.tokens + self._excess * (self._reserved + request.tokens) <= most
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

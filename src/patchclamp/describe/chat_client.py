@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.json_text import parse, read_word
 from patchclamp.describe.chat_answers import Answer, Request, clean, read_answer
 
 KEY = "PATCHCLAMP_LLM_KEY"
@@ -149,7 +150,7 @@ class Client:
         return {name: value for name, value in given.items() if name not in self.usage.left_out}
 
     async def _post(self, request: Request, arguments: Mapping[str, Any]) -> Answer:
-        messages: Any = [{"role": role, "content": text} for role, text in request.messages]
+        messages: Any = [{"role": role, "content": _encodable(text)} for role, text in request.messages]
         client, openai = await self._open()
         body = bytearray()
         try:
@@ -160,17 +161,16 @@ class Client:
                     body += part
                     if len(body) > LONGEST_BODY:
                         raise _Broken(f"an answer of more than {LONGEST_BODY:,} bytes")
-        except (_Broken, TimeoutError, PatchclampError):
+        except (_Broken, TimeoutError):
             raise
         except openai.APITimeoutError as problem:
             raise TimeoutError from problem
         except Exception as problem:  # the client's own errors, and those of the HTTP library below it
-            if isinstance(problem.__cause__, _Refused):
-                raise problem.__cause__ from None
-            reason = clean(str(problem.__cause__ or problem), 200)
-            raise _Broken(
-                f"a connection that failed ({type(problem.__cause__ or problem).__name__}: {reason})"
-            ) from problem
+            cause = problem.__cause__ or problem
+            if isinstance(cause, _Refused):
+                raise cause from None
+            reason = clean(str(cause), 200)
+            raise _Broken(f"a connection that failed ({type(cause).__name__}: {reason})") from problem
         try:
             return read_answer(bytes(body), request)
         except ValueError as problem:
@@ -211,7 +211,8 @@ class Client:
     def _explain(self, refused: _Refused) -> str:
         """Return a refusal in words, without the key that a server may have repeated."""
         key = self.server.key
-        said = clean(refused.said.replace(key, "…") if key else refused.said, 200)
+        said = _read_message(refused.said)
+        said = clean(said.replace(key, "…") if key else said, 200)
         return f"status {refused.status}" + (f": {said}" if said else "")
 
     def _refuse_at_once(self, refused: _Refused, problem: str) -> None:
@@ -263,6 +264,24 @@ class Client:
     def _pause(self, attempt: int) -> float:
         # A share of chance, so that questions refused together do not come again together.
         return min(self.server.pause * 2 ** (attempt - 1), LONGEST_WAIT) * random.uniform(0.75, 1.25)
+
+
+def _encodable(text: str) -> str:
+    """Return text with question marks for halves of signs, which UTF-8 has not."""
+    return text.encode(errors="replace").decode()
+
+
+def _read_message(said: str) -> str:
+    """Return the message of a refusal in OpenAI's form; all of it where it has another.
+
+    Example:
+        >>> _read_message('{"error": {"message": "No."}}'), _read_message("Bad gateway")
+        ('No.', 'Bad gateway')
+    """
+    try:
+        return read_word(parse(said)["error"]["message"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return said
 
 
 async def _read_refusal(response: Any) -> None:

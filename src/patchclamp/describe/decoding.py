@@ -17,8 +17,8 @@ from patchclamp.subjects.language_lacks import refuse_no_tokens
 
 AT_ONCE, AT_ONCE_ELSEWHERE = 2**25, 2**28
 """Logits that are held at once by a processor, and by an accelerator."""
-IN_CACHE = 2**20
-"""Logits whose softmax a processor takes at once."""
+IN_CACHE = 2**22
+"""Logits whose softmax a processor takes at once; fewer and its threads wait for each other."""
 
 
 def describe_by_tokens(

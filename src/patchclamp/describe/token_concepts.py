@@ -12,8 +12,8 @@ from patchclamp.describe.rules import stem
 
 PAIRS, ALIKE = 4096, 0.99
 """Random pairs of tokens, and the quantile of their cosines beyond which two tokens are read alike."""
-AT_ONCE = 4096
-"""Rows that are held in float32 at once."""
+AT_ONCE = 256
+"""Units whose tokens' rows are held at once."""
 
 
 def share_concept(
@@ -29,7 +29,7 @@ def share_concept(
         words: ``(token,)`` what its tokens are called.
         ids: tokens, −1 where there are fewer.
 
-    Cost: a pass over the unembedding, and one of its rows per token of ``ids``, ``AT_ONCE`` in float32 at once.
+    Cost: a pass over the unembedding, and one of its rows per token of ``ids``, of ``AT_ONCE`` units at once.
     """
     met, place = np.unique(np.maximum(ids, 0), return_inverse=True)
     texts = [stem(words[i]) or words[i] for i in met]
@@ -44,21 +44,26 @@ def share_concept(
 
 
 class _Cosines:
-    """The cosines of unembedding rows, their mean taken off."""
+    """The cosines of unembedding rows u, their mean m taken off: (u·v − m·u − m·v + m·m) / |u − m| |v − m|."""
 
     def __init__(self, rows: Float[Tensor, "token d_model"]) -> None:
         self.rows = rows
-        # A product: sums over the first axis are many times slower in half precision.
+        # Products: sums over the first axis are many times slower in half precision.
         sums = [part.new_ones(1, len(part)) @ part for part in rows.split(AT_ONCE)]
-        self.mean = torch.cat(sums).float().sum(0) / len(rows)
+        mean = torch.cat(sums).float().sum(0) / len(rows)
+        self.along = (rows @ mean.to(rows.dtype)).float()
+        self.mean = mean @ mean
+        squares = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32).square()
+        self.sizes = (squares - 2 * self.along + self.mean).clamp(min=torch.finfo(torch.float32).tiny).sqrt()
 
     def of(self, ids: Int[Tensor, "unit rank"]) -> Float[Tensor, "unit rank"]:
         """Return the cosine of each token's row with that of the first of its line."""
-        found = []
-        for part in ids.to(self.rows.device).split(AT_ONCE):
-            first = self._direction(part[:, 0])
-            found.append(torch.stack([(self._direction(column) * first).sum(1) for column in part.T], 1))
-        return torch.cat(found).cpu()
+        ids = ids.to(self.rows.device)
+        first = ids[:, :1]
+        parts = ids.split(AT_ONCE)
+        dots = torch.cat([torch.einsum("nkd,nd->nk", self.rows[part], self.rows[part[:, 0]]).float() for part in parts])
+        centred = dots - self.along[ids] - self.along[first] + self.mean
+        return (centred / (self.sizes[ids] * self.sizes[first])).cpu()
 
     def quantile(self, level: float) -> float:
         """Return a quantile of the cosines of random pairs of different tokens."""
@@ -66,6 +71,3 @@ class _Cosines:
         first = draw.integers(n, size=PAIRS)
         pairs = np.stack([first, (first + draw.integers(1, max(2, n), size=PAIRS)) % n], 1)
         return float(self.of(torch.as_tensor(pairs))[:, 1].quantile(level))
-
-    def _direction(self, ids: Int[Tensor, " unit"]) -> Float[Tensor, "unit d_model"]:
-        return torch.nn.functional.normalize(self.rows[ids].float() - self.mean, dim=1)

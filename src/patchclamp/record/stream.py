@@ -208,7 +208,7 @@ def disk_bytes(sites: Sequence[Site], batches: Batches, store: str) -> int:
 
 
 def memory_bytes(model: Any, sites: Sequence[Site], batches: Batches, store: str) -> int:
-    """Return what a recording holds besides the model: a shard that is computed, and one that is written with its bytes.
+    """Return what a recording holds besides the model: a shard that is computed, and one on its way to disk.
 
     Args:
         model: the subject.
@@ -222,12 +222,9 @@ def memory_bytes(model: Any, sites: Sequence[Site], batches: Batches, store: str
     length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
     tokens = length * batches.batch_size
     batch = max(getattr(torch, store).itemsize * tokens * sum(s.width * (s.n_places or 1) for s in sites), 1)
-    per_shard, all_of_it = -(-SHARD_BYTES // batch), disk_bytes(sites, batches, store)
-    passing = batches.batch_size * count_forward_bytes(model, length)
-    if per_shard * batch >= all_of_it:
-        return 2 * all_of_it + passing
-    # A shard of one batch is on disk before the next has gone through the network; of several they come meanwhile.
-    return (2 + (per_shard > 1)) * per_shard * batch + passing
+    shard = min(-(-SHARD_BYTES // batch) * batch, disk_bytes(sites, batches, store))
+    # By the time that one is on disk the next is half computed; on a slow disk all of it.
+    return shard + shard // 2 + batches.batch_size * count_forward_bytes(model, length)
 
 
 class _Shard:

@@ -16,7 +16,7 @@ from torch import Tensor
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import is_url
-from patchclamp.core.mapped import OneAtATime, Release, move_to_file
+from patchclamp.core.mapped import Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
@@ -141,7 +141,7 @@ def disk_bytes(sites: Sequence[Site]) -> int:
 
 
 def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
-    """Return what a survey holds at its largest: the widest site's statistics and ranks, and a batch.
+    """Return what a survey holds at its largest: statistics of the widest site, their copy, a batch or a sort.
 
     Args:
         model: the subject.
@@ -154,7 +154,8 @@ def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
     length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
     widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
     batch = batches.batch_size * (count_forward_bytes(model, length) + 3 * 4 * length * widest)
-    return 3 * memory_bytes(sites) + batch
+    # In the end the samples of a site are sorted beside the ones before: values, keys of 8 bytes and places of 8.
+    return 2 * memory_bytes(sites) + max(memory_bytes(sites), batch, 44 * N_SAMPLE * widest)
 
 
 class _Tally:
@@ -242,13 +243,11 @@ class State:
             for places in {site.places: None for site in sites}
         }
         self.layout = {site.path: self.layouts[site.places] for site in sites}
-        self.aside = aside
+        self.files = Mapped(aside)
         self.of: dict[str, _SiteState] = {}
-        self.release: dict[str, Release] = {}
         for site in sites:
             self.of[site.path] = _SiteState(site.width, self.layout[site.path].n_slots)
-            if aside is not None:
-                self.release[site.path] = move_to_file(self.of[site.path].__dict__, aside)
+            self.files.move(site.path, self.of[site.path].__dict__)
 
     @property
     def counted(self) -> int:
@@ -267,19 +266,13 @@ class State:
         """Take in one site's values."""
         for shown in self.layout[path].shown:
             self.of[path].add(values[shown.rows].float().cpu(), shown)
-        self.let_go(path)
-
-    def let_go(self, *paths: str) -> None:
-        """Take what lies in files out of memory, of all sites or of some."""
-        for path in paths or self.release:
-            if path in self.release:
-                self.release[path]()
+        self.files.note_use(path)
 
     def close_piece(self) -> None:
         """Add the sums of the piece to those of all before it."""
         for path, site in self.of.items():
             site.close_piece(self.layout[path].of_piece, self.layout[path].before_piece)
-            self.let_go(path)
+            self.files.note_use(path)
         for layout in self.layouts.values():
             layout.before_piece = layout.counted
 
@@ -298,7 +291,7 @@ class State:
             layout.merge(part.layouts[places])
         for path, site in self.of.items():
             site.merge(part.of[path], part.layout[path])
-            self.let_go(path)
+            self.files.note_use(path)
         self.start = part.start
 
     def nonfinite(self) -> dict[str, dict[str, int]]:
@@ -316,7 +309,7 @@ class State:
         for layout in self.layouts.values():
             counts = [*self.start, layout.counted, layout.before_piece]
             whole |= {f"sampled{layout.name}": layout.sampled, f"progress{layout.name}": np.array(counts)}
-        return OneAtATime(whole, self.let_go)
+        return OneAtATime(whole, self.files.release)
 
     def restore(self, read: Callable[[Sequence[str]], dict[str, Any]]) -> None:
         """Go on from a checkpoint, whose arrays are read by name."""
@@ -328,7 +321,7 @@ class State:
         for path, state in self.of.items():
             for name, held in state.__dict__.items():
                 held.copy_(torch.from_numpy(read([f"{path}|{name}"])[f"{path}|{name}"]))
-            self.let_go(path)
+            self.files.note_use(path)
 
 
 @dataclass(frozen=True)
@@ -575,11 +568,10 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
         tables = [table for name, table in shown.items() if name.endswith("_at")]
         used |= {int(i) for table in tables for i in np.unique(table[..., 0]) if i >= 0}
         for arrays in (found, shown):
-            if state.aside is not None:
-                move_to_file(arrays, state.aside)
+            state.files.move(f"{path}|results", arrays)
         statistics |= found
         exemplars |= shown
-        state.let_go(path)
+        state.files.note_use(path)
     return statistics, exemplars, used
 
 

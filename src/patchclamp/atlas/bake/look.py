@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.mapped import OneAtATime, Release, move_to_file
+from patchclamp.core.mapped import Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
@@ -103,11 +103,11 @@ class Look(ABC):
 
     def __init__(self, of: Iterable[tuple[str, SiteLook]], total: int, aside: Path) -> None:
         self.of: dict[str, Any] = {}
-        self.release: dict[str, Release] = {}
+        self.files = Mapped(aside)
         self.total = total
         for path, one in of:
             self.of[path] = one
-            self.release[path] = move_to_file(one.__dict__, aside)
+            self.files.move(path, one.__dict__)
         self.done = np.zeros(3, dtype=np.int64)  # stimuli, tokens, counted tokens
 
     @abstractmethod
@@ -118,16 +118,10 @@ class Look(ABC):
     def see(self, path: str, x: Tensor) -> None:
         """Take in one site's ``(row, unit)`` values."""
 
-    def let_go(self, *paths: str) -> None:
-        """Take what lies in files out of memory, of all sites or of some."""
-        for path in paths or self.release:
-            if path in self.release:
-                self.release[path]()
-
     def tensors(self) -> Mapping[str, np.ndarray]:
         """Return everything as arrays, for a checkpoint."""
         whole = {f"{path}|{name}": t.numpy() for path, one in self.of.items() for name, t in one.tensors().items()}
-        return OneAtATime({**whole, "progress": self.done}, self.let_go)
+        return OneAtATime({**whole, "progress": self.done}, self.files.release)
 
     @property
     def start(self) -> Start:
@@ -141,7 +135,7 @@ class Look(ABC):
     def parts(self) -> "Parts":
         """Return what makes an empty part for the batches between two places."""
         made = copy(self)
-        made.release = {}
+        made.files = Mapped(None)
         made.of = {path: one.bare() for path, one in self.of.items()}
         return Parts(made)
 
@@ -156,7 +150,7 @@ class Look(ABC):
         rows = self.sampled_rows(self.start, part.start)
         for path, one in self.of.items():
             one.merge(part.of[path], rows)
-            self.let_go(path)
+            self.files.note_use(path)
         self.done = part.done
 
     def restore(self, read: Callable[[Sequence[str]], Mapping[str, Any]]) -> None:
@@ -165,7 +159,7 @@ class Look(ABC):
         for path, one in self.of.items():
             for name, held in one.tensors().items():
                 held.copy_(torch.from_numpy(read([f"{path}|{name}"])[f"{path}|{name}"]))
-            self.let_go(path)
+            self.files.note_use(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +255,7 @@ def _run(
     for number, site in enumerate(sites):
         if _name_piece(number) not in have:
             bundle.append(_name_piece(number), look.of[site.path].results())
-            look.let_go(site.path)
+            look.files.note_use(site.path)
     for piece in states:
         bundle.drop(piece)
     bundle.finish()

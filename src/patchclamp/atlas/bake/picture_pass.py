@@ -143,7 +143,7 @@ class PictureLook(Look):
         """Take in one site's values of the batch."""
         for picture, values in enumerate(x.float().cpu().view(self.n, -1, x.shape[1]), self.first):
             cast(PictureSite, self.of[path]).see(values, picture, self.slots.get(picture, -1), self.seed)
-        self.let_go(path)
+        self.files.note_use(path)
 
     def sampled_rows(self, start: Start, end: Start) -> slice:
         """Return which places of the sample the pictures between two places fill."""

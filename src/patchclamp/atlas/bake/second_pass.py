@@ -283,7 +283,7 @@ class TextLook(Look):
     def see(self, path: str, x: Tensor) -> None:
         """Take in one site's values of the batch."""
         cast(TextSite, self.of[path]).see(x.float().cpu(), self.laid)
-        self.let_go(path)
+        self.files.note_use(path)
 
     def sampled_rows(self, start: Start, end: Start) -> slice:
         """Return which places of the sample the tokens between two places fill."""

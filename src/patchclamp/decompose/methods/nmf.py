@@ -30,7 +30,7 @@ class NMFOptions(FactorOptions):
         NMF(n_features).check(n_rows)
 
     def fit_bytes(self, n_features: int, n_rows: int, width: int) -> int:
-        """Return what the fit holds: scikit-learn's copy, codes and products; then what solves for codes.
+        """Return what the fit holds: a copy, codes and products; or what solves for codes.
 
         Args:
             n_features: number of features.

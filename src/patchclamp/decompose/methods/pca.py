@@ -25,7 +25,7 @@ class PCAOptions(FactorOptions):
         check_components(n_features, n_rows, width)
 
     def fit_bytes(self, n_features: int, n_rows: int, width: int) -> int:
-        """Return what the fit holds: a block in double precision with its mean taken off, else the covariance and what finds its eigenvectors.
+        """Return what the fit holds: a block in double precision, or a covariance and its eigenvectors.
 
         Args:
             n_features: number of features.

@@ -33,7 +33,7 @@ class SNMFOptions(FactorOptions):
         self._estimator(n_features, 0).check(n_rows)
 
     def fit_bytes(self, n_features: int, n_rows: int, width: int) -> int:
-        """Return what the fit holds: marks of what is finite, else the blocks and three sets of codes; then what solves for codes.
+        """Return what the fit holds: marks of what is finite, or blocks and codes; or what solves for codes.
 
         Args:
             n_features: number of features.

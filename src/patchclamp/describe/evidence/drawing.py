@@ -284,8 +284,12 @@ def _draw_silent(
     options: EvidenceOptions,
     rng: np.random.Generator,
 ) -> Mapping[int, Int[np.ndarray, " window"]]:
-    """Return silent windows by kind, none twice; where a harder kind finds too few, more are drawn at random."""
-    n, some = options.n_negative, together.some
+    """Return silent windows by kind, none twice; where a harder kind finds too few, more are drawn at random.
+
+    Where the text has too few silent windows for all kinds, each has an equal share.
+    """
+    n = min(options.n_negative, len(quiet) // max(len(options.negatives), 1))
+    some = together.some
     left = np.zeros(max(some.max(initial=-1), quiet.max(initial=-1)) + 1, dtype=bool)  # (window,): may still be drawn
     left[quiet] = True
     drawn: dict[int, np.ndarray] = {}

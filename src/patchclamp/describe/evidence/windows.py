@@ -122,6 +122,7 @@ class Resemblance:
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self.n = len(arrays["counted"])
+        weight: np.ndarray
         if "thumbs" in arrays:
             cells = arrays["thumbs"].shape[1]
             window, term = np.divmod(np.arange(self.n * cells), cells)
