@@ -10,6 +10,7 @@ import pytest
 import patchclamp as pc
 from patchclamp.cli import main
 from patchclamp.core.scoring import FailingWindow, ScorerRow, Scoring
+from patchclamp.describe.evidence import EvidenceOptions
 from patchclamp.describe.judges.rule import RuleJudge
 from seeded import ANIMAL, CAT, DECOY, SITE
 
@@ -133,3 +134,28 @@ def test_a_model_takes_no_options_of_atlases_and_writes_a_table(tmp_path, capsys
     table = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow, which reads Parquet").read_table(out)
     assert table.num_rows == 32
     assert {"unit", "key", "description", "peak"} <= set(table.column_names)
+
+
+def test_a_language_model_describes_and_judges_and_is_paid_once(seeded_atlas, cat, language_model, tmp_path):
+    place = tmp_path / "seeded.atlas"
+    shutil.copytree(seeded_atlas, place)
+    before = language_model.counts().get("rule-of-pages", 0)
+    asked = {"base_url": language_model.address, "llm": "rule-of-pages", "method": "llm", "units": [KEY]}
+    how = {**asked, "evidence": EvidenceOptions(n_train=5, n_test=10, n_negative=10), "scorers": ["detection"]}
+    layer = pc.atlas.describe(place, cat, **how)
+    [method] = [one for one in pc.atlas.open(place).trust(run=layer).methods if one.run == layer]
+    [detection] = [one for one in method.measures if one.measure == "detection: balanced accuracy"]
+    assert (detection.judge, detection.described.value) == ("llm/rule-of-pages", 1.0)
+    assert method.calls == 1
+    assert method.tokens > 0
+    assert language_model.counts()["rule-of-pages"] - before > 1
+
+
+def test_a_budget_that_does_not_suffice_is_refused_before_anything_is_paid(seeded_atlas, cat, language_model, tmp_path):
+    place = tmp_path / "seeded.atlas"
+    shutil.copytree(seeded_atlas, place)
+    before = language_model.counts()
+    asked = {"base_url": language_model.address, "llm": "rule-of-budgets", "method": "llm", "units": [KEY]}
+    with pytest.raises(pc.PatchclampError, match="budget"):
+        pc.atlas.describe(place, cat, budget_tokens=10, **asked)
+    assert language_model.counts() == before

@@ -327,10 +327,24 @@ class _Work:
     def _words(self, exemplars: Exemplars, progress: Progress) -> Descriptions:
         chosen = find_method(self.method, "describe")
         nouns = {"corpus": self.corpus} if self.corpus is not None and "corpus" in chosen.takes else {}
-        words: Descriptions = chosen(
-            self.subject, exemplars, **nouns, seed=self.seed, progress=progress, **self.options
-        )
+        options = dict(self.options)
+        if self.budget is not None:
+            options["budget_tokens"] = max(self.budget - self._judged() - self.tokens, 1)
+        words: Descriptions = chosen(self.subject, exemplars, **nouns, seed=self.seed, progress=progress, **options)
+        usage = words.provenance.extra.get("usage", {})
+        self.calls += int(usage.get("calls", 0))
+        self.tokens += int(usage.get("tokens_in", 0)) + int(usage.get("tokens_out", 0))
+        if self.budget is not None and isinstance(self.judge, LLMJudge):
+            self.judge.chat.budget_tokens = max(self.budget - self.tokens, 0)
         return replace(words, evidence=(self.statement,))
+
+    @property
+    def budget(self) -> int | None:
+        """Tokens of a language model that describing and scoring may take together."""
+        return self.options.get("budget_tokens")
+
+    def _judged(self) -> int:
+        return self.judge.tokens if isinstance(self.judge, LLMJudge) else 0
 
 
 def _read_group(path: Path) -> _Group:
