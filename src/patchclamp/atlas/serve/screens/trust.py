@@ -291,7 +291,7 @@ def _mean(name: str, values: np.ndarray) -> Estimate:
 
 def _truth(method: str) -> Iterator[PlantedTruth]:
     """Yield what the stored calibration says of a method of the room describe."""
-    entry = read_calibration().get("methods", {}).get(f"describe/{method}", {})
+    entry = read_calibration().get(f"describe/{method}", {})
     for row in entry.get("rows", ()):
         for figure in row["figures"] if row["claim"] == "show" else ():
             own, random, oracle = (_figure(figure, name) for name in ("own", "random", "oracle"))
