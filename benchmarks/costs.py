@@ -174,6 +174,9 @@ def apart(verb: str, size: int, threads: int) -> dict[str, Any]:
 def once(verb: str, size: int, threads: int) -> dict[str, Any]:
     """Run a verb once; return what it stated and what it took."""
     torch.set_num_threads(threads)
+    # What libraries keep for their products is taken once, whatever follows.
+    for values in (np.ones((1024, 1024), np.float32), np.ones((1024, 1024))):
+        _ = values @ values, torch.from_numpy(values) @ torch.from_numpy(values)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = subject(size)
@@ -514,9 +517,7 @@ def compare(model: LanguageModel, size: int, folder: Path) -> Job:
 
     def state() -> Stated:
         batches = read_corpus(model, corpus, batch_size=8)
-        return Stated(
-            forward=batches.n_stimuli * (2 + N_RANDOM), memory=memory_bytes(model, other, batches.n_counted, 8, 128)
-        )
+        return Stated(forward=batches.n_stimuli * (2 + N_RANDOM), memory=memory_bytes(model, other, batches))
 
     return Job(
         state,
