@@ -201,7 +201,7 @@ def test_a_run_that_cannot_fit_is_refused_before_the_first_forward_and_leaves_no
 def test_what_is_recorded_already_counts_when_a_run_goes_on_with_little_room(run, tmp_path, monkeypatch):
     run(tmp_path / "whole")
     assert cut_off(run, tmp_path / "out", 14, "after")
-    with_room = max(size(tmp_path / "whole"), 2 * survey.memory_bytes([Site("a", "a", 160)]))
+    with_room = max(size(tmp_path / "whole"), survey.disk_bytes([Site("a", "a", 160)]))
     monkeypatch.setattr("patchclamp.record.run.free_bytes", lambda _path: with_room - size(tmp_path / "out"))
     run(tmp_path / "out", resume=True)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

@@ -16,7 +16,6 @@ from typing import Any
 import ml_dtypes  # noqa: F401  NumPy, and safetensors through it, knows bfloat16 only once this is imported
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import (
@@ -32,6 +31,7 @@ from patchclamp.core.disk import (
 )
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import canonical, parse
+from patchclamp.core.safetensors_file import save_file
 
 FORMAT, VERSION = "patchclamp", 2
 LARGEST_JOURNAL = 256 * 2**20
@@ -378,9 +378,7 @@ def write_part(part: Path, tensors: Mapping[str, np.ndarray]) -> str:
     """
     try:
         part.unlink(missing_ok=True)  # a link that somebody put there leads to a file of theirs
-        # Not ascontiguousarray, which gives a single number an axis.
-        save_file({name: np.asarray(t, order="C") for name, t in tensors.items()}, part)
-        # safetensors makes files that only their owner can read
+        save_file({name: np.asarray(array) for name, array in tensors.items()}, part)
         shutil.copymode(part.with_name("manifest.json"), part)
         with part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import is_url
+from patchclamp.core.mapped import Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
@@ -34,6 +37,8 @@ from patchclamp.subjects.vision import VisionModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
 CHECKPOINT_S = 60.0
+UNIT_BYTES = N_SAMPLE * 4 + N_TOP * 20 + 68
+"""What the running statistics of a unit take."""
 DRAWN_AT_ONCE = 2**20
 START = Start()
 
@@ -79,11 +84,11 @@ def survey_corpus(
         PatchclampError: unknown sites, no text or images, no room, or a resume that does not fit.
 
     Cost: one forward pass per batch, stopped at the last site, and some seven passes over its activations; memory
-    about 5 kB per unit, whatever the corpus' length.
+    some 15 kB per unit of the widest site, whatever the corpus' length; on disk up to three times 5 kB per unit.
     """
     chosen = select_recordable(model, sites)
     batches = read_corpus(model, corpus, batch_size=batch_size)
-    refuse_if_too_large(out, 2 * memory_bytes(chosen))
+    refuse_if_too_large(out, disk_bytes(chosen))
     with open_run(out, "survey", manifest_of(model, chosen, batches, seed=seed), resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
@@ -103,11 +108,12 @@ def _survey(
 ) -> None:
     """Survey from the last checkpoint to the text's end, and commit the results."""
     piece = stimuli_of_piece(batches.n_stimuli, batches.batch_size)
-    state = State(sites, seed, n_stimuli=batches.n_stimuli, n_counted=batches.n_counted, piece=piece)
+    aside = Path(gettempdir()) if is_url(bundle.path) else bundle.path
+    state = State(sites, seed, n_stimuli=batches.n_stimuli, n_counted=batches.n_counted, piece=piece, aside=aside)
     states = [e for e in bundle.pieces if e["piece"].startswith("state-")]
     if states:
         bundle.check(states[-1]["piece"])
-        state.restore(bundle.read(states[-1]["piece"]))
+        state.restore(partial(bundle.read, states[-1]["piece"]))
     tally = _Tally(bundle, states, checkpoint_s)
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
 
@@ -125,12 +131,17 @@ def _survey(
 
 
 def memory_bytes(sites: Sequence[Site]) -> int:
-    """Return what the running statistics of a survey take; its checkpoint takes as much on disk."""
-    return sum(s.width for s in sites) * (N_SAMPLE * 4 + N_TOP * 12 + 60)
+    """Return what the running statistics of a survey's widest site take; those of the others lie in files."""
+    return max((s.width for s in sites), default=0) * UNIT_BYTES
+
+
+def disk_bytes(sites: Sequence[Site]) -> int:
+    """Return what a survey takes on disk at most: its running statistics, and two checkpoints of them."""
+    return 3 * sum(s.width for s in sites) * UNIT_BYTES
 
 
 def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
-    """Return what a survey holds at its largest: statistics; their copy, a batch or a sort.
+    """Return what a survey holds at its largest: statistics of the widest site, their copy, a batch or a sort.
 
     Args:
         model: the subject.
@@ -144,7 +155,7 @@ def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
     widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
     batch = batches.batch_size * (count_forward_bytes(model, length) + 3 * 4 * length * widest)
     # In the end the samples of a site are sorted beside the ones before: values, keys of 8 bytes and places of 8.
-    return memory_bytes(sites) + max(memory_bytes(sites), batch, 44 * N_SAMPLE * widest)
+    return 2 * memory_bytes(sites) + max(memory_bytes(sites), batch, 44 * N_SAMPLE * widest)
 
 
 class _Tally:
@@ -207,6 +218,7 @@ class State:
         piece: stimuli of a piece; None where all are one.
         start: where the first batch begins that it is shown,
         end: and the last ends: the end of everything where it is left out.
+        aside: a folder where what grows with the units lies in files; in memory where it is left out.
     """
 
     def __init__(
@@ -219,6 +231,7 @@ class State:
         piece: int | None = None,
         start: Start = START,
         end: Start | None = None,
+        aside: Path | None = None,
     ) -> None:
         self.sites, self.seed, self.n_stimuli, self.n_counted = sites, seed, n_stimuli, n_counted
         self.piece, self.start = piece, start
@@ -230,7 +243,11 @@ class State:
             for places in {site.places: None for site in sites}
         }
         self.layout = {site.path: self.layouts[site.places] for site in sites}
-        self.of = {site.path: _SiteState(site.width, self.layout[site.path].n_slots) for site in sites}
+        self.files = Mapped(aside)
+        self.of: dict[str, _SiteState] = {}
+        for site in sites:
+            self.of[site.path] = _SiteState(site.width, self.layout[site.path].n_slots)
+            self.files.move(site.path, self.of[site.path].__dict__)
 
     @property
     def counted(self) -> int:
@@ -249,11 +266,13 @@ class State:
         """Take in one site's values."""
         for shown in self.layout[path].shown:
             self.of[path].add(values[shown.rows].float().cpu(), shown)
+        self.files.note_use(path)
 
     def close_piece(self) -> None:
         """Add the sums of the piece to those of all before it."""
         for path, site in self.of.items():
             site.close_piece(self.layout[path].of_piece, self.layout[path].before_piece)
+            self.files.note_use(path)
         for layout in self.layouts.values():
             layout.before_piece = layout.counted
 
@@ -272,6 +291,7 @@ class State:
             layout.merge(part.layouts[places])
         for path, site in self.of.items():
             site.merge(part.of[path], part.layout[path])
+            self.files.note_use(path)
         self.start = part.start
 
     def nonfinite(self) -> dict[str, dict[str, int]]:
@@ -283,22 +303,25 @@ class State:
         }
         return {"nonfinite": counts} if counts else {}
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def tensors(self) -> Mapping[str, np.ndarray]:
         """Return everything as arrays, for a checkpoint."""
         whole = {f"{path}|{name}": t.numpy() for path, s in self.of.items() for name, t in s.__dict__.items()}
         for layout in self.layouts.values():
             counts = [*self.start, layout.counted, layout.before_piece]
             whole |= {f"sampled{layout.name}": layout.sampled, f"progress{layout.name}": np.array(counts)}
-        return whole
+        return OneAtATime(whole, self.files.release)
 
-    def restore(self, tensors: dict[str, Any]) -> None:
-        """Go on from a checkpoint's arrays."""
+    def restore(self, read: Callable[[Sequence[str]], dict[str, Any]]) -> None:
+        """Go on from a checkpoint, whose arrays are read by name."""
+        tensors = read([f"{what}{layout.name}" for layout in self.layouts.values() for what in ("progress", "sampled")])
         for layout in self.layouts.values():
             *start, layout.counted, layout.before_piece = (int(i) for i in tensors[f"progress{layout.name}"])
             self.start = Start(*start)
             layout.sampled = tensors[f"sampled{layout.name}"].copy()
         for path, state in self.of.items():
-            state.__dict__.update({n: torch.from_numpy(tensors[f"{path}|{n}"].copy()) for n in state.__dict__})
+            for name, held in state.__dict__.items():
+                held.copy_(torch.from_numpy(read([f"{path}|{name}"])[f"{path}|{name}"]))
+            self.files.note_use(path)
 
 
 @dataclass(frozen=True)
@@ -434,7 +457,8 @@ class _SiteState:
 
     def merge(self, part: "_SiteState", layout: "_Layout") -> None:
         """Take in the piece that comes next, whose sums stay those of a piece."""
-        self.piece_mean, self.piece_m2 = part.piece_mean, part.piece_m2
+        self.piece_mean.copy_(part.piece_mean)
+        self.piece_m2.copy_(part.piece_m2)
         self.active += part.active
         self.nonfinite += part.nonfinite
         lower = part.minimum < self.minimum  # of equal values the earlier stays
@@ -514,6 +538,7 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
     """Return statistics, exemplar tables and the stimuli that the exemplars stand in."""
     statistics: dict[str, np.ndarray] = {}
     exemplars: dict[str, np.ndarray] = {}
+    used: set[int] = set()
     for path, s in state.of.items():
         layout = state.layout[path]
         order = np.argsort(layout.priority, kind="stable")
@@ -523,7 +548,7 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
         deciles = [min(int((d + 0.5) / N_DECILES * n), n - 1) for d in range(N_DECILES if len(order) else 0)]
         sample = s.sample[torch.from_numpy(order)]
         ranked, at = _sort_values(sample)
-        statistics |= {
+        found = {
             f"{path}|mean": s.mean.numpy(),
             f"{path}|variance": (s.m2 / n_rows).numpy(),
             f"{path}|minimum": s.minimum.numpy(),
@@ -532,7 +557,7 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
             f"{path}|active": (s.active / n_rows).numpy(),
             f"{path}|quantiles": _quantiles(ranked),
         }
-        exemplars |= {
+        shown = {
             f"{path}|top_value": s.top.numpy(),
             f"{path}|top_at": s.top_at.numpy(),
             f"{path}|random_value": sample[:N_RANDOM].T.contiguous().numpy(),
@@ -540,8 +565,13 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
             f"{path}|quantile_value": ranked[:, deciles].contiguous().numpy(),
             f"{path}|quantile_at": places[at[:, deciles]].contiguous().numpy(),
         }
-    tables = [t for name, t in exemplars.items() if name.endswith("_at")]
-    used = {int(i) for t in tables for i in np.unique(t[..., 0]) if i >= 0}
+        tables = [table for name, table in shown.items() if name.endswith("_at")]
+        used |= {int(i) for table in tables for i in np.unique(table[..., 0]) if i >= 0}
+        for arrays in (found, shown):
+            state.files.move(f"{path}|results", arrays)
+        statistics |= found
+        exemplars |= shown
+        state.files.note_use(path)
     return statistics, exemplars, used
 
 

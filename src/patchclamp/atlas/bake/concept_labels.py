@@ -1,16 +1,20 @@
 """The labels of the text that an atlas is baked over, and how well each unit detects its concepts."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from patchclamp.atlas.bake.weight_panels import blocks_of
 from patchclamp.atlas.store.sqlite_files import CLUSTERED
 from patchclamp.core.corpus import Corpus
-from patchclamp.core.disk import file_hash
+from patchclamp.core.disk import file_hash, refuse_write
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
 from patchclamp.core.stats import Interval, rank
@@ -23,7 +27,8 @@ from patchclamp.subjects.labelled import is_labelled
 from patchclamp.subjects.language import LanguageModel
 
 MOST, PER_UNIT, FEWEST = 8192, 3, 20
-GROUP = 4096
+GROUP, BLOCK = 65_536, 2048
+"""Units whose values one forward pass puts on disk, and units whose values are then held at once."""
 Z95, EXTREME = 1.959963984540054, 0.025
 
 
@@ -53,9 +58,9 @@ def labels_of(model: LanguageModel, batches: Batches) -> Labelled | None:
 
 
 def concept_scores(
-    model: LanguageModel | Features | WithHeads, labels: Labelled, sites: list[Site], *, batch: int = 32
+    model: LanguageModel | Features | WithHeads, labels: Labelled, sites: list[Site], aside: Path, *, batch: int = 32
 ) -> Iterator[tuple[str, list[list[tuple[str, str, Estimate]]]]]:
-    """Yield each site with, per unit, the concepts that it tells best, each with its AUROC.
+    """Yield some units of a site after the others with, per unit, the concepts that it tells best, each with its AUROC.
 
     Concepts are chosen on even documents and scored on odd ones; the 95 % interval takes documents as clusters.
 
@@ -65,45 +70,64 @@ def concept_scores(
 
     Cost: a forward pass over the labelled tokens per group of sites; ranks of every unit twice.
     """
-    for path, values in collect_values(model, labels.stimuli, sites, batch):
+    for path, values in collect_values(model, labels.stimuli, sites, batch, aside):
         yield path, _score_units(values, labels)
 
 
 def collect_values(
-    model: LanguageModel | Features | WithHeads, stimuli: Sequence[Stimulus], sites: Sequence[Site], batch: int
+    model: LanguageModel | Features | WithHeads,
+    stimuli: Sequence[Stimulus],
+    sites: Sequence[Site],
+    batch: int,
+    aside: Path,
 ) -> Iterator[tuple[str, Float[np.ndarray, "token unit"]]]:
-    """Yield each site with the values of its units at the counted tokens of stimuli.
+    """Yield the values of some units of a site after the others, at the counted tokens of stimuli.
 
     Args:
         model: the subject.
         stimuli: what is shown.
         sites: what is read.
         batch: stimuli per forward pass.
+        aside: a folder for files that are gone at the end.
 
     Yields:
-        tuple[str, Float[np.ndarray, "token unit"]]: the site's path, and the values.
+        tuple[str, Float[np.ndarray, "token unit"]]: the site's path, and the values of its next ``BLOCK`` units.
 
-    Cost: a forward pass over the stimuli per group of sites; memory of the values of a group.
+    Raises:
+        PatchclampError: a full disk.
+
+    Cost: a forward pass over the stimuli per group of sites; values of a group on disk, of a block in memory.
     """
     counted = [stimulus.counted for stimulus in stimuli]
-    starts = np.cumsum([0, *(int(one.sum()) for one in counted)])
+    n_rows = sum(int(one.sum()) for one in counted)
     for group in group_sites(list(sites)):
-        values = {site.path: np.empty((starts[-1], site.width), dtype=np.float32) for site in group}
-        for first in range(0, len(stimuli), batch):
-            last = min(first + batch, len(stimuli))
-            rows, own = slice(starts[first], starts[last]), np.concatenate(counted[first:last])
+        with ExitStack() as open_files:
+            files = {site.path: open_files.enter_context(TemporaryFile(dir=aside)) for site in group}
+            for first in range(0, len(stimuli), batch):
+                own = np.concatenate(counted[first : first + batch])
 
-            def see(path: str, x: Tensor, rows=rows, own=own, values=values) -> None:
-                values[path][rows] = x.float().cpu().numpy()[own]
+                def see(path: str, x: Tensor, own=own, files=files) -> None:
+                    try:
+                        files[path].write(x.float().cpu().numpy()[own].data)
+                    except OSError as problem:
+                        raise refuse_write(aside, problem) from problem
 
-            model.watch(stimuli[first:last], list(values), see)
-        while values:
-            path = next(iter(values))
-            yield path, values.pop(path)
+                model.watch(stimuli[first : first + batch], list(files), see)
+            for site in group:
+                files[site.path].flush()
+                for units in blocks_of(site.width, BLOCK):
+                    yield site.path, _read_columns(files[site.path], (n_rows, site.width), units)
+
+
+def _read_columns(file: IO[bytes], shape: tuple[int, int], units: slice) -> Float[np.ndarray, "token unit"]:
+    """Return some columns of the float32 values that a file holds row by row."""
+    if not shape[0]:
+        return np.empty((0, units.stop - units.start), dtype=np.float32)
+    return np.array(np.memmap(file, dtype=np.float32, mode="r", shape=shape)[:, units])
 
 
 def group_sites(sites: list[Site]) -> list[list[Site]]:
-    """Return sites in groups of few enough units for the values of one group to be held at once."""
+    """Return sites in groups of few enough units for the values of one group to lie on disk at once."""
     groups: list[list[Site]] = [[]]
     for site in sites:
         if groups[-1] and sum(s.width for s in groups[-1]) + site.width > GROUP:

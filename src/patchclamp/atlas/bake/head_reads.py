@@ -153,14 +153,21 @@ def _read_lengths(
     model: LanguageModel, site: Site, directions: Float[Tensor, "row d_model"]
 ) -> dict[str, Float[Tensor, "row head"]]:
     """Return the length of every head's query and key of each direction at unit length."""
-    probed = _probe(model, site, nn.functional.normalize(directions, dim=1))
-    return {name: torch.linalg.vector_norm(read, dim=-1) for name, read in probed.items()}
+    return {
+        name: _lengths_by_head(read, site.width)
+        for name, read in _probe(model, site, nn.functional.normalize(directions, dim=1)).items()
+    }
+
+
+def _lengths_by_head(read: Float[Tensor, "row group width"], n_heads: int) -> Float[Tensor, "row head"]:
+    """Return the lengths of vectors for each head; query heads share keys in groups."""
+    return torch.linalg.vector_norm(read, dim=-1).repeat_interleave(n_heads // read.shape[1], dim=1)
 
 
 def _probe(
     model: LanguageModel, site: Site, rows: Float[Tensor, "row d_model"]
-) -> dict[str, Float[Tensor, "row head width"]]:
-    """Return every head's query and key of directions, without what biases give, as if no norm divided."""
+) -> dict[str, Float[Tensor, "row group width"]]:
+    """Return all queries and keys of directions, without what biases give, as if no norm divided."""
     layer, family = site.layer or 0, model.covering_family()
     # Not so short that the norm's epsilon counts.
     x = rows * rows.shape[1] ** 0.5
@@ -176,9 +183,7 @@ def _probe(
     found = {}
     for name, path in paths.items():
         values = upcast(recording[path]).cpu()
-        own = ((values[:-1] - values[-1:]) * scale).unflatten(-1, (model.site(path).n_heads, -1))
-        # Query heads share keys in groups.
-        found[name] = own.repeat_interleave(site.width // own.shape[1], dim=1)
+        found[name] = values[:-1].sub_(values[-1:]).mul_(scale).unflatten(-1, (model.site(path).n_heads, -1))
     return found
 
 
@@ -193,5 +198,5 @@ def _least_lengths(model: LanguageModel, site: Site) -> dict[str, Float[Tensor, 
     for name, x in _probe(model, site, torch.cat([pair, pair.sum(0, keepdim=True)])).items():
         if float((x[:2].sum(0) - x[2]).abs().max()) > LINEAR * float(x.abs().max()):
             return None
-        least[name] = ROUNDING * torch.linalg.vector_norm(x[:2], dim=-1).mean(0)
+        least[name] = ROUNDING * _lengths_by_head(x[:2], site.width).mean(0)
     return least

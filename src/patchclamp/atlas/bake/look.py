@@ -2,9 +2,10 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.mapped import Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
@@ -74,11 +76,12 @@ class SiteLook(ABC):
         """Take in a part that was trimmed, whose stimuli come next; ``rows`` are its places of the sample."""
         self.sample[rows] = part.sample
         order, by = torch.cat([self.order, part.order], 2).sort(dim=2, stable=True)
-        self.order = order[..., :PER_BIN].clone()
+        self.order.copy_(order[..., :PER_BIN])
         for name in self.KEPT:
-            both = torch.cat([getattr(self, name), getattr(part, name)], 2)
+            held = getattr(self, name)
+            both = torch.cat([held, getattr(part, name)], 2)
             chosen = by[..., :PER_BIN].reshape(*self.order.shape, *[1] * (both.ndim - 3))
-            setattr(self, name, both.gather(2, chosen.expand(*self.order.shape, *both.shape[3:])))
+            held.copy_(both.gather(2, chosen.expand(held.shape)))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what changes during the pass, by name."""
@@ -93,12 +96,18 @@ class Look(ABC):
     """What the pass keeps of all sites, and how far it is.
 
     Args:
-        of: what is kept, by the path of the site.
+        of: paths of sites, and what is kept of each; one after the other is moved to a file.
         total: tokens, or pictures, in all.
+        aside: a folder for what grows with the units.
     """
 
-    def __init__(self, of: Mapping[str, SiteLook], total: int) -> None:
-        self.of, self.total = of, total
+    def __init__(self, of: Iterable[tuple[str, SiteLook]], total: int, aside: Path) -> None:
+        self.of: dict[str, Any] = {}
+        self.files = Mapped(aside)
+        self.total = total
+        for path, one in of:
+            self.of[path] = one
+            self.files.move(path, one.__dict__)
         self.done = np.zeros(3, dtype=np.int64)  # stimuli, tokens, counted tokens
 
     @abstractmethod
@@ -109,10 +118,10 @@ class Look(ABC):
     def see(self, path: str, x: Tensor) -> None:
         """Take in one site's ``(row, unit)`` values."""
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def tensors(self) -> Mapping[str, np.ndarray]:
         """Return everything as arrays, for a checkpoint."""
         whole = {f"{path}|{name}": t.numpy() for path, one in self.of.items() for name, t in one.tensors().items()}
-        return {**whole, "progress": self.done}
+        return OneAtATime({**whole, "progress": self.done}, self.files.release)
 
     @property
     def start(self) -> Start:
@@ -126,6 +135,7 @@ class Look(ABC):
     def parts(self) -> "Parts":
         """Return what makes an empty part for the batches between two places."""
         made = copy(self)
+        made.files = Mapped(None)
         made.of = {path: one.bare() for path, one in self.of.items()}
         return Parts(made)
 
@@ -140,13 +150,16 @@ class Look(ABC):
         rows = self.sampled_rows(self.start, part.start)
         for path, one in self.of.items():
             one.merge(part.of[path], rows)
+            self.files.note_use(path)
         self.done = part.done
 
-    def restore(self, kept: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint's arrays."""
-        self.done = kept["progress"].copy()
+    def restore(self, read: Callable[[Sequence[str]], Mapping[str, Any]]) -> None:
+        """Go on from a checkpoint, whose arrays are read by name."""
+        self.done = read(["progress"])["progress"].copy()
         for path, one in self.of.items():
-            one.__dict__.update({name: torch.from_numpy(kept[f"{path}|{name}"].copy()) for name in one.tensors()})
+            for name, held in one.tensors().items():
+                held.copy_(torch.from_numpy(read([f"{path}|{name}"])[f"{path}|{name}"]))
+            self.files.note_use(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +210,8 @@ def run_look(
     Returns:
         Bundle: a piece per site, read by ``read_site``.
 
-    Cost: one forward pass per batch, and one more pass over what is kept at the end; memory some 13 kB per unit (of
-    images 7 kB), whatever the number of stimuli.
+    Cost: one forward pass per batch, and one more pass over what is kept at the end; memory some 13 kB per unit of one
+    site (of images 7 kB), whatever the number of stimuli, and on disk some 13 kB per unit.
     """
     manifest = manifest_of(model, sites, batches, seed=seed, survey=survey.hash)
     with open_run(out, "look", manifest, resume=resume) as bundle:
@@ -223,7 +236,7 @@ def _run(
     states = [piece for piece in have if piece.startswith("state-")]
     if states:
         bundle.check(states[-1])
-        look.restore(bundle.read(states[-1]))
+        look.restore(partial(bundle.read, states[-1]))
     last = time.monotonic()
 
     def keep() -> None:
@@ -242,6 +255,7 @@ def _run(
     for number, site in enumerate(sites):
         if _name_piece(number) not in have:
             bundle.append(_name_piece(number), look.of[site.path].results())
+            look.files.note_use(site.path)
     for piece in states:
         bundle.drop(piece)
     bundle.finish()

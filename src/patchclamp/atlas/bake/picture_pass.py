@@ -60,9 +60,10 @@ class PictureSite(SiteLook):
         super().merge(part, rows)
         self.tokens += part.tokens
         self.pieces += part.pieces
-        self.low, by = torch.cat([self.low, part.low], 1).sort(dim=1, stable=True)
-        self.low, by = self.low[:, :N_LOWEST].clone(), by[:, :N_LOWEST, None]
-        self.low_at = torch.cat([self.low_at, part.low_at], 1).gather(1, by.expand(-1, -1, 2))
+        low, by = torch.cat([self.low, part.low], 1).sort(dim=1, stable=True)
+        self.low.copy_(low[:, :N_LOWEST])
+        at = torch.cat([self.low_at, part.low_at], 1)
+        self.low_at.copy_(at.gather(1, by[:, :N_LOWEST, None].expand(self.low_at.shape)))
 
     def see(self, x: Tensor, picture: int, slot: int, seed: int) -> None:
         """Take in one picture's ``(place, unit)`` values; ``slot`` is its place in the sample, −1 outside of it."""
@@ -129,9 +130,9 @@ class PictureLook(Look):
 
     def __init__(self, batches: Batches, sites: Sequence[Site], survey: StoredSurvey, seed: int) -> None:
         self.seed, sampled = seed, sample_pictures(batches, seed)
-        of = {site.path: PictureSite(survey, site, len(sampled)) for site in sites}
+        of = ((site.path, PictureSite(survey, site, len(sampled))) for site in sites)
         self.slots = {int(picture): slot for slot, picture in enumerate(sampled)}
-        super().__init__(of, batches.n_stimuli)
+        super().__init__(of, batches.n_stimuli, survey.bundle.path.parent)
 
     def begin(self, batch: Sequence[Shown]) -> None:
         """Count a batch."""
@@ -142,6 +143,7 @@ class PictureLook(Look):
         """Take in one site's values of the batch."""
         for picture, values in enumerate(x.float().cpu().view(self.n, -1, x.shape[1]), self.first):
             cast(PictureSite, self.of[path]).see(values, picture, self.slots.get(picture, -1), self.seed)
+        self.files.note_use(path)
 
     def sampled_rows(self, start: Start, end: Start) -> slice:
         """Return which places of the sample the pictures between two places fill."""

@@ -100,16 +100,16 @@ class TextSite(SiteLook):
     def merge(self, part: "TextSite", rows: slice) -> None:
         """Take in a part whose stimuli come next; see ``SiteLook.merge``."""
         super().merge(part, rows)
-        self.latest = self.order.amax(2)
+        self.latest.copy_(self.order.amax(2))
         self.tokens += part.tokens
         self.pieces += part.pieces
         own = self._known_rows(*part.held)
         self.starts[own], self.strips[own] = part.starts, part.strips
-        self.low, by = torch.cat([self.low, part.low], 1).sort(dim=1, stable=True)
-        self.low, by = self.low[:, :LOWEST].clone(), by[:, :LOWEST, None]
+        low, by = torch.cat([self.low, part.low], 1).sort(dim=1, stable=True)
+        self.low.copy_(low[:, :LOWEST])
         for name in ("low_place", "low_acts"):
-            both = torch.cat([getattr(self, name), getattr(part, name)], 1)
-            setattr(self, name, both.gather(1, by.expand(-1, -1, both.shape[2])))
+            held = getattr(self, name)
+            held.copy_(torch.cat([held, getattr(part, name)], 1).gather(1, by[:, :LOWEST, None].expand(held.shape)))
 
     def see(self, x: Tensor, batch: "_Batch") -> None:
         """Take in one batch's ``(token, unit)`` values, special tokens included."""
@@ -273,7 +273,8 @@ class TextLook(Look):
     def __init__(self, batches: Batches, sites: Sequence[Site], survey: StoredSurvey, seed: int) -> None:
         n, self.seed = min(SAMPLE, survey.n_tokens), seed
         self.chosen = np.sort(np.random.default_rng(seed).choice(survey.n_tokens, n, replace=False))
-        super().__init__({site.path: TextSite(survey, site, n) for site in sites}, batches.n_tokens)
+        of = ((site.path, TextSite(survey, site, n)) for site in sites)
+        super().__init__(of, batches.n_tokens, survey.bundle.path.parent)
 
     def begin(self, batch: Sequence[Shown]) -> None:
         """Say where everything of a batch stands."""
@@ -282,6 +283,7 @@ class TextLook(Look):
     def see(self, path: str, x: Tensor) -> None:
         """Take in one site's values of the batch."""
         cast(TextSite, self.of[path]).see(x.float().cpu(), self.laid)
+        self.files.note_use(path)
 
     def sampled_rows(self, start: Start, end: Start) -> slice:
         """Return which places of the sample the tokens between two places fill."""

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -79,7 +80,7 @@ class Patterns:
 
 @dataclass(frozen=True, eq=False)
 class SiteScores:
-    """What a site's units detect.
+    """What some units of a site detect.
 
     Args:
         detected: per unit the best pattern, in a list; an empty one where none stands above chance.
@@ -172,20 +173,21 @@ def pattern_scores(
     sample: PatternSample,
     patterns: Patterns,
     sites: Sequence[Site],
+    aside: Path,
     *,
     batch: int = 32,
 ) -> Iterator[tuple[str, SiteScores]]:
-    """Yield each site with the patterns that its units detect, and the tokens at which they are strongest.
+    """Yield some units of a site after the others with what they detect, and the tokens at which they are strongest.
 
     Patterns are chosen on the first half of the stimuli and measured on the second; the 95 % interval takes stimuli as
     clusters.
 
     Yields:
-        tuple[str, SiteScores]: path of the site, and what its units detect.
+        tuple[str, SiteScores]: path of the site, and what these units detect.
 
     Cost: a forward pass over the sample per group of sites; ranks of every unit once, and of the best patterns again.
     """
-    for path, values in collect_values(model, sample.stimuli, sites, batch):
+    for path, values in collect_values(model, sample.stimuli, sites, batch, aside):
         yield path, SiteScores(score_patterns(values, sample, patterns), strongest_tokens(values, sample))
 
 

@@ -127,7 +127,7 @@ def write_rows(
         db.execute("INSERT INTO contexts VALUES (?, ?, ?)", (number, stimulus.ids.astype("<i4").tobytes(), counted))
 
     text = read_text(batches, used, keep, lambda number: _context(db, number))
-    scored, strongest = detected_by(model, sample_tokens(text.scored), read, labels)
+    scored, strongest = detected_by(model, sample_tokens(text.scored), read, labels, look.path.parent)
     for number, site in enumerate(sites, len(units.beside)):
         first = units.firsts[site.path]
         path, basis = split_path(site.path)

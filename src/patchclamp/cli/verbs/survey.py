@@ -51,7 +51,7 @@ def run(options: Namespace) -> int:
             ".npy or .npz.",
         )
     from patchclamp.record import survey_corpus
-    from patchclamp.record.survey import memory_bytes, peak_bytes
+    from patchclamp.record.survey import disk_bytes, peak_bytes
     from patchclamp.subjects.recordable import select_recordable
 
     if not is_url(options.out):
@@ -59,7 +59,7 @@ def run(options: Namespace) -> int:
     model = load_model(options)
     chosen = select_recordable(model, options.sites)
     batches = read_stimuli(model, options)
-    memory, disk = human_bytes(peak_bytes(model, chosen, batches)), human_bytes(2 * memory_bytes(chosen))
+    memory, disk = human_bytes(peak_bytes(model, chosen, batches)), human_bytes(disk_bytes(chosen))
     print_cost(model, batches, chosen, f"{memory} of memory, up to {disk} on disk while it runs")
     with start_engine(options, model) as engine, Meter("survey", progress_unit(options)) as meter:
         stored = survey_corpus(
