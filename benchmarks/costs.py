@@ -355,7 +355,7 @@ def record(model: LanguageModel, size: int, folder: Path) -> Job:
 def survey(model: LanguageModel, size: int, folder: Path) -> Job:
     """Survey the neurons of every block."""
     from patchclamp.record import survey_corpus
-    from patchclamp.record.survey import memory_bytes, peak_bytes
+    from patchclamp.record.survey import disk_bytes, peak_bytes
     from patchclamp.subjects.recordable import select_recordable
 
     sites = ["blocks.*.mlp.act"]
@@ -363,9 +363,7 @@ def survey(model: LanguageModel, size: int, folder: Path) -> Job:
 
     def state() -> Stated:
         batches, chosen = read_corpus(model, corpus, batch_size=8), select_recordable(model, sites)
-        return Stated(
-            forward=batches.n_stimuli, memory=peak_bytes(model, chosen, batches), disk=2 * memory_bytes(chosen)
-        )
+        return Stated(forward=batches.n_stimuli, memory=peak_bytes(model, chosen, batches), disk=disk_bytes(chosen))
 
     return Job(
         state,

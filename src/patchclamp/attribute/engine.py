@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from patchclamp.attribute.edge_patching import count_patch_rows, patch_edges
+from patchclamp.attribute.edge_patching import count_patch_bytes, count_patch_rows, patch_edges
 from patchclamp.attribute.edges import attribute_edges, edge_memory
 from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.options import Level
@@ -19,6 +19,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.pass_memory import PYTHON
 from patchclamp.subjects.plain import model_of
 from patchclamp.subjects.residual_edges import edge_map, require_edges
 
@@ -101,10 +102,12 @@ def count_edges(
     """
     n, n_pairs = len(edge_map(model)), len(cases)
     name, rule = find_rule(method, "edge", rules=rules, steps=steps)
-    memory, n_spots = edge_memory(model, cases, by_position=by_position), 1
+    longest = max(map(len, cases.clean))
     if isinstance(rule, Replacement):
-        n_spots = max(map(len, cases.clean)) if by_position else 1
+        n_spots = longest if by_position else 1
+        memory = PYTHON + 8 * n_pairs * n_spots * n + count_patch_bytes(model, longest)
         return Cost(n, name, n_pairs * (2 + n_spots * (count_patch_rows(model) - 2)), 0, memory)
+    memory = PYTHON + edge_memory(model, cases, by_position=by_position)
     n_points = rule.steps if isinstance(rule, PathIntegral) else 0
     return Cost(n, name, n_pairs * (2 + n_points), n_pairs * max(n_points, 1), memory)
 

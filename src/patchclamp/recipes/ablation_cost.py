@@ -12,6 +12,9 @@ from patchclamp.subjects.model import Model
 from patchclamp.subjects.pass_memory import PYTHON, count_forward_bytes
 from patchclamp.subjects.residual_edges import edge_map, row_bytes
 
+EDGE_BYTES = 400
+"""Bytes of the keys and names of an edge, while random sets are drawn."""
+
 
 def count_unit_rows(n_pairs: int, n_sets: int) -> int:
     """Return the rows of forward passes of sets of units: both ends twice, the largest activations, and every set.
@@ -105,5 +108,7 @@ def count_edge_bytes(model: LanguageModel, cases: ReadTask) -> int:
     width = model.site("blocks.0.resid_in").width
     streams = (2 * graph.n_layers + 1) * longest * width * 4
     masks = len(graph) + len(graph.readers) * len(graph.writers)
-    rows = row_bytes(model, longest, each=1) + streams + masks + count_forward_bytes(model, longest)
-    return PYTHON + together * rows
+    # What the heads of one block write is made, then taken off what it was.
+    heads = 3 * 4 * longest * width * max(model.site("blocks.0.attn.z").n_heads, 1)
+    rows = row_bytes(model, longest, each=1) + heads + streams + masks + count_forward_bytes(model, longest)
+    return PYTHON + together * rows + EDGE_BYTES * len(graph)
