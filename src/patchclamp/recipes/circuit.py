@@ -343,7 +343,7 @@ def _unit_cost(model: Any, cases: ReadTask, **options: Any) -> Cost:
 def _edge_cost(model: Any, cases: ReadTask, method: str | Method, rules: Sequence[str] | None, steps: int) -> Cost:
     """Count what scoring all edges takes, and hold what their scores or their receipt does, whichever is more."""
     cost = count_edges(model, cases, method=method, rules=rules, steps=steps)
-    return replace(cost, bytes=max(cost.bytes, count_edge_bytes(model, cases)))
+    return replace(cost, bytes=max(cost.bytes, count_edge_bytes(model, cases, 1 + TOP + N_SETS)))
 
 
 def _with_receipt(
