@@ -77,7 +77,8 @@ def _state(model: Any, cases: Any, options: Namespace) -> None:
 
     card = find_method(options.method, "attribute")
     own = card.make_options(given_options(options))
-    level, by_position = getattr(own, "level", "edge"), getattr(own, "by_position", False)
+    level: Any = getattr(own, "level", "edge")
+    by_position = getattr(own, "by_position", False)
     rule = import_module(card.run.__module__).rule(own)
     cost = replace(count_task(model, cases, rule, level=level, by_position=by_position), method=card.name)
     print_scoring_cost(cost, "edges" if level == "edge" else "units")
