@@ -16,7 +16,7 @@ from torch import Tensor
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import is_url
-from patchclamp.core.mapped import Mapped, OneAtATime
+from patchclamp.core.mapped import HELD, Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
@@ -141,7 +141,7 @@ def disk_bytes(sites: Sequence[Site]) -> int:
 
 
 def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
-    """Return what a survey holds at its largest: statistics of the widest site, their copy, a batch or a sort.
+    """Return what a survey holds at its largest: statistics that are not in files, and a batch or a sort.
 
     Args:
         model: the subject.
@@ -155,7 +155,8 @@ def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
     widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
     batch = batches.batch_size * (count_forward_bytes(model, length) + 3 * 4 * length * widest)
     # In the end the samples of a site are sorted beside the ones before: values, keys of 8 bytes and places of 8.
-    return 2 * memory_bytes(sites) + max(memory_bytes(sites), batch, 44 * N_SAMPLE * widest)
+    held = min(sum(s.width for s in sites) * UNIT_BYTES, HELD + memory_bytes(sites))
+    return held + max(memory_bytes(sites), batch, 44 * N_SAMPLE * widest)
 
 
 class _Tally:
