@@ -12,8 +12,8 @@ import torch
 from patchclamp.core.disk import refuse_write
 
 ALIGNED = 64
-HELD = 2**27
-"""Bytes of such files that are in memory at once."""
+HELD = 2**30
+"""Bytes of such files that are in memory at once: what is let go of is mapped page by page when it is used again."""
 Release = Callable[[], None]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import is_url
-from patchclamp.core.mapped import Mapped, OneAtATime
+from patchclamp.core.mapped import HELD, Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
@@ -39,6 +39,8 @@ N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
 CHECKPOINT_S = 60.0
 UNIT_BYTES = N_SAMPLE * 4 + N_TOP * 20 + 68
 """What the running statistics of a unit take."""
+RANKED_BYTES = N_SAMPLE * 28
+"""What a unit takes while its sample is put in order."""
 DRAWN_AT_ONCE = 2**20
 START = Start()
 
@@ -84,7 +86,7 @@ def survey_corpus(
         PatchclampError: unknown sites, no text or images, no room, or a resume that does not fit.
 
     Cost: one forward pass per batch, stopped at the last site, and some seven passes over its activations; memory
-    some 15 kB per unit of the widest site, whatever the corpus' length; on disk up to three times 5 kB per unit.
+    about 5 kB per unit, 1 GB at most, and 30 kB per unit of the widest site; on disk up to three times 5 kB per unit.
     """
     chosen = select_recordable(model, sites)
     batches = read_corpus(model, corpus, batch_size=batch_size)
@@ -131,8 +133,8 @@ def _survey(
 
 
 def memory_bytes(sites: Sequence[Site]) -> int:
-    """Return what the running statistics of a survey's widest site take; those of the others lie in files."""
-    return max((s.width for s in sites), default=0) * UNIT_BYTES
+    """Return what the running statistics of a survey take in memory; from ``HELD`` bytes on they lie in files."""
+    return min(sum(s.width for s in sites) * UNIT_BYTES, HELD)
 
 
 def disk_bytes(sites: Sequence[Site]) -> int:
@@ -141,7 +143,7 @@ def disk_bytes(sites: Sequence[Site]) -> int:
 
 
 def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
-    """Return what a survey holds at its largest: the widest site's statistics and ranks, and a batch.
+    """Return what a survey holds at its largest: statistics, the ranks of the widest site, and a batch.
 
     Args:
         model: the subject.
@@ -153,7 +155,8 @@ def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
     """
     tokens = -(-batches.n_tokens // max(batches.n_stimuli, 1)) * batches.batch_size
     widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
-    return 3 * memory_bytes(sites) + pass_bytes(model, tokens) + 3 * 4 * tokens * widest
+    ranked = RANKED_BYTES * max((s.width for s in sites), default=0)
+    return memory_bytes(sites) + ranked + pass_bytes(model, tokens) + 3 * 4 * tokens * widest
 
 
 class _Tally:

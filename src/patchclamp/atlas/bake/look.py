@@ -210,8 +210,8 @@ def run_look(
     Returns:
         Bundle: a piece per site, read by ``read_site``.
 
-    Cost: one forward pass per batch, and one more pass over what is kept at the end; memory some 13 kB per unit of one
-    site (of images 7 kB), whatever the number of stimuli, and on disk some 13 kB per unit.
+    Cost: one forward pass per batch, and one more pass over what is kept at the end; memory some 13 kB per unit (of
+    images 7 kB), 1 GB at most, whatever the number of stimuli; as much on disk.
     """
     manifest = manifest_of(model, sites, batches, seed=seed, survey=survey.hash)
     with open_run(out, "look", manifest, resume=resume) as bundle:
