@@ -1,9 +1,10 @@
 """Costs: what every long verb states before it begins, beside what was measured, at three sizes.
 
-Each run is a process of its own with a model of random weights. Passes are rows that go through the last block,
-forward and backward, counted by a hook. Memory is the growth of the highest resident memory over that of the loaded
-model, after a small run of the same verb. Disk is what the folder takes at its largest. Time is a ratio to one forward
-pass of a row.
+Each run is a process of its own with a model of random weights: a Llama of 260 thousand, a Llama of 41 million, and the
+shape of GPT-2 small. Passes are rows that enter the last block, forward and backward, counted by a hook; edge sets run
+blocks in pieces, whose rows are counted at the last MLP. Memory is the growth of the highest resident memory over that
+of the loaded model, after a small run of the same verb. Disk is what the folder takes at its largest. Time is a ratio
+to one forward pass of a row, in processor seconds.
 """
 
 import contextlib
@@ -25,15 +26,22 @@ import shape
 import timing
 import torch
 
+from patchclamp.core.corpus import Corpus
+from patchclamp.core.method import Sizes
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.task import Case, Task
+from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
 
 NEAR = 0.2
 """Largest share by which memory and disk may differ from what was stated."""
-VOCABULARY = 2000
-MODELS = ((2, 64, 4), (2, 128, 4), (3, 256, 8))
-"""Blocks, width and heads of the model, from small to large."""
+LLAMAS = (
+    {"num_hidden_layers": 5, "hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 4,
+     "intermediate_size": 172, "vocab_size": 512},
+    {"num_hidden_layers": 8, "hidden_size": 512, "num_attention_heads": 8, "num_key_value_heads": 4,
+     "intermediate_size": 1408, "vocab_size": 16_384},
+)  # fmt: skip
+SIZES = ("Llama, 260 thousand", "Llama, 41 million", "GPT-2 small, 124 million")
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ class Job:
         small: does it at a small size, with the same code.
         models: that it runs besides the first.
         n_tokens: of the row whose forward pass times are told in.
+        in_pieces: whether blocks are run in pieces.
     """
 
     state: Callable[[], Stated]
@@ -74,11 +83,13 @@ class Job:
     small: Callable[[Path], object]
     models: tuple[LanguageModel, ...] = ()
     n_tokens: int = 16
+    in_pieces: bool = False
 
 
 def main() -> None:
     parser = timing.parser(__doc__, rounds=1)
     parser.add_argument("--only", nargs="+", choices=sorted(VERBS), help="some verbs")
+    parser.add_argument("--sizes", nargs="+", type=int, choices=range(len(SIZES)), help="some sizes")
     parser.add_argument("--once", nargs=2, metavar=("VERB", "SIZE"), help="one run, in this process")
     options = parser.parse_args()
     if options.once:
@@ -86,7 +97,7 @@ def main() -> None:
         return
     rows, bars, measures = [], [], {}
     for verb in options.only or VERBS:
-        for size in (0,) if options.quick else range(len(MODELS)):
+        for size in (0,) if options.quick else (options.sizes or range(len(SIZES))):
             found = apart(verb, size, options.threads)
             measures[f"{verb} {size}"] = found
             stated, took = Stated(**found["stated"]), Stated(**found["measured"])
@@ -104,7 +115,6 @@ def main() -> None:
 
 def growth(threads: int, lengths: Sequence[int]) -> dict[str, Any]:
     """Time recording as the text grows, the shortest time of three, and print the exponent."""
-    from patchclamp.core.corpus import Corpus
     from patchclamp.record import record_corpus
 
     torch.set_num_threads(threads)
@@ -170,15 +180,19 @@ def once(verb: str, size: int, threads: int) -> dict[str, Any]:
         job = VERBS[verb](model, size, folder)
         job.small(folder / "small")
         stated = job.state()
-        with Counted(model, *job.models) as rows, Peak() as memory, Disk(folder / "out") as disk:
+        with (
+            Counted(model, *job.models, in_pieces=job.in_pieces) as rows,
+            Peak() as memory,
+            Disk(folder / "out") as disk,
+        ):
             spent = timing.spend(lambda: job.run(folder / "out"))
         took = Stated(rows.forward, rows.backward, memory.grown, disk.most)
-    one = Stimulus.of(shape.ids(1, job.n_tokens)[0].numpy() % VOCABULARY)
+    one = Stimulus.of(shape.ids(1, job.n_tokens)[0].numpy() % WORDS)
     model.run(one)
-    bare = min(timing.spend(lambda: model.run(one)).wall_s for _ in range(5))
+    bare = min(timing.spend(lambda: model.run(one)).cpu_s for _ in range(5))
     return {
         "stated": asdict(stated), "measured": asdict(took), "seconds": spent.wall_s, "cpu_s": spent.cpu_s,
-        "ratio": spent.wall_s / bare,
+        "ratio": spent.cpu_s / bare,
     }  # fmt: skip
 
 
@@ -186,16 +200,19 @@ def once(verb: str, size: int, threads: int) -> dict[str, Any]:
 
 
 class Counted:
-    """Count the rows that go through a model's last block, forward and backward."""
+    """Count the rows that enter a model's last block, or where it runs in pieces its MLP, forward and backward."""
 
-    def __init__(self, *models: LanguageModel) -> None:
-        self.models, self.forward, self.backward = models, 0, 0
+    def __init__(self, *models: LanguageModel, in_pieces: bool = False) -> None:
+        self.models, self.in_pieces, self.forward, self.backward = models, in_pieces, 0, 0
 
     def __enter__(self) -> "Counted":
         self.hooks = []
-        for last in (one.module.transformer.h[-1] for one in self.models):
+        for one in self.models:
+            family = one.covering_family()
+            last = one.module.get_submodule(family.blocks)[-1]
+            counted = last if not self.in_pieces else last.get_submodule(family.block["mlp.act"].module)
             # Before it: a pass may end within the block.
-            self.hooks += [last.register_forward_pre_hook(self._count), last.register_forward_hook(self._watch)]
+            self.hooks += [counted.register_forward_pre_hook(self._count), last.register_forward_hook(self._watch)]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -267,20 +284,24 @@ class Disk:
 
 def subject(size: int, seed: int = 0) -> LanguageModel:
     """Return a model of random weights."""
-    from transformers import GPT2Config, GPT2LMHeadModel
+    if size == len(LLAMAS):
+        return LanguageModel(shape.gpt2(seed), shape.words(), name="costs")
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    n_layers, width, n_heads = MODELS[size]
     torch.manual_seed(seed)
-    config = GPT2Config(
-        vocab_size=VOCABULARY, n_positions=512, n_layer=n_layers, n_embd=width, n_head=n_heads,
-        bos_token_id=VOCABULARY - 1, eos_token_id=VOCABULARY - 1,
-    )  # fmt: skip
-    return LanguageModel(GPT2LMHeadModel(config).eval(), shape.words(VOCABULARY), name="costs")
+    kind = LLAMAS[size]
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id"), kind["vocab_size"] - 1)
+    config = LlamaConfig(**kind, **ends, max_position_embeddings=512)
+    return LanguageModel(LlamaForCausalLM(config).eval(), shape.words(kind["vocab_size"]), name="costs")
+
+
+WORDS = 500
+"""Different words of texts and prompts; every model has them."""
 
 
 def text(folder: Path, n_tokens: int, name: str = "text") -> Path:
     """Write words that the vocabulary has."""
-    ids = np.random.default_rng(0).integers(1, VOCABULARY - 1, n_tokens)
+    ids = np.random.default_rng(0).integers(1, WORDS, n_tokens)
     path = folder / f"{name}.txt"
     path.write_text("\n".join(" ".join(f"w{i}" for i in ids[k : k + 16]) for k in range(0, n_tokens, 16)) + "\n")
     return path
@@ -291,23 +312,26 @@ def pairs(n: int, length: int) -> Task:
     draw = np.random.default_rng(1)
 
     def words() -> str:
-        return " ".join(f"w{i}" for i in draw.integers(1, VOCABULARY - 1, length))
+        return " ".join(f"w{i}" for i in draw.integers(1, WORDS, length))
 
     return Task(
         tuple(Case(words(), targets=(f" w{11 + i}",), contrasts=(" w7",), counterpart=words()) for i in range(n))
     )
 
 
+def corpora(folder: Path, *lengths: int) -> list[Corpus]:
+    """Return texts of so many tokens, cut into windows of 128."""
+    return [Corpus(text(folder, n, str(n)), window=128) for n in lengths]
+
+
 def record(model: LanguageModel, size: int, folder: Path) -> Job:
     """Record two sites of every block."""
-    from patchclamp.core.corpus import Corpus
     from patchclamp.record import record_corpus
     from patchclamp.record.stream import disk_bytes, memory_bytes
-    from patchclamp.subjects.corpora import read_corpus
     from patchclamp.subjects.recordable import select_recordable
 
     sites = ["blocks.*.mlp.act", "blocks.*.resid_out"]
-    corpus, few = (Corpus(text(folder, n, str(n)), window=128) for n in ((4096, 8192, 16384)[size], 1024))
+    corpus, few = corpora(folder, (32_768, 8192, 4096)[size], 1024)
 
     def state() -> Stated:
         batches, chosen = read_corpus(model, corpus, batch_size=8), select_recordable(model, sites)
@@ -320,20 +344,19 @@ def record(model: LanguageModel, size: int, folder: Path) -> Job:
     return Job(
         state,
         lambda out: record_corpus(model, corpus, sites, out),
-        lambda out: record_corpus(model, few, sites, out),
+        lambda out: record_corpus(model, few, sites[1:], out),
+        n_tokens=128,
     )
 
 
 def survey(model: LanguageModel, size: int, folder: Path) -> Job:
     """Survey the neurons of every block."""
-    from patchclamp.core.corpus import Corpus
     from patchclamp.record import survey_corpus
     from patchclamp.record.survey import memory_bytes, peak_bytes
-    from patchclamp.subjects.corpora import read_corpus
     from patchclamp.subjects.recordable import select_recordable
 
     sites = ["blocks.*.mlp.act"]
-    corpus, few = (Corpus(text(folder, n, str(n)), window=128) for n in ((4096, 8192, 16384)[size], 1024))
+    corpus, few = corpora(folder, (32_768, 8192, 4096)[size], 1024)
 
     def state() -> Stated:
         batches, chosen = read_corpus(model, corpus, batch_size=8), select_recordable(model, sites)
@@ -345,55 +368,79 @@ def survey(model: LanguageModel, size: int, folder: Path) -> Job:
         state,
         lambda out: survey_corpus(model, corpus, sites, out, checkpoint_s=0.0),
         lambda out: survey_corpus(model, few, ["blocks.0.attn.write"], out),
+        n_tokens=128,
     )
 
 
-def decompose(method: str, **options: Any) -> Callable[[LanguageModel, int, Path], Job]:
-    """Return a decomposition of one block's neurons."""
+class Enough(Exception):
+    """What a verb takes is known; it need not go on."""
+
+
+def heard(run: Callable[..., object]) -> Any:
+    """Return what a verb states, and stop it there."""
+    needs: list[Any] = []
+
+    def stop(need: Any) -> None:
+        needs.append(need)
+        raise Enough
+
+    with contextlib.suppress(Enough):
+        run(state=stop)
+    return needs[0]
+
+
+def decompose(method: str, site: str, **options: Any) -> Callable[[LanguageModel, int, Path], Job]:
+    """Return a decomposition of a site of the last block."""
 
     def make(model: LanguageModel, size: int, folder: Path) -> Job:
-        from patchclamp.core.corpus import Corpus
         from patchclamp.decompose import decompose as run
 
-        corpus, few = (Corpus(text(folder, n, str(n)), window=128) for n in ((4096, 8192, 16384)[size], 2560))
-        site, heard = f"blocks.{model.n_layers - 1}.mlp.act", []
-
-        class Enough(Exception):
-            pass
-
-        def stop(need: Any) -> None:
-            heard.append(need)
-            raise Enough
+        corpus, few = corpora(folder, (16_384, 8192, 4096)[size], 2560)
+        at = f"blocks.{model.n_layers - 1}.{site}"
+        less = {**options, "n_features": 16, "expansion": None}
 
         def state() -> Stated:
-            with contextlib.suppress(Enough):
-                run(model, corpus, site=site, method=method, state=stop, **options)
-            [need] = heard
+            need = heard(partial(run, model, corpus, site=at, method=method, **options))
             return Stated(need.forward, 0, need.memory, need.disk)
 
         return Job(
             state,
-            lambda out: run(model, corpus, site=site, method=method, out=out, **options),
-            lambda out: run(
-                model,
-                few,
-                site="blocks.0.attn.write",
-                method=method,
-                out=out,
-                **{**options, "n_features": 16, "expansion": None},
-            ),
+            lambda out: run(model, corpus, site=at, method=method, out=out, **options),
+            lambda out: run(model, few, site="blocks.0.attn.write", method=method, out=out, **less),
+            n_tokens=128,
         )
 
     return make
 
 
-def patch(model: LanguageModel, size: int, folder: Path) -> Job:
+def attribute(method: str, level: str) -> Callable[[LanguageModel, int, Path], Job]:
+    """Return scores over pairs."""
+
+    def make(model: LanguageModel, size: int, _folder: Path) -> Job:
+        from patchclamp.attribute.pairs import attribute_pairs, cost_of
+
+        task, few = model.read(pairs((64, 16, 8)[size], 16)), model.read(pairs(2, 4))
+
+        def state() -> Stated:
+            cost = cost_of(model, task, level=level, method=method)
+            return Stated(cost.forward, cost.backward, cost.bytes)
+
+        return Job(
+            state,
+            lambda _out: attribute_pairs(model, task, level=level, method=method),
+            lambda _out: attribute_pairs(model, few, level=level, method=method),
+        )
+
+    return make
+
+
+def patch(model: LanguageModel, size: int, _folder: Path) -> Job:
     """Patch heads and residual streams of pairs at every position."""
     from patchclamp.attribute.patch import patch as run
     from patchclamp.attribute.patching import plan_patching
     from patchclamp.report import draw
 
-    task, few = model.read(pairs((4, 8, 16)[size], 12)), model.read(pairs(4, 12))
+    task, few = model.read(pairs((16, 4, 2)[size], 8)), model.read(pairs(2, 4))
     sites = ["resid", "head"]
 
     def state() -> Stated:
@@ -404,26 +451,31 @@ def patch(model: LanguageModel, size: int, folder: Path) -> Job:
         state,
         lambda out: run(model, task, sites, out=out, page=draw),
         lambda out: run(model, few, sites, out=out, page=draw),
+        n_tokens=8,
     )
 
 
 def circuit_find(level: str) -> Callable[[LanguageModel, int, Path], Job]:
     """Return a search of a circuit."""
 
-    def make(model: LanguageModel, size: int, folder: Path) -> Job:
+    def make(model: LanguageModel, size: int, _folder: Path) -> Job:
         from patchclamp.recipes.circuit import find_circuit, receipt_rows, search_cost
 
-        task, few = model.read(pairs((8, 16, 32)[size], 12)), model.read(pairs(4, 12))
+        number = (4, 2, 2) if level == "edge" else (32, 8, 4)
+        task, few = model.read(pairs(number[size], 12)), model.read(pairs(2, 4))
 
         def state() -> Stated:
             cost = search_cost(model, task, level)
-            most = 0 if level == "edge" else receipt_rows(len(task), None, 99)
-            return Stated(cost.forward + most, cost.backward, cost.bytes, most=True)
+            return Stated(
+                cost.forward + receipt_rows(model, task, level, None, 99), cost.backward, cost.bytes, most=True
+            )
 
         return Job(
             state,
             lambda out: find_circuit(model, task, level=level, out=out),
-            lambda out: find_circuit(model, few, level=level, out=out),
+            lambda out: find_circuit(model, few, level=level, out=out, n_controls=20),
+            n_tokens=12,
+            in_pieces=level == "edge",
         )
 
     return make
@@ -432,11 +484,11 @@ def circuit_find(level: str) -> Callable[[LanguageModel, int, Path], Job]:
 def explain(method: str) -> Callable[[LanguageModel, int, Path], Job]:
     """Return an explanation of one answer."""
 
-    def make(model: LanguageModel, size: int, folder: Path) -> Job:
+    def make(model: LanguageModel, size: int, _folder: Path) -> Job:
         from patchclamp.recipes import explain as run
         from patchclamp.recipes.explanation_cost import cost_of_explanation
 
-        n = (8, 16, 32)[size]
+        n = (64, 32, 16)[size]
         prompt = " ".join(f"w{i}" for i in range(1, 1 + n))
 
         def state() -> Stated:
@@ -445,8 +497,8 @@ def explain(method: str) -> Callable[[LanguageModel, int, Path], Job]:
 
         return Job(
             state,
-            lambda out: run(model, prompt, " w11", contrast=" w7", method=method, edges=0),
-            lambda out: run(model, "w1 w2 w3 w4", " w11", contrast=" w7", method=method, edges=0),
+            lambda _out: run(model, prompt, " w11", contrast=" w7", method=method, edges=0),
+            lambda _out: run(model, "w1 w2 w3 w4", " w11", contrast=" w7", method=method, edges=0),
             n_tokens=n,
         )
 
@@ -456,16 +508,14 @@ def explain(method: str) -> Callable[[LanguageModel, int, Path], Job]:
 def compare(model: LanguageModel, size: int, folder: Path) -> Job:
     """Compare two checkpoints over a text."""
     from patchclamp.compare.models import N_RANDOM, compare_models, memory_bytes
-    from patchclamp.core.corpus import Corpus
-    from patchclamp.subjects.corpora import read_corpus
 
     other = subject(size, 1)
-    corpus, few = (Corpus(text(folder, n, str(n)), window=128) for n in ((1024, 2048, 4096)[size], 512))
+    corpus, few = corpora(folder, (8192, 2048, 1024)[size], 512)
 
     def state() -> Stated:
         batches = read_corpus(model, corpus, batch_size=8)
         return Stated(
-            forward=batches.n_stimuli * (2 + N_RANDOM), memory=memory_bytes(model, other, batches.n_counted, 1024)
+            forward=batches.n_stimuli * (2 + N_RANDOM), memory=memory_bytes(model, other, batches.n_counted, 8, 128)
         )
 
     return Job(
@@ -473,15 +523,32 @@ def compare(model: LanguageModel, size: int, folder: Path) -> Job:
         lambda _out: compare_models(model, other, corpus),
         lambda _out: compare_models(model, other, few),
         (other,),
+        n_tokens=128,
     )
+
+
+def vocabulary(model: LanguageModel, size: int, _folder: Path) -> Job:
+    """Describe every neuron by its weights."""
+    from patchclamp.describe import describe as run
+    from patchclamp.describe.methods.vocabulary import METHOD
+
+    less = subject(0) if size else model
+
+    def state() -> Stated:
+        most = max(site.width for site in model.sites() if site.kind == "mlp.act")
+        return Stated(memory=METHOD.cost(Sizes(units=most, targets=model.n_answers), METHOD.make_options({})).bytes)
+
+    return Job(state, lambda _out: run(model, method="vocabulary"), lambda _out: run(less, method="vocabulary"))
 
 
 VERBS: dict[str, Callable[[LanguageModel, int, Path], Job]] = {
     "record": record,
     "survey": survey,
-    "decompose topk": decompose("topk", expansion=4.0, k=8),
-    "decompose snmf": decompose("snmf", n_features=64, max_iter=20),
-    "decompose pca": decompose("pca", n_features=64),
+    "decompose topk": decompose("topk", "resid_out", expansion=8.0, k=8),
+    "decompose snmf": decompose("snmf", "mlp.act", n_features=64, max_iter=20),
+    "decompose pca": decompose("pca", "mlp.act", n_features=64),
+    "attribute atp neuron": attribute("attribution_patching", "neuron"),
+    "attribute ig node": attribute("integrated_gradients", "node"),
     "patch": patch,
     "circuit find node": circuit_find("node"),
     "circuit find neuron": circuit_find("neuron"),
@@ -489,6 +556,7 @@ VERBS: dict[str, Callable[[LanguageModel, int, Path], Job]] = {
     "explain atp": explain("attribution_patching"),
     "explain ig": explain("integrated_gradients"),
     "compare": compare,
+    "vocabulary": vocabulary,
 }
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ from patchclamp.describe import rules
 from patchclamp.describe.judge import Window
 from patchclamp.describe.rules_patterns import matches
 
-hostile = st.one_of(
-    st.text('"\\/,. ut{}n\n\r\t\u200b\u202e\ufe0f\u3164\U000e0041é', max_size=12), st.text(max_size=12)
-)
+hostile = st.one_of(st.text('"\\/,. ut{}n\n\r\t\u200b\u202e\ufe0f\u3164\U000e0041é', max_size=12), st.text(max_size=12))
 letters = st.text("abcedginrsty\u00df\u0131", min_size=1, max_size=8).filter(lambda x: rules.letters_of(x) == x)
 words = letters.filter(rules.stem)
 expressions = st.one_of(st.sampled_from(list(rules.NAMED_PATTERNS.values())), st.text("ab./ ", max_size=8))

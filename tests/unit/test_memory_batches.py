@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from patchclamp.attribute import attribute_nodes
-from patchclamp.attribute.memory import count_backward_bytes, count_forward_bytes
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.loaders import load
@@ -13,6 +12,7 @@ from patchclamp.recipes import receipts as receipts_module
 from patchclamp.recipes.explanation_cost import cost_of_explanation
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.memory import run_in_batches
+from patchclamp.subjects.pass_memory import count_backward_bytes, count_forward_bytes
 
 PROMPT = "the old cat"
 MESSAGES = ["CUDA out of memory. Tried to allocate 2 GiB", "[enforce fail at alloc_cpu.cpp:121] can't allocate memory"]

@@ -30,6 +30,24 @@ SETS_MEMORY = 32 * 2**20
 """Bytes that what writers write may take, of edge sets that run together."""
 
 
+def count_rows_together(model: LanguageModel, n_positions: int) -> int:
+    """Return how many rows run together: what writers write in them stays within ``SETS_MEMORY``, or is one row's.
+
+    Args:
+        model: a language model whose writers add to one stream.
+        n_positions: tokens of the prompt.
+
+    Returns:
+        int: rows.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> count_rows_together(load("organism:mover-gpt2"), 10)
+        204
+    """
+    return max(1, SETS_MEMORY // row_bytes(model, n_positions, each=1))
+
+
 @checked
 @dataclass(frozen=True, eq=False)
 class EdgeSets:
@@ -99,7 +117,7 @@ class EdgeSets:
             if baseline.kind == "mean" and n not in means:
                 means[n] = mean_writes(language, _texts([x for x in baseline.shown if len(x) == n]), n)
             spots = [(int(i), s) for i in members for s in range(len(self)) if how.only is None or how.only[i, s]]
-            step = max(1, SETS_MEMORY // row_bytes(language, n, each=1))
+            step = count_rows_together(language, n)
             for part in (spots[k : k + step] for k in range(0, len(spots), step)):
                 own = [i for i, _ in part]
                 # Masks of a few rows at a time: those of hundreds of sets take more than the writes.

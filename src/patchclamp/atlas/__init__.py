@@ -1,6 +1,6 @@
 """What was found, as a folder to keep and pages to look at.
 
-``open`` reads one; ``bake_atlas`` and ``bake_recording`` make one; ``add_basis``, ``write_comparison``,
+``open`` reads one; ``bake_atlas`` and ``bake_recording`` make one; ``add_basis``, ``describe``, ``write_comparison``,
 ``write_descriptions``, ``write_graph`` and ``write_notes`` add to it.
 ``show`` puts a unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what
 others read.
@@ -16,8 +16,10 @@ _HOME = {
     "add_basis": ("bake.features", "add_basis"),
     "bake_atlas": ("bake.base", "bake_atlas"),
     "bake_recording": ("bake.recordings", "bake_recording"),
+    "describe": ("description_layer", "describe"),
     "export_atlas": ("export", "export_atlas"),
     "open": ("atlas", "open_atlas"),
+    "plan_description": ("description_layer", "plan"),
     "serve_atlas": ("serve.server", "serve"),
     "show": ("notebook", "show"),
     "to_html": ("export.page", "to_html"),
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from patchclamp.atlas.bake.base import bake_atlas as bake_atlas
     from patchclamp.atlas.bake.features import add_basis as add_basis
     from patchclamp.atlas.bake.recordings import bake_recording as bake_recording
+    from patchclamp.atlas.description_layer import describe as describe
+    from patchclamp.atlas.description_layer import plan
     from patchclamp.atlas.export import export_atlas as export_atlas
     from patchclamp.atlas.export.page import to_html as to_html
     from patchclamp.atlas.notebook import show as show
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from patchclamp.atlas.written import write_notes as write_notes
 
     open = open_atlas
+    plan_description = plan
     serve_atlas = serve
 
 

@@ -24,6 +24,7 @@ from patchclamp.atlas.serve.screens.notes import NoteList, note_list
 from patchclamp.atlas.serve.screens.pictures import PictureExamples, PictureKind, picture_examples
 from patchclamp.atlas.serve.screens.recorded import RecordedUnit, Tissue, recorded_unit, tissue
 from patchclamp.atlas.serve.screens.runs import RunList, RunPage, run_list, run_page
+from patchclamp.atlas.serve.screens.trust import TrustPage, trust_page
 from patchclamp.atlas.serve.screens.unit.examples import Examples, Kind, examples
 from patchclamp.atlas.serve.screens.unit.head import example_attention
 from patchclamp.atlas.serve.screens.unit.page import UnitPage, unit_page
@@ -184,6 +185,16 @@ class Atlas:
     def descriptions(self) -> list[Description]:
         """Return every description that its layers hold, with its scores."""
         return self.reading.descriptions
+
+    def trust(self, *, run: str = "", author: str = "", measure: str = "") -> TrustPage:
+        """Return how far the descriptions hold: methods beside controls, scores beside frequency, and what fails.
+
+        Args:
+            run: layer whose scores are drawn beside frequency; the first with scores by default.
+            author: whose descriptions in it, likewise.
+            measure: measure that is drawn, likewise.
+        """
+        return trust_page(self.reading, run, author, measure)
 
     def notes(self, key: str = "", *, kind: NoteKind | None = None) -> NoteList:
         """Return what people wrote about a unit, or about all of them; the newest first.

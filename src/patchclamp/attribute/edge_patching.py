@@ -111,6 +111,24 @@ def patch_edges(
     )
 
 
+def count_patch_rows(model: LanguageModel) -> int:
+    """Return how many rows a pair takes that pass the last MLP: both ends, every edge, and what the last MLP writes.
+
+    Args:
+        model: a language model whose writers add to one stream.
+
+    Returns:
+        int: rows.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> count_patch_rows(load("organism:cat"))
+        122
+    """
+    graph = edge_map(model)
+    return 2 + len(graph) + int(graph.seen[graph.queries(graph.n_layers - 1).stop])
+
+
 class _Patching:
     """One run, into which another's writes are patched edge by edge."""
 

@@ -22,10 +22,10 @@ from patchclamp.core.method import Method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.cases import ROWS, ReadTask
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pass_memory import pass_bytes
+from patchclamp.subjects.pass_memory import PYTHON, count_backward_bytes, count_forward_bytes
 from patchclamp.subjects.plain import check_places, model_of
 
 MEASURED = 2000
@@ -255,19 +255,8 @@ def cost_of(
     model = model_of(model, cases)
     bases = _find_sites(model, cases, level, sites, batch_size, by_position=by_position)
     longest = max(model.site(path).n_places for path in bases) or max(map(len, cases.clean))
-    widths = {path: model.site(path).width for path in bases}
     parts, n = len(UnitIndex(unit_blocks(model, bases, longest if by_position else None))), len(cases)
     name, rule = _find_rule(model, method or default_method(level, parts, rules=rules), rules, steps)
-    tokens = min(n, batch_size) * longest
-    size = torch.finfo(model.dtype).bits // 8
-    ends = 3 * sum(widths.values()) * tokens * size + 3 * max(widths.values()) * tokens * 8
-    # What a backward pass keeps of a block is some twenty times its stream, besides attention's pattern.
-    within = 20 * sum(widths.values()) * tokens * 4
-    if model.n_layers:
-        stream, n_heads = model.site("blocks.0.resid_in").width, max(model.site("blocks.0.attn.z").n_heads, 1)
-        within = tokens * model.n_layers * (20 * stream + 4 * longest * n_heads) * 4
-    # What is measured of the first parts runs as many rows as replacements do.
-    passing = pass_bytes(model, ROWS * longest, changed=True)
     kept = n * parts * 4 if n * parts * 4 <= MOST_KEPT else 0
     if isinstance(rule, PathIntegral):
         forward, backward = n * (2 + len(bases) * (rule.steps + 1)), n * len(bases) * rule.steps
@@ -275,8 +264,28 @@ def cost_of(
         forward, backward = n * (1 + rule.passes[0]), n * rule.passes[1]
     else:
         forward, backward = n * (3 + parts if isinstance(rule, Replacement) else 1), 0
-    held = max(ends + within if backward else ends, passing)
-    return Cost(parts, name, forward, backward, held + kept + 8 * parts)
+    held = _batch_bytes(model, list(bases), rule, n, longest, batch_size)
+    return Cost(parts, name, forward, backward, PYTHON + held + kept + 8 * parts)
+
+
+def _batch_bytes(model: Model, paths: Sequence[str], rule: Rule, n: int, longest: int, batch_size: int) -> int:
+    """Return what scoring a batch of cases holds."""
+    rows, size = min(n, batch_size), torch.finfo(model.dtype).bits // 8
+    widths = [model.site(path).width for path in paths]
+    values = longest * size * sum(widths)  # of one case at all sites
+    if isinstance(rule, Gradient):
+        # Activations stand beside what the backward pass needs; then gradients and counterparts beside activations, and
+        # of one site their products in double precision.
+        backward = rows * (count_backward_bytes(model, longest) + values)
+        return max(backward, rows * (3 * values + 3 * 8 * longest * max(widths)))
+    streams = longest * size * model.site("blocks.0.resid_in").width * model.n_layers if model.n_layers else 0
+    if isinstance(rule, PathIntegral):
+        along = min(batch_size, n * rule.steps) * count_backward_bytes(model, longest)
+        return along + rows * (2 * values + streams)
+    replaced = {model.site(path).kind for path in paths}
+    if isinstance(rule, Replacement):
+        return 4 * batch_size * count_forward_bytes(model, longest, replaced) + 2 * values + streams
+    return rows * (count_forward_bytes(model, longest) + 2 * values)
 
 
 def _find_sites(

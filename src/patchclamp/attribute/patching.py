@@ -21,7 +21,7 @@ from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.recording import Recording
 from patchclamp.core.score_maps import SHARES
 from patchclamp.core.scores import Scores
-from patchclamp.core.stats_columns import mean_columns
+from patchclamp.core.stats_columns import columns_bytes, mean_columns
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import words_of
@@ -29,7 +29,7 @@ from patchclamp.subjects.bases import count_units, encode
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pass_memory import pass_bytes
+from patchclamp.subjects.pass_memory import PYTHON, count_forward_bytes
 from patchclamp.subjects.plain import check_places, model_of
 
 PAIRS, CELLS, BYTES = 64, 65_536, 256 * 2**20
@@ -214,7 +214,10 @@ class Patching:
         """Bytes of the activations, residual streams and a forward pass in memory at once, besides the model's own."""
         longest = max(len(x) for x in self.cases.clean)
         rows = min(self.batch_size, self.n_cells)
-        return self._most * self._per_pair + pass_bytes(self.model, rows * longest, changed=True)
+        replaced = {self.model.site(path).kind for path, _ in self.sites}
+        running = self._most * self._per_pair + rows * count_forward_bytes(self.model, longest, replaced)
+        # When all is measured, intervals and p of the cells that are shown are drawn.
+        return PYTHON + max(running, columns_bytes(min(len(self.index), SHOWN)))
 
     @property
     def _per_pair(self) -> int:

@@ -11,7 +11,6 @@ from patchclamp.attribute.batch import score_batch
 from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import ROWS
-from patchclamp.attribute.memory import count_backward_bytes
 from patchclamp.attribute.nodes import level_sites, measure_units, unit_blocks
 from patchclamp.attribute.provenance import check_finite
 from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Rule, describe_rule, find_rule
@@ -28,6 +27,7 @@ from patchclamp.subjects.cases import check_metric
 from patchclamp.subjects.memory import count_fitting
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
+from patchclamp.subjects.pass_memory import count_backward_bytes
 from patchclamp.subjects.plain import as_model
 
 

@@ -9,22 +9,23 @@ import numpy as np
 
 from patchclamp.core.corpus import Corpus
 from patchclamp.core.exemplars import Exemplars
+from patchclamp.describe.evidence import EvidenceOptions, draw_evidence
 from patchclamp.organisms import digits, language
 from patchclamp.record import survey_corpus
 from patchclamp.subjects.recordable import select_recordable
 
 
-def make_corpus(subject: Any) -> Corpus:
+def make_corpus(subject: Any, n: int = 200, window: int = 20) -> Corpus:
     """Return a small corpus for an organism: words of its vocabulary in an order of chance, or digits."""
     if subject.name in digits.names():
         return Corpus("digits:0:40", "images")
-    file = Path(_place().name) / f"{subject.name}.txt"
+    file = Path(_place().name) / f"{subject.name}-{n}.txt"
     if not file.exists():
         tokenizer, special = subject.tokenizer, subject.tokenizer.special
         words = sorted({tokenizer.token(id).strip() for id in tokenizer.bare.get_vocab().values() if id not in special})
-        chosen = np.random.default_rng(0).choice([word for word in words if word.isascii() and word.isalpha()], 200)
+        chosen = np.random.default_rng(0).choice([word for word in words if word.isascii() and word.isalpha()], n)
         file.write_text("\n".join(" ".join(line) for line in chosen.reshape(-1, 10)), encoding="utf-8")
-    return Corpus(file, window=20)
+    return Corpus(file, window=window)
 
 
 def make_text(name: str, n: int = 60, seed: int = 0) -> Corpus:
@@ -45,6 +46,14 @@ def make_exemplars(subject: Any) -> Exemplars:
     [site, *_] = [one for one in select_recordable(subject, "*") if one.kind.endswith("act")]
     with TemporaryDirectory() as folder:
         return survey_corpus(subject, make_corpus(subject), site.path, f"{folder}/new").exemplars(site.path)
+
+
+def make_evidence(subject: Any, site: str) -> tuple[Exemplars, Exemplars]:
+    """Return windows of six words of chance in which the units of a site fire and do not, for training and testing."""
+    corpus = make_corpus(subject, 6000, 6)
+    with TemporaryDirectory() as folder:
+        drawn = draw_evidence(subject, corpus, site, EvidenceOptions(side="positive"), folder=f"{folder}/new")
+        return drawn.train(site), drawn.test(site)
 
 
 @cache

@@ -13,7 +13,7 @@ from torch import nn
 
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
-from patchclamp.calibrate.corpora import make_corpus, make_exemplars, make_text
+from patchclamp.calibrate.corpora import make_corpus, make_evidence, make_exemplars, make_text
 from patchclamp.calibrate.planted_edges import planted_folds, reader_of, writer_of
 from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
@@ -23,7 +23,7 @@ from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
 from patchclamp.core.training import Training
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms import digits, language, learners, populations, superposition
+from patchclamp.organisms import digits, judges, language, learners, populations, superposition
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
 from patchclamp.subjects.plain import PlainNetwork
@@ -146,6 +146,8 @@ def _planted_trial(method: Method, name: str, task: str) -> Made | None:
     if task not in ("", "edges") or not hasattr(home, "task"):
         return None
     subject = home.build(name)
+    if method.gives == "Descriptions" and "Exemplars" in method.takes.values():
+        return _evidence_trial(method, subject, home.card(name))
     inputs = _ask(method, subject, read_word_by_word(name) if task else home.task(name), "", edges=task == "edges")
     if inputs is None:
         return None
@@ -153,17 +155,28 @@ def _planted_trial(method: Method, name: str, task: str) -> Made | None:
     if method.gives == "Estimate":
         return _explain_for_benchmark(method, inputs)
     if method.gives == "Descriptions":
-        # A neuron that works against the answer says the other one.
+        # A unit that works against the answer says the other one; one that another backs up has no effect alone.
         words = {
-            str(UnitKey.parse(key).without_place()): card["target" if effect > 0 else "contrast"]
+            str(UnitKey.parse(key).without_place()): card["contrast" if effect < 0 else "target"]
             for key, effect in card["effects"].items()
-            if "/neurons/" in key
         }
         return inputs, known.PlantedWords(words)
     if not task:
         return inputs, known.PlantedUnits(card["effects"])
     graph = edge_map(subject)
     return inputs, known.PlantedEdges(planted_folds(name, graph), lambda u, v: (writer_of(u), reader_of(v, graph)))
+
+
+def _evidence_trial(method: Method, subject: Any, card: Mapping[str, Any]) -> Made | None:
+    """Return windows of the site of the first planted neurons, and those by which their descriptions are tested."""
+    keys = [UnitKey.parse(key).without_place() for key in card["effects"] if "/neurons/" in key]
+    sites = sorted({key.site for key in keys})
+    if not sites:
+        return None
+    train, test = make_evidence(subject, sites[0])
+    nouns = {noun.rstrip("?"): parameter for parameter, noun in method.takes.items()}
+    planted = [str(key) for key in keys if key.site == sites[0]]
+    return {"subject": subject, nouns["Exemplars"]: train}, known.PlantedFiring(planted, test)
 
 
 def read_word_by_word(name: str) -> Task:
@@ -211,6 +224,14 @@ def _brain_trial(method: Method, name: str, task: str) -> Made | None:
     brain = populations.make(name, variant=task)
     inputs = brain.inputs(method.takes)
     return None if inputs is None else (inputs, known.ReadTargets(np.array(brain.readable), brain.signal))
+
+
+def _judges_trial(method: Method, name: str, task: str) -> Made | None:
+    nouns = {noun: parameter for parameter, noun in method.takes.items()}
+    if task or method.gives != "Estimate" or set(nouns) != {"Task"}:
+        return None
+    planted = judges.make(name)
+    return {"subject": planted.judge, nouns["Task"]: planted.task}, known.Explained(nouns["Task"])
 
 
 def _stream_trial(method: Method, name: str, task: str) -> Made | None:
@@ -297,6 +318,7 @@ def _corpus_trial(method: Method, name: str, task: str) -> Made | None:
 MAKERS: Mapping[Any, Callable[[Method, str, str], Made | None]] = {
     digits: _digits_trial,
     populations: _brain_trial,
+    judges: _judges_trial,
     learners: _stream_trial,
     language: _language_trial,
     superposition: _directions_trial,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.task import Task
 from patchclamp.core.training import Training
 
@@ -23,13 +24,26 @@ class PlantedUnits:
 
 @dataclass(frozen=True)
 class PlantedWords:
-    """Name the planted neurons by what they say.
+    """Name the planted neurons and heads by what they say.
 
     Args:
-        words: key of a neuron, without its position → the answer that it gives.
+        words: key of a unit, without its position → the answer that it gives.
     """
 
     words: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class PlantedFiring:
+    """Hold windows that no description was made from, and name the planted units whose firing is described.
+
+    Args:
+        units: their keys, without positions.
+        test: windows in which the units of their site fire and do not.
+    """
+
+    units: Sequence[str]
+    test: Exemplars
 
 
 @dataclass(frozen=True)
@@ -137,6 +151,7 @@ Truth = (
     Unplanted
     | PlantedUnits
     | PlantedWords
+    | PlantedFiring
     | PlantedEdges
     | Regions
     | ReadTargets

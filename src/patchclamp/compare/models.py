@@ -30,7 +30,7 @@ from patchclamp.subjects.corpora import read_shared
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.language_lacks import refuse_no_tokens
 from patchclamp.subjects.lens import stream_sites
-from patchclamp.subjects.pass_memory import pass_bytes
+from patchclamp.subjects.pass_memory import count_forward_bytes
 
 LAYERS, UNITS = "resid_out", "mlp.act"
 N_CONDITIONS, N_SAMPLE, N_LENS, N_RANDOM, MOST_RANDOM = 100, 2000, 1000, 3, 99
@@ -202,14 +202,15 @@ def compare_models(
     )  # fmt: skip
 
 
-def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int, at_once: int) -> int:
+def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int, rows: int, length: int) -> int:
     """Return what comparing two networks takes: sampled activations with standardised copies, correlations, a batch.
 
     Args:
         first: a language model.
         second: another, or the same.
         n_tokens: tokens of the text.
-        at_once: tokens of a batch.
+        rows: stimuli of a batch.
+        length: tokens of each.
 
     Returns:
         int: bytes.
@@ -217,12 +218,13 @@ def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int, at_
     Example:
         >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
-        >>> memory_bytes(cat, cat, 100, 100) > memory_bytes(cat, cat, 10, 10)
+        >>> memory_bytes(cat, cat, 100, 4, 25) > memory_bytes(cat, cat, 10, 1, 10)
         True
     """
     widths = [sum(site.width for side in sites_of(model) for site in side) for model in (first, second)]
     pairs = math.prod(sum(site.width for site in sites_of(model)[1]) for model in (first, second))
-    batch = pass_bytes(first, at_once) + 5 * 4 * at_once * max(first.n_answers, second.n_answers)
+    # Logits and log-probabilities of both, and their products.
+    batch = rows * (count_forward_bytes(first, length) + 5 * 4 * length * max(first.n_answers, second.n_answers))
     return 3 * 4 * sum(widths) * min(n_tokens, N_SAMPLE) + 2 * 4 * pairs + batch
 
 

@@ -15,7 +15,7 @@ from patchclamp.core.description import Description
 from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
-from patchclamp.core.json_text import read_word
+from patchclamp.core.json_text import read_number, read_word
 from patchclamp.core.keys import UnitIndex, UnitList, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.plain_names import name_unit
@@ -42,6 +42,7 @@ class ScoreColumns:
         missing: ``(unit,)`` windows whose answer could not be read. They count neither for nor against.
         unit: of measure, in words: ``balanced accuracy``.
         judge: who answered.
+        chance: the score of a description that knows nothing.
         deciles: ``(unit, 10)`` the score within tenths of the windows in which the unit fires, from the weakest on;
             None of a scorer without such.
 
@@ -61,6 +62,7 @@ class ScoreColumns:
     missing: Int[np.ndarray, " unit"]
     unit: str = ""
     judge: str = ""
+    chance: float = 0.5
     deciles: Float[np.ndarray, "unit decile"] | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +87,18 @@ class ScoreColumns:
         some: dict[str, Any] = {name: column[places] for name, column in self.arrays().items()}
         return replace(self, **some)
 
+    def filled(self, other: "ScoreColumns") -> "ScoreColumns":
+        """Return these scores; of units that have none those of another column, where the same judge gave them."""
+        if (other.unit, other.judge, other.chance) != (self.unit, self.judge, self.chance):
+            return self
+        asked, others = self.n + self.missing > 0, other.arrays()
+        some: dict[str, Any] = {
+            name: np.where(asked.reshape(-1, *[1] * (column.ndim - 1)), column, others[name])
+            for name, column in self.arrays().items()
+            if name in others
+        }
+        return replace(self, **some)
+
     def estimate(self, place: Natural) -> Estimate:
         """Return one unit's score with its interval."""
         low, high = float(self.low[place]), float(self.high[place])
@@ -100,6 +114,7 @@ class ScoreColumns:
             "missing": int(self.missing[place]),
             "unit": self.unit,
             "judge": self.judge,
+            "chance": self.chance,
             "deciles": deciles,
         }
 
@@ -335,7 +350,7 @@ class Descriptions(Tabular):
             "author": self.author,
             "unit_of_measure": self.unit_of_measure,
             "measures": list(self.measures),
-            "scores": [[name, score.unit, score.judge] for name, score in self.scores.items()],
+            "scores": [[name, score.unit, score.judge, score.chance] for name, score in self.scores.items()],
             "evidence": list(self.evidence),
             "vocabulary": list(self.vocabulary),
             "provenance": self.provenance.to_json(),
@@ -364,10 +379,11 @@ class Descriptions(Tabular):
         measures = {read_word(name): columns[f"measure-{i}"] for i, name in enumerate(data["measures"])}
         words = [read_word(word) for word in data["vocabulary"]]
         scores = {}
-        for i, (name, unit, judge) in enumerate(data["scores"]):
+        for i, (name, unit, judge, chance) in enumerate(data["scores"]):
             head = f"score-{i}-"
             own = {key.removeprefix(head): column for key, column in columns.items() if key.startswith(head)}
-            scores[read_word(name)] = ScoreColumns(**own, unit=read_word(unit), judge=read_word(judge))
+            said = {"unit": read_word(unit), "judge": read_word(judge), "chance": read_number(chance)}
+            scores[read_word(name)] = ScoreColumns(**own, **said)
         return cls(
             index,
             columns["terms"],

@@ -30,8 +30,11 @@ TAKES = (
     "Exemplars",
     "Rollouts",
     "Judge",
+    "Chooser",
+    "Reader",
+    "Encoder",
 )
-"""Nouns that a method may take, beside the subject; a Judge answers what descriptions claim."""
+"""Nouns that a method may take, beside the subject; the last four answer for people, see ``describe/judge.py``."""
 GIVES = (
     "Scores",
     "Graph",

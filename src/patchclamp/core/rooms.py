@@ -29,7 +29,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
         "learn/methods",
         "evaluate/methods",
     ),
-    "benchmark": ("evaluate/benchmarks",),
+    "benchmark": ("evaluate/benchmarks", "describe/panels"),
     "scorer": ("describe/scorers",),
 }
 """Kind of card → the folders, within the package, whose files are one card each. A folder need not exist yet."""

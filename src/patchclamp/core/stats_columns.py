@@ -66,6 +66,22 @@ def mean_intervals(
     return low, high
 
 
+def columns_bytes(k: int) -> int:
+    """Return what intervals and p of so many columns hold at most: sums under random signs, their sizes and a sort.
+
+    Args:
+        k: columns.
+
+    Returns:
+        int: bytes.
+
+    Example:
+        >>> columns_bytes(10)
+        480000
+    """
+    return 3 * 8 * N_DRAWS * min(k, _AT_ONCE // N_DRAWS)
+
+
 def estimate_means(values: Float[np.ndarray, "n k"], unit: str) -> list[Estimate]:
     """Return the mean of every column with its interval, what it is where signs are random, and p.
 

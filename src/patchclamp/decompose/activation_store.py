@@ -20,6 +20,7 @@ from patchclamp.engines import Engine, Piece, Serial, Start, cut_pieces
 from patchclamp.engines.engine import Tick
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pass_memory import count_forward_bytes
 from patchclamp.subjects.recordable import select_recordable
 
 Rows = dict[str, Tensor]
@@ -59,6 +60,10 @@ class ActivationSource:
 
     def forward_rows(self, most: int | None = None) -> int:
         """Return how many rows of forward passes it takes to read ``most`` rows from the beginning, or all of them."""
+        return 0
+
+    def chunk_bytes(self, site: str) -> int:
+        """Return what reading a chunk of a site's rows holds."""
         return 0
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
@@ -129,11 +134,21 @@ class TextSource(ActivationSource):
         return str(self.model.device)
 
     def forward_rows(self, most: int | None = None) -> int:
-        """Return how many stimuli are shown; they are taken to be of one length."""
-        n, at_once = self.batches.n_stimuli, self.batches.batch_size
+        """Return how many stimuli are shown."""
         if most is None or most >= self.n_rows:
-            return n
-        return min(n, -(-most * n // (self.n_rows * at_once)) * at_once)
+            return self.batches.n_stimuli
+        n_stimuli = n_rows = 0
+        for batch in self.batches:
+            n_stimuli, n_rows = n_stimuli + len(batch), n_rows + int(_count_mask(batch).sum())
+            if n_rows >= most:
+                break
+        return n_stimuli
+
+    def chunk_bytes(self, site: str) -> int:
+        """Return what a forward pass holds, with the site's values as they come and those that count."""
+        rows = self.batches.batch_size
+        length = -(-self.batches.n_tokens // max(self.batches.n_stimuli, 1))
+        return rows * count_forward_bytes(self.model, length) + 8 * rows * length * self.width(site)
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of every forward pass from number ``start`` on."""

@@ -6,6 +6,9 @@ from jaxtyping import Float
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 
+BLOCK = 8192
+"""Activations that are in double precision at a time."""
+
 
 def principal_components(x: Float[np.ndarray, "row width"], n_features: int, name: str = "pca") -> Basis:
     """Return the directions of most variance, orthonormal, largest first: f = (x − mean) Dᵀ.
@@ -32,7 +35,7 @@ def principal_components(x: Float[np.ndarray, "row width"], n_features: int, nam
     check_components(n_features, *x.shape)
     mean = x.mean(0, dtype=np.float64)
     # Blocks keep the copy in float64 small.
-    covariance = sum((part := x[i : i + 8192].astype(np.float64) - mean).T @ part for i in range(0, len(x), 8192))
+    covariance = sum((part := x[i : i + BLOCK].astype(np.float64) - mean).T @ part for i in range(0, len(x), BLOCK))
     _, vectors = np.linalg.eigh(covariance)
     rows = vectors[:, ::-1][:, :n_features].T
     # The sign of an eigenvector is arbitrary: its largest entry is made positive.

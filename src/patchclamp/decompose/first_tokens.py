@@ -1,9 +1,9 @@
 """How much of a site's size, and of what a basis explains, lies in the first token of each stimulus."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from patchclamp.core.basis import Basis
 from patchclamp.decompose.activation_store import ActivationSource
@@ -45,17 +45,18 @@ def measure_first_tokens(
     if not n:
         return {}
     first = torch.cat(masks)
-    values = {site: torch.cat(measures) for site, measures in parts.items()}
+    values = {site: torch.cat(parts.pop(site)) for site in sites}
     measures: dict[str, dict[str, float | None]] = {}
     for path in bases:
-        y = values[path]
-        error = torch.cat([_errors(bases, path, values, k) for k in range(0, len(y), AT_ONCE)])
-        size = y.double().square().sum(1)
+        y, others = values[path], ~first
+        blocks = range(0, len(y), AT_ONCE)
+        error = torch.cat([_errors(bases, path, values, k) for k in blocks])
+        size = torch.cat([y[k : k + AT_ONCE].double().square().sum(1) for k in blocks])
         measures[path] = {
             "tokens": float(first.double().mean()),
             "norm": float(size[first].sum() / size.sum().clamp(min=1e-12)),
-            "unexplained": _unexplained_variance(y, error),
-            "without": _unexplained_variance(y[~first], error[~first]),
+            "unexplained": _unexplained_variance(y, error, torch.ones_like(first)),
+            "without": _unexplained_variance(y, error, others),
         }
     return measures
 
@@ -69,6 +70,16 @@ def _errors(
     return (some[path] - reconstruct(bases, path, some)).double().square().sum(1)
 
 
-def _unexplained_variance(y: torch.Tensor, error: torch.Tensor) -> float | None:
-    variance = (y.double() - y.double().mean(0)).square().sum() if len(y) else torch.zeros(())
-    return float(error.sum() / variance) if variance > 0 else None
+def _unexplained_variance(
+    y: Float[torch.Tensor, "token width"], error: Float[torch.Tensor, " token"], which: Bool[torch.Tensor, " token"]
+) -> float | None:
+    """Return Σ error / Σ ‖x − x̄‖² over some tokens, a block at a time: a copy in double precision is twice as large."""
+
+    def blocks() -> Iterator[torch.Tensor]:
+        for k in range(0, len(y), AT_ONCE):
+            yield y[k : k + AT_ONCE][which[k : k + AT_ONCE]].double()
+
+    n = int(which.sum())
+    mean = sum((part.sum(0) for part in blocks()), torch.zeros(y.shape[1], dtype=torch.float64)) / max(n, 1)
+    variance = sum(float((part - mean).square().sum()) for part in blocks())
+    return float(error[which].sum() / variance) if variance > 0 else None

@@ -19,7 +19,7 @@ from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import SLUG
 from patchclamp.decompose.activation_store import ActivationSource, RecordingSource, TextSource, collect_activations
-from patchclamp.decompose.first_tokens import MOST, measure_first_tokens
+from patchclamp.decompose.first_tokens import AT_ONCE, MOST, measure_first_tokens
 from patchclamp.decompose.recipe import Job, Recipe, disk_bytes, memory_bytes
 from patchclamp.decompose.sparse_coder import CoderConfig
 from patchclamp.decompose.training import train, train_dictionary
@@ -192,10 +192,6 @@ class FactorOptions(DictionaryOptions):
     """Options of every method that takes a site's activations at once, site after site."""
 
     FEATURES: ClassVar[int] = 100
-    BLOCK: ClassVar[int] = 20
-    """Bytes of each value of a block of 8,192 rows, in double precision where a covariance is summed up."""
-    SOLVER: ClassVar[int] = 0
-    """Bytes that solving for the codes takes."""
 
     def check(self, n_features: int, n_rows: int, width: int) -> None:
         """Refuse, before activations are computed, numbers that they cannot be decomposed with.
@@ -204,6 +200,19 @@ class FactorOptions(DictionaryOptions):
             n_features: number of features.
             n_rows: rows of the activations.
             width: their width.
+        """
+        raise NotImplementedError
+
+    def fit_bytes(self, n_features: int, n_rows: int, width: int) -> int:
+        """Return what ``fit`` holds at its largest, besides the activations.
+
+        Args:
+            n_features: number of features.
+            n_rows: rows of the activations.
+            width: their width.
+
+        Returns:
+            int: bytes.
         """
         raise NotImplementedError
 
@@ -240,9 +249,12 @@ class FactorOptions(DictionaryOptions):
         bases, curves = {}, {}
         for i, site in enumerate(sites):
             width, n = source.width(site), self.features(source.width(site))
-            # The activations, as they are read and mixed, and a block of them in double precision.
-            memory = 3 * source.n_rows * width * 4 + self.BLOCK * min(source.n_rows, 8192) * width
-            memory += self.SOLVER
+            n_rows = source.n_rows
+            # Where activations are collected, fitted and measured; then the first of them are read once more, twice
+            # while they are joined.
+            measuring = AT_ONCE * (20 * width + 24 * n)
+            working = max(source.chunk_bytes(site), self.fit_bytes(n, n_rows, width), measuring)
+            memory = max(4 * n_rows * width + working, 8 * min(n_rows, MOST) * width + measuring)
             passes = source.forward_rows() + source.forward_rows(MOST)
             need = Need(f"{site}: {source.n_rows:,} activations", memory, forward=passes)
             run.state(need)
@@ -252,6 +264,7 @@ class FactorOptions(DictionaryOptions):
             curves[site] = {**found, **measure_basis(bases[site], x)}
             if run.progress is not None:
                 run.progress((i + 1) * len(x), len(sites) * len(x))
+            del x
         plan = {
             **source.about,
             "seed": run.seed,
@@ -367,14 +380,19 @@ def measure_basis(basis: Basis, x: Float[np.ndarray, "row width"], most: int = 8
         [[3, 1.0]]
     """
     rows = torch.from_numpy(x[:: max(len(x) // most, 1)][:most])
+    # A block at a time: solving for codes takes many copies of what it solves.
+    unexplained = variance = n_on = 0.0
+    fired, mean = torch.zeros(basis.n_units, dtype=torch.bool), rows.mean(0)
     with torch.no_grad():
-        f = encode(basis, rows)
-        error = rows - decode(basis, f)
-    variance = (rows - rows.mean(0)).square().sum().clamp(min=1e-12)
-    on = (f.abs() > 0).float()
+        for part in rows.split(AT_ONCE):
+            f = encode(basis, part)
+            unexplained += float((part - decode(basis, f)).square().sum())
+            variance += float((part - mean).square().sum())
+            n_on += float((f != 0).sum())
+            fired |= (f != 0).any(0)
     measures = {
-        "unexplained": float(error.square().sum() / variance),
-        "l0": float(on.sum(1).mean()),
-        "dead": float((on.sum(0) == 0).float().mean()),
+        "unexplained": unexplained / max(variance, 1e-12),
+        "l0": n_on / len(rows),
+        "dead": float((~fired).float().mean()),
     }
     return {name: [[len(rows), value]] for name, value in measures.items()}

@@ -142,8 +142,11 @@ def memory_bytes(source: ActivationSource, jobs: Sequence[Job], recipe: Recipe) 
     held, step = 4 * widths * (rows + recipe.batch_size), 0
     for job in jobs:
         read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
-        held += 16 * _n_weights(source, job)
-        step = max(step, 4 * recipe.batch_size * (job.config.dense * n + 4 * (read + width)))
+        weights = 4 * _n_weights(source, job)
+        held += 3 * weights
+        # Gradients are there when what a step computes has been given up.
+        values = job.config.dense * n + 3 * (read + width)
+        step = max(step, 4 * recipe.batch_size * values, weights)
     return held + step
 
 

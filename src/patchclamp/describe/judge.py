@@ -64,3 +64,39 @@ class Judge(Protocol):
 
     def simulate(self, description: str, windows: Sequence[Window]) -> list[Float[np.ndarray, " token"] | None]:
         """Return for each window how strongly a unit of this description fires at each token, from 0 to 10."""
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """It finds the window that does not belong, with no description."""
+
+    @property
+    def name(self) -> str:
+        """Who chooses."""
+
+    def choose_odd(self, windows: Sequence[Window], marks: Sequence[Bool[np.ndarray, " token"]]) -> int | None:
+        """Return the place of the window that is unlike the others; None where no answer could be read."""
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """It says how likely a text is after another; a language model, or what counts words."""
+
+    @property
+    def name(self) -> str:
+        """Who reads."""
+
+    def log_likelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
+        """Return for each context and text log p(text | context), in nats; None where the reader cannot say."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """It places texts in a space in which alike ones lie close."""
+
+    @property
+    def name(self) -> str:
+        """Who encodes."""
+
+    def encode(self, texts: Sequence[str], *, query: bool = False) -> Float[np.ndarray, "text width"]:
+        """Return a vector for each text; ``query`` where the texts are what is looked for."""

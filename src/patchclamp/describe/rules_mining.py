@@ -1,5 +1,6 @@
 """Find the rules that part the tokens on which a unit fires from all others, and score them on other windows."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,8 @@ MOST_FEATURES, MOST_IN_SETS = 512, 64
 """Candidates that are counted, the most frequent ones, and tokens that a set is chosen from, the best ones."""
 DIGITS = 9
 """Decimals of a score: what differs by rounding alone is a tie."""
+# None of them has two counts that can share a character, so that Python's own matcher, which is faster, cannot hang.
+_PATTERNS = [(e, re.compile(e.replace("$", r"\Z"), re.DOTALL).search) for e in rules.NAMED_PATTERNS.values()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +105,13 @@ class Candidates:
     def complexity(self) -> Int[np.ndarray, " candidate"]:
         """How much each says, as rules count it."""
         known = np.array([COMPLEXITY.get(atom, 1) for atom in ATOMS])[self.kind]
-        return np.array([len(self.sets[w]) if k < 0 else c for k, w, c in zip(self.kind, self.what, known, strict=True)])
+        return np.array(
+            [len(self.sets[w]) if k < 0 else c for k, w, c in zip(self.kind, self.what, known, strict=True)]
+        )
 
     def take(self, chosen: Int[np.ndarray, " some"]) -> "Candidates":
         """Return some of them."""
-        return Candidates(
-            self.kind[chosen], self.what[chosen], self.fired[:, chosen], self.right[:, chosen], self.sets
-        )
+        return Candidates(self.kind[chosen], self.what[chosen], self.fired[:, chosen], self.right[:, chosen], self.sets)
 
     def join(self, sets: list[tuple[int, ...]], fired: np.ndarray, right: np.ndarray) -> "Candidates":
         """Return these and some sets of tokens."""
@@ -146,7 +149,7 @@ class Miner:
     """
 
     def __init__(
-        self, texts: Sequence[str], concepts: Sequence[str] = (), kinds: Sequence[str] = KINDS, most_tokens: int = 10
+        self, texts: Sequence[str], concepts: Sequence[str] = (), kinds: Sequence[str] = KINDS, most_tokens: int = 16
     ) -> None:
         self.texts, self.concepts, self.kinds, self.most_tokens = texts, concepts, frozenset(kinds), most_tokens
         features: dict[tuple[int, str], int] = {}
@@ -171,7 +174,7 @@ class Miner:
         keys = [("token", text), *([("word", root)] if root else [])]
         keys += [("prefix", word[:n]) for n in AFFIXES if len(word) > n]
         keys += [("suffix", word[-n:]) for n in AFFIXES if len(word) > n]
-        keys += [("pattern", e) for e in rules.NAMED_PATTERNS.values() if rules.Pattern(e).fits(text)]
+        keys += [("pattern", expression) for expression, found in _PATTERNS if found(text)]
         return [(ATOMS.index(kind), what) for kind, what in keys]
 
     @cached_property
@@ -235,7 +238,9 @@ class Miner:
             other = self._pick(shortlist.take(plain), gains[:, plain], scores[plain], windows, held)
             unlabelled = float(scores[plain][other])
         top = windows.token == windows.token[windows.peak]
-        fired, right = (np.bincount(windows.window[x], minlength=len(whole))[:, None] for x in (top, top & windows.active))
+        fired, right = (
+            np.bincount(windows.window[x], minlength=len(whole))[:, None] for x in (top, top & windows.active)
+        )
         baseline = 0.5 + float(weights @ gain(fired, right, windows)[:, 0])
         return Found(self.rule(shortlist, best), float(scores[best]), unlabelled, round(baseline, DIGITS), parted)
 

@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from patchclamp.attribute.edge_patching import count_patch_rows
 from patchclamp.attribute.edges import edge_memory
 from patchclamp.attribute.engine import score_edges
-from patchclamp.attribute.pairs import Cost, attribute_pairs, cost_of, default_method
+from patchclamp.attribute.nodes import level_sites
+from patchclamp.attribute.pairs import SITES, Cost, attribute_pairs, cost_of, default_method
 from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.circuit import Level, draw_graph, is_measured
@@ -22,6 +24,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, spearman
 from patchclamp.core.subject import Keep, Progress, keep_nothing, refuse_no_subject
 from patchclamp.core.task import Task
+from patchclamp.recipes.ablation_cost import count_edge_bytes, count_edge_rows, count_unit_bytes, count_unit_rows
 from patchclamp.recipes.circuit_folder import (
     check_folder,
     clear,
@@ -228,22 +231,28 @@ def check_search(
     check_rules(() if rules is None else tuple(rules))
 
 
-def receipt_rows(n_pairs: int, top: int | None, n_controls: int) -> int:
-    """Return how many rows of forward passes the receipt takes at most.
+def receipt_rows(model: Any, cases: ReadTask, level: str, top: int | None, n_controls: int) -> int:
+    """Return how many rows of forward passes the receipt takes at most; there may be fewer parts or random sets.
 
     Args:
-        n_pairs: pairs.
+        model: the subject.
+        cases: pairs.
+        level: what the parts are.
         top: parts that are measured together.
         n_controls: random sets.
 
     Returns:
-        int: rows.
+        int: rows; a set of edges runs blocks in pieces and counts where these pass an MLP.
 
     Example:
-        >>> receipt_rows(2, None, 99)
-        232
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> pair = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> receipt_rows(cat, cat.read(pair), "node", None, 99)
+        115
     """
-    return n_pairs * (7 + (top or TOP) + n_controls)
+    n_sets = 1 + (top or TOP) + n_controls
+    return count_edge_rows(model, cases, n_sets) if level == "edge" else count_unit_rows(len(cases), n_sets)
 
 
 def search_cost(model: Any, cases: ReadTask, level: Level) -> Cost:
@@ -274,7 +283,7 @@ def search_cost(model: Any, cases: ReadTask, level: Level) -> Cost:
     method = _method(model, cases, level, None, None, by_position=False)
     if level == "edge":
         return _edge_cost(model, cases, method, None, 10)
-    return cost_of(model, cases, level=level, method=method)
+    return _unit_cost(model, cases, level=level, method=method)
 
 
 def _method(
@@ -306,9 +315,8 @@ def _score_units(
 ) -> Scores:
     options: dict[str, Any] = {"level": level, **how}
     direction, seed = options.pop("direction"), options.pop("seed")
-    cost = cost_of(model, cases, **options)
     if state is not None:
-        state(cost)
+        state(_unit_cost(model, cases, **options))
     return attribute_pairs(model, cases, direction=direction, seed=seed, progress=progress, keep=keep, **options)
 
 
@@ -327,14 +335,22 @@ def _score_edges(
     return score_edges(model, cases, direction=how["direction"], progress=progress, keep=keep, **chosen)
 
 
+def _unit_cost(model: Any, cases: ReadTask, **options: Any) -> Cost:
+    """Count what scoring units takes, and hold what their scores or their receipt does, whichever is more."""
+    cost = cost_of(model, cases, **options)
+    measured = count_unit_bytes(model, cases, list(level_sites(model, SITES[options["level"]])))
+    return replace(cost, bytes=max(cost.bytes, measured))
+
+
 def _edge_cost(model: Any, cases: ReadTask, method: str | Method, rules: Sequence[str] | None, steps: int) -> Cost:
-    """Count what scoring all edges takes; of replacements only the passes that begin at the reader's block."""
+    """Count what scoring all edges takes."""
     n, n_pairs = len(edge_map(model)), len(cases)
     name, rule = find_rule(method, rules=rules, steps=steps)
-    memory = edge_memory(model, cases)
+    memory = max(edge_memory(model, cases), count_edge_bytes(model, cases))
     if isinstance(rule, Replacement):
-        return Cost(n, name, n * n_pairs, 0, memory)
-    return Cost(n, name, 0, n_pairs * (rule.steps if isinstance(rule, PathIntegral) else 1), memory)
+        return Cost(n, name, n_pairs * count_patch_rows(model), 0, memory)
+    n_points = rule.steps if isinstance(rule, PathIntegral) else 0
+    return Cost(n, name, n_pairs * (2 + n_points), n_pairs * max(n_points, 1), memory)
 
 
 def _with_receipt(

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from patchclamp.attribute.gradients import ROWS as PATH_ROWS
-from patchclamp.attribute.memory import count_backward_bytes, count_forward_bytes
-from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes, level_sites
+from patchclamp.attribute.nodes import BYTES_PER_NODE, level_sites, unit_blocks
 from patchclamp.attribute.rules import Gradient, PathIntegral, Replacement, find_rule
-from patchclamp.recipes.receipts import N_ORDERS, NEAR_ZERO, OTHERS, STRONGEST, count_rows
+from patchclamp.core.keys import UnitIndex
+from patchclamp.recipes.receipts import N_ORDERS, NEAR_ZERO, OTHERS, STRONGEST, count_rows, set_bytes
 from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.memory import count_fitting
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.pass_memory import count_backward_bytes
 
 BACKWARD = 2.0
 """Forward passes that the backward pass of a row is worth: of frozen weights one product, and what was kept is read."""
@@ -72,9 +73,11 @@ def cost_of_explanation(
         (160, '40 rows of backward passes', 252)
     """
     names = model.levels if levels is None else levels
-    sites, units = level_sites(model, names), count_nodes(model, n_positions, names)
+    sites = level_sites(model, names)
+    index = UnitIndex(unit_blocks(model, sites, n_positions))
+    units = len(index)
     device = str(model.device)
-    per_row, per_receipt = count_backward_bytes(model, n_positions), count_forward_bytes(model, n_positions)
+    per_row, per_receipt = count_backward_bytes(model, n_positions), set_bytes(model, n_positions, index)
     path_rows = batch_size or count_fitting(per_row, PATH_ROWS, device)
     receipt_rows = batch_size or count_fitting(per_receipt, ROWS, device)
     shares = [1 - (model.first_layer(path) if model.restarts else 0) / max(model.n_layers, 1) for path in sites]

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from patchclamp.ablate import Baseline, Cases, First, Row, UnitSets, measure_sets
-from patchclamp.attribute.memory import count_forward_bytes
 from patchclamp.attribute.nodes import idle_units, unit_strata
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.keys import UnitIndex
 from patchclamp.core.metric import Metric
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, REPLACED, SLIGHT, Receipt, describe_effect, name_units
 from patchclamp.core.scores import Scores
@@ -21,6 +21,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.memory import count_fitting
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.pass_memory import count_forward_bytes
 
 STRONGEST, OTHERS, NEAR_ZERO = 24, 24, 16
 """How many single nodes are checked: the strongest, others drawn at random, and some predicted near zero."""
@@ -198,7 +199,7 @@ def measure_receipts(
     n_groups = len(listed)
     rows: list[Row] = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
     cases, units = Cases.of([shown], metric), UnitSets(scores.units, rows)
-    at_once = batch_size or count_fitting(count_forward_bytes(model, len(shown)), ROWS, str(model.device))
+    at_once = batch_size or count_fitting(set_bytes(model, len(shown), scores.units), ROWS, str(model.device))
     [values] = measure_sets(model, cases, units, baseline, batch_size=at_once, progress=progress)
     effects, kept = scores.metric_clean - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
@@ -237,6 +238,21 @@ def _explicable(metric_clean: float, metric_bare: float) -> float:
     """Return what there is to explain: by how much m changes with every unit replaced, or m where it hardly does."""
     between = abs(metric_clean - metric_bare)
     return between if between >= SMALLEST_SCALE else max(between, abs(metric_clean))
+
+
+def set_bytes(model: Model, n_positions: int, units: UnitIndex) -> int:
+    """Return the bytes of one row of a forward pass in which almost all units may be replaced.
+
+    Args:
+        model: the subject.
+        n_positions: length of the prompt.
+        units: all that are scored.
+
+    Returns:
+        int: values, and a mark for every unit, of which those at the sites that change are picked.
+    """
+    replaced = {model.site(block.site).kind for block in units.blocks}
+    return count_forward_bytes(model, n_positions, replaced, copies=3) + 2 * len(units)
 
 
 def count_rows(n_nodes: int, *, top: int, n_controls: int, direct: bool = True) -> int:

@@ -25,7 +25,7 @@ from patchclamp.engines.engine import Tick
 from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pass_memory import pass_bytes
+from patchclamp.subjects.pass_memory import count_forward_bytes
 from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
@@ -208,7 +208,7 @@ def disk_bytes(sites: Sequence[Site], batches: Batches, store: str) -> int:
 
 
 def memory_bytes(model: Any, sites: Sequence[Site], batches: Batches, store: str) -> int:
-    """Return what a recording holds besides the model: a shard that is computed, and one that is written, twice.
+    """Return what a recording holds besides the model: a shard that is computed, and one on its way to disk.
 
     Args:
         model: the subject.
@@ -219,11 +219,12 @@ def memory_bytes(model: Any, sites: Sequence[Site], batches: Batches, store: str
     Returns:
         int: bytes; shards end with the batch that fills them.
     """
-    tokens = -(-batches.n_tokens // max(batches.n_stimuli, 1)) * batches.batch_size
+    length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
+    tokens = length * batches.batch_size
     batch = max(getattr(torch, store).itemsize * tokens * sum(s.width * (s.n_places or 1) for s in sites), 1)
     shard = min(-(-SHARD_BYTES // batch) * batch, disk_bytes(sites, batches, store))
-    passing = pass_bytes(model, tokens)
-    return max((3 if shard < disk_bytes(sites, batches, store) else 2) * shard, 2 * shard + passing)
+    # By the time that one is on disk the next is half computed; on a slow disk all of it.
+    return shard + shard // 2 + batches.batch_size * count_forward_bytes(model, length)
 
 
 class _Shard:
@@ -259,8 +260,11 @@ class _Shard:
                 self.nonfinite[key] = self.nonfinite.get(key, 0) + int(counts[unit])
 
     def tensors(self) -> dict[str, np.ndarray]:
-        # One batch often fills a shard: then there is nothing to join.
-        tensors = {path: p[0] if len(p) == 1 else np.concatenate(p) for path, p in self.values.items()}
+        # One batch often fills a shard: then there is nothing to join. What is joined is given up, site by site.
+        tensors = {}
+        for path in self.values:
+            parts, self.values[path] = self.values[path], []
+            tensors[path] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return {**tensors, **pack_stimuli(self.stimuli)}
 
     def entry(self) -> dict[str, Any]:

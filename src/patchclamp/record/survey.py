@@ -30,7 +30,7 @@ from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_
 from patchclamp.record.stream import MOST_NAMED
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pass_memory import pass_bytes
+from patchclamp.subjects.pass_memory import count_forward_bytes
 from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
@@ -39,8 +39,6 @@ N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
 CHECKPOINT_S = 60.0
 UNIT_BYTES = N_SAMPLE * 4 + N_TOP * 20 + 68
 """What the running statistics of a unit take."""
-RANKED_BYTES = N_SAMPLE * 28
-"""What a unit takes while its sample is put in order."""
 DRAWN_AT_ONCE = 2**20
 START = Start()
 
@@ -143,7 +141,7 @@ def disk_bytes(sites: Sequence[Site]) -> int:
 
 
 def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
-    """Return what a survey holds at its largest: statistics, the ranks of the widest site, and a batch.
+    """Return what a survey holds at its largest: statistics, a copy of the widest site's, and a batch or a sort.
 
     Args:
         model: the subject.
@@ -153,10 +151,11 @@ def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
     Returns:
         int: bytes besides the model's.
     """
-    tokens = -(-batches.n_tokens // max(batches.n_stimuli, 1)) * batches.batch_size
+    length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
     widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
-    ranked = RANKED_BYTES * max((s.width for s in sites), default=0)
-    return memory_bytes(sites) + ranked + pass_bytes(model, tokens) + 3 * 4 * tokens * widest
+    batch = batches.batch_size * (count_forward_bytes(model, length) + 3 * 4 * length * widest)
+    # In the end the samples of a site are sorted beside the ones before: values, keys of 8 bytes and places of 8.
+    return memory_bytes(sites) + UNIT_BYTES * widest + max(batch, 44 * N_SAMPLE * widest)
 
 
 class _Tally:

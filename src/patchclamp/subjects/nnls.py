@@ -54,6 +54,26 @@ def nonnegative_least_squares(
     return torch.where(wide.isfinite().all(1, keepdim=True), f, torch.nan).to(x.dtype)
 
 
+def solver_bytes(n_rows: int, n_units: int, width: int) -> int:
+    """Return what solving for the units of some rows holds at most.
+
+    Args:
+        n_rows: rows.
+        n_units: directions.
+        width: their width.
+
+    Returns:
+        int: bytes: rows in double precision beside what tells which are finite, some products with all directions, and
+            three systems where all units of a row are above zero.
+
+    Example:
+        >>> solver_bytes(1024, 64, 100) > solver_bytes(1024, 8, 100)
+        True
+    """
+    systems = min(n_rows * n_units**2, max(BATCH, n_units**2))
+    return 18 * n_rows * width + 40 * n_rows * n_units + 25 * systems
+
+
 def _passive(gram: Float[Tensor, "unit unit"], b: Float[Tensor, "n unit"]) -> Bool[Tensor, "n unit"]:
     """Return which units of every row are above zero, by block principal pivoting.
 

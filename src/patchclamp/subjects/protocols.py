@@ -9,6 +9,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.subject import Capabilities, Differentiated, LinearMap, Run
 from patchclamp.core.task import Task
 from patchclamp.subjects.cases import ReadTask
+from patchclamp.subjects.head_circuits import HeadCircuit
 
 
 @runtime_checkable
@@ -143,6 +144,13 @@ class Unembeds(Subject, Protocol):
     def answer_name(self, index: int) -> str:
         """Return what a logit stands for, as people read it."""
 
+    @property
+    def tied_embeddings(self) -> bool:
+        """Whether tokens are embedded by the rows that unembed them."""
+
+    def unembedding_rows(self) -> Any:
+        """Return the direction that each token is read from, ``(token, d_model)``; None where no weight says it."""
+
     def unembed(self, values: Any) -> Any:
         """Return the logits of values of the stream."""
 
@@ -166,6 +174,17 @@ class WritesAndReads(Subject, Protocol):
         Returns:
             Any: of the units named, in their order.
         """
+
+
+@runtime_checkable
+class FactorsHeads(Subject, Protocol):
+    """What its attention heads read and write can be read off the weights."""
+
+    def sites(self) -> list[Site]:
+        """List the places that have units, in forward order."""
+
+    def head_circuits(self, site: str) -> list[HeadCircuit]:
+        """Return the circuit W_V W_O of every head of a block."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.families.spec import Family, families, module_path, reason_uncovered
+from patchclamp.subjects.head_circuits import HeadCircuit, factor_heads
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.placement import bring_weights
 from patchclamp.subjects.relevance_rules import check_norm, subtracts_mean
@@ -97,12 +98,37 @@ class Unembeds(ShownText):
         head = self.head
 
         def read(x: Tensor) -> Tensor:
-            for step in steps or (norm, head):
+            for step in steps or (head,):
                 x = step(x)
-            return family.scale_logits(self.module, x)
+            return x
 
         with torch.no_grad():
-            return read(directions) - read(torch.zeros_like(directions[:1]))
+            nothing = torch.zeros_like(directions[:1])
+            if not steps:
+                directions = norm(directions) - norm(nothing)
+            logits = read(directions)
+            # Where nothing is left to take off, a pass over all logits is saved.
+            if steps or getattr(head, "bias", None) is not None:
+                logits = logits - read(nothing)
+            return family.scale_logits(self.module, logits)
+
+    @property
+    def tied_embeddings(self) -> bool:
+        """Whether tokens are embedded by the rows that unembed them."""
+        weights = [getattr(one, "weight", None) for one in (self.module.get_input_embeddings(), self.head)]
+        return isinstance(weights[0], Tensor) and weights[0] is weights[1]
+
+    def unembedding_rows(self) -> Float[Tensor, "token d_model"] | None:
+        """Return the direction of the normed stream that each token is read from; None where no weight says it.
+
+        Quantised and offloaded heads, and heads that do more than unembed, have none that can be shown.
+        """
+        weight = None if self.covering_family().head else _plain_weight(self.head)
+        return None if weight is None else weight.detach().T
+
+    def head_circuits(self, site: str) -> list[HeadCircuit]:
+        """Return the circuit W_V W_O of every head of a block, as ``factor_heads`` gives it."""
+        return factor_heads(self, site)
 
     def write_to_stream(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
         """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.

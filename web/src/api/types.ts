@@ -177,6 +177,31 @@ export interface Course {
   high: (number | null)[];
 }
 
+export interface DescribeAsked {
+  unit: string;
+  seed: number;
+}
+
+export interface DescribeCost {
+  possible: boolean;
+  reason: string;
+  tokens: number;
+  passes: number;
+  seconds: number | null;
+}
+
+export interface Described {
+  id: string;
+  text: string;
+  reason: string;
+  author: string;
+  evidence: string[];
+  scores: EstimateView[];
+  random: EstimateView[];
+  wrong: WrongWindow[];
+  seconds: number;
+}
+
 export interface DescriptionView {
   text: string;
   author: string;
@@ -297,6 +322,14 @@ export interface Explained {
   causes: CauseRow[];
   rule: string;
   seconds: number;
+}
+
+export interface FailingUnit {
+  key: string;
+  name: string;
+  text: string;
+  score: EstimateView;
+  wrong: number;
 }
 
 export interface Finished {
@@ -752,6 +785,14 @@ export interface PlacedShift {
   context: string;
 }
 
+export interface PlantedTruth {
+  place: string;
+  figure: string;
+  oracle: EstimateView;
+  method: EstimateView;
+  random: EstimateView;
+}
+
 export interface Problem {
   expected: string;
   got: string;
@@ -1075,6 +1116,54 @@ export interface Trial {
   source: Source;
 }
 
+export interface TrustMeasure {
+  measure: string;
+  judge: string;
+  described: EstimateView;
+  quantiles: (number | null)[];
+  good: number | null;
+  shuffled: EstimateView | null;
+  random: EstimateView | null;
+  missing: number | null;
+  calls: number;
+  tokens: number;
+  seconds: number | null;
+}
+
+export interface TrustMethod {
+  run: string;
+  author: string;
+  units: number;
+  calls: number;
+  tokens: number;
+  seconds: number | null;
+  failed: UnitsFailed[];
+  measures: TrustMeasure[];
+  truth: PlantedTruth[];
+}
+
+export interface TrustPage {
+  n_units: number;
+  n_described: number;
+  n_scored: number;
+  methods: TrustMethod[];
+  points: TrustPoints | null;
+  failing: FailingUnit[];
+  n_failing: number;
+  source: Source;
+}
+
+export interface TrustPoints {
+  run: string;
+  author: string;
+  measure: string;
+  chance: number;
+  keys: string[];
+  frequency: number[];
+  score: number[];
+  total: number;
+}
+
 export interface Tuning {
   label: string;
   over: "trials" | "runs of trials" | "blocks of time";
@@ -1190,6 +1279,11 @@ export interface UnitRow {
   spark: Spark | null;
 }
 
+export interface UnitsFailed {
+  reason: string;
+  units: number;
+}
+
 export interface UploadAsked {
   name: string;
   data: string;
@@ -1229,4 +1323,13 @@ export interface WriteState {
   enabled: boolean;
   remedy: string;
   longest: number;
+}
+
+export interface WrongWindow {
+  tokens: string[];
+  acts: (number | null)[];
+  bytes: number[];
+  ids: number[];
+  mark: number;
+  reason: string;
 }

@@ -72,3 +72,6 @@ export const write = (note: Partial<NoteAsked> & Pick<NoteAsked, "unit" | "kind"
 
 /** Keep an explained answer in the atlas. */
 export const keep = (id: string) => send<Kept>("/api/write/graphs", { id });
+
+/** Keep the description of a unit in the atlas. */
+export const keepDescription = (id: string) => send<Kept>("/api/write/descriptions", { id });

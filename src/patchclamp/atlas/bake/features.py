@@ -93,7 +93,7 @@ def add_basis(
     place, reading = Path(atlas), Reading(Path(atlas))
     dictionary = resolve_sites(model, dictionary)
     _check(reading, model, dictionary)
-    corpus, batch_size, seed = _read_again(reading, text, max_tokens, batch_size)
+    corpus, batch_size, seed = read_again(reading, text, max_tokens, batch_size)
     digest = dictionary_hash(dictionary)
     for part in reading.parts[1:]:
         kept = part.about["dictionary"]["hash"], part.about["corpus"]["hash"], part.about["plan"]["max_tokens"]
@@ -213,7 +213,7 @@ def check_basis(
     """
     reading = Reading(Path(atlas))
     _check(reading, model, dictionary)
-    _read_again(reading, text, None, None)
+    read_again(reading, text, None, None)
 
 
 def array_bytes(dictionary: Dictionary) -> int:
@@ -254,7 +254,7 @@ def _refuse_names(reading: Reading, dictionary: Dictionary) -> None:
         )
 
 
-def _read_again(
+def read_again(
     reading: Reading, text: str | Path | None, max_tokens: int | None, batch_size: int | None
 ) -> tuple[Corpus, int, int]:
     """Return a text cut as the baked one was, with batch size and seed.

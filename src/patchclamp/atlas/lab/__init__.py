@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.atlas.lab import describe_messages as describing
 from patchclamp.atlas.lab import explain_messages as explaining
 from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.asked_graphs import PREFIX, AskedGraphs
@@ -44,6 +45,7 @@ class Lab:
     """
 
     def __init__(self, model: Any, atlas: Reading, name: str | None = None) -> None:
+        from patchclamp.atlas.lab.describe_job import AskedDescriptions
         from patchclamp.atlas.lab.next_token import UnclampedRuns
 
         self.model = model
@@ -55,6 +57,7 @@ class Lab:
         # A worker of its own: what takes a minute keeps no slider waiting.
         self.explainer = Worker(self.turns, longest_s=explaining.SLOWEST_S)
         self.asked = AskedGraphs()
+        self.described = AskedDescriptions()
         self.unclamped_runs = UnclampedRuns()
         # Tokenizers of Hugging Face fail where two threads use one at once.
         self.words = FairLock()
@@ -364,6 +367,27 @@ class Lab:
         from patchclamp.atlas.lab.explain_job import prepare_circuit
 
         return prepare_circuit(self, atlas, asked)
+
+    def description_cost(self, atlas: Reading, key: str) -> describing.DescribeCost:
+        """Return what describing a unit takes.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+        """
+        from patchclamp.atlas.lab.describe_job import description_cost
+
+        return description_cost(self, atlas, key)
+
+    def describe(self, atlas: Reading, asked: describing.DescribeAsked) -> Callable[[Job], None]:
+        """Return what describes a unit; see ``describe_job``.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+            PatchclampError: the text that was baked is there no more.
+        """
+        from patchclamp.atlas.lab.describe_job import prepare_description
+
+        return prepare_description(self, atlas, asked)
 
     def find_graph(self, atlas: Reading, id: str) -> Graph:
         """Return an explained answer: a layer of the atlas, or one that was explained from the page.

@@ -1,9 +1,10 @@
-"""What a server that was given permission writes: notes, and graphs that are kept."""
+"""What a server that was given permission writes: notes, graphs and descriptions that are kept."""
 
 from pathlib import Path
+from typing import Any
 
 from patchclamp.atlas.read.reader import Reading
-from patchclamp.atlas.store.layers import write_graph
+from patchclamp.atlas.store.layers import write_descriptions, write_graph
 from patchclamp.atlas.store.notes import ANONYMOUS, Note, NoteKind, add_notes
 from patchclamp.atlas.store.provenance import Run
 from patchclamp.core.errors import PatchclampError
@@ -57,3 +58,20 @@ class Writer:
             PatchclampError: a graph of another model, or a full disk.
         """
         return write_graph(self.folder, graph, run=run)
+
+    def keep_description(self, found: Any, run: Run) -> str:
+        """Keep a described unit as a layer of the atlas.
+
+        Args:
+            found: what ``describe_units`` gave.
+            run: how it was made.
+
+        Returns:
+            str: the layer's id.
+
+        Raises:
+            PatchclampError: a full disk.
+        """
+        return write_descriptions(
+            self.folder, found.descriptions, failures=found.failures, scoring=found.scoring, run=run
+        )

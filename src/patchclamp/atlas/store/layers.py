@@ -18,15 +18,7 @@ from typing import Any
 from patchclamp.atlas.store.comparisons import ARRAYS, Comparison, fill_arrays, kind_of, read_comparison
 from patchclamp.atlas.store.counter_examples import Counter, counters_of, local_key
 from patchclamp.atlas.store.provenance import Run, write_run
-from patchclamp.atlas.store.scored import (
-    TABLE,
-    FailingWindow,
-    Scoring,
-    fill_failures,
-    read_failures,
-    scoring_of_json,
-    scoring_to_json,
-)
+from patchclamp.atlas.store.scored import TABLE, fill_failures, read_failures
 from patchclamp.atlas.store.sqlite_files import (
     BASE,
     HASHED,
@@ -46,6 +38,7 @@ from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Edge, Graph, Node, finite_measures
 from patchclamp.core.model_comparison import ModelComparison
+from patchclamp.core.scoring import FailingWindow, Scoring, measure_name
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
@@ -176,7 +169,7 @@ def write_descriptions(
     rows = sorted(some, key=lambda d: (str(local_key(d.unit)), d.author, d.text))
     about: dict[str, Any] = {"kind": "descriptions", "title": title or ", ".join(sorted({d.author for d in rows}))}
     if scoring is not None:
-        about["scoring"] = scoring_to_json(scoring)
+        about["scoring"] = scoring.to_json()
     with ExitStack() as files:
         parts = [
             files.enter_context(closing(open_database(path)))
@@ -349,7 +342,7 @@ def read_layer(path: Path) -> Layer:
                 title = f"{graph.about.get('prompt', '')} → {graph.about.get('target', '')}"
                 return Layer(path.stem, kind, size, title, graph=graph)
             about = {row["name"]: json.loads(row["value"]) for row in db.execute("SELECT * FROM about")}
-            scoring = scoring_of_json(about["scoring"]) if "scoring" in about else None
+            scoring = Scoring.from_json(about["scoring"]) if "scoring" in about else None
             title = str(about["title"])
             return Layer(path.stem, kind, size, title, descriptions=tuple(_descriptions(db)), scoring=scoring)
     except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as problem:
@@ -368,12 +361,14 @@ def _hash_layer(path: Path, kind: str, *_seen: int) -> str:
 
 def _score(score: Estimate) -> dict[str, Any]:
     interval = None if score.interval is None else asdict(score.interval)
-    return {"measure": score.unit, "value": score.value, "interval": interval, "n": score.n}
+    chance = None if score.null is None else asdict(score.null)
+    return {"measure": score.unit, "value": score.value, "interval": interval, "n": score.n, "chance": chance}
 
 
 def _read_score(data: Mapping[str, Any]) -> Estimate:
     interval = None if data["interval"] is None else Interval(**data["interval"])
-    return Estimate(float(data["value"]), interval, int(data["n"]), str(data["measure"]))
+    chance = None if data["chance"] is None else Interval(**data["chance"])
+    return Estimate(float(data["value"]), interval, int(data["n"]), str(data["measure"]), chance)
 
 
 def _descriptions(db: sqlite3.Connection) -> Iterable[StoredDescription]:
@@ -417,7 +412,9 @@ def list_described(descriptions: Descriptions) -> list[Description]:
     for place in range(len(descriptions)):
         if text := descriptions.text(place):
             scores = tuple(
-                replace(one, unit=f"{name}: {one.unit}")
+                replace(
+                    one, unit=measure_name(name, one.unit), null=Interval(column.chance, column.chance, 0.95, "chance")
+                )
                 for name, column in descriptions.scores.items()
                 if math.isfinite((one := column.estimate(place)).value)
             )

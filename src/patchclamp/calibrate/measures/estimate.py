@@ -12,6 +12,7 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.scores import Scores
+from patchclamp.core.task import Task
 from patchclamp.evaluate.rows import turn_basis
 
 
@@ -27,12 +28,17 @@ def measure(trial: Trial, noun: Estimate) -> list[Figure]:
 
 
 def shuffle(noun: Any, seed: int) -> Any:
-    """Return Scores or Descriptions that are given to the wrong keys, or a Basis that is turned at random."""
+    """Return keys with wrong scores or words, a Basis turned at random, or a Task with some answers exchanged."""
     draw = np.random.default_rng(seed)
     if isinstance(noun, Basis):
         return turn_basis(noun, draw)
     if isinstance(noun, Descriptions):
         return replace(noun, terms=noun.terms[draw.permutation(len(noun))])
+    if isinstance(noun, Task):
+        turned = [replace(case, targets=case.contrasts, contrasts=case.targets) for case in noun.cases]
+        return replace(
+            noun, cases=tuple(b if draw.random() < 0.5 else a for a, b in zip(noun.cases, turned, strict=True))
+        )
     assert isinstance(noun, Scores)
     if noun.per_case is None:
         return replace(noun, values=draw.permutation(noun.values))

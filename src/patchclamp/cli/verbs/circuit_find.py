@@ -95,9 +95,8 @@ def run(options: Namespace) -> int:
     def state(cost: Any) -> None:
         passes = {"forward": cost.forward, "backward": cost.backward}
         rows = " and ".join(f"{n:,} rows of {way} passes" for way, n in passes.items() if n)
-        n_rows, more = receipt_rows(len(cases), options.top, options.controls), ""
-        if options.level != "edge":  # a set of edges is no row of a pass, but many parts of one
-            more = f", at most {n_rows:,} rows more for the receipt"
+        n_rows = receipt_rows(model, cases, options.level, options.top, options.controls)
+        more = f", at most {n_rows:,} rows more for the receipt"
         memory = human_bytes(cost.bytes)
         log(f"{cost.parts:,} {parts}, by {cost.method}: {rows}{more}, about {memory} of memory besides the model's")
 

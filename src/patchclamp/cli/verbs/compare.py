@@ -177,11 +177,12 @@ def _compare_models(options: Namespace) -> int:
     other: Any = second if hasattr(second, "module") else first
     batches = read_shared(first, other, corpus, batch_size=options.batch_size)
     n_units = " × ".join(f"{sum(site.width for site in sites_of(one)[1]):,}" for one in (first, other))
-    at_once = -(-batches.n_tokens // max(batches.n_stimuli, 1)) * batches.batch_size
+    length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
+    memory = memory_bytes(first, other, batches.n_counted, batches.batch_size, length)
     log(
         f"{batches.n_tokens:,} tokens, shown twice and once more for each of up to {options.controls} random changes; "
         f"{n_units} correlations of units; "
-        f"about {human_bytes(memory_bytes(first, other, batches.n_counted, at_once))} of memory besides the models'"
+        f"about {human_bytes(memory)} of memory besides the models'"
     )
     clock = _Clock()
     with Meter("compare") as meter:

@@ -471,16 +471,23 @@ def _evaluate_explainer(options: Namespace) -> int:
 
 
 def _evaluate_atlas(options: Namespace) -> int:
-    """Summarise the scores of an atlas' descriptions."""
+    """Show how far the descriptions of an atlas hold: coverage, scores beside controls, cost and failures."""
+    from dataclasses import asdict
+
     from patchclamp.atlas.atlas import open_atlas
-    from patchclamp.evaluate import evaluate
-    from patchclamp.report.terminal.estimate import sentence
+    from patchclamp.report.terminal.scoring import show_distributions, show_trust
 
     refuse_typed(options, options.typed.keys() - {"json", "seed"}, "an atlas")
-    found = evaluate(open_atlas(options.model).descriptions(), seed=options.seed)
+    page = open_atlas(options.model).trust()
+    if not page.n_scored:
+        raise PatchclampError(
+            expected="an atlas whose descriptions have scores",
+            got=f"{page.n_described:,} descriptions without any",
+            remedy=f"`patchclamp describe {options.model}` describes its units and scores the words.",
+        )
     if options.json:
-        emit({name: one.to_json() for name, one in found.items()})
-    else:
-        for one in found.values():
-            print(sentence(one, bare=True))
+        emit({name: value for name, value in asdict(page).items() if name not in ("points", "source")})
+        return 0
+    show_trust(page)
+    show_distributions(page)
     return 0

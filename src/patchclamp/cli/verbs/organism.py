@@ -138,14 +138,7 @@ def _text(options: Namespace, name: str) -> None:
     documents = language.text(options.n or 1000, seed=options.seed, name=name)
     if options.json or options.labels:
         token = language.build(name).tokenizer.token
-        found = [
-            {
-                "text": one.stimulus.text,
-                "tokens": [token(int(i)) for i in one.stimulus.ids],
-                "concepts": [sorted(true) for true in one.concepts],
-            }
-            for one in documents
-        ]
+        found = [one.to_json(token) for one in documents]
         if options.json:
             emit(found)
         else:

@@ -13,8 +13,10 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
+from patchclamp.decompose.first_tokens import AT_ONCE
 from patchclamp.decompose.fitting import FactorOptions, Subject, make_basis
 from patchclamp.decompose.nmf import NMF
+from patchclamp.subjects.nnls import solver_bytes
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,19 @@ class NMFOptions(FactorOptions):
     def check(self, n_features: int, n_rows: int, width: int) -> None:
         """Refuse numbers that activations cannot be decomposed with."""
         NMF(n_features).check(n_rows)
+
+    def fit_bytes(self, n_features: int, n_rows: int, width: int) -> int:
+        """Return what the fit holds: a copy, codes and products; or what solves for codes.
+
+        Args:
+            n_features: number of features.
+            n_rows: rows of the activations.
+            width: their width.
+
+        Returns:
+            int: bytes.
+        """
+        return max(4 * n_rows * (width + 4 * n_features), solver_bytes(AT_ONCE, n_features, width))
 
     def fit(
         self, x: Float[np.ndarray, "row width"], n_features: int, *, name: str, seed: int

@@ -12,7 +12,7 @@ from patchclamp.core.corpus import Corpus
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
-from patchclamp.decompose.baselines import check_components, principal_components
+from patchclamp.decompose.baselines import BLOCK, check_components, principal_components
 from patchclamp.decompose.fitting import FactorOptions, Subject, make_basis
 
 
@@ -23,6 +23,19 @@ class PCAOptions(FactorOptions):
     def check(self, n_features: int, n_rows: int, width: int) -> None:
         """Refuse numbers that activations cannot be decomposed with."""
         check_components(n_features, n_rows, width)
+
+    def fit_bytes(self, n_features: int, n_rows: int, width: int) -> int:
+        """Return what the fit holds: a block in double precision, or a covariance and its eigenvectors.
+
+        Args:
+            n_features: number of features.
+            n_rows: rows of the activations.
+            width: their width.
+
+        Returns:
+            int: bytes.
+        """
+        return max(16 * min(n_rows, BLOCK) * width, 8 * min(n_rows, BLOCK) * width + 24 * width**2, 32 * width**2)
 
     def fit(
         self, x: Float[np.ndarray, "row width"], n_features: int, *, name: str, seed: int

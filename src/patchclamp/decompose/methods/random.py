@@ -27,6 +27,19 @@ class RandomOptions(FactorOptions):
         """Refuse numbers that activations cannot be decomposed with."""
         check_kept(self.k, n_features)
 
+    def fit_bytes(self, n_features: int, n_rows: int, width: int) -> int:
+        """Return what the fit holds: the directions in double precision.
+
+        Args:
+            n_features: number of features.
+            n_rows: rows of the activations.
+            width: their width.
+
+        Returns:
+            int: bytes.
+        """
+        return 16 * n_features * width
+
     def fit(
         self, x: Float[np.ndarray, "row width"], n_features: int, *, name: str, seed: int
     ) -> tuple[Basis, Mapping[str, Any]]:

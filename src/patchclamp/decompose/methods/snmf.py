@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,17 +13,15 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
+from patchclamp.decompose.first_tokens import AT_ONCE
 from patchclamp.decompose.fitting import FactorOptions, Subject, make_basis
 from patchclamp.decompose.snmf import SNMF, Init
-from patchclamp.subjects.nnls import BATCH
+from patchclamp.subjects.nnls import solver_bytes
 
 
 @dataclass(frozen=True)
 class SNMFOptions(FactorOptions):
     """Options of semi-NMF."""
-
-    BLOCK: ClassVar[int] = 10
-    SOLVER: ClassVar[int] = 12 * BATCH
 
     sparsity: float = option(0.01, "share of a feature's units that is kept")
     init: Init = option("random", "the codes at first")
@@ -33,6 +31,19 @@ class SNMFOptions(FactorOptions):
     def check(self, n_features: int, n_rows: int, width: int) -> None:
         """Refuse numbers that activations cannot be decomposed with."""
         self._estimator(n_features, 0).check(n_rows)
+
+    def fit_bytes(self, n_features: int, n_rows: int, width: int) -> int:
+        """Return what the fit holds: marks of what is finite, or blocks and codes; or what solves for codes.
+
+        Args:
+            n_features: number of features.
+            n_rows: rows of the activations.
+            width: their width.
+
+        Returns:
+            int: bytes.
+        """
+        return max(6 * n_rows * width, 4 * n_rows * (width + 5 * n_features), solver_bytes(AT_ONCE, n_features, width))
 
     def fit(
         self, x: Float[np.ndarray, "row width"], n_features: int, *, name: str, seed: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -10,16 +10,14 @@ from torch import Tensor
 
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.keys import Block, UnitIndex
+from patchclamp.core.keys import Block
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.language_lacks import refuse_no_tokens
+from patchclamp.describe.decoding import AT_ONCE, check_tokens, describe_by_tokens
 from patchclamp.subjects.protocols import Records, Unembeds, WritesAndReads
 
-AT_ONCE = 2**25
-"""Logits that are held at once: 128 MB."""
 LEAST_UP = 1e-6
 """Below this size of the other branch nothing can be said of a gate."""
 
@@ -60,8 +58,11 @@ def vocabulary(
 
     Returns:
         Descriptions: of all neurons of ``blocks.*.mlp.act``, tokens weighted by p. Measures: ``peak``, p of the first
-        token; ``margin``, log p of the first less that of the second; ``gate``, the mean of φ(gate) where a task is
-        given.
+        token; ``specialised``, the p of all listed tokens of its concept; ``concept``, the share of the listed tokens
+        that are of it; ``margin``, log p of the first less that of the second; ``gate``, the mean of φ(gate) where a
+        task is given. Of one concept are forms of one word, and tokens whose unembedding rows are closer than 99 % of
+        random pairs. ``order("specialised")`` ranks the neurons. ``provenance.extra["tied_embeddings"]`` says whether
+        tokens are embedded by the rows that unembed them: then what neurons of early layers read decodes by itself.
 
     Raises:
         PatchclampError: a subject without neurons, or a side that its MLPs lack.
@@ -74,42 +75,27 @@ def vocabulary(
     """
     sites = [site for site in subject.sites() if site.kind == "mlp.act"]
     gated = {site.path for site in subject.sites() if site.kind == "mlp.up"}
-    _check(subject, sites, gated, options)
-    signs = {} if task is None else _gates(subject, task, [site.path for site in sites])
-    terms, weights, margins = [], [], []
-    for done, site in enumerate(sites):
-        rows = _directions(subject, site.path, site.path.replace(".act", ".up") in gated, options.side)
-        if task is not None and options.side != "gate":
-            rows = rows * torch.sign(torch.as_tensor(signs[site.path], dtype=rows.dtype, device=rows.device))[:, None]
-        for ids, p, margin in _decode(subject, -rows if options.negative else rows, options.tokens):
-            terms.append(ids)
-            weights.append(p)
-            margins.append(margin)
-        progress(done + 1, len(sites))
-    p = np.concatenate(weights)
-    measures = {"peak": p[:, 0].copy(), "margin": np.concatenate(margins)}
-    if task is not None:
-        measures["gate"] = np.concatenate([signs[site.path] for site in sites])
-    index = UnitIndex([Block(site.path, "neurons", site.width) for site in sites], subject.name)
-    words = [subject.answer_name(i) for i in range(subject.n_answers)]
-    return Descriptions(index, np.concatenate(terms), p, words, "rule/vocabulary 1", "probability", measures)
-
-
-def _check(subject: Subject, sites: list[Any], gated: set[str], options: VocabularyOptions) -> None:
-    if not subject.n_answers:
-        refuse_no_tokens(subject, "what neurons promote")
-    if not sites:
-        raise PatchclampError(
-            expected="a language model whose family is known, with sites blocks.N.mlp.act",
-            got=f"{subject.name}, which has none",
-            remedy="Take another model, or add its family: docs/howto/family.md.",
-        )
+    check_tokens(subject, len(sites), "blocks.N.mlp.act")
     if options.side == "gate" and not gated:
         raise PatchclampError(
             expected="gated MLPs, for side 'gate'",
             got=f"{subject.name}, whose MLPs have none",
             remedy="Use side 'read', which is what their neurons read.",
         )
+    signs = {} if task is None else _gates(subject, task, [site.path for site in sites])
+
+    def directions() -> Iterator[Tensor]:
+        for done, site in enumerate(sites):
+            rows = _directions(subject, site.path, site.path.replace(".act", ".up") in gated, options.side)
+            if task is not None and options.side != "gate":
+                sign = torch.sign(torch.as_tensor(signs[site.path], dtype=rows.dtype, device=rows.device))
+                rows = rows * sign[:, None]
+            yield -rows if options.negative else rows
+            progress(done + 1, len(sites))
+
+    gates = {} if task is None else {"gate": np.concatenate([signs[site.path] for site in sites])}
+    blocks = [Block(site.path, "neurons", site.width) for site in sites]
+    return describe_by_tokens(subject, blocks, directions(), options.tokens, "rule/vocabulary 1", gates)
 
 
 def _directions(subject: Subject, site: str, gated: bool, side: str) -> Tensor:
@@ -119,24 +105,6 @@ def _directions(subject: Subject, site: str, gated: bool, side: str) -> Tensor:
     else:
         rows = subject.read_directions(site, slice(None), "mlp.up" if gated and side == "read" else "mlp.pre")
     return rows
-
-
-def _decode(subject: Subject, rows: Tensor, most: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield ids, probabilities and margins of the likeliest tokens of directions, block by block.
-
-    A neuron whose weights are zero stands for nothing: its ids are −1 and its numbers 0.
-    """
-    special = sorted(subject.special_answers)
-    dtype = getattr(subject, "dtype", rows.dtype)
-    for part in rows.split(max(1, AT_ONCE // subject.n_answers)):
-        logits = subject.read_out(part.to(dtype)).float()  # (unit, token)
-        logits[:, special] = -torch.inf
-        best, ids = logits.topk(min(most, logits.shape[1] - len(special)), dim=1)
-        p = torch.exp(best - logits.logsumexp(1, keepdim=True))
-        margins = best[:, 0] - best[:, min(1, best.shape[1] - 1)]
-        empty = ~part.any(1)
-        ids[empty], p[empty], margins[empty] = -1, 0.0, 0.0
-        yield ids.cpu().numpy(), p.cpu().numpy(), margins.cpu().numpy()
 
 
 def _gates(subject: Subject, task: Task, sites: list[str]) -> dict[str, np.ndarray]:
@@ -160,7 +128,8 @@ def _gates(subject: Subject, task: Task, sites: list[str]) -> dict[str, np.ndarr
 
 
 def _cost(sizes: Sizes, _options: VocabularyOptions) -> Cost:
-    return Cost(forward=sizes.cases, bytes=6 * AT_ONCE)  # logits, and in float32
+    held = min(sizes.units * sizes.targets or AT_ONCE, max(AT_ONCE, sizes.targets))
+    return Cost(forward=sizes.cases, bytes=2 * 4 * held)  # logits, and their exponentials
 
 
 METHOD = Method(
@@ -176,5 +145,6 @@ METHOD = Method(
     calibrated_on=("neuron-gpt2", "neuron-llama", "cat"),
     must_show="the planted neuron's first token is the answer that it gives",
     must_miss={"facts-gpt2": "the neuron writes what a later head turns into the word"},
+    sources=("describe/decoding.py",),
     default_for=("describe",),
 )

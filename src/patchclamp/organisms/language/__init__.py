@@ -14,6 +14,7 @@ from patchclamp.core.task_files import measure_of
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.documents import TASKS, documents
 from patchclamp.organisms.language.evaluate import Item, evaluate, items
+from patchclamp.organisms.language.halves import text_of_half
 from patchclamp.organisms.language.labelled import Labelled, label_documents
 from patchclamp.organisms.language.train import NAMES
 from patchclamp.subjects.language import LanguageModel
@@ -32,6 +33,7 @@ __all__ = [
     "task",
     "tasks",
     "text",
+    "text_of_half",
 ]
 
 

@@ -1,6 +1,6 @@
 """Documents as stimuli, each token with the concepts true of it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,18 @@ class Labelled:
     def where(self, concept: str) -> Bool[np.ndarray, " token"]:
         """Return at which tokens a concept is true."""
         return np.array([concept in true for true in self.concepts], dtype=bool)
+
+    def to_json(self, token: Callable[[int], str]) -> dict[str, Any]:
+        """Return the document as a line of labelled text, JSON-ready.
+
+        Args:
+            token: names a token's id.
+        """
+        return {
+            "text": self.stimulus.text,
+            "tokens": [token(int(i)) for i in self.stimulus.ids],
+            "concepts": [sorted(true) for true in self.concepts],
+        }
 
     @property
     def matrix(self) -> Bool[np.ndarray, "token concept"]:

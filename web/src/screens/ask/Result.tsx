@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
 import type { Explaining } from "../../api/explain";
-import type { CauseRow, Explained, GraphPage, Progressed } from "../../api/types";
+import type { CauseRow, Explained, GraphPage } from "../../api/types";
 import { duration, number, plural } from "../../format";
 import { AnswerPicture } from "../../parts/AnswerPicture";
 import { Bars } from "../../parts/Bars";
@@ -11,6 +11,7 @@ import { ClampCauses } from "../../parts/ClampCauses";
 import { Keep } from "../../parts/Keep";
 import { Copy } from "../../parts/Command";
 import { KeepIt } from "../../parts/KeepIt";
+import { Meter } from "../../parts/Meter";
 import { Failed, Nothing } from "../../parts/States";
 import { Visible } from "../../parts/Text";
 import { Verdict } from "../../parts/Verdict";
@@ -25,28 +26,13 @@ export function Result({ now, stale }: { now: Explaining; stale: boolean }): JSX
     <section aria-labelledby="because" data-testid="result" aria-live="polite">
       <h2 id="because">Because</h2>
       {now.failure && <Failed failure={now.failure} />}
-      {now.busy && <Meter progress={now.progress} ahead={now.ahead} />}
-      {now.explained ? (
-        <Found explained={now.explained} now={now} stale={stale} />
+      {now.busy && <Meter of={now} what="explanation" />}
+      {now.result ? (
+        <Found explained={now.result} now={now} stale={stale} />
       ) : (
         !now.busy && !now.failure && <Nothing>The units that carry the answer, replaced in the model itself beside random ones, appear here.</Nothing>
       )}
     </section>
-  );
-}
-
-/** How far it is, and how long it takes. */
-function Meter({ progress, ahead }: { progress: Progressed | null; ahead: number | null }): JSX.Element {
-  const share = progress?.share ?? 0;
-  const left = progress?.left;
-  const words = ahead ? `${plural(ahead, "explanation")} before this one` : progress === null ? "beginning …" : `${Math.round(share * 100)} %${left == null ? "" : `, about ${duration(left)} left`}`;
-  return (
-    <div class="meter" data-testid="meter" data-share={share}>
-      <progress max={1} value={share} aria-label="how far the explanation is" />
-      <p class="small soft num" role="status">
-        {words}
-      </p>
-    </div>
   );
 }
 

@@ -30,7 +30,7 @@ function Words({ one }: { one: DescriptionView }): JSX.Element {
             <div key={score.unit} data-testid="score" data-value={score.value}>
               <dt>{score.unit}</dt>
               <dd>
-                <Interval estimate={score} />
+                <Interval estimate={score} {...(score.null_low !== null && { chance: score.null_low })} />
               </dd>
               <dd class="soft small">{plural(score.n, "item")}</dd>
             </div>
@@ -52,8 +52,15 @@ function Words({ one }: { one: DescriptionView }): JSX.Element {
             , <time dateTime={one.made}>{one.made.slice(0, 10)}</time>
           </>
         )}
-        {one.evidence.length > 0 && <>, who was shown {count(one.evidence.length)} stimuli</>}
+        {one.evidence.length > 0 && <>, who was shown {seenBy(one.evidence)}</>}
       </figcaption>
     </figure>
   );
+}
+
+/** What the author was shown: a statement as it is, or how many stimuli. */
+function seenBy(evidence: string[]): string {
+  const stated = evidence.filter((one) => one.includes(" "));
+  const rest = evidence.length - stated.length;
+  return [...stated, ...(rest ? [`${count(rest)} stimuli`] : [])].join("; ");
 }

@@ -19,6 +19,7 @@ import { Write } from "./Write";
 
 // Only where a model is attached.
 const trial = () => import("./Trial").then((m) => m.Trial);
+const describe = () => import("./Describe").then((m) => m.Describe);
 // Only of models of images.
 const pictures = () => import("./Pictures").then((m) => m.Pictures);
 
@@ -76,9 +77,10 @@ function OnText({ unit, lab }: { unit: UnitPage; lab: LabPage | null }): JSX.Ele
               <Patterns unit={head} lab={lab} />
             </div>
           )}
-          {unit.descriptions.length > 0 && (
+          {(unit.descriptions.length > 0 || lab?.attached) && (
             <div class="said">
-              <Descriptions unit={unit} />
+              {unit.descriptions.length > 0 && <Descriptions unit={unit} />}
+              {lab?.attached && <Later load={describe} id={unit.key} />}
             </div>
           )}
           <div class="role">

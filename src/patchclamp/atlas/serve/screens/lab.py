@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from patchclamp.atlas.lab import Lab, messages, without_model
+from patchclamp.atlas.lab import describe_messages as describing
 from patchclamp.atlas.lab import explain_messages as explaining
 from patchclamp.atlas.lab.job_queue import Job
 from patchclamp.atlas.lab.messages import LONGEST_KEY, LONGEST_TEXT
@@ -29,6 +30,7 @@ _EVENTS = (
     | messages.Verified
     | messages.EdgesVerified
     | explaining.Explained
+    | describing.Described
     | messages.Finished
     | messages.Refused
 )
@@ -155,6 +157,19 @@ def add_routes(app: FastAPI, served: Served) -> None:
     async def find_circuit(asked: explaining.CircuitAsked) -> StreamingResponse:
         """Find a circuit over pasted pairs: ``queued``, ``progressed`` …, ``explained``, ``finished``."""
         return await stream_events(lambda now, own: own.find_circuit(now, asked), slow=True)
+
+    @app.get("/api/lab/describe", operation_id="readDescribeCost")
+    def read_describe_cost(
+        unit: Annotated[str, Query(min_length=1, max_length=LONGEST_KEY)],
+    ) -> describing.DescribeCost:
+        """Say what describing a unit takes."""
+        atlas = served.atlas()
+        return require_lab(atlas).description_cost(atlas, unit)
+
+    @app.post("/api/lab/describe", operation_id="describeUnit", responses=_STREAMED, response_class=StreamingResponse)
+    async def describe_unit(asked: describing.DescribeAsked) -> StreamingResponse:
+        """Describe a unit and score the words: ``queued``, ``progressed`` …, ``described``, ``finished``."""
+        return await stream_events(lambda now, own: own.describe(now, asked), slow=True)
 
     @app.get("/api/lab/runs/{id}", operation_id="readLabRun")
     def read_lab_run(id: str) -> messages.LabRun:

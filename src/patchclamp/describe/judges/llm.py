@@ -1,0 +1,182 @@
+"""A judge that asks a language model."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from patchclamp.core.arguments import Positive, checked
+from patchclamp.core.errors import PatchclampError
+from patchclamp.describe.chat import Chat, ChatCost
+from patchclamp.describe.chat_answers import Answer, Request, clean
+from patchclamp.describe.judge import Window
+from patchclamp.describe.prompts import load_prompt
+from patchclamp.describe.shown_text import (
+    read_activations,
+    read_fits,
+    read_place,
+    show_passages,
+    show_tokens,
+    show_window,
+)
+
+AT_ONCE = 5
+TOKENS_A_WINDOW, TOKENS_BESIDE = 4, 64
+"""Tokens of an answer: of each number, and of what a model may say around them."""
+Marks = Sequence[Bool[np.ndarray, " token"]]
+
+
+@checked
+class LLMJudge:
+    """Answer by a language model. What cannot be read of its answers is missing, and counted.
+
+    Windows are shown five at a time, in an order that follows from their content and that of the description: the
+    same question is asked in the same words again, and so is answered from what was kept.
+
+    Args:
+        chat: whom to ask.
+        at_once: windows of a question.
+
+    Example:
+        >>> LLMJudge(Chat("http://127.0.0.1:8000/v1", "my-model")).name
+        'llm/my-model'
+    """
+
+    def __init__(self, chat: Chat, at_once: Positive = AT_ONCE) -> None:
+        self.chat, self.at_once = chat, at_once
+        self.unread = 0
+        """Windows about which no answer could be read, so far."""
+
+    @property
+    def name(self) -> str:
+        """``llm/`` and the model's name."""
+        return f"llm/{self.chat.model}"
+
+    @property
+    def calls(self) -> int:
+        """Answers that the server gave so far."""
+        return self.chat.usage.calls
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were paid so far."""
+        return self.chat.usage.tokens
+
+    def fits(self, description: str, windows: Sequence[Window]) -> list[float | None]:
+        """Return for each window the probability that a unit of this description fires in it.
+
+        Where the server gives probabilities of tokens it is p₁ / (p₀ + p₁), else 1 or 0.
+
+        Raises:
+            PatchclampError: no answer, or no tokens left in the budget.
+
+        Cost: a call per five windows.
+        """
+        order = self._shuffle(description, [show_window(one) for one in windows])
+        requests = [self._ask_fits("detect", description, [windows[i] for i in group]) for group in order]
+        return self._read(requests, order, read_fits)
+
+    def fits_marked(self, description: str, windows: Sequence[Window], marks: Marks) -> list[float | None]:
+        """Return for each window the probability that a unit of this description fires at every marked token.
+
+        Raises:
+            PatchclampError: no answer, or no tokens left in the budget.
+
+        Cost: a call per five windows.
+        """
+        shown = [show_window(one, mark) for one, mark in zip(windows, marks, strict=True)]
+        order = self._shuffle(description, shown)
+        requests = [
+            self._ask_fits("fuzz", description, [windows[i] for i in group], [marks[i] for i in group])
+            for group in order
+        ]
+        return self._read(requests, order, read_fits)
+
+    def simulate(self, description: str, windows: Sequence[Window]) -> list[Float[np.ndarray, " token"] | None]:
+        """Return for each window how strongly a unit of this description fires at each token, from 0 to 10.
+
+        Raises:
+            PatchclampError: no answer, or no tokens left in the budget.
+
+        Cost: a call per window; it answers with a line per token.
+        """
+        answers = self._answers([self._ask_simulation(description, one) for one in windows])
+        found = [read_activations(answer, len(window)) for answer, window in zip(answers, windows, strict=True)]
+        self.unread += sum(one is None for one in found)
+        return found
+
+    def choose_odd(self, windows: Sequence[Window], marks: Marks) -> int | None:
+        """Return the place of the window that is unlike the others; None where no answer could be read.
+
+        Raises:
+            PatchclampError: no answer, or no tokens left in the budget.
+
+        Cost: a call.
+        """
+        [answer] = self._answers([self._request("intruder", {"passages": show_passages(windows, marks)}, 1)])
+        place = read_place(answer, len(windows))
+        self.unread += place is None
+        return place
+
+    def estimate(self, cases: Iterable[tuple[str, Sequence[Window]]], *, simulated: bool = False) -> ChatCost:
+        """Return what judging will cost at most, before anything is asked.
+
+        Args:
+            cases: descriptions, each with the windows that it is judged by.
+            simulated: whether tokens are simulated; by default windows are judged.
+        """
+
+        def ask() -> Iterator[Request]:
+            for description, windows in cases:
+                if simulated:
+                    yield from (self._ask_simulation(description, one) for one in windows)
+                else:
+                    for group in self._shuffle(description, [show_window(one) for one in windows]):
+                        yield self._ask_fits("detect", description, [windows[i] for i in group])
+
+        return self.chat.estimate(ask())
+
+    def _shuffle(self, description: str, shown: Sequence[str]) -> list[list[int]]:
+        """Return the places of windows in groups, in an order that says nothing of which fit."""
+        seed = hashlib.sha256("\0".join([description, *shown]).encode(errors="replace")).digest()[:8]
+        order = np.random.default_rng(int.from_bytes(seed)).permutation(len(shown)).tolist()
+        return [order[i : i + self.at_once] for i in range(0, len(order), self.at_once)]
+
+    def _ask_fits(
+        self, prompt: str, description: str, windows: Sequence[Window], marks: Marks | None = None
+    ) -> Request:
+        gaps = {"description": clean(description, 2000), "passages": show_passages(windows, marks)}
+        return self._request(prompt, gaps, len(windows), logprobs=True)
+
+    def _ask_simulation(self, description: str, window: Window) -> Request:
+        gaps = {"description": clean(description, 2000), "tokens": show_tokens(window)}
+        return self._request("simulate", gaps, 2 * len(window))
+
+    def _request(self, name: str, gaps: dict[str, str], numbers: int, *, logprobs: bool = False) -> Request:
+        prompt = load_prompt(name)
+        longest = TOKENS_BESIDE + TOKENS_A_WINDOW * numbers
+        return Request(prompt.fill(gaps), prompt.title, longest, logprobs=logprobs)
+
+    def _read(
+        self,
+        requests: Sequence[Request],
+        order: Sequence[Sequence[int]],
+        read: Callable[[Answer, int], list[float | None]],
+    ) -> list[float | None]:
+        found: dict[int, float | None] = {}
+        for group, answer in zip(order, self._answers(requests), strict=True):
+            found |= dict(zip(group, read(answer, len(group)), strict=True))
+        self.unread += sum(one is None for one in found.values())
+        return [found[place] for place in range(len(found))]
+
+    def _answers(self, requests: Sequence[Request]) -> list[Answer]:
+        answers = self.chat.ask(requests)
+        given = [one for one in answers if one is not None]
+        if len(given) < len(answers):
+            raise PatchclampError(
+                expected=f"at most {self.chat.budget_tokens:,} tokens, the budget",
+                got=f"{self.chat.usage.tokens:,} spent, and {len(answers) - len(given):,} questions left",
+                remedy="Give a larger --budget-tokens and run again with --resume: what was answered is kept.",
+            )
+        return given

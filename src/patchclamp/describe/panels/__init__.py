@@ -1,0 +1,1 @@
+"""Panels of judges that compare two texts, one file each, found by listing."""
