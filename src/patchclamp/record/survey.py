@@ -16,7 +16,6 @@ from torch import Tensor
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import is_url
-from patchclamp.core.mapped import HELD, Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
@@ -25,6 +24,7 @@ from patchclamp.engines import Engine, Serial, Start, fold
 from patchclamp.engines.plan import stimuli_of_piece
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
+from patchclamp.record.mapped import HELD, Mapped, OneAtATime
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.record.stream import MOST_NAMED

@@ -11,10 +11,10 @@ from patchclamp.atlas.bake.pictures import estimate_disk
 from patchclamp.atlas.bake.read_text import MOST_MEASURED, MOST_SCORED, spread
 from patchclamp.atlas.bake.weight_panels import BLOCK as SCORED
 from patchclamp.atlas.bake.weight_panels import FETCHED
-from patchclamp.core.mapped import HELD
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
+from patchclamp.record.mapped import HELD
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.subjects.corpora import Batches

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.mapped import Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
@@ -23,6 +22,7 @@ from patchclamp.engines import Engine, Serial, Start, fold
 from patchclamp.engines.plan import stimuli_of_piece
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
+from patchclamp.record.mapped import Mapped, OneAtATime
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import manifest_of, open_run, pin_threads
 from patchclamp.subjects.corpora import Batches
