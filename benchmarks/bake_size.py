@@ -128,7 +128,8 @@ def measured(
             return function(*args, **how)
         finally:
             wall[stage], peaks[stage] = time.monotonic() - began, memory("VmHWM") - before
-            print(f"{stage}: {wall[stage]:.1f} s, cpu {time.process_time() - cpu:.1f} s, {peaks[stage] / 1e6:.0f} MB", file=sys.stderr)
+            spent = f"{wall[stage]:.1f} s, {time.process_time() - cpu:.1f} cpu s"
+            print(f"{stage}: {spent}, {peaks[stage] / 1e6:.0f} MB", file=sys.stderr)
 
     return call
 

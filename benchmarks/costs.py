@@ -174,6 +174,9 @@ def apart(verb: str, size: int, threads: int) -> dict[str, Any]:
 def once(verb: str, size: int, threads: int) -> dict[str, Any]:
     """Run a verb once; return what it stated and what it took."""
     torch.set_num_threads(threads)
+    # What libraries keep for their products is taken once, whatever follows.
+    for values in (np.ones((1024, 1024), np.float32), np.ones((1024, 1024))):
+        _ = values @ values, torch.from_numpy(values) @ torch.from_numpy(values)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = subject(size)
@@ -352,7 +355,7 @@ def record(model: LanguageModel, size: int, folder: Path) -> Job:
 def survey(model: LanguageModel, size: int, folder: Path) -> Job:
     """Survey the neurons of every block."""
     from patchclamp.record import survey_corpus
-    from patchclamp.record.survey import memory_bytes, peak_bytes
+    from patchclamp.record.survey import disk_bytes, peak_bytes
     from patchclamp.subjects.recordable import select_recordable
 
     sites = ["blocks.*.mlp.act"]
@@ -360,9 +363,7 @@ def survey(model: LanguageModel, size: int, folder: Path) -> Job:
 
     def state() -> Stated:
         batches, chosen = read_corpus(model, corpus, batch_size=8), select_recordable(model, sites)
-        return Stated(
-            forward=batches.n_stimuli, memory=peak_bytes(model, chosen, batches), disk=2 * memory_bytes(chosen)
-        )
+        return Stated(forward=batches.n_stimuli, memory=peak_bytes(model, chosen, batches), disk=disk_bytes(chosen))
 
     return Job(
         state,
@@ -514,9 +515,7 @@ def compare(model: LanguageModel, size: int, folder: Path) -> Job:
 
     def state() -> Stated:
         batches = read_corpus(model, corpus, batch_size=8)
-        return Stated(
-            forward=batches.n_stimuli * (2 + N_RANDOM), memory=memory_bytes(model, other, batches.n_counted, 8, 128)
-        )
+        return Stated(forward=batches.n_stimuli * (2 + N_RANDOM), memory=memory_bytes(model, other, batches))
 
     return Job(
         state,

@@ -179,7 +179,10 @@ def measure(seconds: float) -> None:
             began = time.monotonic()
             list(engine.map(_wait, pieces, lambda _: None))
             took.setdefault("a wait of 0.1 s", []).append(time.monotonic() - began)
-            for verb, sites in ((survey_corpus, "blocks.*.mlp.act"), (record_corpus, "blocks.0.mlp.act")):
+            for verb, sites in (
+                (survey_corpus, "blocks.*.mlp.act"),
+                (record_corpus, f"blocks.{model.n_layers - 1}.mlp.act"),
+            ):
                 began = time.monotonic()
                 verb(model, corpus, sites, folder / f"{verb.__name__}-{workers}", engine=engine)
                 took.setdefault(verb.__name__, []).append(time.monotonic() - began)

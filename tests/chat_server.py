@@ -61,6 +61,14 @@ def answer_by_rules(messages: list[dict[str, str]]) -> str:
         marked = Counter(token for line in lines for token in re.findall(r"<<(.+?)>>", line))
         best = min(marked, key=lambda token: (-marked[token], token)) if marked else "nothing"
         return f"The marked tokens agree.\nEXPLANATION: the token {quote(best)}"
+    if "Text A" in asked:
+        texts = re.findall(r"^Text [AB]: (.*)$", asked, re.MULTILINE)
+        return "accuracy\nclarity" if "one point of view a line" in task else f"[{len(texts[0])}, {len(texts[1])}]"
+    if "does not belong" in task:
+        marks = [re.findall(r"<<(.+?)>>", line) for line in lines]
+        return next(
+            str(i) for i, own in enumerate(marks, 1) if all(own != other for other in marks if other is not own)
+        )
     description = asked.splitlines()[0].removeprefix("Description: ")
     if "one line a token" in task:
         tokens = [json.loads(text) for text in re.findall(r'^\d+ (".*")$', asked, re.MULTILINE)]

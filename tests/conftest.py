@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import chat_server
 import groups
 import shared_models
 from untested import say_untested
@@ -172,3 +173,10 @@ def seeded_atlas(tmp_path_factory) -> Path:
     from seeded import bake_seeded
 
     return bake_seeded(tmp_path_factory.mktemp("seeded"))
+
+
+@pytest.fixture(scope="session")
+def language_model():
+    """Serve OpenAI's chat completions from a process of its own; see ``chat_server``."""
+    with chat_server.serve() as server:
+        yield server

@@ -199,6 +199,30 @@ def features_opened(chromium: Any, features_server: str) -> Iterator[Callable[..
 
 
 @pytest.fixture(scope="package")
+def described_server(seeded_atlas: Path, tmp_path_factory: Any) -> Iterator[tuple[str, str]]:
+    """The address of a server of the seeded atlas with all its units described and scored, and the layer's id."""
+    import patchclamp as pc
+    from patchclamp.core.scoring import Scoring
+    from patchclamp.core.unit import UnitKey
+
+    place = tmp_path_factory.mktemp("described") / "seeded.atlas"
+    shutil.copytree(seeded_atlas, place)
+    layer = pc.atlas.describe(place, pc.load("organism:cat"))
+    # A method that is calibrated where the answer is planted.
+    word = pc.Description(UnitKey("blocks.0.mlp.act", CAT), " sat", "rule/vocabulary 1")
+    pc.atlas.write_descriptions(place, [word], scoring=Scoring("vocabulary"))
+    with served(str(place)) as address:
+        yield address, layer
+
+
+@pytest.fixture
+def described(chromium: Any, described_server: tuple[str, str]) -> Iterator[Reader]:
+    """A window on the atlas whose units are described."""
+    with windows(chromium, described_server[0]) as open_one:
+        yield open_one()
+
+
+@pytest.fixture(scope="package")
 def pairs_server(tmp_path_factory: Any) -> Iterator[str]:
     """The address of a server of a planted model's atlas, with its circuit of edges and one by position."""
     from patchclamp.cli import main

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-SCREENS = ["/", "/units", "/units?q=cat&min_score=0.1", "unit", "/lab", "/runs", "run"]
+SCREENS = ["/", "/units", "/units?q=cat&min_score=0.1", "unit", "/lab", "/trust", "/runs", "run"]
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 
 

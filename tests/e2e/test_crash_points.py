@@ -138,6 +138,10 @@ def ground(runner, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ground")
     (folder / "story.txt").write_text("the old cat sat on the mat.\n" * 40)
     (folder / "short.txt").write_text("the old cat sat on the mat.\n" * 12)
+    nouns = ("cat", "dog", "horse", "fox")
+    (folder / "tale.txt").write_text(
+        "".join(f"the {one} sat on the mat.\na {one} ran to the house.\n" for one in nouns)
+    )
     pair = {"clean": "the old cat", "corrupted": "the old dog", "answer": " sat", "wrong": " ran"}
     other = {**pair, "clean": "an old cat", "corrupted": "an old dog"}
     (folder / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in (pair, other)))
@@ -196,6 +200,10 @@ VERBS = {
     "atlas bake": Verb("atlas bake organism:cat --inputs GROUND/short.txt --window 16 --out OUT", resumes=True),
     "atlas add": Verb(
         "atlas add OUT --basis GROUND/topk --inputs GROUND/short.txt", resumes=True, begins_with="atlas"
+    ),
+    "describe": Verb(
+        "describe OUT --inputs GROUND/tale.txt --units blocks.0.mlp.act --window 4 --least 1", resumes=True,
+        begins_with="atlas",
     ),
     "explain": Verb(
         "explain organism:cat the␣old␣cat --target ␣sat --contrast ␣ran --atlas OUT --report OUT/why.html "

@@ -54,13 +54,13 @@ def test_an_atlas_gives_the_mean_score_of_its_descriptions(say, seeded_atlas, tm
     code, found, _ = say("evaluate", seeded_atlas)
     scores = [one.value for each in pc.atlas.open(seeded_atlas).descriptions() for one in each.scores]
     assert code == 0
-    assert sum(one["n"] for one in found.values()) == len(scores) > 1
-    [name] = found
-    assert found[name]["value"] == pytest.approx(np.mean(scores))
+    measures = [one["described"] for method in found["methods"] for one in method["measures"]]
+    assert sum(one["n"] for one in measures) == len(scores) > 1
+    assert sum(one["n"] * one["value"] for one in measures) / len(scores) == pytest.approx(np.mean(scores))
     (tmp_path / "t.txt").write_text("the old cat sat on the mat.\n" * 20)
     assert say("atlas", "bake", CAT, "--inputs", tmp_path / "t.txt", "--out", tmp_path / "a")[0] == 0
     code, found, _ = say("evaluate", tmp_path / "a")
-    assert (code, found["error"]["expected"]) == (2, "descriptions with scores")
+    assert (code, found["error"]["expected"]) == (2, "an atlas whose descriptions have scores")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_an_answer_that_the_model_does_not_give_is_said_to_be_none(say):
     lines = lines_of(say, "organism:cat", "the old cat", "--target", " ran", "--contrast", " sat")
     out = " ".join("\n".join(lines).split())
     assert lines[1].startswith("No evidence: ")
-    assert "chance does as well: 20 of 99 random sets do as much (p = 0.21)" in out
+    assert "chance does as well: 20 of 99 random sets do as much, either way (p = 0.21)" in out
     assert "Caution: The model itself would rather say ' sat' (98.0%) than ' ran' (1.8%)." in out
     assert "Caution: The model does not prefer this answer, so no percentage is given." in out
 

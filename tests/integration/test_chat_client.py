@@ -18,10 +18,9 @@ from patchclamp.describe.chat_answers import AnswerFolder, Request
 VARIABLE = "PATCHCLAMP_LLM_KEY"
 
 
-@pytest.fixture(scope="module")
-def server():
-    with serve() as running:
-        yield running
+@pytest.fixture
+def server(language_model):
+    return language_model
 
 
 @pytest.fixture(autouse=True)

@@ -22,16 +22,23 @@ def candidates_at(tokens, i):
 
 def rule(subject, exemplars, options, corpus=None):
     units = [exemplars.of_unit(unit) for unit in exemplars.units]
-    return [weight(subject, rows, options) if {row.kind in FIRING for row in rows} == {True, False} else 0 for rows in units]
+    return [
+        weight(subject, rows, options) if {row.kind in FIRING for row in rows} == {True, False} else 0 for rows in units
+    ]
 
 
 def weight(subject, rows, options):
     n = range(len(rows))
     windows = [Window(tuple(subject.answer_name(i) for i in row.ids)) for row in rows]
-    values = [np.where(rows.stimuli[s].counted, rows.row_activations(i), -np.inf) for i, s in zip(n, rows.stimulus)]
+    values = [
+        np.where(rows.stimuli[s].counted, rows.row_activations(i), -np.inf)
+        for i, s in zip(n, rows.stimulus, strict=True)
+    ]
     fires = [row.kind in FIRING for row in rows]
     silence = max(values[i].max() for i in n if not fires[i])
-    active = [x >= x.max() - 0.7 * max(x.max() - silence, 0) if f else x > np.inf for x, f in zip(values, fires)]
+    active = [
+        x >= x.max() - 0.7 * max(x.max() - silence, 0) if f else x > np.inf for x, f in zip(values, fires, strict=True)
+    ]
     active = active if rows.marks is None else [rows.mask(i) & (values[i] > -np.inf) & fires[i] for i in n]
     draw, held = rows.stimuli.draw(2**32)[rows.stimulus], set()
     for part in ([i for i in n if fires[i]], [i for i in n if not fires[i]]):
@@ -47,7 +54,9 @@ def weight(subject, rows, options):
         return round(0.5 + sum(np.mean(part) for part in parts) / 2, 9)
 
     fit, found = [i for i in n if i not in held], {}
-    for kind, key, rule in (c for i in fit for t in np.flatnonzero(active[i]) for c in candidates_at(windows[i].tokens, t)):
+    for kind, key, rule in (
+        c for i in fit for t in np.flatnonzero(active[i]) for c in candidates_at(windows[i].tokens, t)
+    ):
         found.setdefault(kind, {})[key] = rule
     ranked = {kind: sorted(some, key=lambda key: (-score(some[key], fit), key)) for kind, some in found.items()}
     some = [found[kind][key] for kind, keys in ranked.items() for key in keys[:3]]
@@ -64,5 +73,7 @@ def weight(subject, rows, options):
         parts = [[gain(rule, i) - gain(best, i) for i in held if fires[i] == f] for f in (True, False)]
         return sum(np.var(d, ddof=1) / len(d) / 4 for d in parts if len(d) > 1) ** 0.5
 
+    sets = [rule for rule in some if isinstance(rule, R.Tokens)]
+    some = [r for r in some if r not in sets or r == max(sets, key=lambda s: (score(s, held), -s.complexity))]
     near = [rule for rule in some if score(best, held) - score(rule, held) <= apart(rule) + 1e-9]
     return max(score(r, held) for r in near if r.complexity == min(r.complexity for r in near))

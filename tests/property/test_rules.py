@@ -61,7 +61,7 @@ def test_any_text_is_a_rule_or_none(text):
 def test_a_rule_says_of_every_token_whether_it_fires(rule, tokens):
     window = Window(tuple(tokens), tuple(frozenset({token}) for token in tokens))
     fired = rule.fires(window)
-    assert fired.shape == (len(tokens),) and fired.dtype == bool
+    assert (fired.shape, fired.dtype) == ((len(tokens),), bool)
     if isinstance(rule, rules.TokenRule):
         assert fired.tolist() == [rule.fits(token) for token in tokens]
 
@@ -83,7 +83,7 @@ def test_a_rule_says_of_every_token_whether_it_fires(rule, tokens):
 )
 def test_what_rules_fire_on(sentence, tokens, fired):
     rule = rules.parse_rule(sentence)
-    assert rule is not None and rule.sentence.removesuffix(".") in (sentence, rule.sentence)
+    assert rule is not None
     assert rule.fires(Window(tokens)).tolist() == [bool(f) for f in fired]
 
 

@@ -120,6 +120,15 @@ def test_what_cannot_be_merged_is_refused_by_its_true_reason(folder, name):
     assert told in refusal(folder).got
 
 
+def test_whole_numbers_are_no_weights_to_merge_and_an_empty_base_names_none(folder):
+    file = folder / "adapter_model.safetensors"
+    weights = load_file(file)
+    save_file({name: x.round().to(torch.int8) for name, x in weights.items()}, file, {"format": "pt"})
+    assert "of type I8" in refusal(folder).got
+    save_file(weights, file, {"format": "pt"})
+    assert "the name of a model" in refusal(folder, base="").expected
+
+
 def test_pickled_adapters_are_never_loaded(folder, monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *_args, **_more: pytest.fail("a pickle was loaded"))
     torch.save({}, folder / "adapter_model.bin")

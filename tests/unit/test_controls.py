@@ -176,7 +176,7 @@ def test_a_verdict_says_what_it_rests_on():
     told = "none of 99 random directions of the same norm does as much (p = 0.01)"
     assert holds.sentence == f"Holds: text moves, measured +1.50 m; {told}."
     none = Receipt("text moves", ("a/basis/0",), 2.0, Estimate(0.5, None, 1, "m"), many)
-    told = "chance does as well: 50 of 99 random directions of the same norm do as much (p = 0.51)"
+    told = "chance does as well: 50 of 99 random directions of the same norm do as much, either way (p = 0.51)"
     assert none.sentence == f"No evidence: text moves, measured +0.50 m; {told}."
     assert many.to_json()["rule"] == "random directions of the same norm"
 

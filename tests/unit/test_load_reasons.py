@@ -1,6 +1,7 @@
 """Why a folder does not load: each reason is said in three parts, and is the true one."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import patchclamp as pc
 from patchclamp.cli import main
 from patchclamp.subjects import load_errors, loading, weights
 from patchclamp.subjects.families.spec import family
-from patchclamp.subjects.weights import INDEX, WHOLE
+from patchclamp.subjects.weights import INDEX, WHOLE, find_folder
 from saved_models import add_tokenizer
 
 
@@ -228,3 +229,16 @@ def test_a_name_with_the_sign_of_revisions_is_a_folder_where_there_is_one(folder
 def test_a_device_whose_package_is_not_there_is_refused():
     with pytest.raises(pc.PatchclampError, match="a device of this machine"):
         pc.load("organism:cat", device="hpu")
+
+
+def test_a_repository_in_the_cache_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://nowhere.invalid")
+    kept = tmp_path / "models--owner--model"
+    kept.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != kept)
+    with pytest.raises(pc.PatchclampError) as caught:
+        find_folder("owner/model")
+    assert caught.value.got == f"{kept} in the hub's cache, which this user may not read"

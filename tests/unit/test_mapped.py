@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from patchclamp.core.mapped import OneAtATime, move_to_file
+from patchclamp.record.mapped import OneAtATime, move_to_file
 
 
 def resident() -> int:

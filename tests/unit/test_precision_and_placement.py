@@ -13,6 +13,7 @@ from patchclamp.subjects.contract import laws
 from patchclamp.subjects.contract.verify import probes, verify
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.placement import refuse_device
 
 # Those of three blocks; tests/families goes through all.
 FAMILIES = ("gemma2", "gpt2", "gpt_neox", "gptj", "llama")
@@ -317,3 +318,17 @@ def test_torchao_int8_weights_record_and_clamp_and_have_gradients_or_say_why_not
         return
     slopes = [m.differentiate([IDS[0]], Metric("logit", (7,)), SITE).gradients[SITE].flatten() for m in (model, whole)]
     assert float(nn.functional.cosine_similarity(*slopes, dim=0)) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ("auto:cpu=1GiB,cpu=2GiB", "a second one for cpu"),
+        ("auto:cuda:0=1GiB,0=2GiB", "a second one for 0"),
+        ("auto:cuda:99=1GiB", "GPU 99 in"),
+    ],
+)
+def test_bounds_for_one_device_twice_or_for_none_are_refused(accelerate, device, says):
+    with pytest.raises(PatchclampError) as caught:
+        refuse_device(device)
+    assert says in caught.value.got

@@ -1,9 +1,12 @@
 """The loop that hands pieces to workers, with a stand-in for Ray whose workers answer when a test lets them."""
 
+import socket
+
 import pytest
 
+from patchclamp.core.errors import PatchclampError
 from patchclamp.engines import Piece, Start
-from patchclamp.engines.ray_workers import RayEngine, _Seat
+from patchclamp.engines.ray_workers import RayEngine, _refuse_silent, _Seat
 
 MOST_WAITS = 200
 
@@ -82,3 +85,14 @@ def test_every_piece_comes_once_and_in_order(n, late, deadly, monkeypatch):
     assert seen == [1] * n
     dead = len({i for i in deadly if i < n})  # two pieces of one worker die with it at once
     assert min(dead, 1) <= engine.deaths <= dead
+
+
+def test_an_address_where_nothing_listens_is_refused_before_ray_tries():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and never listened on
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(PatchclampError) as caught:
+            _refuse_silent(address)
+    assert caught.value.expected == f"a Ray cluster at {address}"
+    assert "nothing that answers there" in caught.value.got
+    _refuse_silent("auto")

@@ -222,6 +222,21 @@ def test_what_cannot_be_read_says_why(name, tmp_path):
     assert says in f"{refused.value}"
 
 
+def test_numbers_of_layers_are_spelt_one_way(tmp_path):
+    for name in ("layer_00", "layer_٣"):
+        put_set(tmp_path / name, [drawn(0, W_enc=(N, D), b_enc=N, W_dec=(N, D), b_dec=D)])
+        (tmp_path / name / "layer_0.safetensors").rename(tmp_path / name / f"{name}.safetensors")
+        with pytest.raises(Damaged, match="with none"):
+            open_dictionary(tmp_path / name)
+
+
+def test_weights_whose_products_overflow_are_refused(tmp_path):
+    tensors = drawn(0, W_enc=(N, D), b_enc=N, W_dec=(N, D), b_dec=D)
+    tensors["W_enc"][1, 2] = 1e38
+    with pytest.raises(Damaged, match="W_enc with values whose products"):
+        open_dictionary(put_set(tmp_path, [tensors]))
+
+
 def test_parts_that_are_missing_say_so(tmp_path):
     folder = put_cross(tmp_path / "clt", cross())
     (folder / "W_enc_1.safetensors").rename(folder / "W_enc_7.safetensors")

@@ -190,7 +190,7 @@ class Atlas:
         """Return how far the descriptions hold: methods beside controls, scores beside frequency, and what fails.
 
         Args:
-            run: layer whose scores are drawn beside frequency; the first with scores by default.
+            run: layer whose scores are drawn beside frequency; the one with the most by default.
             author: whose descriptions in it, likewise.
             measure: measure that is drawn, likewise.
         """

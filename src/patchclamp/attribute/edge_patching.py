@@ -19,6 +19,7 @@ from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pass_memory import count_forward_bytes
 from patchclamp.subjects.residual_edges import (
     Writes,
     edge_map,
@@ -127,6 +128,27 @@ def count_patch_rows(model: LanguageModel) -> int:
     """
     graph = edge_map(model)
     return 2 + len(graph) + int(graph.seen[graph.queries(graph.n_layers - 1).stop])
+
+
+def count_patch_bytes(model: LanguageModel, n_positions: int) -> int:
+    """Return what measuring edges holds: writes and projections of one pair, and a pass of all rows with their own.
+
+    Args:
+        model: a language model whose writers add to one stream.
+        n_positions: length of the prompt.
+
+    Returns:
+        int: bytes besides the model's.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> count_patch_bytes(load("organism:cat"), 4) > 0
+        True
+    """
+    graph = edge_map(model)
+    slots = sum(model.site(path).width for path in graph.slots(0))
+    each = len(graph.writers) * (3 * model.site("blocks.0.resid_in").width + slots)
+    return 4 * n_positions * (each + 2 * ROWS * slots) + ROWS * count_forward_bytes(model, n_positions)
 
 
 class _Patching:

@@ -23,14 +23,13 @@ from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.memory import free_memory
+from patchclamp.subjects.pass_memory import count_backward_bytes
 from patchclamp.subjects.relevance_rules import linearised_norm
 from patchclamp.subjects.residual_edges import (
-    MEMORY,
     attention_output,
     edge_map,
     exit_norm,
     head_outputs,
-    row_bytes,
     rows_at_once,
 )
 
@@ -156,7 +155,8 @@ def attribute_edges(
 def edge_memory(model: LanguageModel, cases: ReadTask, *, by_position: bool = False) -> int:
     """Estimate the bytes that scoring every edge takes: the scores, and what one batch holds.
 
-    Scores of all pairs, and what is held of one batch: ``MEMORY`` at most, or what a single long prompt needs.
+    Of a batch: what every writer changes, both ends, the gradients and streams of every reader, what the backward pass
+    needs, and the readers of one block beside each other.
 
     Args:
         model: the subject.
@@ -171,12 +171,18 @@ def edge_memory(model: LanguageModel, cases: ReadTask, *, by_position: bool = Fa
         >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
-        >>> edge_memory(cat, cat.read(task), by_position=False) >= MEMORY
+        >>> edge_memory(cat, cat.read(task), by_position=True) > edge_memory(cat, cat.read(task)) > 0
         True
     """
-    per_edge = max(map(len, cases.clean)) if by_position else 1
-    scores = 4 * len(cases) * len(edge_map(model)) * per_edge
-    return int(scores) + max(MEMORY, row_bytes(model, max(map(len, cases.clean))))
+    graph, longest = edge_map(model), max(map(len, cases.clean))
+    per_edge = longest if by_position else 1
+    rows = min(rows_at_once(model, longest), len(cases))
+    stream, z = model.site("blocks.0.resid_in").width, model.site("blocks.0.attn.z")
+    writes = graph.n_layers * (z.width + stream) + stream
+    values = len(graph.writers) * stream + 3 * writes + 3 * graph.n_layers * stream
+    values += 2 * max(z.n_heads, 1) * (z.width + 2 * stream)
+    batch = rows * (4 * longest * values + count_backward_bytes(model, longest))
+    return 4 * len(graph) * per_edge * (len(cases) + 2 * rows) + batch
 
 
 def _check_memory(model: LanguageModel, cases: ReadTask, by_position: bool) -> None:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from patchclamp.attribute.edge_patching import patch_edges
-from patchclamp.attribute.edges import attribute_edges
+from patchclamp.attribute.edge_patching import count_patch_bytes, count_patch_rows, patch_edges
+from patchclamp.attribute.edges import attribute_edges, edge_memory
 from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.options import Level
-from patchclamp.attribute.pairs import SITES, attribute_pairs
+from patchclamp.attribute.pairs import SITES, Cost, attribute_pairs, cost_of
 from patchclamp.attribute.prompt import attribute_nodes
 from patchclamp.attribute.provenance import note_answers
-from patchclamp.attribute.rules import Replacement, Rule, find_rule
+from patchclamp.attribute.rules import PathIntegral, Replacement, Rule, find_rule
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
@@ -19,8 +19,9 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.pass_memory import PYTHON
 from patchclamp.subjects.plain import model_of
-from patchclamp.subjects.residual_edges import require_edges
+from patchclamp.subjects.residual_edges import edge_map, require_edges
 
 
 def own_sites(model: Model, level: Level) -> list[str] | None:
@@ -70,6 +71,70 @@ def score_edges(
     if isinstance(rule, Replacement):
         return patch_edges(model, cases, **how)
     return attribute_edges(model, cases, method=method, rules=rules, steps=steps, **how)
+
+
+def count_edges(
+    model: Any,
+    cases: ReadTask,
+    *,
+    method: str | Method | Rule,
+    rules: Sequence[str] | None = None,
+    steps: int | None = None,
+    by_position: bool = False,
+) -> Cost:
+    """Count what ``score_edges`` takes; nothing is run.
+
+    Args:
+        model: a language model whose writers add to one stream.
+        cases: the cases.
+        method: as of ``score_edges``, like all that follow.
+
+    Returns:
+        Cost: rows of passes, counted where they pass the last MLP, and bytes besides the model's.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cost = count_edges(cat, cat.read(task), method="eap")
+        >>> cost.forward, cost.backward
+        (2, 1)
+    """
+    n, n_pairs = len(edge_map(model)), len(cases)
+    name, rule = find_rule(method, "edge", rules=rules, steps=steps)
+    longest = max(map(len, cases.clean))
+    if isinstance(rule, Replacement):
+        n_spots = longest if by_position else 1
+        memory = PYTHON + 8 * n_pairs * n_spots * n + count_patch_bytes(model, longest)
+        return Cost(n, name, n_pairs * (2 + n_spots * (count_patch_rows(model) - 2)), 0, memory)
+    memory = PYTHON + edge_memory(model, cases, by_position=by_position)
+    n_points = rule.steps if isinstance(rule, PathIntegral) else 0
+    return Cost(n, name, n_pairs * (2 + n_points), n_pairs * max(n_points, 1), memory)
+
+
+def count_task(subject: Any, cases: ReadTask, rule: Rule, *, level: Level, by_position: bool = False) -> Cost:
+    """Count what ``score_task`` takes; nothing is run.
+
+    Args:
+        subject: a network.
+        cases: what ``subject.read(task)`` gave.
+        rule: as of ``score_task``, like all that follow.
+
+    Returns:
+        Cost: rows of passes, and bytes besides the model's.
+
+    Example:
+        >>> from patchclamp.attribute.rules import Gradient
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> count_task(cat, cat.read(task), Gradient(), level="neuron").backward
+        1
+    """
+    if level == "edge":
+        return count_edges(require_edges(subject), cases, method=rule, by_position=by_position)
+    sites, whole = own_sites(model_of(subject, cases), level), by_position or len(cases) == 1
+    return cost_of(subject, cases, level=level, sites=sites, method=rule, by_position=whole)
 
 
 def score_task(

@@ -258,12 +258,13 @@ def cost_of(
     parts, n = len(UnitIndex(unit_blocks(model, bases, longest if by_position else None))), len(cases)
     name, rule = _find_rule(model, method or default_method(level, parts, rules=rules), rules, steps)
     kept = n * parts * 4 if n * parts * 4 <= MOST_KEPT else 0
+    ends = 1 + cases.has_counterparts
     if isinstance(rule, PathIntegral):
-        forward, backward = n * (2 + len(bases) * (rule.steps + 1)), n * len(bases) * rule.steps
+        forward, backward = n * (ends + len(bases) * (rule.steps + 1)), n * len(bases) * rule.steps
     elif isinstance(rule, Gradient):
-        forward, backward = n * (1 + rule.passes[0]), n * rule.passes[1]
+        forward, backward = n * (ends - 1 + rule.passes[0]), n * rule.passes[1]
     else:
-        forward, backward = n * (3 + parts if isinstance(rule, Replacement) else 1), 0
+        forward, backward = n * (ends + 1 + parts if isinstance(rule, Replacement) else 1), 0
     held = _batch_bytes(model, list(bases), rule, n, longest, batch_size)
     return Cost(parts, name, forward, backward, PYTHON + held + kept + 8 * parts)
 

@@ -38,8 +38,8 @@ MOST_BYTES = 2 * 2**30
 """Most bytes of effects, a number per pair and cell."""
 SHOWN = 20_000
 """Cells that are written as JSON with interval and p, the strongest first; the folder's arrays hold all."""
-PAGE_BYTES, CELL_BYTES = 24_000, 180
-"""What a page takes on disk, and a cell in the table beside it."""
+PAGE_BYTES, DRAWN_BYTES, DRAWN, CELL_BYTES = 18_000, 200, 350, 170
+"""What a page takes on disk, each cell that it draws, how many these are at most, and a cell in the table beside it."""
 
 
 @checked
@@ -206,8 +206,9 @@ class Patching:
         """About what the folder takes: effects, the pairs' words, the table of cells and the page."""
         words = sum(len(words_of(x)) for case in self.cases.task.cases for x in (case.shown, case.counterpart))
         shown = min(len(self.index), SHOWN)
+        page = PAGE_BYTES + DRAWN_BYTES * min(shown, DRAWN)
         means = (16 + len(self.members)) * len(self.index) + 400 * len(self.members)
-        return self.n_bytes + means + PAGE_BYTES + CELL_BYTES * shown + 2 * words + 200 * len(self.cases)
+        return self.n_bytes + means + page + CELL_BYTES * shown + 2 * words + 200 * len(self.cases)
 
     @property
     def held_bytes(self) -> int:

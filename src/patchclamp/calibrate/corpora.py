@@ -49,8 +49,8 @@ def make_exemplars(subject: Any) -> Exemplars:
 
 
 def make_evidence(subject: Any, site: str) -> tuple[Exemplars, Exemplars]:
-    """Return windows of six words of chance in which the units of a site fire and do not, for training and testing."""
-    corpus = make_corpus(subject, 6000, 6)
+    """Return windows of three words of chance, in which units of a site fire or do not, for training and testing."""
+    corpus = make_corpus(subject, 6000, 4)
     with TemporaryDirectory() as folder:
         drawn = draw_evidence(subject, corpus, site, EvidenceOptions(side="positive"), folder=f"{folder}/new")
         return drawn.train(site), drawn.test(site)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ import numpy as np
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.exemplars import KINDS, Exemplars
 from patchclamp.core.keys import UnitList
+from patchclamp.core.method_files import find_method
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import PackedStimuli, Stimulus
 from patchclamp.describe.judge import Window
+from patchclamp.describe.judges.rule import RuleJudge
+from patchclamp.describe.readers import CountEncoder, CountReader, OverlapChooser
 from patchclamp.describe.rules import Follows, Rule, Token
+from patchclamp.describe.windows import ShownWindows
 from patchclamp.organisms import language
 
 SITE = "planted.units"
@@ -57,6 +62,9 @@ def planted_rules(
         negatives: ``silent`` windows are drawn at random; ``near`` ones hold the rule's token out of its context;
             ``neighbour`` ones are near ones in which that token is marked.
         seed: of windows and activations.
+
+    Returns:
+        PlantedRules: at most ``n_units`` of them, fewer where the text is too short.
     """
     subject, stimuli = _read(name)
     windows = [Window(tuple(subject.answer_name(int(i)) for i in one.ids)) for one in stimuli]
@@ -83,16 +91,80 @@ def planted_rules(
                 cuts.append(cuts[-1] + len(marked))
         texts.append(wide.sentence if what in ("near", "noise") or negatives != "silent" else rule.sentence)
     site = Site(SITE, "mlp.act", len(texts))
-    kinds = {"unit": np.int32, "kind": np.int8, "value": np.float32, "position": np.int32, "stimulus": np.int32}
-    exemplars = Exemplars(
+    exemplars = _exemplars(
         site,
-        stimuli=PackedStimuli.of(stimuli),
-        **{key: np.array(column, dtype=kinds[key]) for key, column in columns.items()},
+        stimuli,
+        columns,
         marks=np.concatenate(marks).astype(np.int32),
         mark_offsets=np.array(cuts),
         activations=np.concatenate(activations).astype(np.float32),
     )
     return PlantedRules(subject, exemplars, describe_by(texts, subject.name))
+
+
+def scorer_inputs(name: str, what: str, takes: Mapping[str, str]) -> tuple[dict[str, Any], float]:
+    """Return what a scorer is given at a place, and what it must give true descriptions at least.
+
+    Judges match rules, readers and encoders count words: what is tried is the scorer, and no language model's talent.
+
+    Args:
+        name: a language organism.
+        what: ``tokens``, ``contexts``, ``near``, ``neighbour``, ``noise``; ``write`` or ``read`` of real neurons.
+        takes: parameter → noun, of the scorer.
+
+    Returns:
+        tuple: inputs by parameter, and the least mean score.
+    """
+    if what in ("write", "read"):
+        planted, least = _of_neurons(name, what), 0.0
+    else:
+        hard = what if what in ("near", "neighbour") else "silent"
+        planted, least = planted_rules(name, "near" if hard != "silent" else what, negatives=hard), 0.9
+    shown = ShownWindows(planted.subject, planted.exemplars)
+    helpers: Mapping[str, Callable[[], Any]] = {
+        "Judge": RuleJudge,
+        "Reader": lambda: CountReader(shown.texts(np.arange(len(planted.exemplars.stimuli)))),
+        "Encoder": CountEncoder,
+        "Chooser": OverlapChooser,
+    }
+    nouns = {"exemplars": planted.exemplars, "descriptions": planted.descriptions}
+    others = {name: helpers[noun.rstrip("?")]() for name, noun in takes.items() if noun.rstrip("?") in helpers}
+    return {"subject": planted.subject, **nouns, **others}, least
+
+
+def _of_neurons(name: str, side: str, n: int = 8) -> PlantedRules:
+    """Return the neurons of the last block that stand for one token most, with the windows in which they do most."""
+    subject, stimuli = _read(name)
+    some = stimuli[:60]
+    site = [one for one in subject.sites() if one.kind == "mlp.act"][-1]
+    words = find_method("vocabulary", "describe")(subject, side=side, tokens=1)
+    first = {}
+    for place in words.order("peak").tolist():
+        key = words.index.unit(place)
+        if key.site == site.path and _is_word(words.text(place)):
+            first.setdefault(words.text(place), place)
+    chosen = sorted(list(first.values())[:n])
+    recording = subject.run(some, record=[site.path], logits=False).recording
+    values = recording[site.path].float().cpu().numpy().reshape(len(some), WINDOW, -1)
+    columns: dict[str, list[Any]] = {key: [] for key in ("unit", "kind", "value", "position", "stimulus")}
+    activations = []
+    for place in chosen:
+        unit = words.index.unit(place).index
+        order = np.argsort(-values[:, :, unit].max(1))
+        for kind, rows in (("top", order[:10]), ("silent", order[-20:])):
+            for row in rows.tolist():
+                own = values[row, :, unit]
+                _append(columns, unit, KINDS.index(kind), own.max(), int(own.argmax()), row)
+                activations.append(own)
+    return PlantedRules(
+        subject, _exemplars(site, some, columns, activations=np.concatenate(activations)), words.take(chosen)
+    )
+
+
+def _exemplars(site: Site, shown: Sequence[Stimulus], columns: Mapping[str, list[Any]], **more: Any) -> Exemplars:
+    kinds = {"unit": np.int32, "kind": np.int8, "value": np.float32, "position": np.int32, "stimulus": np.int32}
+    arrays = {key: np.array(column, dtype=kinds[key]) for key, column in columns.items()}
+    return Exemplars(site, stimuli=PackedStimuli.of(shown), **arrays, **more)
 
 
 def describe_by(texts: Sequence[str], subject: str = "") -> Descriptions:
@@ -124,7 +196,7 @@ def _make_rules(windows: Sequence[Window], what: str) -> tuple[list[Rule], list[
     """Return rules, and each without its context; what fires in most windows or in few is left out later."""
     counts: dict[tuple[str, ...], int] = {}
     for window in windows:
-        pairs = {(one,) for one in window.tokens} if what in ("tokens", "noise") else {*zip(window.tokens, window.tokens[1:])}
+        pairs = {(one,) for one in window.tokens} if what in ("tokens", "noise") else set(pairwise(window.tokens))
         for pair in pairs:
             counts[pair] = counts.get(pair, 0) + 1
     common = sorted((n, pair) for pair, n in counts.items() if LEAST <= n <= len(windows) / 4 and _is_word(pair[-1]))

@@ -100,8 +100,8 @@ def comparable(noun: Any) -> np.ndarray:
     """Return the numbers of a noun that an oracle gives too.
 
     Of a Similarity or an Estimate its value, of a Readout the held-out predictions, of a Basis the directions, of
-    Descriptions the weights of their terms, of Exemplars units, positions and values, of a Training the accuracies, of
-    an Edit its deltas end to end.
+    Descriptions their scores where they have such, else the weights of their terms, of Exemplars units, positions and
+    values, of a Training the accuracies, of an Edit its deltas end to end.
 
     Raises:
         PatchclampError: a noun without numbers.
@@ -109,7 +109,8 @@ def comparable(noun: Any) -> np.ndarray:
     if isinstance(noun, Scores):
         return noun.values
     if isinstance(noun, Descriptions):
-        return noun.weights.ravel()
+        scored = [column.value for column in noun.scores.values()]
+        return np.concatenate(scored) if scored else noun.weights.ravel()
     if isinstance(noun, Exemplars):
         return np.concatenate([noun.unit, noun.position, noun.value])
     if getattr(noun, "deltas", None) is not None:

@@ -14,6 +14,7 @@ from torch import nn
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
 from patchclamp.calibrate.corpora import make_corpus, make_evidence, make_exemplars, make_text
+from patchclamp.calibrate.described import scorer_inputs
 from patchclamp.calibrate.planted_edges import planted_folds, reader_of, writer_of
 from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
@@ -269,6 +270,9 @@ def _coder_of(recording: Any) -> Any:
 
 
 def _language_trial(method: Method, name: str, task: str) -> Made | None:
+    if method.kind == "scorer":
+        inputs, least = scorer_inputs(name, task, method.takes)
+        return inputs, known.TrueDescriptions(least)
     subject = language.build(name)
     if method.gives == "Edit":
         fact = rewrite(task or "lies", 1)

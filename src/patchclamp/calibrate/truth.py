@@ -143,6 +143,17 @@ class Explained:
 
 
 @dataclass(frozen=True)
+class TrueDescriptions:
+    """Say that a scorer is given descriptions that are true, and what it must give them at least.
+
+    Args:
+        least: their mean score.
+    """
+
+    least: float
+
+
+@dataclass(frozen=True)
 class Unplanted:
     """Of a corpus drawn from the vocabulary nothing is planted: what is found in it is what the subject does there."""
 
@@ -160,4 +171,5 @@ Truth = (
     | RewrittenFact
     | PlainTraining
     | Explained
+    | TrueDescriptions
 )

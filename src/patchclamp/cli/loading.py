@@ -12,7 +12,7 @@ from patchclamp.cli.options import refuse_typed
 from patchclamp.cli.output import log
 from patchclamp.core.disk import is_url
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.plain_numbers import human_s
+from patchclamp.core.plain_numbers import human_bytes, human_s
 
 OF_TEXT = ("window", "max_tokens", "chat", "bos", "skip_first")
 """How a text is cut; images are not."""
@@ -276,6 +276,20 @@ def print_cost(model: Any, batches: Any, chosen: list[Any], space: str) -> None:
     )
     passes = f"{batches.n_stimuli:,} rows of forward passes"
     log(f"{what}, {len(chosen)} sites: {passes}, {space}, {human_s(seconds)} of computing")
+
+
+def print_scoring_cost(cost: Any, parts: str, more: str = "") -> None:
+    """Print on standard error what scoring takes.
+
+    Args:
+        cost: as ``attribute.pairs.cost_of`` counts it.
+        parts: what is scored, in words.
+        more: what follows.
+    """
+    passes = {"forward": cost.forward, "backward": cost.backward}
+    rows = " and ".join(f"{n:,} row{'s' * (n != 1)} of {way} passes" for way, n in passes.items() if n)
+    memory = human_bytes(cost.bytes)
+    log(f"{cost.parts:,} {parts}, by {cost.method}: {rows}{more}, about {memory} of memory besides the model's")
 
 
 def load_prompt(model: Any, words: str | None, chat: bool) -> Any:

@@ -1,6 +1,5 @@
 """Compare two networks over one text: two models or checkpoints, or one before and after a change."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from patchclamp.compare.layer_similarity import LayerSimilarity, compare_layers
 from patchclamp.compare.lens_difference import LensGathering
 from patchclamp.compare.methods.rsa import LEAST_CONDITIONS
 from patchclamp.compare.next_tokens import NextTokens, divergence_of, estimate_divergence
-from patchclamp.compare.unit_pairs import Moments, pair_units, shared_sites
+from patchclamp.compare.unit_pairs import MOST_CELLS, Moments, pair_units, shared_sites
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
@@ -26,11 +25,11 @@ from patchclamp.core.site import Site
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.corpora import read_shared
+from patchclamp.subjects.corpora import Batches, read_shared
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.language_lacks import refuse_no_tokens
 from patchclamp.subjects.lens import stream_sites
-from patchclamp.subjects.pass_memory import count_forward_bytes
+from patchclamp.subjects.pass_memory import PYTHON, count_forward_bytes
 
 LAYERS, UNITS = "resid_out", "mlp.act"
 N_CONDITIONS, N_SAMPLE, N_LENS, N_RANDOM, MOST_RANDOM = 100, 2000, 1000, 3, 99
@@ -202,30 +201,56 @@ def compare_models(
     )  # fmt: skip
 
 
-def memory_bytes(first: LanguageModel, second: LanguageModel, n_tokens: int, rows: int, length: int) -> int:
-    """Return what comparing two networks takes: sampled activations with standardised copies, correlations, a batch.
+def memory_bytes(
+    first: LanguageModel,
+    second: LanguageModel,
+    batches: Batches,
+    *,
+    edit: Edit | None = None,
+    n_random: int = N_RANDOM,
+) -> int:
+    """Return what comparing two networks takes: sampled activations, random changes, and a batch or the pairing.
 
     Args:
         first: a language model.
         second: another, or the same.
-        n_tokens: tokens of the text.
-        rows: stimuli of a batch.
-        length: tokens of each.
+        batches: the text, as ``read_corpus`` gave it.
+        edit: what is compared instead of a second model.
+        n_random: random changes, each as large as the edit or as the difference of the two models' weights.
 
     Returns:
         int: bytes.
 
     Example:
+        >>> import tempfile
+        >>> from pathlib import Path
         >>> from patchclamp.loaders import load
+        >>> from patchclamp.subjects.corpora import read_corpus
+        >>> story = Path(tempfile.mkdtemp()) / "story.txt"
+        >>> _ = story.write_text("the old cat sat on the mat.")
         >>> cat = load("organism:cat")
-        >>> memory_bytes(cat, cat, 100, 4, 25) > memory_bytes(cat, cat, 10, 1, 10)
+        >>> memory_bytes(cat, cat, read_corpus(cat, story)) > 0
         True
     """
-    widths = [sum(site.width for side in sites_of(model) for site in side) for model in (first, second)]
-    pairs = math.prod(sum(site.width for site in sites_of(model)[1]) for model in (first, second))
-    # Logits and log-probabilities of both, and their products.
-    batch = rows * (count_forward_bytes(first, length) + 5 * 4 * length * max(first.n_answers, second.n_answers))
-    return 3 * 4 * sum(widths) * min(n_tokens, N_SAMPLE) + 2 * 4 * pairs + batch
+    (layers, units), (others, partners) = (
+        [sum(site.width for site in side) for side in sites_of(model)] for model in (first, second)
+    )
+    n, at_once = min(batches.n_counted, N_SAMPLE), batches.batch_size
+    length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
+    sampled = 4 * n * (layers + units + others + partners)
+    changed = 0
+    if edit is not None:
+        changed = edit.size
+    elif second is not first:
+        changed = sum(p.numel() for p in first.module.parameters())
+    own = 4 * changed * (edit is None) + 4 * changed * n_random
+    # Both networks' values and logits, a random change's logits, and the weights that it stands in for.
+    batch = at_once * (count_forward_bytes(first, length) + 4 * length * (layers + units + others + partners))
+    batch += 3 * 4 * at_once * length * max(first.n_answers, second.n_answers) + 4 * changed * bool(n_random)
+    # Units of one, then those of the other as they are, in double precision and back; a block of correlations, twice.
+    cells = min(units * partners, MOST_CELLS)
+    pairing = 4 * n * (units + 2 * partners) + max(8 * n * max(units, partners), 8 * cells)
+    return PYTHON + sampled + own + max(batch, pairing)
 
 
 class _Sample:

@@ -99,11 +99,11 @@ def _standardise(values: np.ndarray) -> np.ndarray:
     """Return columns of mean 0 and length 1, so that their products are correlations; silent ones are 0."""
     exact = values.astype(np.float64)
     exact -= exact.mean(0)
-    length = np.linalg.norm(exact, axis=0)
+    length = np.sqrt(np.einsum("tu,tu->u", exact, exact))
     # A constant column may keep rounding errors of its mean.
     live = length > 1e-7 * np.sqrt(len(values)) * np.maximum(np.abs(values).max(0, initial=0), 1e-30)
     exact[:, ~live] = 0
-    exact[:, live] /= length[live]
+    exact /= np.where(live, length, 1.0)
     return exact.astype(np.float32)
 
 

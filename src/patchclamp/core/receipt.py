@@ -177,7 +177,7 @@ class Receipt(Tabular):
         equals = round(self.p * (n + 1)) - 1
         told = f"({say_p(self.p)})"
         if equals:
-            does = f"{equals} of {sets} do{'es' * (equals == 1)} as much {told}"
+            does = f"{equals} of {sets} do{'es' * (equals == 1)} as much, either way {told}"
             return f"chance does as well: {does}" if self.p > SOME else does
         if n >= ENOUGH_SETS:
             return f"none of {sets} does as much {told}"

@@ -59,6 +59,6 @@ def save_file(tensors: Mapping[str, np.ndarray], path: Path) -> None:
         for name in names:
             # Not ascontiguousarray, which gives a single number an axis.
             array = np.asarray(tensors[name], order="C")
-            data = memoryview(array.reshape(-1).view(np.uint8)) if array.size else b""
+            data = array.reshape(-1).view(np.uint8).data if array.size else b""
             for first in range(0, array.nbytes, WRITTEN_AT_ONCE):
                 file.write(data[first : first + WRITTEN_AT_ONCE])

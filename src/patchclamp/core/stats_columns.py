@@ -67,7 +67,7 @@ def mean_intervals(
 
 
 def columns_bytes(k: int) -> int:
-    """Return what intervals and p of so many columns hold at most: sums under random signs, their sizes and a sort.
+    """Return what intervals and p of so many columns hold at most: sums under random signs, and their sizes or a sort.
 
     Args:
         k: columns.
@@ -77,9 +77,9 @@ def columns_bytes(k: int) -> int:
 
     Example:
         >>> columns_bytes(10)
-        480000
+        320000
     """
-    return 3 * 8 * N_DRAWS * min(k, _AT_ONCE // N_DRAWS)
+    return 2 * 8 * N_DRAWS * min(k, _AT_ONCE // N_DRAWS)
 
 
 def estimate_means(values: Float[np.ndarray, "n k"], unit: str) -> list[Estimate]:

@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +136,22 @@ class Chat:
             return _run(self._ask(requests, total, progress))
         finally:
             self.usage.seconds += time.monotonic() - begun
+
+    def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
+        """Return the answers to all of some questions.
+
+        Raises:
+            PatchclampError: as ``ask`` does, and where the budget does not suffice for all.
+        """
+        answers = self.ask(requests)
+        given = [one for one in answers if one is not None]
+        if len(given) < len(answers):
+            raise PatchclampError(
+                expected=f"at most {self.budget_tokens:,} tokens, the budget",
+                got=f"{self.usage.tokens:,} spent, and {len(answers) - len(given):,} questions left",
+                remedy="Give a larger --budget-tokens and run again with --resume: what was answered is kept.",
+            )
+        return given
 
     async def _ask(self, requests: Iterable[Request], total: int, progress: Progress | None) -> list[Answer | None]:
         answers: dict[int, Answer | None] = {}

@@ -80,8 +80,8 @@ def _of_text(subject: Any, corpus: Corpus, stimuli: PackedStimuli) -> Labels:
     names = tuple(sorted({name for true in held for name in true}))
     column = {name: i for i, name in enumerate(names)}
     known = np.zeros((len(held), len(names)), dtype=bool)
-    for row, true in enumerate(held):
-        known[row, [column[name] for name in true]] = True
+    for row, own_labels in enumerate(held):
+        known[row, [column[name] for name in own_labels]] = True
     text = np.array(ids, dtype="<i4").tobytes()
     own, cuts = stimuli.arrays["ids"].astype("<i4"), stimuli.arrays["offsets"]
     counted = stimuli.arrays["roles"] == Role.TEXT if "roles" in stimuli.arrays else np.ones(len(own), dtype=bool)

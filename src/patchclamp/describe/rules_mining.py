@@ -1,7 +1,7 @@
 """Find the rules that part the tokens on which a unit fires from all others, and score them on other windows."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -204,9 +204,13 @@ class Miner:
         name = self.features[what - 1][1]
         if atom == "word":
             return rules.Word(self._words[name])
-        return {"token": rules.Token, "prefix": rules.Prefix, "suffix": rules.Suffix, "pattern": rules.Pattern}[atom](
-            name
-        )
+        makers: Mapping[str, Callable[[str], Rule]] = {
+            "token": rules.Token,
+            "prefix": rules.Prefix,
+            "suffix": rules.Suffix,
+            "pattern": rules.Pattern,
+        }
+        return makers[atom](name)
 
     # -- one unit -----------------------------------------------------------------------------------------------------
 
@@ -254,12 +258,12 @@ class Miner:
         places = np.concatenate([place + first for (_, _, _, place), first in zip(parts, firsts, strict=False)])
         cells = windows.window[rows] * n + places
         shape = (n_windows, n)
-        counts = [
+        fired, right = (
             np.bincount(some, minlength=n_windows * n).reshape(shape).astype(np.float64)
             for some in (cells, cells[windows.active[rows]])
-        ]
+        )
         kinds, what = (np.concatenate([np.asarray(part[i], dtype=np.int64) for part in parts]) for i in (0, 1))
-        return Candidates(kinds, what, *counts)
+        return Candidates(kinds, what, fired, right)
 
     def _single(self, windows: Windows, at: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return kinds and numbers of the candidates that look at one token, and the rows on which each fires."""
@@ -279,7 +283,7 @@ class Miner:
         if "follows" not in self.kinds:
             return []
         token, n = windows.token.astype(np.int64), len(self.texts)
-        found = []
+        found: list[tuple[np.ndarray, ...]] = []
         for atom, back in (("after", 1), ("pair", 1), ("triple", 2)):
             own = at[windows.position[at] >= back]
             near = token[own - 1] if atom == "after" else token[own]
@@ -309,7 +313,7 @@ class Miner:
             columns.append(("first", windows.position[:, None] < np.array(FIRSTS)))
         if "concept" in self.kinds and windows.labels is not None:
             columns.append(("concept", windows.labels))
-        found = []
+        found: list[tuple[np.ndarray, ...]] = []
         for atom, fires in columns:
             chosen = np.flatnonzero(fires[at].any(axis=0))
             rows, places = np.nonzero(fires[:, chosen])
@@ -369,12 +373,19 @@ class Miner:
         windows: Windows,
         held: Bool[np.ndarray, " window"],
     ) -> int:
-        """Return the simplest candidate whose difference from the best is within one standard error."""
+        """Return the simplest candidate whose difference from the best is within one standard error.
+
+        Of the sets of tokens, each of which holds the one before, only the best stands for election.
+        """
         differences = gains - gains[:, [int(scores.argmax())]]
         variance = np.zeros(len(scores))
         for part in (held & windows.fires, held & ~windows.fires):
             if (n := int(part.sum())) > 1:
                 variance += differences[part].var(axis=0, ddof=1) / n / 4
-        near = np.flatnonzero(scores.max() - scores <= np.sqrt(variance) + 10.0**-DIGITS)
+        stands, sets = np.ones(len(scores), dtype=bool), np.flatnonzero(candidates.kind < 0)
+        if len(sets):
+            stands[sets] = False
+            stands[sets[scores[sets].argmax()]] = True
+        near = np.flatnonzero(stands & (scores.max() - scores <= np.sqrt(variance) + 10.0**-DIGITS))
         complexity = candidates.complexity
         return int(min(near, key=lambda i: (complexity[i], -scores[i], self.rule(candidates, int(i)).sentence)))

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NoReturn
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
@@ -146,7 +147,7 @@ def _read_item(expression: str, item: re.Match[str]) -> list[_Step]:
     return [_Step(letters)] * least + rest
 
 
-def _refuse(expression: str, what: str) -> None:
+def _refuse(expression: str, what: str) -> NoReturn:
     raise PatchclampError(
         expected=f"an expression of at most {LONGEST} visible characters: characters, classes and counts, no groups",
         got=f"{expression[:60]!r}, with {what}"[:200],

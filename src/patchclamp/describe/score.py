@@ -234,7 +234,9 @@ def score_descriptions(
     given = [method.make_options((options or {}).get(method.name, {})) for method in methods]
     sides = [exemplars] if isinstance(exemplars, Exemplars) else list(exemplars)
     asked = {"judge": judge, "reader": reader, "encoder": encoder, "chooser": chooser}
-    asked = {name: _DEFAULTS[name](subject) if one is None else one for name, one in asked.items() if _take(methods, name)}
+    asked = {
+        name: _DEFAULTS[name](subject) if one is None else one for name, one in asked.items() if _take(methods, name)
+    }
     others = {row: make(subject, sides, descriptions, seed) for row, make in _OTHERS.items()}
     scored = {row: dict(descriptions.scores) if row == "described" else {} for row in ROWS}
     done, total = 0, len(methods) * len(ROWS) * len(sides)
@@ -280,6 +282,9 @@ def shuffle_descriptions(
     """Return each described and shown unit with the description of another one of its site, none with its own text.
 
     Where all units of a site have one text, nothing can be shuffled: then they have no description.
+
+    Returns:
+        Descriptions: of the same units, without scores.
     """
     terms, weights = descriptions.terms.copy(), descriptions.weights.copy()
     for side in exemplars:
@@ -294,7 +299,11 @@ def shuffle_descriptions(
 def random_descriptions(
     subject: Any, exemplars: Sequence[Exemplars], descriptions: Descriptions, seed: int
 ) -> Descriptions:
-    """Return each shown unit with the name of a token that is drawn among the different tokens of the windows."""
+    """Return each shown unit with the name of a token that is drawn among the different tokens of the windows.
+
+    Returns:
+        Descriptions: of the same units, without scores.
+    """
     sentences: dict[str, int] = {}
     terms = np.full((len(descriptions), 1), -1, dtype=np.int32)
     draw = np.random.default_rng(seed)
@@ -316,7 +325,7 @@ def derange(texts: Sequence[str], draw: np.random.Generator) -> np.ndarray:
     """
     order = draw.permutation(len(texts))
     names = [texts[i] for i in order]
-    groups = sorted(set(names), key=lambda name: (names.index(name)))
+    groups = sorted(set(names), key=lambda name: names.index(name))
     together = np.array([i for name in groups for i in order if texts[i] == name], dtype=np.int64)
     step = max((names.count(name) for name in groups), default=0)
     source = np.empty(len(texts), dtype=np.int64)

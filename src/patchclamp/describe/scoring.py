@@ -58,7 +58,9 @@ def score_units(
     Raises:
         PatchclampError: exemplars that show no described unit, or not both sorts of windows.
     """
-    shown = [(place, rows) for rows in iterate_units(exemplars) if (place := find_place(descriptions.index, rows.key)) >= 0]
+    shown = [
+        (place, rows) for rows in iterate_units(exemplars) if (place := find_place(descriptions.index, rows.key)) >= 0
+    ]
     if not shown or not any(len(rows.active) and len(rows.silent) for _, rows in shown):
         raise PatchclampError(
             expected=f"windows in which described units fire ({', '.join(ACTIVE)}) and in which they do not "

@@ -75,14 +75,23 @@ def read_sentence(answer: Answer) -> str | None:
         str | None: one line of at most 300 characters that can be seen; None where there is no such thing.
 
     Example:
-        >>> read_sentence(Answer("They are pets." + chr(10) + "EXPLANATION: words for pets.", 9, 9))
+        >>> read_sentence(Answer("They are pets." + chr(10) + "**EXPLANATION:** words for pets.", 9, 9))
         'words for pets'
+        >>> read_sentence(Answer('"words for pets"', 9, 9)), read_sentence(Answer('the token " cat"', 9, 9))
+        ('words for pets', 'the token " cat"')
     """
     text = (answer.text or "").strip()
     found = _MARKER.findall(text)
     said = found[-1] if found else text if len(text.splitlines()) == 1 else ""
-    sentence = clean(said.strip().strip("*_`\"' "), LONGEST_SENTENCE).removesuffix(".")
+    sentence = clean(_unwrap(said), LONGEST_SENTENCE)
     return sentence if any(c.isalnum() for c in sentence) else None
+
+
+def _unwrap(text: str) -> str:
+    """Return a sentence without the full stop behind it and the quotes or stars around all of it."""
+    bare = text.strip().strip("*_` ").removesuffix(".")
+    quoted = len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'" and bare.count(bare[0]) == 2
+    return bare[1:-1] if quoted else bare
 
 
 def read_fits(answer: Answer, n: int) -> list[float | None]:
@@ -155,3 +164,29 @@ def read_place(answer: Answer, n: int) -> int | None:
     """
     numbers = {int(one) for one in re.findall(r"\d{1,6}", answer.text or "")}
     return numbers.pop() - 1 if len(numbers) == 1 and 1 <= min(numbers) <= n else None
+
+
+def read_scores(answer: Answer) -> tuple[float, float] | None:
+    """Return the two scores from 1 to 10 of an answer's last list; None where there is no such list.
+
+    Example:
+        >>> read_scores(Answer("Scores: [7, 4.5]", 9, 9)), read_scores(Answer("[11, 4]", 9, 9))
+        ((7.0, 4.5), None)
+    """
+    lists = _LIST.findall(answer.text or "")
+    numbers = (
+        [float(one) for one in re.findall(r"(?<![\w.-])\d{1,2}(?:\.\d{1,6})?(?![\w.])", lists[-1])] if lists else []
+    )
+    return (numbers[0], numbers[1]) if len(numbers) == 2 and all(1 <= one <= STRONGEST for one in numbers) else None
+
+
+def read_lines(answer: Answer, most: int) -> tuple[str, ...]:
+    """Return the first lines of an answer, each once, without what numbers or marks them.
+
+    Example:
+        >>> read_lines(Answer("1. accuracy" + chr(10) + "- clarity" + chr(10) + chr(10) + "accuracy", 9, 9), 5)
+        ('accuracy', 'clarity')
+    """
+    lines = (clean(line, 60) for line in (answer.text or "").splitlines())
+    words = (re.sub(r"^(?:\d{1,3}[.)]|[-*•])\s*", "", line).strip(" .*") for line in lines)
+    return tuple(dict.fromkeys(word for word in words if word))[:most]

@@ -38,6 +38,9 @@ def balanced_accuracy(
         active: whether each window in which the unit fires was said to fit.
         silent: whether each one in which it does not was.
         draw: of the resamples: within each sort the number of hits is binomial, so that none is drawn by windows.
+
+    Returns:
+        tuple[float, float, float]: value, low, high.
     """
     if not len(active) or not len(silent):
         return np.nan, np.nan, np.nan
@@ -56,6 +59,11 @@ def area(
         active: what each window in which the unit fires was given.
         silent: what each one in which it does not was given.
         draw: of the resamples: how often each distinct value is drawn within each sort.
+
+    Returns:
+        tuple[float, float, float]: value, low, high.
+
+    Source: as ``core.stats.auroc``.
     """
     if not len(active) or not len(silent):
         return np.nan, np.nan, np.nan
@@ -84,6 +92,11 @@ def correlation(
         true: ``(token,)`` activations of each window.
         predicted: ``(token,)`` the predictions. Where all are the same, r is 0: they explain nothing.
         draw: of how often each window is drawn.
+
+    Returns:
+        tuple[float, float, float]: value, low, high.
+
+    Source: as ``core.stats.pearson``.
     """
     if not true or np.ptp(np.concatenate(true)) == 0:
         return np.nan, np.nan, np.nan

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ AHEAD = 2
 """Pieces that a worker has at once: one is computed, the next lies ready."""
 MOST_DEATHS = 3
 """Workers that may die over one piece."""
-WAIT_S = 1.0
+WAIT_S, CONNECT_S = 1.0, 5.0
 LOG = logging.getLogger("patchclamp.engines")
 VERSIONS = ("patchclamp", "torch", "transformers")
 
@@ -79,6 +80,8 @@ class RayEngine:
             private.print_to_stdstream = lambda *_args, **_how: None
 
     def _start(self, address: str | None, workers: int | None) -> None:
+        if address is not None:
+            _refuse_silent(address)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
         try:
             if address is not None:
@@ -261,6 +264,21 @@ class RayEngine:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for half a minute."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return  # such as ``auto``, which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as problem:
+        raise PatchclampError(
+            expected=f"a Ray cluster at {address}",
+            got=f"nothing that answers there: {problem}",
+            remedy="Check --address with `ray status`, or leave it out to start Ray on this machine.",
+        ) from problem
 
 
 class _Seat:

@@ -176,8 +176,8 @@ class Faithfulness:
             )
         few = [point for point in self.points if point.n_random < min(n_random, SHOW_P)]
         if few:
-            counts = ", ".join(f"{point.n_random} of {point.size:,}" for point in few)
-            notes.append(f"Few random circuits differ at small sizes: {counts} part{'s' * (few[-1].size != 1)}.")
+            counts = ", ".join(f"{point.n_random} with {point.size:,} part{'s' * (point.size != 1)}" for point in few)
+            notes.append(f"Few different random circuits of these sizes exist: {counts}.")
         if n_random < SHOW_P:
             notes.append(
                 f"No more than {n_random} random circuits differ: {say_p(1 / (1 + n_random))} by rank at least."

@@ -12,6 +12,9 @@ from patchclamp.subjects.model import Model
 from patchclamp.subjects.pass_memory import PYTHON, count_forward_bytes
 from patchclamp.subjects.residual_edges import edge_map, row_bytes
 
+EDGE_BYTES = 400
+"""Bytes of the keys and names of an edge, while random sets are drawn."""
+
 
 def count_unit_rows(n_pairs: int, n_sets: int) -> int:
     """Return the rows of forward passes of sets of units: both ends twice, the largest activations, and every set.
@@ -82,12 +85,13 @@ def count_unit_bytes(model: Model, cases: ReadTask, paths: Sequence[str]) -> int
     return PYTHON + max(n * (values + streams) + passing, moves)
 
 
-def count_edge_bytes(model: LanguageModel, cases: ReadTask) -> int:
+def count_edge_bytes(model: LanguageModel, cases: ReadTask, n_sets: int) -> int:
     """Return what sets of edges hold: what writers write in the rows that run together, and the streams that are read.
 
     Args:
         model: the subject.
         cases: pairs.
+        n_sets: sets.
 
     Returns:
         int: bytes besides the model's.
@@ -97,13 +101,15 @@ def count_edge_bytes(model: LanguageModel, cases: ReadTask) -> int:
         >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
-        >>> count_edge_bytes(cat, cat.read(task)) > PYTHON
+        >>> count_edge_bytes(cat, cat.read(task), 110) > PYTHON
         True
     """
     longest, graph = max(map(len, cases.clean)), edge_map(model)
-    together = count_rows_together(model, longest)
+    together = min(count_rows_together(model, longest), len(cases) * n_sets)
     width = model.site("blocks.0.resid_in").width
     streams = (2 * graph.n_layers + 1) * longest * width * 4
     masks = len(graph) + len(graph.readers) * len(graph.writers)
-    rows = row_bytes(model, longest, each=1) + streams + masks + count_forward_bytes(model, longest)
-    return PYTHON + together * rows
+    # What the heads of one block write is made, then taken off what it was.
+    heads = 3 * 4 * longest * width * max(model.site("blocks.0.attn.z").n_heads, 1)
+    rows = row_bytes(model, longest, each=1) + heads + streams + masks + count_forward_bytes(model, longest)
+    return PYTHON + together * rows + EDGE_BYTES * len(graph)

@@ -7,12 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from patchclamp.attribute.edge_patching import count_patch_rows
-from patchclamp.attribute.edges import edge_memory
-from patchclamp.attribute.engine import score_edges
+from patchclamp.attribute.engine import count_edges, score_edges
 from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.pairs import SITES, Cost, attribute_pairs, cost_of, default_method
-from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
+from patchclamp.attribute.rules import find_rule
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.circuit import Level, draw_graph, is_measured
 from patchclamp.core.disk import refuse_unwritable
@@ -343,14 +341,9 @@ def _unit_cost(model: Any, cases: ReadTask, **options: Any) -> Cost:
 
 
 def _edge_cost(model: Any, cases: ReadTask, method: str | Method, rules: Sequence[str] | None, steps: int) -> Cost:
-    """Count what scoring all edges takes."""
-    n, n_pairs = len(edge_map(model)), len(cases)
-    name, rule = find_rule(method, rules=rules, steps=steps)
-    memory = max(edge_memory(model, cases), count_edge_bytes(model, cases))
-    if isinstance(rule, Replacement):
-        return Cost(n, name, n_pairs * count_patch_rows(model), 0, memory)
-    n_points = rule.steps if isinstance(rule, PathIntegral) else 0
-    return Cost(n, name, n_pairs * (2 + n_points), n_pairs * max(n_points, 1), memory)
+    """Count what scoring all edges takes, and hold what their scores or their receipt does, whichever is more."""
+    cost = count_edges(model, cases, method=method, rules=rules, steps=steps)
+    return replace(cost, bytes=max(cost.bytes, count_edge_bytes(model, cases, 1 + TOP + N_SETS)))
 
 
 def _with_receipt(

@@ -20,15 +20,17 @@ from patchclamp.core.descriptions import Descriptions, ScoreColumns
 from patchclamp.core.disk import hold_folder, read_text_file, refuse_occupied, write_file
 from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.exemplars import ACTIVE, KINDS, Exemplars
-from patchclamp.core.json_text import check_seal, parse, read_number, seal
+from patchclamp.core.json_text import check_seal, parse, read_number, read_whole, seal
 from patchclamp.core.method_files import find_method
 from patchclamp.core.resume import refuse_other_plan
 from patchclamp.core.scoring import FailingWindow, ScorerRow, Scoring
 from patchclamp.core.subject import Progress
+from patchclamp.describe.chat import Chat
 from patchclamp.describe.evidence import Evidence, EvidenceGroup, EvidenceOptions, draw_evidence, plan_evidence
 from patchclamp.describe.evidence.draw import cut_corpus
 from patchclamp.describe.evidence.units import choose_units, watch_units
 from patchclamp.describe.judge import Judge, Window
+from patchclamp.describe.judges.llm import LLMJudge
 from patchclamp.describe.judges.rule import RuleJudge
 from patchclamp.describe.rules import parse_rule
 from patchclamp.describe.score import ScoredDescriptions, ScoringCost, score_descriptions
@@ -45,7 +47,9 @@ WINDOWS_PER_CALL, CONTROLS = 5, 3
 """Windows in one question to a language model; descriptions, shuffled ones and random ones are scored."""
 UNIT_S, SCORER_S = 0.005, 0.02
 """Seconds in which a rule is mined, and one is scored by one scorer together with both controls: about."""
-PLAN, EVIDENCE, GROUPS = "plan.json", "evidence", "groups"
+PLAN, EVIDENCE, GROUPS, ANSWERS = "plan.json", "evidence", "groups", "answers"
+UNHEARD = ("answers", "budget_tokens", "concurrency", "timeout")
+"""Options of a language model that change no answer: a run may go on with others."""
 AGAIN = "Describe again in another folder."
 NO_WORDS = "the method found none"
 """Why a unit with evidence has no description."""
@@ -193,7 +197,8 @@ def describe_units(
         folder: a new or empty folder for what is done on the way.
         method: who describes, a method of the room describe that takes exemplars.
         scorers: who scores, cards of kind scorer; none to score nothing.
-        judge: who answers the scorers; a rule matcher by default.
+        judge: who answers the scorers; by default a rule matcher, or of method ``llm`` the same language model. Its
+            ``budget_tokens`` are those of descriptions and scores together.
         evidence: which windows are drawn.
         bases: site that is written to its basis of features.
         batch_size: windows per forward pass.
@@ -224,10 +229,13 @@ def describe_units(
         'the token " cat"'
     """
     _check_names(method, scorers)
-    place, how, who = Path(folder), evidence or EvidenceOptions(), judge or RuleJudge()
+    place, how = Path(folder), evidence or EvidenceOptions()
+    if method == "llm":
+        options = {"answers": place / ANSWERS, **options}
+    who = judge or _usual_judge(method, options)
     plan = {
         "method": method,
-        "options": {name: repr(value) for name, value in sorted(options.items())},
+        "options": {name: str(value) for name, value in sorted(options.items()) if name not in UNHEARD},
         "scorers": list(scorers),
         "judge": who.name,
         "seed": seed,
@@ -261,6 +269,8 @@ class _Group:
     scored: ScoredDescriptions | None
     failures: dict[str, tuple[FailingWindow, ...]]
     seconds: float
+    calls: int
+    tokens: int
 
 
 class _Work:
@@ -279,10 +289,11 @@ class _Work:
     ) -> None:
         self.subject, self.corpus, self.method, self.options = subject, corpus, method, options
         self.scorers, self.judge, self.seed, self.statement = scorers, judge, seed, statement
+        self.calls = self.tokens = 0
 
     def describe(self, group: EvidenceGroup, path: Path, progress: Progress) -> None:
         """Describe a group's units, score the words, and keep both."""
-        began = time.monotonic()
+        began, calls, tokens = time.monotonic(), self.calls, self.tokens
         scored: ScoredDescriptions | None = None
         failures: dict[str, tuple[FailingWindow, ...]] = {}
         if len(group.train):
@@ -306,6 +317,8 @@ class _Work:
             "described": scored is not None,
             "failures": {key: [_window_to_json(one) for one in some] for key, some in failures.items()},
             "seconds": described_s,
+            "calls": self.calls - calls,
+            "tokens": self.tokens - tokens,
             "costs": [asdict(cost) for cost in scored.costs] if scored else [],
         }
         path.parent.mkdir(exist_ok=True)
@@ -314,10 +327,24 @@ class _Work:
     def _words(self, exemplars: Exemplars, progress: Progress) -> Descriptions:
         chosen = find_method(self.method, "describe")
         nouns = {"corpus": self.corpus} if self.corpus is not None and "corpus" in chosen.takes else {}
-        words: Descriptions = chosen(
-            self.subject, exemplars, **nouns, seed=self.seed, progress=progress, **self.options
-        )
+        options = dict(self.options)
+        if self.budget is not None:
+            options["budget_tokens"] = max(self.budget - self._judged() - self.tokens, 1)
+        words: Descriptions = chosen(self.subject, exemplars, **nouns, seed=self.seed, progress=progress, **options)
+        usage = words.provenance.extra.get("usage", {})
+        self.calls += int(usage.get("calls", 0))
+        self.tokens += int(usage.get("tokens_in", 0)) + int(usage.get("tokens_out", 0))
+        if self.budget is not None and isinstance(self.judge, LLMJudge):
+            self.judge.chat.budget_tokens = max(self.budget - self.tokens, 0)
         return replace(words, evidence=(self.statement,))
+
+    @property
+    def budget(self) -> int | None:
+        """Tokens of a language model that describing and scoring may take together."""
+        return self.options.get("budget_tokens")
+
+    def _judged(self) -> int:
+        return self.judge.tokens if isinstance(self.judge, LLMJudge) else 0
 
 
 def _read_group(path: Path) -> _Group:
@@ -332,7 +359,8 @@ def _read_group(path: Path) -> _Group:
         check_seal(head, data)
         scored = _read_scored(path.with_suffix(""), head["costs"]) if head["described"] else None
         failures = {key: tuple(map(_window_of_json, some)) for key, some in head["failures"].items()}
-        return _Group(scored, failures, read_number(head["seconds"]))
+        calls, tokens = read_whole(head["calls"]), read_whole(head["tokens"])
+        return _Group(scored, failures, read_number(head["seconds"]), calls, tokens)
 
 
 def _read_scored(folder: Path, costs: Sequence[Mapping[str, Any]]) -> ScoredDescriptions:
@@ -458,8 +486,10 @@ def _join(parts: Sequence[_Group], drawn: Evidence, method: str) -> DescribedUni
     scoring = Scoring(
         method,
         tuple(_row(scored, name) for name in words.scores),
-        seconds=sum(part.seconds for part in parts),
-        failed={reason: n for reason, n in sorted(skipped.items()) if n},
+        sum(part.calls for part in parts),
+        sum(part.tokens for part in parts),
+        sum(part.seconds for part in parts),
+        {reason: n for reason, n in sorted(skipped.items()) if n},
     )
     return DescribedUnits(words, scoring, {key: own for part in parts for key, own in part.failures.items()})
 
@@ -499,6 +529,14 @@ def _check_names(method: str, scorers: Sequence[str]) -> None:
         )
     for name in scorers:
         find_method(name, "describe", kind="scorer")
+
+
+def _usual_judge(method: str, options: Mapping[str, Any]) -> Judge:
+    """Return who answers the scorers where nobody is named: whoever describes."""
+    if method != "llm":
+        return RuleJudge()
+    given = {name: options[name] for name in ("budget_tokens", "concurrency", "timeout") if name in options}
+    return LLMJudge(Chat(options.get("base_url", ""), options.get("llm", ""), folder=options["answers"], **given))
 
 
 def _labelled(corpus: Any) -> Corpus | None:

@@ -16,7 +16,6 @@ from torch import Tensor
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import is_url
-from patchclamp.core.mapped import Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
@@ -25,6 +24,7 @@ from patchclamp.engines import Engine, Serial, Start, fold
 from patchclamp.engines.plan import stimuli_of_piece
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
+from patchclamp.record.mapped import HELD, Mapped, OneAtATime
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.record.stream import MOST_NAMED
@@ -84,7 +84,7 @@ def survey_corpus(
         PatchclampError: unknown sites, no text or images, no room, or a resume that does not fit.
 
     Cost: one forward pass per batch, stopped at the last site, and some seven passes over its activations; memory
-    some 15 kB per unit of the widest site, whatever the corpus' length; on disk up to three times 5 kB per unit.
+    about 5 kB per unit, 1 GB at most, and 30 kB per unit of the widest site; on disk up to three times 5 kB per unit.
     """
     chosen = select_recordable(model, sites)
     batches = read_corpus(model, corpus, batch_size=batch_size)
@@ -131,8 +131,8 @@ def _survey(
 
 
 def memory_bytes(sites: Sequence[Site]) -> int:
-    """Return what the running statistics of a survey's widest site take; those of the others lie in files."""
-    return max((s.width for s in sites), default=0) * UNIT_BYTES
+    """Return what the running statistics of a survey take in memory; from ``HELD`` bytes on they lie in files."""
+    return min(sum(s.width for s in sites) * UNIT_BYTES, HELD)
 
 
 def disk_bytes(sites: Sequence[Site]) -> int:
@@ -141,7 +141,7 @@ def disk_bytes(sites: Sequence[Site]) -> int:
 
 
 def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
-    """Return what a survey holds at its largest: statistics of the widest site, their copy, a batch or a sort.
+    """Return what a survey holds at its largest: statistics, a copy of the widest site's, and a batch or a sort.
 
     Args:
         model: the subject.
@@ -155,7 +155,7 @@ def peak_bytes(model: Any, sites: Sequence[Site], batches: Batches) -> int:
     widest = max((s.width * (s.n_places or 1) for s in sites), default=0)
     batch = batches.batch_size * (count_forward_bytes(model, length) + 3 * 4 * length * widest)
     # In the end the samples of a site are sorted beside the ones before: values, keys of 8 bytes and places of 8.
-    return 2 * memory_bytes(sites) + max(memory_bytes(sites), batch, 44 * N_SAMPLE * widest)
+    return memory_bytes(sites) + UNIT_BYTES * widest + max(batch, 44 * N_SAMPLE * widest)
 
 
 class _Tally:

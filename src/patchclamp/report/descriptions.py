@@ -20,18 +20,19 @@ def explain_measures(found: Descriptions) -> str:
 
 
 def draw(found: Descriptions, *, command: str | None = None) -> str:
-    """Return the page of descriptions. The bar is the first measure; without measures it is the first term's weight."""
-    measure, *more = [*found.measures] or [found.unit_of_measure or "weight of the first term"]
-    places = found.order(measure) if found.measures else range(len(found))
+    """Return the page of descriptions. The bar is the first measure or score, else the first term's weight."""
+    columns = found.columns
+    measure, *more = [*columns] or [found.unit_of_measure or "weight of the first term"]
+    places = found.order(measure) if columns else range(len(found))
     rows = []
     for place in map(int, places[:MOST_ROWS]):
-        value = float(found.measures[measure][place] if found.measures else found.weights[place, :1].sum())
+        value = float(columns[measure][place] if columns else found.weights[place, :1].sum())
         terms = " ".join(box_token(found.vocabulary[int(i)]) for i in found.terms[place] if i >= 0)
-        numbers = [number(float(found.measures[name][place])) for name in more]
+        numbers = [number(float(columns[name][place])) for name in more]
         rows.append(
             Row(unit(str(found.index.key(place)), found.provenance.subject), value, numbers=numbers, words=terms)
         )
-    notes = ["A description is a hypothesis, not yet tested."]
+    notes = [f"A description is a hypothesis{'' if found.scores else ', not yet tested'}."]
     if measures := explain_measures(found):
         notes.append(f"{measures[0].upper()}{measures[1:]}.")
     if len(rows) < len(found):

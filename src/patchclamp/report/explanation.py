@@ -305,7 +305,7 @@ def _against_chance(d: Mapping[str, Any]) -> str:
     if not strong:
         return f"No random set of {each} has as large an effect; {tail}"
     has = "has" if strong == 1 else "have"
-    return f"Of {len(drawn)} random sets of {each}, {strong} {has} at least as large an effect; {tail}"
+    return f"Of {len(drawn)} random sets of {each}, {strong} {has} at least as large an effect, of either sign; {tail}"
 
 
 def _against_rivals(d: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from patchclamp.subjects.weights import (
     check_checkpoint,
     file_inside,
     find_folder,
+    find_whole_numbers,
     read_json,
     read_shapes,
 )
@@ -78,6 +79,10 @@ def find_model(name: str, base: str | None = None) -> tuple[Checkpoint, Adapter 
     Raises:
         PatchclampError: see ``check_checkpoint``; an adapter that cannot be merged, or whose model is not there.
     """
+    if base is not None and not base.strip():
+        raise PatchclampError(
+            expected="the name of a model, or its folder, as the base of an adapter", got=repr(base), remedy=BASE
+        )
     folder, repository = find_folder(name)
     if not (folder / ADAPTER).is_file():
         if base is not None:
@@ -133,6 +138,12 @@ def _read(folder: Path) -> Adapter:
         )
     weights = file_inside(folder, ADAPTER_WEIGHTS)
     shapes = read_shapes([weights])
+    if strange := find_whole_numbers(weights):
+        raise PatchclampError(
+            expected="an adapter's weights as floating-point numbers",
+            got=f"{weights} with {strange}",
+            remedy="They may be quantised: merge the adapter where it was made, and load the folder that this gives.",
+        )
     most = max(LEAST_COUNT, max((max(shape, default=0) for shape in shapes.values()), default=0))
     large = next((f"{key} {n:,}" for key, n in _ranks(config) if n > most), None)
     if large is not None:

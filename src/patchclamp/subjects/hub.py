@@ -112,6 +112,13 @@ class Repository:
                 got=f"no branch, tag or commit {self.revision!r} in {self.name}",
                 remedy=_revisions(self.name, str(self.revision)),
             )
+        kept = Path(constants.HF_HUB_CACHE) / f"models--{self.name.replace('/', '--')}"
+        if kept.exists() and not os.access(kept, os.R_OK | os.X_OK):
+            return PatchclampError(
+                expected=expected,
+                got=f"{kept} in the hub's cache, which this user may not read",
+                remedy="Give yourself leave to read that folder, or let HF_HOME name another.",
+            )
         if isinstance(problem, errors.LocalEntryNotFoundError):
             return PatchclampError(
                 expected=expected,

@@ -64,14 +64,14 @@ def solver_bytes(n_rows: int, n_units: int, width: int) -> int:
 
     Returns:
         int: bytes: rows in double precision beside what tells which are finite, some products with all directions, and
-            three systems where all units of a row are above zero.
+            two copies of the systems, where all units of a row are above zero.
 
     Example:
         >>> solver_bytes(1024, 64, 100) > solver_bytes(1024, 8, 100)
         True
     """
     systems = min(n_rows * n_units**2, max(BATCH, n_units**2))
-    return 18 * n_rows * width + 40 * n_rows * n_units + 25 * systems
+    return 18 * n_rows * width + 40 * n_rows * n_units + 18 * systems
 
 
 def _passive(gram: Float[Tensor, "unit unit"], b: Float[Tensor, "n unit"]) -> Bool[Tensor, "n unit"]:

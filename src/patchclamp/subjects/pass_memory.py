@@ -17,7 +17,7 @@ BACK = 3
 """Gradients of the widest site that a backward pass holds at a time."""
 EVERYWHERE = 6
 """Copies of the widest site of a network without blocks that a backward pass holds at a time."""
-PYTHON = 3 * 2**20
+PYTHON = 5 * 2**19
 """Bytes of hooks, keys and batches while a network is run, which are few but all there is of a small one."""
 
 

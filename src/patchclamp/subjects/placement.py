@@ -16,7 +16,8 @@ def refuse_device(device: str) -> None:
     """Refuse devices that nothing can be loaded on.
 
     Raises:
-        PatchclampError: meta tensors, a bound that says nothing, or ``auto`` without the package that places weights.
+        PatchclampError: meta tensors, a bound that says nothing or is for a GPU that is not there, or ``auto`` without
+            the package that places weights.
     """
     if device == "meta":
         raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
@@ -26,7 +27,17 @@ def refuse_device(device: str) -> None:
             got="none installed",
             remedy="pip install 'patchclamp[adapters]', or name a device: cpu, cuda, mps.",
         )
-    arrange_weights(device)
+    numbers = [place for place in arrange_weights(device).get("max_memory", {}) if isinstance(place, int)]
+    if numbers:
+        import torch
+
+        there = torch.accelerator.device_count()
+        if lacking := [str(number) for number in numbers if number >= there]:
+            raise PatchclampError(
+                expected=f"bounds for GPUs of this machine, which has {there or 'none'}",
+                got=f"GPU {', '.join(lacking)} in {device!r}",
+                remedy="Leave those bounds out.",
+            )
 
 
 def is_shared(device: str) -> bool:
@@ -76,7 +87,14 @@ def arrange_weights(device: str) -> dict[str, Any]:
             )
         step = 1024 if "i" in amount[2] else 1000
         power = "BKMGT".index(amount[2][0])
-        most[int(number[1]) if number else place] = int(float(amount[1]) * step**power)
+        key: str | int = int(number[1]) if number else place
+        if key in most:
+            raise PatchclampError(
+                expected="one bound for each device",
+                got=f"a second one for {place} in {device!r}",
+                remedy="Leave one of them out.",
+            )
+        most[key] = int(float(amount[1]) * step**power)
     return {"device_map": AUTO, "max_memory": most}
 
 

@@ -378,6 +378,13 @@ def read_shapes(weights: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def find_whole_numbers(file: Path) -> str:
+    """Return the first tensor of a file whose numbers are no floating-point ones, with their type; else nothing."""
+    with safe_open(file, framework="numpy") as kept:
+        kinds = {name: kept.get_slice(name).get_dtype() for name in kept.keys()}  # noqa: SIM118  not a mapping
+    return next((f"{name} of type {kind}" for name, kind in kinds.items() if not kind.startswith(("F", "BF"))), "")
+
+
 def _why_unread(file: Path) -> tuple[str, str]:
     """Return what is wrong with a file of weights, by its own head, and what to do about it."""
     again = "Fetch that file again: the others need not be."

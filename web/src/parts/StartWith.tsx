@@ -17,13 +17,17 @@ export interface Start {
 /** Marks such as <bos>, which a tokenizer puts there by itself. */
 const SPECIAL = /^<[^<>\s]+>$/;
 
-/** Return an example's text up to the token at which its unit is strongest; empty where it cannot be typed. */
+/** Whether a text that ends with one token and goes on with the next ends inside of a word. */
+const INSIDE = /[\p{L}\p{N}]\n[\p{L}\p{N}]/u;
+
+/** Return an example's text up to the token at which its unit is strongest; empty where it cannot be typed, or where that is inside of a word. */
 function textOf({ tokens, mark, bytes }: ExampleLine): string {
   const from = Math.max(mark + 1 - AROUND, 0);
   if (bytes.some((i) => i >= from && i <= mark)) return "";
+  if (INSIDE.test(`${tokens[mark]}\n${tokens[mark + 1] ?? ""}`)) return "";
   const words = tokens.slice(from, mark + 1).filter((token) => !SPECIAL.test(token));
   // An example may begin inside of a word.
-  const whole = words.findIndex((token, i) => i > 0 && i < words.length - 1 && /^\s/.test(token));
+  const whole = words.findIndex((token, i) => i > 0 && i < words.length && /^\s/.test(token));
   return (whole > 0 ? words.slice(whole) : words).join("").trim();
 }
 

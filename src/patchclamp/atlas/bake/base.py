@@ -97,8 +97,8 @@ def bake_atlas(
 
     Cost: two forward passes per batch, stopped at the last site, and some over a sample; time linear in units but for
     the neighbours, which compare all pairs (40 thousand units of width 768 take a minute and a half on one core);
-    memory some 13 kB per unit for the passes, whatever the text's length, and of constant size for neighbours and
-    panels. ``bake_cost`` says how much.
+    memory some 13 kB per unit for the passes, 1 GB at most, whatever the text's length, and of constant size for
+    neighbours and panels. ``bake_cost`` says how much.
     """
     began = now()
     folder = Path(out)

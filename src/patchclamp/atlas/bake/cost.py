@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from patchclamp.atlas.bake.concept_labels import BLOCK as MEASURED
 from patchclamp.atlas.bake.concept_labels import group_sites
 from patchclamp.atlas.bake.look import SAMPLE
 from patchclamp.atlas.bake.neighbours import BLOCK, Method, choose_method
@@ -13,13 +14,16 @@ from patchclamp.atlas.bake.weight_panels import FETCHED
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
+from patchclamp.record.mapped import HELD
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.subjects.corpora import Batches
 
-TEXT_BYTES, PICTURE_BYTES, RESULT_BYTES, ROW_BYTES, BASE_BYTES = 13_000, 5_800, 25_000, 6_000, 9_000
-"""What the second pass holds of a unit, of a text and of images; what its results take of each unit of one site, and
-its rows; on disk, of a unit with its examples."""
+TEXT_BYTES, PICTURE_BYTES, RESULT_BYTES, ROW_BYTES, BASE_BYTES = 13_000, 5_800, 15_000, 51_000, 9_000
+"""What the second pass holds of a unit, of a text and of images; what its results take of each unit of the widest site,
+and its rows; on disk, of a unit with its examples."""
+DETECTED_BYTES = 1_000
+"""What is known of what a unit detects, until its row is written."""
 FIXED = 20_000_000
 """Bytes that libraries take once they compute."""
 
@@ -49,7 +53,7 @@ def bake_cost(
     shape: tuple[int, int, int] | None = None,
     neighbours: Method | None = None,
 ) -> BakeCost:
-    """Return what a bake takes; the passes hold what grows with the units, neighbours and panels a few blocks.
+    """Return what a bake takes; what grows with the units is held up to a bound, of neighbours and panels a few blocks.
 
     Args:
         model: the subject.
@@ -69,21 +73,19 @@ def bake_cost(
     wide = max((site.width for site in model.sites() if site.kind.startswith("resid_")), default=0)
     n_answers = 0 if shape is not None else int(model.n_answers)
     held = n_units * (TEXT_BYTES if shape is None else PICTURE_BYTES)
-    # What a batch makes: values of the widest site in and out of its nonlinearity, and several of the stream.
-    batch = rows * 4 * (3 * widest + 6 * wide)
-    look = max(held, survey_bytes(sites)) + RESULT_BYTES * widest + batch
-    group = max((sum(site.width for site in group) for group in group_sites(list(sites))), default=0)
-    measured = min(MOST_SCORED, n_tokens or MOST_SCORED) * group * 4
-    table = (ROW_BYTES + RESULT_BYTES) * widest
-    scored = 5 * 4 * SCORED * n_answers + 3 * 4 * FETCHED * wide
+    batch = 4 * rows * (widest + 6 * wide)
+    look = max(min(held, HELD), survey_bytes(sites)) + RESULT_BYTES * widest + batch
+    measured = 4 * min(MOST_SCORED, n_tokens or MOST_SCORED) * 3 * min(widest, MEASURED)
+    scored = 5 * 4 * SCORED * n_answers + 10 * 4 * FETCHED * wide
+    written = max(measured, ROW_BYTES * widest) + scored + DETECTED_BYTES * n_units
     block, near, vectors = min(BLOCK, n_units), 0, 0
     if choose_method(neighbours, n_units) != "none":
-        # Two blocks of values at sampled stimuli and of directions, four of products, and what is gathered.
-        near = 4 * block * (3 * SAMPLE + 4 * wide + 4 * block) + 35_000_000
+        # Two blocks of values at sampled stimuli, three of directions, four of products.
+        near = 4 * block * (2 * SAMPLE + 3 * wide + 4 * block)
         vectors = 4 * n_units * (SAMPLE + 2 * wide)
-    memory = FIXED + max(look, near, max(measured, table) + scored + batch)
+    memory = FIXED + max(look, near, written)
     disk = n_units * BASE_BYTES if shape is None else estimate_disk(sites, n_pictures, shape)
-    return BakeCost(memory, disk, vectors + 2 * held + disk)
+    return BakeCost(memory, disk, vectors + 3 * held + disk)
 
 
 def count_shown(batches: Batches, sites: Sequence[Site]) -> tuple[int, int]:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.mapped import Mapped, OneAtATime
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
@@ -23,6 +22,7 @@ from patchclamp.engines import Engine, Serial, Start, fold
 from patchclamp.engines.plan import stimuli_of_piece
 from patchclamp.record.features import Features
 from patchclamp.record.heads import WithHeads
+from patchclamp.record.mapped import Mapped, OneAtATime
 from patchclamp.record.picture_units import PictureUnits
 from patchclamp.record.run import manifest_of, open_run, pin_threads
 from patchclamp.subjects.corpora import Batches
@@ -210,8 +210,8 @@ def run_look(
     Returns:
         Bundle: a piece per site, read by ``read_site``.
 
-    Cost: one forward pass per batch, and one more pass over what is kept at the end; memory some 13 kB per unit of one
-    site (of images 7 kB), whatever the number of stimuli, and on disk some 13 kB per unit.
+    Cost: one forward pass per batch, and one more pass over what is kept at the end; memory some 13 kB per unit (of
+    images 7 kB), 1 GB at most, whatever the number of stimuli; as much on disk.
     """
     manifest = manifest_of(model, sites, batches, seed=seed, survey=survey.hash)
     with open_run(out, "look", manifest, resume=resume) as bundle:

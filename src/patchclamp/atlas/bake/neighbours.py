@@ -337,10 +337,10 @@ class _Search:
             for panel, bank in self._banks(bundle, piece, other, asking=False).items():
                 if panel in asking and len(bank.ids):
                     own = asking[panel]
+                    if panel == "driven_by" and int(bank.layer.min()) >= int(own.layer.max()):
+                        continue
                     product = own.rows @ bank.rows.T
                     if panel == "driven_by":
-                        if int(bank.layer.min()) >= int(own.layer.max()):
-                            continue
                         product.masked_fill_(bank.layer >= own.layer[:, None], -torch.inf)
                     elif int(bank.ids[0]) <= int(own.ids[-1]) and int(own.ids[0]) <= int(bank.ids[-1]):
                         product.masked_fill_(bank.ids == own.ids[:, None], -torch.inf)

@@ -211,14 +211,17 @@ def largest(scores: Float[Tensor, "row column"], k: int, *, nothing: float = 0.0
         >>> largest(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), 2)[1].tolist()
         [[1, 3]]
     """
-    values, at = scores.topk(k, dim=1)
+    # One more says whether the edge has equals beyond it.
+    values, at = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    beyond = values[:, k:].amax(1) if values.shape[1] > k else torch.full_like(values[:, -1], -torch.inf)
+    values, at = values[:, :k], at[:, :k]
     at, order = at.sort(dim=1)
     values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
     at = at.gather(1, order)
     # Which of several equals at the edge topk takes is not said.
     edge = values[:, -1]
     matters = edge.isfinite() & (edge.abs() > nothing)
-    tied = (((scores >= edge[:, None]).sum(1) != k) & matters).nonzero().flatten()
+    tied = ((beyond == edge) & matters).nonzero().flatten()
     if len(tied):
         ordered = scores[tied].sort(dim=1, descending=True, stable=True)
         values[tied], at[tied] = ordered.values[:, :k], ordered.indices[:, :k]

@@ -158,7 +158,7 @@ def _describe(
             seed=asked.seed, progress=meter, text_progress=meter,
         )  # fmt: skip
     except NoEvidence as problem:
-        return AskedDescription(id, None, problem.got, None, python)
+        return AskedDescription(id, None, problem.got.partition(": ")[2], None, python)
     name, *loading = lab.loading_words
     words = ["patchclamp", "describe", str(atlas.folder), "--units", read.units[0], "--seed", str(asked.seed)]
     command = shlex.join([*words, "--max-tokens", str(read.corpus.max_tokens), *loading])

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from patchclamp.calibrate.figures import Figure, exact_figure, share_of
+from patchclamp.calibrate.scorer_figures import measure_scorer
 from patchclamp.calibrate.trials import Trial
-from patchclamp.calibrate.truth import PlantedFiring, PlantedWords
+from patchclamp.calibrate.truth import PlantedFiring, PlantedWords, TrueDescriptions
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.unit import UnitKey
@@ -17,12 +18,14 @@ from patchclamp.describe.rules import parse_rule
 def measure(trial: Trial, noun: Descriptions) -> list[Figure]:
     """Return how many planted units are described first by the answer that they give, beside all others.
 
-    Of rules: how many of the tokens on which a planted unit or its rule fires are the same, beside other units' rules.
+    Of scorers: what they give true descriptions. Of rules: how many of the tokens on which a planted unit or its rule fires are the same, beside other units' rules.
     """
+    if isinstance(trial.truth, TrueDescriptions):
+        return measure_scorer(trial, noun, trial.truth.least)
     if isinstance(trial.truth, PlantedFiring):
         return [_measure_firing(trial.truth, noun, trial.inputs["subject"])]
     words = trial.truth.words if isinstance(trial.truth, PlantedWords) else {}
-    described = {(block.site, block.basis) for block in noun.index.blocks}
+    described = {(one.site, one.basis) for one in (noun.index.unit(place) for place in range(len(noun)))}
     keys = {key: UnitKey.parse(key) for key in words}
     places = {noun.index.place(k): words[k] for k, one in keys.items() if (one.site, one.basis) in described}
     right = sum(noun.text(place, 1) == word for place, word in places.items())
@@ -34,7 +37,10 @@ def measure(trial: Trial, noun: Descriptions) -> list[Figure]:
 
 def _measure_firing(truth: PlantedFiring, noun: Descriptions, subject: Any) -> Figure:
     """Return the share of tokens on which both fire among those on which either does, in windows kept for testing."""
-    keys = {str(noun.index.unit(place).without_place()).removeprefix(f"{noun.index.subject}/"): place for place in range(len(noun))}
+    keys = {
+        str(noun.index.unit(place).without_place()).removeprefix(f"{noun.index.subject}/"): place
+        for place in range(len(noun))
+    }
     texts = {noun.text(place) for place in range(len(noun))} - {""}
     own, others = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
     for key in truth.units:
@@ -43,7 +49,7 @@ def _measure_firing(truth: PlantedFiring, noun: Descriptions, subject: Any) -> F
         own += _agree(said, rows, subject)
         others += sum(_agree(text, rows, subject) for text in texts - {said})
     figure = share_of(int(own[0]), max(int(own[1]), 1), "share of tokens on which the unit or its rule fires")
-    random = share_of(int(others[0]), max(int(others[1]), 1), figure.unit)
+    random = share_of(int(others[0]), int(others[1]), figure.unit) if others[1] else None
     return Figure("fires where the rule says", figure, random, exact_figure(1.0, figure), 0.95)
 
 

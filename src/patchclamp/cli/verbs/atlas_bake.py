@@ -84,7 +84,7 @@ def run(options: Namespace) -> int:
         n_pictures = read_stimuli(model, options).n_stimuli
         rows = options.batch_size * max(max(site.n_places, 1) for site in chosen)
         how |= {"rows": rows, "n_pictures": n_pictures, "shape": model.prepare.shape}
-        passes = f"three passes over {n_pictures:,} images"
+        passes = f"two passes over {n_pictures:,} images, and one over those that are shown"
     else:
         refuse_typed(options, ("max_images",), "a text")
         next(passages(options.inputs), None)

@@ -2,10 +2,11 @@
 
 import time
 from argparse import Namespace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from patchclamp.cli.loading import load_model
+from patchclamp.cli.loading import load_model, print_scoring_cost
 from patchclamp.cli.method_options import MethodParser, given_options
 from patchclamp.cli.options import MODEL, add_loading, add_out, add_report, add_seed
 from patchclamp.cli.output import Outputs, add_graph, finish, log, refuse_if_unwritable, refuse_out
@@ -49,6 +50,8 @@ def run(options: Namespace) -> int:
         refuse_if_unwritable(options.atlas, model)
     task = _task(model, options)
     log(f"{options.method} over {len(task):,} case{'s' * (len(task) != 1)} of {model.name}")
+    cases = model.read(task)
+    _state(model, cases, options)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("attribute", "steps") as meter:
         scores = run(
@@ -61,8 +64,24 @@ def run(options: Namespace) -> int:
             layer = add_graph(options.atlas, graph, options, began, time.monotonic() - clock, verb="attribute")
             log(f"graph added to {options.atlas} as {layer}")
     if not options.json:
-        _show_question(model.read(task))
+        _show_question(cases)
     return finish(options, scores) or outputs.code
+
+
+def _state(model: Any, cases: Any, options: Namespace) -> None:
+    """Print what scoring takes."""
+    from importlib import import_module
+
+    from patchclamp.attribute.engine import count_task
+    from patchclamp.core.method_files import find_method
+
+    card = find_method(options.method, "attribute")
+    own = card.make_options(given_options(options))
+    level: Any = getattr(own, "level", "edge")
+    by_position = getattr(own, "by_position", False)
+    rule = import_module(card.run.__module__).rule(own)
+    cost = replace(count_task(model, cases, rule, level=level, by_position=by_position), method=card.name)
+    print_scoring_cost(cost, "edges" if level == "edge" else "units")
 
 
 def _show_question(cases: Any) -> None:

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli.loading import add_bases, load_model, load_pairs
+from patchclamp.cli.loading import add_bases, load_model, load_pairs, print_scoring_cost
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.options import add_basis, add_controls, add_model, add_pairs
 from patchclamp.cli.output import Outputs, emit, log, refuse_if_unwritable
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import list_names
-from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Score every node, edge, neuron or feature over pairs, keep them in their order, and measure the first."
 QUESTION = "why"
@@ -93,12 +92,8 @@ def run(options: Namespace) -> int:
         return drawn
 
     def state(cost: Any) -> None:
-        passes = {"forward": cost.forward, "backward": cost.backward}
-        rows = " and ".join(f"{n:,} rows of {way} passes" for way, n in passes.items() if n)
         n_rows = receipt_rows(model, cases, options.level, options.top, options.controls)
-        more = f", at most {n_rows:,} rows more for the receipt"
-        memory = human_bytes(cost.bytes)
-        log(f"{cost.parts:,} {parts}, by {cost.method}: {rows}{more}, about {memory} of memory besides the model's")
+        print_scoring_cost(cost, parts, f", at most {n_rows:,} rows more for the receipt")
 
     with Meter("circuit find", "steps") as meter:
         found = find_circuit(

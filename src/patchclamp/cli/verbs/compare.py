@@ -177,8 +177,7 @@ def _compare_models(options: Namespace) -> int:
     other: Any = second if hasattr(second, "module") else first
     batches = read_shared(first, other, corpus, batch_size=options.batch_size)
     n_units = " × ".join(f"{sum(site.width for site in sites_of(one)[1]):,}" for one in (first, other))
-    length = -(-batches.n_tokens // max(batches.n_stimuli, 1))
-    memory = memory_bytes(first, other, batches.n_counted, batches.batch_size, length)
+    memory = memory_bytes(first, other, batches, edit=edit, n_random=options.controls)
     log(
         f"{batches.n_tokens:,} tokens, shown twice and once more for each of up to {options.controls} random changes; "
         f"{n_units} correlations of units; "

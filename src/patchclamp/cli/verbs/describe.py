@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.loading import load_model
-from patchclamp.cli.method_options import MethodParser, given_options
+from patchclamp.cli.method_options import MethodParser, find_card, given_options
 from patchclamp.cli.options import MODEL, add_loading, add_report, add_seed, refuse_typed
 from patchclamp.cli.output import check_writable, emit, finish, log, refuse_out
 from patchclamp.cli.progress import Meter
@@ -79,6 +79,13 @@ def run(options: Namespace) -> int:
             expected=f"an atlas for --{strange[0].replace('_', '-')}",
             got=f"{options.model}, which is none",
             remedy="`patchclamp atlas bake` makes one; without the option a model is decoded from its weights.",
+        )
+    card = find_card(options.method, "describe")
+    if "Exemplars" in {noun.rstrip("?") for noun in card.data["takes"].values()}:
+        raise PatchclampError(
+            expected=f"an atlas for --method {options.method}, which describes from windows of its text",
+            got=f"{options.model}, which is none",
+            remedy="`patchclamp atlas bake` makes one.",
         )
     parquet = options.out is not None and options.out.endswith(PARQUET)
     if parquet:

@@ -478,16 +478,20 @@ def _evaluate_atlas(options: Namespace) -> int:
     from patchclamp.report.terminal.scoring import show_distributions, show_trust
 
     refuse_typed(options, options.typed.keys() - {"json", "seed"}, "an atlas")
-    page = open_atlas(options.model).trust()
+    atlas = open_atlas(options.model)
+    page = atlas.trust()
     if not page.n_scored:
         raise PatchclampError(
             expected="an atlas whose descriptions have scores",
             got=f"{page.n_described:,} descriptions without any",
             remedy=f"`patchclamp describe {options.model}` describes its units and scores the words.",
         )
+    scored = [one for one in page.methods if one.measures]
+    failing = [row for one in scored for row in atlas.trust(run=one.run, author=one.author).failing]
     if options.json:
-        emit({name: value for name, value in asdict(page).items() if name not in ("points", "source")})
+        shown = {name: value for name, value in asdict(page).items() if name not in ("points", "source", "n_failing")}
+        emit({**shown, "failing": [asdict(row) for row in failing]})
         return 0
     show_trust(page)
-    show_distributions(page)
+    show_distributions(page, failing)
     return 0

@@ -38,7 +38,7 @@ MARKS = {
     dictionary_learning.WEIGHTS: "dictionary_learning",
 }
 TRACER = "circuit-tracer"
-_LAYER_FILE = re.compile(r"layer_(\d+)\.safetensors")
+_LAYER_FILE = re.compile(r"layer_(0|[1-9][0-9]*)\.safetensors")
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?(@[\w./-]+)?")
 METHODS = {"relu": "l1", "topk": "topk", "signed_topk": "topk", "jumprelu": "jumprelu"}

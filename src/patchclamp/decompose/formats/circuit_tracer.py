@@ -64,7 +64,9 @@ def read(folder: Path, only: int | None = None) -> list[Part]:
             "Name the folder in which those files lie.",
         )
     stem = KINDS[kind].removesuffix("_0.safetensors")
-    numbers = {int(m[1]) for f in folder.iterdir() if (m := re.fullmatch(rf"{stem}_(\d+)\.safetensors", f.name))}
+    numbers = {
+        int(m[1]) for f in folder.iterdir() if (m := re.fullmatch(rf"{stem}_(0|[1-9][0-9]*)\.safetensors", f.name))
+    }
     if only is None and (numbers != set(range(len(numbers))) or not numbers):
         raise Damaged(
             expected=f"{stem}_0.safetensors and every number after it",

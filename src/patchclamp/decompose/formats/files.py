@@ -45,6 +45,10 @@ class Part:
     conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
+LARGEST = float(np.finfo(np.float32).max) / 1e6
+"""No value is larger than this, divided by the longest axis: products with activations up to a million stay finite."""
+
+
 def read_settings(file: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -124,7 +128,9 @@ def fit(file: Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Seque
         dict: each size by name.
 
     Raises:
-        Damaged: one is missing, or sizes differ.
+        Damaged: one is missing, sizes differ, or values are so large that their products with activations overflow.
+
+    Cost: two passes over the matrices.
 
     Example:
         >>> fit(Path("x"), {"w": np.zeros((2, 3)), "b": np.zeros(3)}, {"w": ("in", "unit"), "b": ("unit",)})
@@ -144,6 +150,14 @@ def fit(file: Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Seque
             got=f"{file}: {', '.join(wrong) or 'nothing in them'}",
             remedy="Fetch or save the folder again; parts of two dictionaries may be mixed.",
         )
+    for name in shapes:
+        array = arrays[name]
+        if array.ndim > 1 and (large := float(max(array.max(), -array.min()))) > LARGEST / max(array.shape):
+            raise Damaged(
+                expected=f"{name} with values whose products with activations float32 can hold",
+                got=f"{file}: {large:.2g} in it",
+                remedy="Fetch or save the folder again.",
+            )
     return sizes
 
 

@@ -28,7 +28,7 @@ KINDS = {"res": "resid_out", "mlp": "mlp.write", "att": "attn.z", "transcoders":
 CONDITIONS = {"centred": False, "prepend_bos": True, "context_size": 1024}
 """What both were trained on: Gemma as it is, texts of 1,024 tokens that begin with a BOS token, which is left out."""
 _REPOSITORY = re.compile(r"gemma-scope-(\d+b)-(pt|it)-(res|mlp|att|transcoders)")
-_LAYER = re.compile(r"(?:^|/)layer_(\d+)(?:/|$)")
+_LAYER = re.compile(r"(?:^|/)layer_(0|[1-9][0-9]*)(?:/|$)")
 
 
 def read(folder: Path, source: str = "") -> Part:

@@ -35,7 +35,7 @@ class PCAOptions(FactorOptions):
         Returns:
             int: bytes.
         """
-        return max(16 * min(n_rows, BLOCK) * width, 8 * min(n_rows, BLOCK) * width + 24 * width**2, 32 * width**2)
+        return max(16 * min(n_rows, BLOCK) * width, 8 * min(n_rows, BLOCK) * width + 24 * width**2, 48 * width**2)
 
     def fit(
         self, x: Float[np.ndarray, "row width"], n_features: int, *, name: str, seed: int

@@ -201,7 +201,16 @@ def draw_evidence(
 
 
 def cut_corpus(subject: Any, corpus: Any, options: EvidenceOptions) -> Any:
-    """Return a corpus whose windows are as long as asked for, where it names no window itself."""
+    """Return a corpus whose windows are as long as asked for, where it names no window itself.
+
+    Args:
+        subject: the subject.
+        corpus: a Corpus, a path, or anything else, which is given back as it is.
+        options: the window.
+
+    Returns:
+        Any: what ``read_corpus`` reads.
+    """
     if isinstance(corpus, Batches) or not hasattr(subject, "tokenizer"):
         return corpus
     named = corpus

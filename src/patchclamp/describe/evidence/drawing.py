@@ -91,6 +91,9 @@ def find_levels(
         mean: over the tokens of training windows.
         training: numbers of these windows.
         options: direction and share.
+
+    Returns:
+        tuple: the levels, and ``(unit, window)`` the highest of what has their sign.
     """
     none = np.zeros(len(high), dtype=np.float64)
     up = high[:, training].max(1).astype(np.float64) - mean if len(training) else none
@@ -196,6 +199,14 @@ def draw_windows(
         together: where all units of the site fire.
         units: which of them these are.
         alike: what windows resemble; None where ``near`` is not asked for.
+
+    Returns:
+        Drawn: the windows of every unit that has evidence, and why others have none.
+
+    Cost: of a unit some sorts of its windows, and one pass over the words of those that are compared.
+
+    Source: Paulo et al. (2024), *Automatically Interpreting Millions of Features in Large Language Models*
+    (arXiv:2410.13928), section 3.
     """
     n, reasons = len(signed), list(REASONS)
     reason = np.where(levels.peak > levels.mean, 0, reasons.index(FLAT)).astype(np.int8)
@@ -249,6 +260,12 @@ def sample_firing(
         wanted: how many.
         sampling: one of the four.
         rng: what draws.
+
+    Yields:
+        tuple: place in ``KINDS``, and the windows.
+
+    Source: Paulo et al. (2024), *Automatically Interpreting Millions of Features in Large Language Models*
+    (arXiv:2410.13928), section 3.1.
     """
     n_top = {"top": wanted, "mix": round(SHARE_TOP * wanted)}.get(sampling, 0)
     if n_top:

@@ -35,7 +35,16 @@ class Layout:
 
     @classmethod
     def of(cls, sources: tuple[UnitSource, ...], n_windows: int, *, both: bool) -> "Layout":
-        """Cut groups so that their numbers for so many windows take ``GROUP_BYTES``."""
+        """Cut groups so that their numbers for so many windows take ``GROUP_BYTES``.
+
+        Args:
+            sources: where the units are.
+            n_windows: of the text.
+            both: whether lowest activations are kept too.
+
+        Returns:
+            Layout: groups of 1,024 units at most.
+        """
         per_unit = 4 * max(n_windows, 1) * (2 if both else 1)
         return cls(sources, max(1, min(1024, GROUP_BYTES // per_unit)), both)
 

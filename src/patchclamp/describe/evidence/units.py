@@ -70,7 +70,7 @@ class UnitSource:
 
 
 def watch_units(
-    model: Any, sources: Sequence[UnitSource], batch: Sequence[Any], see: Callable[[int, Tensor], None]
+    model: Any, sources: Sequence[UnitSource], batch: Sequence[Any], see: Callable[[int, Tensor], object]
 ) -> None:
     """Show a batch, and hand over the activations of each source, by its place among them.
 
@@ -94,6 +94,9 @@ def choose_units(model: Any, units: Any, bases: Mapping[str, Basis]) -> tuple[Un
         units: patterns of sites, such as ``blocks.*.mlp.act`` or ``blocks.*.attn.z/heads``; keys of units; or None: the
             features of the bases where there are any, else all neurons behind the nonlinearities, and all heads.
         bases: site that is written to its basis of features.
+
+    Returns:
+        tuple[UnitSource, ...]: one per site and basis.
 
     Raises:
         PatchclampError: an unknown site or unit, a basis that does not fit, or nothing asked for of a model of images.

@@ -1,15 +1,14 @@
 """A judge that asks a language model."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.core.arguments import Positive, checked
-from patchclamp.core.errors import PatchclampError
 from patchclamp.describe.chat import Chat, ChatCost
-from patchclamp.describe.chat_answers import Answer, Request, clean
+from patchclamp.describe.chat_answers import Request, clean
 from patchclamp.describe.judge import Window
 from patchclamp.describe.prompts import load_prompt
 from patchclamp.describe.shown_text import (
@@ -22,7 +21,9 @@ from patchclamp.describe.shown_text import (
 )
 
 AT_ONCE = 5
-TOKENS_A_WINDOW, TOKENS_BESIDE = 4, 64
+LONGEST = 2000
+"""Characters of a description that are shown."""
+TOKENS_A_NUMBER, TOKENS_BESIDE = 4, 64
 """Tokens of an answer: of each number, and of what a model may say around them."""
 Marks = Sequence[Bool[np.ndarray, " token"]]
 
@@ -73,9 +74,7 @@ class LLMJudge:
 
         Cost: a call per five windows.
         """
-        order = self._shuffle(description, [show_window(one) for one in windows])
-        requests = [self._ask_fits("detect", description, [windows[i] for i in group]) for group in order]
-        return self._read(requests, order, read_fits)
+        return self._read(self.ask_fits(description, windows))
 
     def fits_marked(self, description: str, windows: Sequence[Window], marks: Marks) -> list[float | None]:
         """Return for each window the probability that a unit of this description fires at every marked token.
@@ -85,13 +84,7 @@ class LLMJudge:
 
         Cost: a call per five windows.
         """
-        shown = [show_window(one, mark) for one, mark in zip(windows, marks, strict=True)]
-        order = self._shuffle(description, shown)
-        requests = [
-            self._ask_fits("fuzz", description, [windows[i] for i in group], [marks[i] for i in group])
-            for group in order
-        ]
-        return self._read(requests, order, read_fits)
+        return self._read(self.ask_fits(description, windows, marks))
 
     def simulate(self, description: str, windows: Sequence[Window]) -> list[Float[np.ndarray, " token"] | None]:
         """Return for each window how strongly a unit of this description fires at each token, from 0 to 10.
@@ -101,7 +94,7 @@ class LLMJudge:
 
         Cost: a call per window; it answers with a line per token.
         """
-        answers = self._answers([self._ask_simulation(description, one) for one in windows])
+        answers = self.chat.ask_all([self._ask_simulation(description, one) for one in windows])
         found = [read_activations(answer, len(window)) for answer, window in zip(answers, windows, strict=True)]
         self.unread += sum(one is None for one in found)
         return found
@@ -114,7 +107,7 @@ class LLMJudge:
 
         Cost: a call.
         """
-        [answer] = self._answers([self._request("intruder", {"passages": show_passages(windows, marks)}, 1)])
+        [answer] = self.chat.ask_all([_request("intruder", {"passages": show_passages(windows, marks)}, 1)])
         place = read_place(answer, len(windows))
         self.unread += place is None
         return place
@@ -132,51 +125,46 @@ class LLMJudge:
                 if simulated:
                     yield from (self._ask_simulation(description, one) for one in windows)
                 else:
-                    for group in self._shuffle(description, [show_window(one) for one in windows]):
-                        yield self._ask_fits("detect", description, [windows[i] for i in group])
+                    yield from (request for _, request in self.ask_fits(description, windows))
 
         return self.chat.estimate(ask())
 
-    def _shuffle(self, description: str, shown: Sequence[str]) -> list[list[int]]:
-        """Return the places of windows in groups, in an order that says nothing of which fit."""
+    def ask_fits(
+        self, description: str, windows: Sequence[Window], marks: Marks | None = None
+    ) -> list[tuple[list[int], Request]]:
+        """Return the questions about windows, each with the places of those that it shows.
+
+        Args:
+            description: that is judged.
+            windows: all of them.
+            marks: which tokens are marked, where every marked token must fit.
+        """
+        shown = [show_window(one, None if marks is None else marks[place]) for place, one in enumerate(windows)]
         seed = hashlib.sha256("\0".join([description, *shown]).encode(errors="replace")).digest()[:8]
         order = np.random.default_rng(int.from_bytes(seed)).permutation(len(shown)).tolist()
-        return [order[i : i + self.at_once] for i in range(0, len(order), self.at_once)]
-
-    def _ask_fits(
-        self, prompt: str, description: str, windows: Sequence[Window], marks: Marks | None = None
-    ) -> Request:
-        gaps = {"description": clean(description, 2000), "passages": show_passages(windows, marks)}
-        return self._request(prompt, gaps, len(windows), logprobs=True)
+        asked = []
+        for start in range(0, len(order), self.at_once):
+            group = order[start : start + self.at_once]
+            lines = [f"Passage {number}: {shown[place]}" for number, place in enumerate(group, 1)]
+            gaps = {"description": clean(description, LONGEST), "passages": "\n".join(lines)}
+            asked.append((group, _request("detect" if marks is None else "fuzz", gaps, len(group), logprobs=True)))
+        return asked
 
     def _ask_simulation(self, description: str, window: Window) -> Request:
-        gaps = {"description": clean(description, 2000), "tokens": show_tokens(window)}
-        return self._request("simulate", gaps, 2 * len(window))
+        gaps = {"description": clean(description, LONGEST), "tokens": show_tokens(window)}
+        return _request("simulate", gaps, 2 * len(window))
 
-    def _request(self, name: str, gaps: dict[str, str], numbers: int, *, logprobs: bool = False) -> Request:
-        prompt = load_prompt(name)
-        longest = TOKENS_BESIDE + TOKENS_A_WINDOW * numbers
-        return Request(prompt.fill(gaps), prompt.title, longest, logprobs=logprobs)
-
-    def _read(
-        self,
-        requests: Sequence[Request],
-        order: Sequence[Sequence[int]],
-        read: Callable[[Answer, int], list[float | None]],
-    ) -> list[float | None]:
+    def _read(self, asked: Sequence[tuple[list[int], Request]]) -> list[float | None]:
         found: dict[int, float | None] = {}
-        for group, answer in zip(order, self._answers(requests), strict=True):
-            found |= dict(zip(group, read(answer, len(group)), strict=True))
+        answers = self.chat.ask_all([request for _, request in asked])
+        for (group, _), answer in zip(asked, answers, strict=True):
+            found |= dict(zip(group, read_fits(answer, len(group)), strict=True))
         self.unread += sum(one is None for one in found.values())
         return [found[place] for place in range(len(found))]
 
-    def _answers(self, requests: Sequence[Request]) -> list[Answer]:
-        answers = self.chat.ask(requests)
-        given = [one for one in answers if one is not None]
-        if len(given) < len(answers):
-            raise PatchclampError(
-                expected=f"at most {self.chat.budget_tokens:,} tokens, the budget",
-                got=f"{self.chat.usage.tokens:,} spent, and {len(answers) - len(given):,} questions left",
-                remedy="Give a larger --budget-tokens and run again with --resume: what was answered is kept.",
-            )
-        return given
+
+def _request(name: str, gaps: dict[str, str], numbers: int, *, logprobs: bool = False) -> Request:
+    """Return a question whose answer is so many numbers."""
+    prompt = load_prompt(name)
+    longest = TOKENS_BESIDE + TOKENS_A_NUMBER * numbers
+    return Request(prompt.fill(gaps), prompt.title, longest, logprobs=logprobs)

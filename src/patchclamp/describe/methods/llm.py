@@ -78,7 +78,7 @@ def llm(
     Cost: a call per unit, of some 60 tokens a window; no forward pass.
     """
     chat = open_chat(options)
-    asked = _Questions(subject, exemplars, options, seed)
+    asked = Questions(subject, exemplars, options, seed)
     cost = chat.refuse_beyond_budget(asked.requests())
     answers = chat.ask(asked.requests(), total=cost.calls + cost.cached, progress=progress)
     sentences = iter([None if one is None else read_sentence(one) for one in answers])
@@ -114,10 +114,10 @@ def estimate_cost(subject: Named, exemplars: Exemplars, options: LLMOptions, *, 
     Raises:
         PatchclampError: no server or model is named, or pictures instead of text.
     """
-    return open_chat(options).estimate(_Questions(subject, exemplars, options, seed).requests())
+    return open_chat(options).estimate(Questions(subject, exemplars, options, seed).requests())
 
 
-class _Questions:
+class Questions:
     """Make a question of every unit's windows.
 
     Raises:
@@ -183,7 +183,7 @@ def _some(rows: np.ndarray, most: int, draw: np.random.Generator) -> np.ndarray:
 def _describe(
     subject: Named,
     exemplars: Exemplars,
-    asked: _Questions,
+    asked: Questions,
     chat: Chat,
     texts: Sequence[str | None],
     answers: Sequence[Answer | None],

@@ -1,7 +1,8 @@
-"""Find for each unit the simplest rule that says on which tokens it fires, from windows in which it does and does not."""
+"""Find for each unit the simplest rule that says on which tokens it fires, by windows with and without firing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.exemplars import ACTIVE, KINDS, NEGATIVE, Exemplars
 from patchclamp.core.keys import Block, UnitIndex, UnitList
-from patchclamp.core.method import Cost, Method, Paper, Sizes
+from patchclamp.core.method import Cost, Method, Paper
 from patchclamp.core.options import option
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -45,15 +46,17 @@ def rule(
 ) -> Descriptions:
     """Describe every unit by the simplest of the rules that best say on which tokens it fires.
 
-    Active tokens are those that are marked in the exemplars; without marks those whose activation is at least 0.3 of the
-    way from the highest one in silent windows to the highest one of their own window. The score of a rule is the mean of what it gets in the windows in which the unit
-    fires and in those in which it does not. In the former it gets one half for firing at all and one half times F₁ of
-    the tokens on which both fire; in the latter 1 for not firing. So a rule that never fires gets 0.5.
+    Active tokens are those that are marked in the exemplars; without marks those whose activation is at least 0.3 of
+    the way from the highest one in silent windows to the highest one of their own window.
+
+    The score of a rule is the mean of what it gets in windows in which the unit fires and in those in which it does
+    not. In the former it gets one half for firing at all and one half times F₁ of the tokens on which both fire; in the
+    latter 1 for not firing. So a rule that never fires gets 0.5.
 
     Candidates are what is true of an active token: its text, the word of which it is a form, its first and last
     letters, a named pattern, the tokens before it, its position, its labels; and sets of tokens. They are found on one
     part of the windows and scored on the other, parted by content. Of those within one standard error of the best the
-    simplest is taken.
+    simplest is taken; of the sets, each of which holds the one before, only the best is among them.
 
     Args:
         subject: whose tokens are named.
@@ -78,12 +81,15 @@ def rule(
     """
     _check(exemplars)
     labels = None if corpus is None else read_labels(subject, corpus, exemplars.stimuli)
+    kinds = options.kinds
+    if "ids" not in exemplars.stimuli.arrays:
+        kinds = tuple(kind for kind in kinds if kind == "concept")  # an image has labels and no tokens
     texts, columns = read_columns(subject, exemplars, seed, options.held_out)
-    miner = Miner(texts, () if labels is None else labels.names, options.kinds, options.most_tokens)
+    miner = Miner(texts, () if labels is None else labels.names, kinds, options.most_tokens)
     units, firsts = np.unique(exemplars.unit, return_index=True)
     cuts = [*firsts.tolist(), len(exemplars)]
     found: list[Found | None] = []
-    for done, (first, last) in enumerate(zip(cuts[:-1], cuts[1:], strict=True), 1):
+    for done, (first, last) in enumerate(pairwise(cuts), 1):
         windows = columns.windows(first, last, None if labels is None else labels.true)
         found.append(None if windows is None else miner.mine(windows))
         progress(done, len(units))
@@ -94,15 +100,13 @@ def _check(exemplars: Exemplars) -> None:
     present = {KINDS[kind] for kind in np.unique(exemplars.kind).tolist()}
     if len(exemplars) and not (present & set(ACTIVE) and present & set(NEGATIVE)):
         raise PatchclampError(
-            expected=f"windows in which units fire ({', '.join(ACTIVE)}) and in which they do not ({', '.join(NEGATIVE)})",
+            expected=f"windows in which units fire ({', '.join(ACTIVE)}), and in which not ({', '.join(NEGATIVE)})",
             got=", ".join(sorted(present)),
             remedy="describe.draw_evidence draws both.",
         )
 
 
-def _describe(
-    subject: Named, exemplars: Exemplars, units: np.ndarray, found: Sequence[Found | None]
-) -> Descriptions:
+def _describe(subject: Named, exemplars: Exemplars, units: np.ndarray, found: Sequence[Found | None]) -> Descriptions:
     """Return what was found as sentences, each kept once."""
     path, _, basis = exemplars.site.path.partition("/")  # heads lie at sites of their own
     basis = basis or exemplars.basis
@@ -148,8 +152,10 @@ METHOD = Method(
     keys=("unit",),
     cost=lambda sizes, options: Cost(bytes=64 * sizes.rows),
     oracle="oracles.rules:rule",
-    calibrated_on=("cat", "neuron-gpt2", "neuron-llama"),
-    must_show="the rule of a planted neuron is the tokens that fire it, not those that fire the decoy",
-    must_miss={},
+    calibrated_on=("cat", "neuron-*", "facts-*", "decoy-*"),
+    must_show="the rule of a planted neuron holds on the tokens that fire it, and others' rules do not",
+    must_miss={
+        "seen-*": "that a word came before somewhere in the text is no rule of the grammar",
+    },
     sources=("describe/rules.py", "describe/rules_mining.py", "describe/rules_columns.py"),
 )

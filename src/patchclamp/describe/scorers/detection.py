@@ -83,7 +83,11 @@ def measures_of(name: str) -> tuple[Measured, Measured]:
 def score_answers(
     answers: list[float | None], rows: UnitRows, threshold: float, draw: np.random.Generator
 ) -> list[WindowScore]:
-    """Return balanced accuracy and AUROC of answers, those about active windows first."""
+    """Return balanced accuracy and AUROC of answers, those about active windows first.
+
+    Returns:
+        list[WindowScore]: two, with what ``measures_of`` names.
+    """
     n = len(rows.active)
     active, silent, missing = answered(answers, n)
     given = np.array([np.nan if one is None else one for one in answers[:n]], dtype=np.float64)

@@ -84,14 +84,22 @@ def fuzzing(
 
 
 def mark_active(shown: ShownWindows, row: int, share: float) -> Bool[np.ndarray, " token"]:
-    """Return which tokens of an active window are marked: those of at least a share of its highest activation."""
+    """Return which tokens of an active window are marked: those of at least a share of its highest activation.
+
+    Returns:
+        Bool[np.ndarray, " token"]: one at least.
+    """
     values = shown.activations(row)
     marks: np.ndarray = values >= share * values.max()
     return marks
 
 
 def mark_random(shown: ShownWindows, row: int, n: int, draw: np.random.Generator) -> Bool[np.ndarray, " token"]:
-    """Return marks of ``n`` tokens at random among those that count; of all where there are fewer."""
+    """Return marks of ``n`` tokens at random among those that count; of all where there are fewer.
+
+    Returns:
+        Bool[np.ndarray, " token"]: with ``n`` marks at most.
+    """
     counted = np.flatnonzero(shown.counted(row))
     marks = np.zeros(len(shown.counted(row)), dtype=bool)
     marks[draw.choice(counted, min(n, len(counted)), replace=False)] = True
@@ -101,7 +109,13 @@ def mark_random(shown: ShownWindows, row: int, n: int, draw: np.random.Generator
 def mark_tokens(
     shown: ShownWindows, rows: UnitRows, share: float, draw: np.random.Generator
 ) -> list[Bool[np.ndarray, " token"]]:
-    """Return the marks of a unit's windows, the active ones first."""
+    """Return the marks of a unit's windows, the active ones first.
+
+    Returns:
+        list[Bool[np.ndarray, " token"]]: one a window.
+
+    Source: 2410.13928, fuzzing scoring.
+    """
     active = [mark_active(shown, row, share) for row in rows.active.tolist()]
     n_incorrect = math.ceil(np.mean([marks.sum() for marks in active]))
     silent = [
@@ -128,7 +142,9 @@ METHOD = Method(
     oracle="oracles.scorers:fuzzing",
     calibrated_on=("language-gpt2:tokens", "language-gpt2:contexts"),
     must_show="true rules score 0.9 at least, the same rules given to other units and random ones chance",
-    must_miss={"language-gpt2:near": "a rule that leaves out the context is right of all tokens but the neighbour's"},
+    must_miss={
+        "language-gpt2:neighbour": "a rule that leaves out the context is right of all tokens but the neighbour's"
+    },
     sources=(
         "describe/scorers/detection.py",
         "describe/scoring.py",

@@ -52,7 +52,7 @@ def intervention(
     r"""Score descriptions by what the subject writes while the unit is clamped.
 
     S = E over prompts x of log p(z | G_I(x)) − log p(z | G(x)): z the description, G(x) what the subject writes after x
-    at temperature 1, G_I(x) what it writes while the unit is set to c at every position, p that of the reader. Units are
+    at temperature 1, G_I(x) what it writes while the unit is set to c at every position, p that of the reader. All are
     compared at one strength σ = mean KL(clamped || clean) of the next token over all positions of the prompts; c > 0 is
     found by halving, and is the largest tried where none is strong enough.
 
@@ -83,17 +83,17 @@ def intervention(
     basis = of or exemplars.basis
 
     def score(text: str, rows: UnitRows) -> list[WindowScore]:
-        prompts = open_windows(exemplars, rows, options, rows.draw(seed))
+        prompts = _open_windows(exemplars, rows, options, rows.draw(seed))
         unit, highest = int(exemplars.unit[rows.active[0]]), float(exemplars.value[rows.active].max())
-        clean = log_p(subject, prompts, ())
+        clean = _log_p(subject, prompts, ())
 
         def clamp(value: float) -> Intervention:
             return change("set", path, unit, value=value, basis=basis)
 
-        value = find_strength(
-            lambda value: mean_kl(log_p(subject, prompts, (clamp(value),)), clean), max(highest, 1e-3), options.sigma
+        value = _find_strength(
+            lambda value: _mean_kl(_log_p(subject, prompts, (clamp(value),)), clean), max(highest, 1e-3), options.sigma
         )
-        written = [write(subject, prompts, on, options.new, seed) for on in ((), (clamp(value),))]
+        written = [_write(subject, prompts, on, options.new, seed) for on in ((), (clamp(value),))]
         pairs = [(f"{one}\nThis text is about:", text) for texts in written for one in texts]
         known = [np.nan if one is None else one for one in who.log_likelihoods(pairs)]
         changes = np.array(known[len(prompts) :]) - np.array(known[: len(prompts)])
@@ -104,7 +104,7 @@ def intervention(
     return score_units(exemplars, descriptions, (measured,), who.name, score, progress)
 
 
-def open_windows(
+def _open_windows(
     exemplars: Exemplars, rows: UnitRows, options: InterventionOptions, draw: np.random.Generator
 ) -> list[list[int]]:
     """Return the first tokens of some silent windows of a unit, as ids."""
@@ -112,20 +112,20 @@ def open_windows(
     return [list(exemplars[int(row)].ids[: options.opening]) for row in np.sort(drawn)]
 
 
-def log_p(subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...]) -> list[torch.Tensor]:
+def _log_p(subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...]) -> list[torch.Tensor]:
     """Return log p of the next token at every position of each prompt, ``(position, token)``."""
     logits = subject.run(prompts, interventions=list(on)).logits
     return [torch.log_softmax(one[: len(ids)].double(), -1) for one, ids in zip(logits, prompts, strict=True)]
 
 
-def mean_kl(changed: list[torch.Tensor], clean: list[torch.Tensor]) -> float:
+def _mean_kl(changed: list[torch.Tensor], clean: list[torch.Tensor]) -> float:
     """Return the mean KL(changed || clean) over all positions of all prompts, in nats."""
     each = [(one.exp() * (one - other)).sum(-1) for one, other in zip(changed, clean, strict=True)]
     return float(torch.cat(each).mean())
 
 
-def find_strength(kl: Any, highest: float, sigma: float) -> float:
-    """Return the clamp at which the mean KL is σ, to a factor of 1.01 or so; the largest where none is strong enough."""
+def _find_strength(kl: Any, highest: float, sigma: float) -> float:
+    """Return the clamp at which the mean KL is σ, to about a hundredth; the largest where none is enough."""
     low, high = 0.0, highest
     while kl(high) < sigma and high < STRONGEST * highest:
         low, high = high, 2 * high
@@ -135,9 +135,7 @@ def find_strength(kl: Any, highest: float, sigma: float) -> float:
     return high
 
 
-def write(
-    subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...], new: int, seed: int
-) -> list[str]:
+def _write(subject: Subject, prompts: list[list[int]], on: tuple[Intervention, ...], new: int, seed: int) -> list[str]:
     """Return what the subject writes after each prompt at temperature 1."""
     made = subject.generate(prompts, interventions=list(on), max_new_tokens=new, temperature=1.0, seed=seed)
     return [one.text for one in made]
@@ -158,9 +156,8 @@ METHOD = Method(
     keys=("unit",),
     cost=_cost,
     oracle="oracles.scorers:intervention",
-    calibrated_on=("language-gpt2:output",),
+    calibrated_on=("language-gpt2:write",),
     must_show="tokens that neurons write score above the same tokens given to other neurons",
-    must_miss={"language-gpt2:tokens": "what a unit of the input fires on is not what it writes"},
     options_at={"language-gpt2*": {"prompts": 10, "new": 8}},
     sources=("describe/readers.py", "describe/scoring.py", "describe/window_intervals.py", "describe/windows.py"),
 )

@@ -70,7 +70,7 @@ def intruder(
     shown = ShownWindows(subject, exemplars, corpus)
 
     def score(_text: str, rows: UnitRows) -> list[WindowScore]:
-        rounds = list(draw_rounds(shown, rows, options, rows.draw(seed)))
+        rounds = list(_draw_rounds(shown, rows, options, rows.draw(seed)))
         chosen = [who.choose_odd(shown.of_rows(places), marks) for places, marks, _, _ in rounds]
         right = np.array(
             [np.nan if one is None else one == odd for one, (_, _, odd, _) in zip(chosen, rounds, strict=True)]
@@ -86,7 +86,7 @@ def intruder(
     return score_units(exemplars, descriptions, (measured,), who.name, score, progress)
 
 
-def draw_rounds(
+def _draw_rounds(
     shown: ShownWindows, rows: UnitRows, options: IntruderOptions, draw: np.random.Generator
 ) -> list[tuple[list[int], list[np.ndarray], int, int]]:
     """Return the rounds of a unit: rows, their marks, the intruder's place, and the tenth (−1 where there are fewer).

@@ -12,13 +12,15 @@ NOUN = "Descriptions"
 
 def show(found: Descriptions, top: int) -> None:
     """Print descriptions, those highest by the first measure first."""
-    out, first = open_console(), next(iter(found.measures), "")
+    columns = found.columns
+    out, first = open_console(), next(iter(columns), "")
     order = f", the highest by {first} first" if first else ""
-    out.print(f"{len(found):,} units described by {found.author}{order}; a description is a hypothesis, not yet tested")
-    table = make_table("unit", *found.measures, "terms", numbers=tuple(found.measures))
+    tested = "" if found.scores else ", not yet tested"
+    out.print(f"{len(found):,} units described by {found.author}{order}; a description is a hypothesis{tested}")
+    table = make_table("unit", *columns, "terms", numbers=tuple(columns))
     places = found.order(first) if first else range(len(found))
     for place in list(places[:top]):
-        numbers = [format_fixed(float(column[place]), 3) for column in found.measures.values()]
+        numbers = [format_fixed(float(column[place]), 3) for column in columns.values()]
         terms = [escape(format_token(found.vocabulary[int(i)])) for i in found.terms[place] if i >= 0]
         table.add_row(escape(str(found.index.key(int(place)))), *numbers, " ".join(terms) or ABSENT)
     print_table(out, table)

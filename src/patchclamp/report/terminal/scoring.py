@@ -1,5 +1,6 @@
 """What describing takes, and how far descriptions hold, in a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -67,8 +68,13 @@ def show_trust(page: Any, run: str = "") -> None:
         )
 
 
-def show_distributions(page: Any) -> None:
-    """Print how the scores are spread over units, and the descriptions that hold least."""
+def show_distributions(page: Any, failing: Sequence[Any]) -> None:
+    """Print how the scores are spread over units, and the descriptions that hold least.
+
+    Args:
+        page: what Trust shows.
+        failing: descriptions that hold no better than chance.
+    """
     out = open_console()
     names = ("lowest", "quartile", "median", "quartile", "highest")
     table = make_table("author", "measure", *names, "0.8 or more", numbers=names)
@@ -79,8 +85,8 @@ def show_distributions(page: Any) -> None:
             table.add_row(escape(method.author), escape(one.measure), *cuts, good)
     print_table(out, table)
     worst = make_table("unit", "description", "score", "wrong on", numbers=("score",))
-    for one in page.failing[:FAILING]:
+    for one in failing[:FAILING]:
         worst.add_row(escape(one.name), escape(one.text), format_fixed(one.score.value, 3), f"{one.wrong:,}")
-    if page.failing:
-        out.print(f"those that hold least, {min(FAILING, page.n_failing)} of {page.n_failing:,}")
+    if failing:
+        out.print(f"those that hold no better than chance, {min(FAILING, len(failing))} of {len(failing):,}")
         print_table(out, worst)

@@ -126,7 +126,7 @@ function Numbers({ of }: { of: EstimateView }): JSX.Element {
 function Cost({ calls, tokens, seconds }: { calls: number; tokens: number; seconds: number | null }): JSX.Element {
   const parts = [];
   if (calls > 0) parts.push(plural(calls, "call"), plural(tokens, "token"));
-  if (seconds !== null) parts.push(duration(seconds));
+  if (seconds) parts.push(duration(seconds));
   return <span class="small soft">{parts.join(", ") || "—"}</span>;
 }
 

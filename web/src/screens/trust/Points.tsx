@@ -4,7 +4,7 @@ import type { TrustMethod, TrustPoints } from "../../api/types";
 import { count, number, percent } from "../../format";
 import { go, unitAddress, withQuery } from "../../route";
 
-const [WIDE, HIGH, LEFT, BELOW] = [760, 300, 44, 34];
+const [WIDE, HIGH, LEFT, BELOW] = [760, 300, 58, 34];
 /** Shares at which the axis has a mark. */
 const SHARES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1];
 

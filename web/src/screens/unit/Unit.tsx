@@ -153,6 +153,7 @@ function Sum({ unit }: { unit: UnitPage }): JSX.Element {
         {number(s.maximum)}
       </strong>{" "}
       in {count(s.counted)} tokens
+      {unit.basis === "heads" && ", of the norm of what the head reads (z)"}
     </span>
   );
   return (

@@ -185,7 +185,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
         author: Annotated[str, Query(max_length=LONGEST)] = "",
         measure: Annotated[str, Query(max_length=LONGEST)] = "",
     ) -> TrustPage:
-        """Trust: which explanations hold up? What is drawn is chosen by layer, author and measure; else the first."""
+        """Trust: which explanations hold up? What is drawn is chosen by layer, author and measure; else most scores."""
         return trust_page(served.atlas(), run, author, measure)
 
 
@@ -195,7 +195,7 @@ def trust_page(atlas: Reading, run: str = "", author: str = "", measure: str = "
 
     Args:
         atlas: the atlas.
-        run: the layer that is drawn; the first with scores where it is empty, or not there.
+        run: the layer that is drawn; the one with the most scores where it is empty, or not there.
         author: whose descriptions in it, likewise.
         measure: the measure that is drawn, likewise.
     """
@@ -291,7 +291,7 @@ def _mean(name: str, values: np.ndarray) -> Estimate:
 
 def _truth(method: str) -> Iterator[PlantedTruth]:
     """Yield what the stored calibration says of a method of the room describe."""
-    entry = read_calibration().get("methods", {}).get(f"describe/{method}", {})
+    entry = read_calibration().get(f"describe/{method}", {})
     for row in entry.get("rows", ()):
         for figure in row["figures"] if row["claim"] == "show" else ():
             own, random, oracle = (_figure(figure, name) for name in ("own", "random", "oracle"))
@@ -313,6 +313,7 @@ def _drawn(
     """Return the points of one measure of one method, and its descriptions that hold no better than shuffled ones."""
     run, author, measure = asked
     there = [method for method in methods if (method.run, method.author) in scored]
+    there.sort(key=lambda method: -max(map(len, scored[method.run, method.author].values())))
     fits = [one for one in there if one.run == run and author in ("", one.author)]
     chosen = next(iter([*fits, *there]), None)
     if chosen is None:

@@ -12,8 +12,8 @@ import torch
 from patchclamp.core.disk import refuse_write
 
 ALIGNED = 64
-HELD = 2**27
-"""Bytes of such files that are in memory at once."""
+HELD = 2**30
+"""Bytes of such files that are in memory at once: what is let go of is mapped page by page when it is used again."""
 Release = Callable[[], None]
 
 
@@ -79,9 +79,9 @@ class Mapped:
             self._sizes[name] = sum(x.nbytes for x in state.values() if isinstance(x, torch.Tensor | np.ndarray))
 
     def note_use(self, name: str) -> None:
-        """Say that a state was used; when enough were, they leave memory."""
+        """Say that a state was used; where not all have room, they leave memory once enough were."""
         self._used += self._sizes.get(name, 0)
-        if self._used > HELD:
+        if self._used > HELD and sum(self._sizes.values()) > HELD:
             self.release()
 
     def release(self) -> None:
