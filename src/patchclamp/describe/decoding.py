@@ -44,7 +44,16 @@ def describe_by_tokens(
         those of the tokens that are of its concept; ``concept``, the share of the tokens that are; ``margin``, log p of
         the first less that of the second. A unit whose direction is zero has no token.
 
+    Source: 2501.02688; ``specialised`` and ``concept`` are ours.
+
     Cost: a product of units × d_model × tokens, at most ``AT_ONCE`` logits at once.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> blocks, rows = [Block("blocks.0.mlp.act", "neurons", 8)], cat.write_directions("blocks.0.mlp.act", slice(8))
+        >>> describe_by_tokens(cat, blocks, [rows], 1, "").text(7)
+        ' sat'
     """
     special = sorted(subject.special_answers)
     found = [_decode(subject, rows, min(most, subject.n_answers - len(special)), special) for rows in directions]

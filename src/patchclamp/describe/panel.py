@@ -42,12 +42,24 @@ class PairJudge(Protocol):
         """Tokens read and written so far."""
 
     def propose(self, question: str, first: str, second: str) -> tuple[str, ...] | None:
-        """Return perspectives from which these texts should be judged."""
+        """Return perspectives from which these texts should be judged.
+
+        Returns:
+            tuple[str, ...] | None: one word or a few each.
+
+        Source: 2308.01862 and its code.
+        """
 
     def compare(
         self, question: str, first: str, second: str, perspective: str, reviews: Sequence[Review]
     ) -> tuple[float, float] | None:
-        """Return a score for each text; ``reviews`` are its own earlier one and those of others."""
+        """Return a score for each text; ``reviews`` are its own earlier one and those of others.
+
+        Returns:
+            tuple[float, float] | None: of the text shown first, and of the other.
+
+        Source: 2308.01862 and its code.
+        """
 
 
 @dataclass(frozen=True)

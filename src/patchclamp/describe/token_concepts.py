@@ -29,7 +29,19 @@ def share_concept(
         words: ``(token,)`` what its tokens are called.
         ids: tokens, −1 where there are fewer.
 
+    Returns:
+        Bool[np.ndarray, "unit rank"]: of each token; False where there is none.
+
+    Source: ours; 2501.02688 asks for likeliest tokens that form one concept, and gives no rule.
+
     Cost: a pass over the unembedding, and one of its rows per token of ``ids``, of ``AT_ONCE`` units at once.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> words = [cat.answer_name(i) for i in range(cat.n_answers)]
+        >>> share_concept(cat, words, np.array([[5, 5, -1]])).tolist()
+        [[True, True, False]]
     """
     met, place = np.unique(np.maximum(ids, 0), return_inverse=True)
     texts = [stem(words[i]) or words[i] for i in met]

@@ -70,6 +70,13 @@ def head_vocabulary(
     (2022) for its singular directions; the rule for the sign is ours. 2501.02688 decodes neurons alone.
 
     Cost: d_model tokens through each block, heads × tokens × d_model products; a forward pass per case with a task.
+
+    Example:
+        >>> from patchclamp.describe import describe
+        >>> from patchclamp.loaders import load
+        >>> words = describe(load("organism:backup-gpt2"), method="head_vocabulary", tokens=1)
+        >>> words.text(words.index.place("blocks.0.attn.z/heads/0")) in (" winter", " summer")
+        True
     """
     sites = [site for site in subject.sites() if site.kind == "attn.z" and site.n_heads]
     check_tokens(subject, len(sites), "blocks.N.attn.z")

@@ -72,6 +72,13 @@ def vocabulary(
     gate's sign a description is of what ``up`` does, which is what the paper clamps, not of the neuron itself.
 
     Cost: neurons × d_model × tokens products, in blocks of at most 2²⁵ logits; no forward pass without a task.
+
+    Example:
+        >>> from patchclamp.describe import describe
+        >>> from patchclamp.loaders import load
+        >>> words = describe(load("organism:cat"), method="vocabulary", tokens=1)
+        >>> words.text(words.index.place("blocks.0.mlp.act/neurons/7"))
+        ' sat'
     """
     sites = [site for site in subject.sites() if site.kind == "mlp.act"]
     gated = {site.path for site in subject.sites() if site.kind == "mlp.up"}

@@ -47,6 +47,12 @@ def wide_deep(
     answers that are missing (there 0 for both, which are ties), and in one verdict per pair read from both orders.
 
     Cost: 2 · rounds · perspectives calls of the judge per case, and one more where it proposes perspectives.
+
+    Example:
+        >>> from patchclamp.organisms.judges import make
+        >>> planted = make("judges-independent", n_cases=8)
+        >>> METHOD(planted.judge, planted.task, epsilon=0.0).n
+        8
     """
     questions = [_check(case) for case in task.cases]
     worth = []

@@ -65,7 +65,11 @@ class SimulatedJudge:
     def compare(
         self, question: str, first: str, second: str, perspective: str, reviews: Sequence[Any]
     ) -> tuple[float, float]:
-        """Return a score for each text."""
+        """Return a score for each text.
+
+        Returns:
+            tuple[float, float]: of the text shown first, and of the other.
+        """
         if reviews:
             one, other = (statistics.median(review.scores[i] for review in reviews) for i in (0, 1))
             return one, other
