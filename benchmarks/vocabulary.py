@@ -69,7 +69,7 @@ def once(model: LanguageModel) -> None:
     from patchclamp.describe.decoding import describe_by_tokens
 
     rows = model.write_directions("blocks.0.mlp.act", slice(0, 1))
-    describe_by_tokens(model, [Block("blocks.0.mlp.act", "neurons", 1)], [rows], TOKENS, "", {})
+    describe_by_tokens(model, [Block("blocks.0.mlp.act", "neurons", 1)], [rows], TOKENS, "")
 
 
 def added(blocks: int) -> int:

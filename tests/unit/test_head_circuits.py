@@ -99,5 +99,5 @@ def test_fine_tuning_keeps_most_first_tokens_and_shuffling_none():
     assert 0.5 < kept.value < 1
     assert kept.null.high < 0.1
     assert kept.p == 0.001
-    with pytest.raises(PatchclampError, match="other sites"):
+    with pytest.raises(PatchclampError, match="other units"):
         compare_first_tokens(before, pc.describe(planted.build("cat"), tokens=1))

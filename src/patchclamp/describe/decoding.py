@@ -27,7 +27,7 @@ def describe_by_tokens(
     directions: Iterable[Float[Tensor, "unit d_model"]],
     most: int,
     author: str,
-    more: Mapping[str, Float[np.ndarray, " unit"]],
+    more: Mapping[str, Float[np.ndarray, " unit"]] | None = None,
 ) -> Descriptions:
     """Describe units by the tokens that directions of the stream stand for, p = softmax(W_U norm(direction)).
 
@@ -37,7 +37,7 @@ def describe_by_tokens(
         directions: of the units of each block, one block after another; they are read once.
         most: tokens per unit.
         author: of the descriptions.
-        more: further measures.
+        more: further measures, if any.
 
     Returns:
         Descriptions: tokens weighted by p. Measures: ``peak``, p of the first token; ``specialised``, the sum of p over
@@ -56,7 +56,7 @@ def describe_by_tokens(
         "specialised": np.where(kin, p, 0.0).sum(1),
         "concept": kin.mean(1),
         "margin": margin,
-        **more,
+        **(more or {}),
     }
     index = UnitIndex(list(blocks), subject.name)
     about = Provenance(extra={"tied_embeddings": bool(subject.tied_embeddings)})
@@ -69,7 +69,7 @@ def _decode(
     """Return ids, probabilities and margins of the likeliest tokens of directions, block by block."""
     here = rows.device.type == "cpu"
     dtype = getattr(subject, "dtype", rows.dtype)
-    found = []
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
     for part in rows.split(max(1, (AT_ONCE if here else AT_ONCE_ELSEWHERE) // subject.n_answers)):
         logits = subject.read_out(part.to(dtype))  # (unit, token)
         logits[:, special] = -torch.inf
@@ -81,8 +81,8 @@ def _decode(
         empty = ~part.any(1)
         ids[empty], p[empty], margin[empty] = -1, 0.0, 0.0
         found.append((ids, p, margin))
-    ids, p, margin = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-    return ids, p, margin
+    tokens, shares, leads = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+    return tokens, shares, leads
 
 
 def _probabilities(

@@ -27,7 +27,7 @@ def compare_first_tokens(first: Descriptions, second: Descriptions, *, seed: Nat
         Estimate: share of units with Wilson's interval; its null and p.
 
     Raises:
-        PatchclampError: descriptions of other sites, or by other terms.
+        PatchclampError: descriptions of other units, or by other terms.
 
     Source: 2501.02688, where 75.4 % of up-projection neurons keep their first token from base to Instruct; the shuffled
     null is ours.
@@ -41,11 +41,12 @@ def compare_first_tokens(first: Descriptions, second: Descriptions, *, seed: Nat
         >>> compare_first_tokens(words, words).value
         1.0
     """
-    blocks = [[(one.site, one.basis, one.n_units) for one in words.index.blocks] for words in (first, second)]
-    if blocks[0] != blocks[1] or list(first.vocabulary) != list(second.vocabulary):
-        what = "other sites" if blocks[0] != blocks[1] else "another vocabulary"
+    units = [[words.index.unit(i) for i in range(len(words))] for words in (first, second)]
+    keys = [[(one.site, one.basis, one.index) for one in some] for some in units]
+    if keys[0] != keys[1] or list(first.vocabulary) != list(second.vocabulary):
+        what = "other units" if keys[0] != keys[1] else "another vocabulary"
         raise PatchclampError(
-            expected="descriptions of the same sites by the same terms",
+            expected="descriptions of the same units by the same terms",
             got=f"{len(first):,} and {len(second):,} units, with {what}",
             remedy="Describe a model and its fine-tune with one method and the same options.",
         )
@@ -54,7 +55,7 @@ def compare_first_tokens(first: Descriptions, second: Descriptions, *, seed: Nat
     n = int(known.sum())
     if not n:
         return Estimate(float("nan"), None, 0, "share of units")
-    site = np.repeat(np.arange(len(first.index.blocks)), [one.size for one in first.index.blocks])[known]
+    site = np.unique([one.site for one in units[0]], return_inverse=True)[1][known]
     own, other = own[known], other[known]
     draw = np.random.default_rng(seed)
     # Sorted by site and then by a draw: a permutation within every site.

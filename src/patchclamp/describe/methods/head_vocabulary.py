@@ -1,7 +1,7 @@
 """Read what attention heads write and read as tokens by the singular directions of W_V W_O (their OV circuit)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -96,9 +96,8 @@ def head_vocabulary(
             progress(done + 1, len(sites))
 
     blocks = [Block(site.path, "heads", site.n_heads) for site in sites]
-    found = describe_by_tokens(subject, blocks, directions(), options.tokens, "rule/head_vocabulary 1", {})
-    found.measures["share"] = np.array(shares)
-    return found
+    found = describe_by_tokens(subject, blocks, directions(), options.tokens, "rule/head_vocabulary 1")
+    return replace(found, measures={**found.measures, "share": np.array(shares)})
 
 
 def _ends(subject: Subject, writes: Float[Tensor, "head d_model"]) -> Float[Tensor, " head"]:
