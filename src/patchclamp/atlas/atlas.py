@@ -193,6 +193,9 @@ class Atlas:
             run: layer whose scores are drawn beside frequency; the one with the most by default.
             author: whose descriptions in it, likewise.
             measure: measure that is drawn, likewise.
+
+        Returns:
+            TrustPage: methods, points, and the descriptions of the chosen method that hold no better than chance.
         """
         return trust_page(self.reading, run, author, measure)
 

@@ -145,7 +145,10 @@ def plan(
     evidence: EvidenceOptions | None = None,
     batch_size: Positive | None = None,
 ) -> DescriptionPlan:
-    """Return what ``describe`` will do, for the same arguments: units, windows, tokens, passes, memory, disk, time.
+    """Return what ``describe`` will do, for the same arguments.
+
+    Returns:
+        DescriptionPlan: units, windows, tokens, passes, memory, disk, time.
 
     Raises:
         PatchclampError: as ``describe``, before anything is computed.
@@ -169,6 +172,9 @@ def read_for(
     batch_size: int | None = None,
 ) -> AtlasText:
     """Return what is read to describe units of an atlas, checked.
+
+    Returns:
+        AtlasText: the corpus, the units as patterns and keys, and their bases.
 
     Raises:
         PatchclampError: another model, units that the atlas has not, a recording, or no text.
@@ -212,7 +218,11 @@ def _find(reading: Reading, names: Mapping[str, Any], units: str | Sequence[str]
 
 
 def write_described(folder: Path, found: DescribedUnits, run: Run) -> str:
-    """Add what was described to an atlas as a layer, and return the layer's id."""
+    """Add what was described to an atlas as a layer.
+
+    Returns:
+        str: the layer's id.
+    """
     return write_descriptions(folder, found.descriptions, failures=found.failures, scoring=found.scoring, run=run)
 
 
@@ -227,7 +237,11 @@ def run_of(
     seed: int = 0,
     **options: Any,
 ) -> Run:
-    """Return how descriptions came to be, as a layer's run remembers it."""
+    """Return how descriptions came to be.
+
+    Returns:
+        Run: as a layer's run remembers it.
+    """
     scoring = found.scoring
     n = sum(1 for place in range(len(found.descriptions)) if found.descriptions.text(place))
     typed = command or shlex.join(["patchclamp", "describe", str(reading.folder), "--method", scoring.method])

@@ -259,6 +259,9 @@ def read_again(
 ) -> tuple[Corpus, int, int]:
     """Return a text cut as the baked one was, with batch size and seed.
 
+    Returns:
+        tuple[Corpus, int, int]: the text, stimuli per forward pass, and the seed.
+
     Raises:
         PatchclampError: no text was named, and the baked one is not where it was; counts below 1.
     """

@@ -85,6 +85,9 @@ class AskedDescriptions:
 def description_cost(lab: Any, atlas: Reading, key: str) -> asked_of.DescribeCost:
     """Return what describing one unit takes; two batches are run.
 
+    Returns:
+        DescribeCost: tokens, passes and seconds, or why it cannot be done.
+
     Raises:
         NotFound: the atlas has no such unit.
     """

@@ -51,6 +51,9 @@ def counters_of(
         description: of a unit that one of them has.
         contradict: whether examples are sought; without, only the unit is looked up.
 
+    Returns:
+        list[Counter]: at most ten.
+
     Raises:
         PatchclampError: the atlas has no such unit.
     """

@@ -198,6 +198,9 @@ def trust_page(atlas: Reading, run: str = "", author: str = "", measure: str = "
         run: the layer that is drawn; the one with the most scores where it is empty, or not there.
         author: whose descriptions in it, likewise.
         measure: the measure that is drawn, likewise.
+
+    Returns:
+        TrustPage: methods beside controls, scores beside frequency, and what fails.
     """
     scored = _scores(atlas)
     methods = [
