@@ -61,7 +61,10 @@ def test_what_a_gated_mlp_reads_is_not_what_its_neurons_cause(side: str):
             ),
             "got one of cat",
         ),
-        (lambda: pc.describe(planted.build("cat")).order("loudness"), "a measure or score among peak, specialised, concept, margin"),
+        (
+            lambda: pc.describe(planted.build("cat")).order("loudness"),
+            "a measure or score among peak, specialised, concept, margin",
+        ),
     ],
 )
 def test_what_cannot_be_described_is_refused(attempt, match):

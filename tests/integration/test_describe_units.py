@@ -159,3 +159,10 @@ def test_a_budget_that_does_not_suffice_is_refused_before_anything_is_paid(seede
     with pytest.raises(pc.PatchclampError, match="budget"):
         pc.atlas.describe(place, cat, budget_tokens=10, **asked)
     assert language_model.counts() == before
+
+
+def test_fuzzing_of_drawn_evidence_gives_chance_to_words_that_know_nothing(described):
+    method = next(one for one in pc.atlas.open(described).trust().methods if one.author.startswith("rule/mined"))
+    [fuzzing] = [one for one in method.measures if one.measure == "fuzzing: balanced accuracy"]
+    assert fuzzing.described.value > 0.9
+    assert abs(fuzzing.random.value - 0.5) < 0.1

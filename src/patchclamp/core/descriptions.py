@@ -378,11 +378,13 @@ class Descriptions(Tabular):
             raise ValueError("an index of edges")
         measures = {read_word(name): columns[f"measure-{i}"] for i, name in enumerate(data["measures"])}
         words = [read_word(word) for word in data["vocabulary"]]
-        scores = {}
+        scores: dict[str, ScoreColumns] = {}
         for i, (name, unit, judge, chance) in enumerate(data["scores"]):
             head = f"score-{i}-"
-            own = {key.removeprefix(head): column for key, column in columns.items() if key.startswith(head)}
-            said = {"unit": read_word(unit), "judge": read_word(judge), "chance": read_number(chance)}
+            own: dict[str, Any] = {
+                key.removeprefix(head): column for key, column in columns.items() if key.startswith(head)
+            }
+            said: dict[str, Any] = {"unit": read_word(unit), "judge": read_word(judge), "chance": read_number(chance)}
             scores[read_word(name)] = ScoreColumns(**own, **said)
         return cls(
             index,

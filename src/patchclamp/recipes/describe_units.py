@@ -326,7 +326,7 @@ class _Work:
 
     def _words(self, exemplars: Exemplars, progress: Progress) -> Descriptions:
         chosen = find_method(self.method, "describe")
-        nouns = {"corpus": self.corpus} if self.corpus is not None and "corpus" in chosen.takes else {}
+        nouns: dict[str, Any] = {"corpus": self.corpus} if self.corpus is not None and "corpus" in chosen.takes else {}
         options = dict(self.options)
         if self.budget is not None:
             options["budget_tokens"] = max(self.budget - self._judged() - self.tokens, 1)

@@ -18,7 +18,8 @@ from patchclamp.describe.rules import parse_rule
 def measure(trial: Trial, noun: Descriptions) -> list[Figure]:
     """Return how many planted units are described first by the answer that they give, beside all others.
 
-    Of scorers: what they give true descriptions. Of rules: how many of the tokens on which a planted unit or its rule fires are the same, beside other units' rules.
+    Of scorers: what they give true descriptions. Of rules: of the tokens on which a planted unit or its rule fires, how
+    many are the same, beside other units' rules.
     """
     if isinstance(trial.truth, TrueDescriptions):
         return measure_scorer(trial, noun, trial.truth.least)

@@ -119,8 +119,10 @@ def mark_tokens(
     active = [mark_active(shown, row, share) for row in rows.active.tolist()]
     n_incorrect = math.ceil(np.mean([marks.sum() for marks in active]))
     silent = [
-        shown.marks(row) if shown.exemplars.kind[row] == NEIGHBOUR else mark_random(shown, row, n_incorrect, draw)
+        # Evidence marks nothing in silent windows; no marks at all would fit every description.
+        marks if shown.exemplars.kind[row] == NEIGHBOUR and marks.any() else mark_random(shown, row, n_incorrect, draw)
         for row in rows.silent.tolist()
+        for marks in [shown.marks(row)]
     ]
     return active + silent
 
