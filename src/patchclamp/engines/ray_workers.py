@@ -90,7 +90,8 @@ class RayEngine:
                 self._ray.init(address=address, **near, **quiet)
                 return
             cpus = max((workers or 0) * self._threads, os.cpu_count() or 1)
-            self._ray.init(num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            # Without "local" Ray would join a cluster of somebody else that was started on this machine.
+            self._ray.init("local", num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as problem:
             raise PatchclampError(
                 expected="a Ray cluster" + (f" at {address}" if address else " on this machine"),
