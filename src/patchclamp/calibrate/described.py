@@ -61,17 +61,20 @@ def planted_rules(
         n_units: units at most.
         negatives: ``silent`` windows are drawn at random; ``near`` ones hold the rule's token out of its context;
             ``neighbour`` ones are near ones in which that token is marked.
-        seed: of windows and activations.
+        seed: of the text, the choice of windows and the activations.
 
     Returns:
         PlantedRules: at most ``n_units`` of them, fewer where the text is too short.
     """
-    subject, stimuli = _read(name)
+    subject, stimuli = _read(name, seed)
     windows = [Window(tuple(subject.answer_name(int(i)) for i in one.ids)) for one in stimuli]
     draw = np.random.default_rng(seed)
     rules, loose = _make_rules(windows, what)
     columns: dict[str, list[Any]] = {key: [] for key in ("unit", "kind", "value", "position", "stimulus")}
-    activations, texts, marks, cuts = [], [], [], [0]
+    activations: list[np.ndarray] = []
+    texts: list[str] = []
+    marks: list[np.ndarray] = []
+    cuts = [0]
     for rule, wide in zip(rules, loose, strict=True):
         fired = [_fire(rule, window, draw) for window in windows]
         on = np.array([one.any() for one in fired])
@@ -134,11 +137,11 @@ def scorer_inputs(name: str, what: str, takes: Mapping[str, str]) -> tuple[dict[
 
 def _of_neurons(name: str, side: str, n: int = 8) -> PlantedRules:
     """Return the neurons of the last block that stand for one token most, with the windows in which they do most."""
-    subject, stimuli = _read(name)
+    subject, stimuli = _read(name, 0)
     some = stimuli[:60]
     site = [one for one in subject.sites() if one.kind == "mlp.act"][-1]
     words = find_method("vocabulary", "describe")(subject, side=side, tokens=1)
-    first = {}
+    first: dict[str, int] = {}
     for place in words.order("peak").tolist():
         key = words.index.unit(place)
         if key.site == site.path and _is_word(words.text(place)):
@@ -163,7 +166,7 @@ def _of_neurons(name: str, side: str, n: int = 8) -> PlantedRules:
 
 def _exemplars(site: Site, shown: Sequence[Stimulus], columns: Mapping[str, list[Any]], **more: Any) -> Exemplars:
     kinds = {"unit": np.int32, "kind": np.int8, "value": np.float32, "position": np.int32, "stimulus": np.int32}
-    arrays = {key: np.array(column, dtype=kinds[key]) for key, column in columns.items()}
+    arrays: dict[str, Any] = {key: np.array(column, dtype=kinds[key]) for key, column in columns.items()}
     return Exemplars(site, stimuli=PackedStimuli.of(shown), **arrays, **more)
 
 
@@ -180,13 +183,13 @@ def _append(columns: Mapping[str, list[Any]], *values: Any) -> None:
 
 
 @cache
-def _read(name: str) -> tuple[Any, list[Stimulus]]:
+def _read(name: str, seed: int) -> tuple[Any, list[Stimulus]]:
     """Return an organism and windows of its text, none twice, all of one length.
 
     Longer windows hold more of everything: where lengths differ, whatever counts words tells active windows by these.
     """
     subject = language.build(name)
-    read = [one.stimulus for one in language.text(1800, seed=11, name=name)]
+    read = [one.stimulus for one in language.text(1800, seed=11 + seed, name=name)]
     ids = np.concatenate([one.ids[one.counted] for one in read])
     cut = [Stimulus.of(row) for row in ids[: len(ids) // WINDOW * WINDOW].reshape(-1, WINDOW)]
     return subject, list({one.id: one for one in cut}.values())

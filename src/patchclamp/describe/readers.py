@@ -199,12 +199,15 @@ def split_words(text: str) -> list[str]:
 def named_words(description: str) -> list[str]:
     """Return the words that a description names: those in quotes where there are such, as rules have them, else all.
 
+    Signs outside of quotes are not named: counted, the full stop of surprisal's control would make every window with
+    more sentences less likely, and descriptions that know nothing would score below chance.
+
     Example:
-        >>> named_words('the token " cat"'), named_words("cats and dogs")
-        (['cat'], ['cats', 'and', 'dogs'])
+        >>> named_words('the token " cat"'), named_words("cats and dogs."), named_words('the token "."')
+        (['cat'], ['cats', 'and', 'dogs'], ['.'])
     """
     quoted = _QUOTED.findall(description)
-    return split_words(" ".join(quoted) if quoted else description)
+    return split_words(" ".join(quoted)) if quoted else re.findall(r"\w+", description.lower())
 
 
 def _jaccard(one: set[str], other: set[str]) -> float:

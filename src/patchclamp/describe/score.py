@@ -243,7 +243,7 @@ def score_descriptions(
     costs = []
     for method, chosen in zip(methods, given, strict=True):
         counted = Counted()
-        nouns = {name: counted.of(one) for name, one in asked.items() if name in method.takes}
+        nouns: dict[str, Any] = {name: counted.of(one) for name, one in asked.items() if name in method.takes}
         if corpus is not None and "corpus" in method.takes:
             nouns["corpus"] = corpus
         begun = time.perf_counter()
@@ -255,7 +255,8 @@ def score_descriptions(
                 if progress is not None:
                     progress(done, total)
             scored[row] = dict(one.scores)
-        costs.append(ScoringCost(method.name, *counted.counts, time.perf_counter() - begun))
+        calls, windows, tokens = counted.counts
+        costs.append(ScoringCost(method.name, calls, windows, tokens, time.perf_counter() - begun))
     # What was scored before stays with the descriptions, and has no controls here.
     found = replace(descriptions, scores=scored["described"])
     return ScoredDescriptions(found, {row: scored[row] for row in _OTHERS}, tuple(costs), descriptions.provenance)

@@ -90,11 +90,10 @@ def find_place(index: UnitIndex | UnitList, key: str) -> int:
 
 def _columns(n: int, one: Measured, judge: str) -> ScoreColumns:
     """Return columns to write to."""
-    values = [np.full(n, np.nan) for _ in range(3)]
-    counts = [np.zeros(n, dtype=np.int64) for _ in range(2)]
-    return ScoreColumns(
-        *values, *counts, one.unit, judge, one.chance, np.full((n, 10), np.nan) if one.deciles else None
-    )
+    value, low, high = (np.full(n, np.nan) for _ in range(3))
+    n_answered, n_missing = (np.zeros(n, dtype=np.int64) for _ in range(2))
+    deciles = np.full((n, 10), np.nan) if one.deciles else None
+    return ScoreColumns(value, low, high, n_answered, n_missing, one.unit, judge, one.chance, deciles)
 
 
 def _write(columns: ScoreColumns, place: int, found: WindowScore) -> None:
