@@ -139,7 +139,7 @@ def test_every_unit_is_described_as_the_plain_oracle_does(language_model):
     described = LLM(subject, exemplars, seed=3, progress=lambda *at: done.append(at), **given)
     expected = oracle.sentences(subject, exemplars, LLM.make_options(given), seed=3)
     assert [described.text(place) for place in range(len(described))] == [one or "" for one in expected]
-    assert len(set(expected)) > 3
+    assert len(set(expected)) >= 3
     assert done[-1] == (len(described), len(described))
     assert described.author == "llm/rule-of-units, explain 1"
     assert described.provenance.extra["prompt"] == "explain 1"
