@@ -120,6 +120,23 @@ def test_nothing_starts_blank_and_one_click_begins(asking, lab_server, screen):
     assert page.locator("textarea").first.input_value() == others[0]
 
 
+def test_a_text_that_ends_inside_of_a_word_begins_nothing(asking, lab_server):
+    about = httpx.get(f"{lab_server}/api/atlas").json()
+    one = next(one for one in about["begin"] if one["row"]["example"])
+
+    def line(tokens, mark):
+        example = {"tokens": tokens, "acts": [0.0] * len(tokens), "bytes": [], "mark": mark, "value": 1.0}
+        return {**one, "row": {**one["row"], "example": example}}
+
+    lines = [line(["<bos>", " a", " gar", "den"], 2), line(["ter", " a", " gar", "den", "."], 3)]
+    asking.page.route("**/api/atlas", lambda route: route.fulfill(json={**about, "begin": lines}))
+    asking.visit("/ask")
+    asking.page.get_by_test_id("begin").wait_for()
+    explained_prompts = {row["prompt"] for row in httpx.get(f"{lab_server}/api/graphs").json()["rows"]}
+    texts = asking.page.get_by_test_id("begin-with").locator("q").all_inner_texts()
+    assert [text for text in texts if text not in explained_prompts] == ["a garden"]
+
+
 def test_answers_without_any_lead_to_ask_or_name_the_command(lab_opened, opened):
     for open_one, links in ((lab_opened, 1), (opened, 0)):
         reader = open_one()

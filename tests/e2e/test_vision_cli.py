@@ -49,6 +49,14 @@ def test_an_image_is_classified_explained_and_clamped(folder, tmp_path):
     assert as_process("info", tmp_path / "graph.json")["about"]["target"] == "1"
 
 
+def test_a_bake_says_how_many_images_it_shows_and_how_often(folder, tmp_path, say):
+    shown = ("organism:digits-cnn", "--inputs", folder, "--neighbours", "none")
+    for more, n in (((), 3), (("--max-images", "2"), 2)):
+        code, told, err = say("atlas", "bake", *shown, *more, "--out", tmp_path / f"{n}.atlas")
+        assert (code, told["corpus"]["stimuli"]) == (0, n), err
+        assert f"two passes over {n} images, and one over those that are shown, about " in err
+
+
 def test_a_folder_is_recorded_and_surveyed(folder, tmp_path, say):
     def told(*words):
         code, found, err = say(*words)

@@ -22,6 +22,7 @@ from patchclamp.evaluate.circuit_curve import (
     unique_circuits,
 )
 from patchclamp.evaluate.circuit_recovery import measure_planted_recovery, measure_recovery
+from patchclamp.evaluate.circuit_report import SHOW_P
 from patchclamp.evaluate.faithfulness import SEEN
 from patchclamp.report.size_curve import draw_sizes
 
@@ -62,6 +63,14 @@ def test_the_planted_neuron_is_faithful_alone_and_the_rest_is_not(cat, pairs):
     assert changes["blocks.0.mlp.act/neurons/7"].value == pytest.approx(1.0, abs=1e-4)
     assert found.minimality.needed == 1.0
     assert max(map(abs, found.minimality.random)) < 0.01
+
+
+def test_sizes_of_few_random_circuits_are_named_with_how_many_there_are(cat, pairs):
+    found = evaluate_circuit(cat, circuit_of(cat, "blocks.0.mlp.act/neurons/7"), pairs)
+    *few, enough = [replace(found.points[0], size=size, n_random=n) for size, n in ((1, 4), (2, 3), (4, SHOW_P))]
+    assert not any("Few different" in note for note in replace(found, points=(enough,)).notes)
+    [note] = [note for note in replace(found, points=(*few, enough)).notes if "Few different" in note]
+    assert note == "Few different random circuits of these sizes exist: 4 with 1 part, 3 with 2 parts."
 
 
 def test_a_decoys_circuit_is_not_faithful():

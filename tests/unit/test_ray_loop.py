@@ -69,22 +69,53 @@ class StandIn:
         return value
 
 
+def engine_of(monkeypatch, late, deadly):
+    """Return an engine with two workers, of which one comes late, and which die over some pieces."""
+    engine = object.__new__(RayEngine)
+    engine._ray, engine._works, engine._shared, engine._workers, engine.deaths = StandIn(), 0, {}, 2, 0
+    engine._start_worker = lambda: Worker(engine._ray, 1, deadly)
+    engine._pool = [_Seat(Worker(engine._ray, after, deadly)) for after in (1, late)]
+    monkeypatch.setattr(RayEngine, "_pack", lambda self, work: b"")
+    return engine
+
+
+def pieces_of(n):
+    return [Piece(Start(i, i), Start(i + 1, i + 1), ()) for i in range(n)]
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 30])
 @pytest.mark.parametrize("late", [1, 3, 12])
 @pytest.mark.parametrize("deadly", [set(), {0}, {3, 4, 8}])
 def test_every_piece_comes_once_and_in_order(n, late, deadly, monkeypatch):
-    engine = object.__new__(RayEngine)
-    engine._ray, engine._works, engine._shared, engine._workers, engine.deaths = StandIn(), 0, {}, 2, 0
-    left = set(deadly)
-    engine._start_worker = lambda: Worker(engine._ray, 1, left)
-    engine._pool = [_Seat(Worker(engine._ray, after, left)) for after in (1, late)]
-    monkeypatch.setattr(RayEngine, "_pack", lambda self, work: b"")
-    pieces = [Piece(Start(i, i), Start(i + 1, i + 1), ()) for i in range(n)]
+    engine = engine_of(monkeypatch, late, set(deadly))
+    pieces = pieces_of(n)
     seen = []
     assert list(engine.map(None, iter(pieces), seen.append)) == [10 * i for i in range(n)]
     assert seen == [1] * n
     dead = len({i for i in deadly if i < n})  # two pieces of one worker die with it at once
     assert min(dead, 1) <= engine.deaths <= dead
+
+
+@pytest.mark.parametrize("taken", [0, 1, 4])
+def test_work_that_is_given_up_leaves_the_workers_free_for_other_work(taken, monkeypatch):
+    engine = engine_of(monkeypatch, 1, set())
+    for results in [engine.map(None, pieces_of(30), lambda _: None) for _ in range(3)]:
+        assert [next(results) for _ in range(taken + 1)] == [10 * i for i in range(taken + 1)]
+        results.close()
+    assert list(engine.map(None, pieces_of(9), lambda _: None)) == [10 * i for i in range(9)]
+
+
+def test_a_piece_that_kills_every_worker_is_refused_and_other_work_is_done(monkeypatch):
+    class Always(set):
+        def __isub__(self, other):
+            return self
+
+    deadly = Always({2})
+    engine = engine_of(monkeypatch, 1, deadly)
+    with pytest.raises(PatchclampError, match="3 that died over stimuli 2 to 2"):
+        list(engine.map(None, pieces_of(9), lambda _: None))
+    deadly.clear()
+    assert list(engine.map(None, pieces_of(9), lambda _: None)) == [10 * i for i in range(9)]
 
 
 def test_an_address_where_nothing_listens_is_refused_before_ray_tries():

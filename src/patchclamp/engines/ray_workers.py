@@ -153,7 +153,7 @@ class RayEngine:
         while True:
             # Results that wait for an earlier one are bounded, and so is what is read ahead.
             while not (missing == deque() and ended):
-                seat = self._free_seat()
+                seat = self._free_seat([where for where, *_ in running.values()])
                 if seat is None or (not missing and len(running) + len(finished) >= 2 * AHEAD * self.workers):
                     break
                 chosen = missing.popleft() if missing else next(coming, None)
@@ -162,7 +162,6 @@ class RayEngine:
                     break
                 number, piece = chosen
                 ref = seat.actor.compute.remote(self._works, [sent, self._shared], piece, threads)
-                seat.busy += 1
                 running[ref] = (seat, number, piece)
             if ended and not (running or finished or missing):
                 return
@@ -175,12 +174,12 @@ class RayEngine:
                 seat, number, piece = running.pop(ref)
                 try:
                     finished[number] = self._ray.get(ref), piece.tokens
-                    seat.busy -= 1
                 except self._ray.exceptions.RayTaskError as problem:
                     raise _as_it_was(problem) from problem
                 except self._ray.exceptions.RayError as problem:
                     deaths[number] = deaths.get(number, 0) + 1
                     if deaths[number] >= MOST_DEATHS:
+                        self._pool.remove(seat)  # whatever is computed next begins with another
                         raise _refuse_deadly(piece, deaths[number], problem) from problem
                     lost = [(number, piece)]
                     for other in [one for one, (where, *_) in running.items() if where is seat]:
@@ -194,8 +193,13 @@ class RayEngine:
                 tick(tokens)
                 yield result
 
-    def _free_seat(self) -> "_Seat | None":
-        """Return the least busy worker that is ready; None where all have enough to do."""
+    def _free_seat(self, busy: "list[_Seat]") -> "_Seat | None":
+        """Return the least busy worker that is ready; None where all have enough to do.
+
+        Args:
+            busy: the worker of each piece that is waited for. What a worker has left of work that was given up does not
+                count: else it would never be free again.
+        """
         while len(self._pool) < self.workers:
             self._pool.append(_Seat(self._start_worker()))
         for seat in self._pool:
@@ -207,8 +211,8 @@ class RayEngine:
                     raise _as_it_was(problem) from problem
                 except self._ray.exceptions.RayError as problem:
                     self._replace(seat, problem)
-        ready = [one for one in self._pool if one.is_ready and one.busy < AHEAD]
-        return min(ready, key=lambda one: one.busy, default=None)
+        ready = [one for one in self._pool if one.is_ready and busy.count(one) < AHEAD]
+        return min(ready, key=busy.count, default=None)
 
     def _start_worker(self) -> Any:
         remote = self._ray.remote(num_cpus=self._threads, num_gpus=self._gpus, max_restarts=0)(_Worker)
@@ -291,7 +295,7 @@ class _Seat:
 
     def begin(self, actor: Any) -> None:
         """Take the place of who was there before."""
-        self.actor, self.busy = actor, 0
+        self.actor = actor
         self.ready, self.is_ready = actor.start.remote(), False
 
 

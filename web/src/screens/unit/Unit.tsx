@@ -153,7 +153,7 @@ function Sum({ unit }: { unit: UnitPage }): JSX.Element {
         {number(s.maximum)}
       </strong>{" "}
       in {count(s.counted)} tokens
-      {unit.basis === "heads" && ", of the norm of what the head reads (z)"}
+      {unit.basis === "heads" && ", of the norm of the values that the head mixes (z)"}
     </span>
   );
   return (
