@@ -117,8 +117,9 @@ def test_rows_have_the_activations_of_their_window(drawn, windows):
         assert window.counted[one.position]
         assert one.value == pytest.approx(signed[window.counted].max(), abs=1e-5)
         fires = drawn.levels(SITE).fires[one.unit]
-        expected = (signed >= fires) & window.counted if one.kind in ACTIVE else np.zeros(len(window), dtype=bool)
-        assert train.mask(row).tolist() == expected.tolist()
+        if one.kind != "neighbour":
+            expected = (signed >= fires) & window.counted if one.kind in ACTIVE else np.zeros(len(window), dtype=bool)
+            assert train.mask(row).tolist() == expected.tolist()
 
 
 def in_test(window, seed, share=0.5):
@@ -162,6 +163,24 @@ def test_in_neighbours_windows_a_unit_fires_that_often_fires_too(drawn, windows)
         quiet = {i for i in range(len(training)) if high[i, unit] < levels.silent[unit]}
         near = {training.index(n) for n in numbers(train.of_unit(unit).of_kinds("near"))}
         assert len(fires[related[0]] & set(kept)) >= min(10, len((fires[related[0]] & quiet) - near))
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_in_neighbours_windows_those_tokens_are_marked_at_which_the_neighbour_fires(drawn, windows, side):
+    some, levels = sides(drawn, SITE)[side], drawn.levels(SITE)
+    of = {unit: along(windows, unit) for unit in range(some.site.width)}
+    rows = [KINDS[kind] for kind in some.kind]
+    assert not any(some.mask(row).any() for row, kind in enumerate(rows) if kind in ("silent", "near"))
+    pieces = [drawn._drawn(drawn.sites.index(SITE), g)[0] for g in range(drawn.n_groups(SITE))]
+    whose = np.concatenate([piece.neighbour[piece.side == side] for piece in pieces])
+    assert [unit >= 0 for unit in whose] == [kind == "neighbour" for kind in rows]
+    for row in [row for row, kind in enumerate(rows) if kind == "neighbour"][::5]:
+        [number], unit = numbers(some[row : row + 1]), int(whose[row])
+        counted = windows[number][0].counted
+        expected = oracle.firing(of[unit], number, levels.sign[unit], levels.fires[unit] - 1e-6, counted)
+        assert any(expected)
+        assert unit != some.unit[row]
+        assert some.mask(row).tolist() == expected
 
 
 def test_random_descriptions_fuzz_at_chance_and_every_window_has_marks(drawn, model):
