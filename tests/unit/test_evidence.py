@@ -1,5 +1,7 @@
 """Evidence: its windows are those of plain loops, silent ones are silent, and no content is on both sides."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,10 +17,11 @@ from patchclamp.core.exemplars import ACTIVE, KINDS, NEGATIVE
 from patchclamp.core.keys import UnitList
 from patchclamp.core.stimulus import PackedStimuli
 from patchclamp.describe.evidence import Evidence, EvidenceOptions, draw_evidence, passes, plan_evidence
-from patchclamp.describe.evidence.drawing import sample_firing
+from patchclamp.describe.evidence.drawing import FEW, FLAT, REASONS, sample_firing
 from patchclamp.describe.score import score_descriptions
 from patchclamp.describe.scorers.fuzzing import mark_tokens
 from patchclamp.describe.windows import ShownWindows, iterate_units
+from patchclamp.recipes.describe_units import describe_units
 
 SITE = "blocks.1.mlp.act"
 WINDOW = 12
@@ -329,6 +332,23 @@ def test_units_without_evidence_are_named_with_the_reason(cat, tmp_path):
     group = next(iter(drawn))
     assert {f"blocks.0.mlp.act/neurons/{unit}": why for unit, why in group.skipped.items()} == skipped
     assert drawn.table().rows[0][2] == len(have)
+
+
+def test_what_is_missing_is_counted_where_no_unit_has_evidence(cat, tmp_path):
+    (tmp_path / "text.txt").write_text("the old cat sat on the mat. a dog ran. " * 40)
+    site, how = "blocks.0.mlp.act", EvidenceOptions(window=5, least=12)
+    with pytest.raises(PatchclampError) as refused:
+        describe_units(cat, tmp_path / "text.txt", site, how, folder=tmp_path / "out")
+    drawn = Evidence(tmp_path / "out" / "evidence")
+    counts = Counter(drawn.skipped().values())
+    few, flat = (counts[REASONS[name]] for name in (FEW, FLAT))
+    assert min(few, flat) > 0
+    assert few + flat == counts.total() == cat.site(site).width
+    n_windows = plan_evidence(cat, tmp_path / "text.txt", site, how).windows
+    assert refused.value.got == (
+        f"none of {few + flat}: {few} fire in fewer than 12 windows on one side, {flat} never vary; {n_windows} windows"
+        " were read, for training and for testing"
+    )
 
 
 def test_the_plan_bounds_what_is_written(model, text, tmp_path):

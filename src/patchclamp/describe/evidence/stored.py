@@ -53,8 +53,8 @@ class Evidence(Tabular):
     """Read the windows that were drawn for every unit, group by group of units, so that memory stays bounded.
 
     Of a unit that fires below its mean, activations and values have the opposite sign, so that the highest are where it
-    fires: ``levels(site).sign`` is −1 there. Marks are the tokens at which it fires, in windows of a neighbour those at which
-    the neighbour fires; other silent windows have none.
+    fires: ``levels(site).sign`` is −1 there. Marks are the tokens at which it fires, in windows of a neighbour those at
+    which the neighbour fires; other silent windows have none.
 
     Args:
         folder: what ``draw_evidence`` wrote.
