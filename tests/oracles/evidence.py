@@ -42,6 +42,12 @@ def jaccard(one, other):
     return len(one & other) / len(one | other) if one | other else 0
 
 
+def firing(windows, number, sign, fires, counted):
+    """Whether a unit with counted activations ``windows[number]`` fires at each token of a window."""
+    own = iter(windows[number])
+    return [sign * next(own) >= fires if counts else False for counts in counted]
+
+
 def tenths(ordered):
     """Ten parts of a list whose counts differ by one at most, the larger first."""
     size, larger = divmod(len(ordered), 10)

@@ -1,5 +1,7 @@
 """Evidence: its windows are those of plain loops, silent ones are silent, and no content is on both sides."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,10 +17,11 @@ from patchclamp.core.exemplars import ACTIVE, KINDS, NEGATIVE
 from patchclamp.core.keys import UnitList
 from patchclamp.core.stimulus import PackedStimuli
 from patchclamp.describe.evidence import Evidence, EvidenceOptions, draw_evidence, passes, plan_evidence
-from patchclamp.describe.evidence.drawing import sample_firing
+from patchclamp.describe.evidence.drawing import FEW, FLAT, REASONS, sample_firing
 from patchclamp.describe.score import score_descriptions
 from patchclamp.describe.scorers.fuzzing import mark_tokens
 from patchclamp.describe.windows import ShownWindows, iterate_units
+from patchclamp.recipes.describe_units import describe_units
 
 SITE = "blocks.1.mlp.act"
 WINDOW = 12
@@ -117,8 +120,9 @@ def test_rows_have_the_activations_of_their_window(drawn, windows):
         assert window.counted[one.position]
         assert one.value == pytest.approx(signed[window.counted].max(), abs=1e-5)
         fires = drawn.levels(SITE).fires[one.unit]
-        expected = (signed >= fires) & window.counted if one.kind in ACTIVE else np.zeros(len(window), dtype=bool)
-        assert train.mask(row).tolist() == expected.tolist()
+        if one.kind != "neighbour":
+            expected = (signed >= fires) & window.counted if one.kind in ACTIVE else np.zeros(len(window), dtype=bool)
+            assert train.mask(row).tolist() == expected.tolist()
 
 
 def in_test(window, seed, share=0.5):
@@ -162,6 +166,24 @@ def test_in_neighbours_windows_a_unit_fires_that_often_fires_too(drawn, windows)
         quiet = {i for i in range(len(training)) if high[i, unit] < levels.silent[unit]}
         near = {training.index(n) for n in numbers(train.of_unit(unit).of_kinds("near"))}
         assert len(fires[related[0]] & set(kept)) >= min(10, len((fires[related[0]] & quiet) - near))
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_in_neighbours_windows_those_tokens_are_marked_at_which_the_neighbour_fires(drawn, windows, side):
+    some, levels = sides(drawn, SITE)[side], drawn.levels(SITE)
+    of = {unit: along(windows, unit) for unit in range(some.site.width)}
+    rows = [KINDS[kind] for kind in some.kind]
+    assert not any(some.mask(row).any() for row, kind in enumerate(rows) if kind in ("silent", "near"))
+    pieces = [drawn._drawn(drawn.sites.index(SITE), g)[0] for g in range(drawn.n_groups(SITE))]
+    whose = np.concatenate([piece.neighbour[piece.side == side] for piece in pieces])
+    assert [unit >= 0 for unit in whose] == [kind == "neighbour" for kind in rows]
+    for row in [row for row, kind in enumerate(rows) if kind == "neighbour"][::5]:
+        [number], unit = numbers(some[row : row + 1]), int(whose[row])
+        counted = windows[number][0].counted
+        expected = oracle.firing(of[unit], number, levels.sign[unit], levels.fires[unit] - 1e-6, counted)
+        assert any(expected)
+        assert unit != some.unit[row]
+        assert some.mask(row).tolist() == expected
 
 
 def test_random_descriptions_fuzz_at_chance_and_every_window_has_marks(drawn, model):
@@ -310,6 +332,23 @@ def test_units_without_evidence_are_named_with_the_reason(cat, tmp_path):
     group = next(iter(drawn))
     assert {f"blocks.0.mlp.act/neurons/{unit}": why for unit, why in group.skipped.items()} == skipped
     assert drawn.table().rows[0][2] == len(have)
+
+
+def test_what_is_missing_is_counted_where_no_unit_has_evidence(cat, tmp_path):
+    (tmp_path / "text.txt").write_text("the old cat sat on the mat. a dog ran. " * 40)
+    site, how = "blocks.0.mlp.act", EvidenceOptions(window=5, least=12)
+    with pytest.raises(PatchclampError) as refused:
+        describe_units(cat, tmp_path / "text.txt", site, how, folder=tmp_path / "out")
+    drawn = Evidence(tmp_path / "out" / "evidence")
+    counts = Counter(drawn.skipped().values())
+    few, flat = (counts[REASONS[name]] for name in (FEW, FLAT))
+    assert min(few, flat) > 0
+    assert few + flat == counts.total() == cat.site(site).width
+    n_windows = plan_evidence(cat, tmp_path / "text.txt", site, how).windows
+    assert refused.value.got == (
+        f"none of {few + flat}: {few} fire in fewer than 12 windows on one side, {flat} never vary; {n_windows} windows"
+        " were read, for training and for testing"
+    )
 
 
 def test_the_plan_bounds_what_is_written(model, text, tmp_path):

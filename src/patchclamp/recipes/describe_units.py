@@ -473,8 +473,8 @@ def _join(parts: Sequence[_Group], drawn: Evidence, method: str) -> DescribedUni
     if not some:
         raise NoEvidence(
             expected="a unit with evidence",
-            got=f"none of {skipped.total():,}: {'; '.join(skipped)}",
-            remedy="Read more text, or ask for fewer windows with --least.",
+            got=f"none of {skipped.total():,}: {drawn.count_skipped()}",
+            remedy="Describe from a longer text, cut it into shorter windows (--window), or lower --least.",
         )
     # Of a group in which no unit has words, nothing is scored.
     measured = {name for one in some for name in one.descriptions.scores}

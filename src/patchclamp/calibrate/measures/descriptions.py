@@ -58,7 +58,7 @@ def _agree(said: str, rows: Exemplars, subject: Any) -> Any:
     """Return on how many tokens a rule and the unit fire, and on how many either does."""
     rule, counts = parse_rule(said), np.zeros(2, dtype=np.int64)
     for row, one in enumerate(rows):
-        true = rows.mask(row)
+        true = rows.mask(row) & (one.kind != "neighbour")  # its marks are where another unit fires
         window = Window(tuple(subject.answer_name(id) for id in one.ids))
         fired = np.zeros(len(true), dtype=bool) if rule is None else rule.fires(window)
         counts += (fired & true).sum(), (fired | true).sum()

@@ -25,7 +25,15 @@ from patchclamp.describe.evidence.drawing import (
     draw_windows,
     find_levels,
 )
-from patchclamp.describe.evidence.passes import GROUP_BYTES, SHARD_BYTES, FirstPass, FullShard, Layout, SecondPass
+from patchclamp.describe.evidence.passes import (
+    GROUP_BYTES,
+    SHARD_BYTES,
+    FirstPass,
+    FullShard,
+    Layout,
+    SecondPass,
+    WantedRows,
+)
 from patchclamp.describe.evidence.stored import FOLDER, Evidence, read_drawn
 from patchclamp.describe.evidence.units import choose_units
 from patchclamp.describe.evidence.windows import Resemblance, Windows
@@ -234,10 +242,11 @@ def _plan(layout: Layout, batches: Batches, options: EvidenceOptions) -> Evidenc
     per_unit = options.n_train + options.n_test + 2 * options.n_negative * len(options.negatives)
     places = max(source.site.n_places for source in layout.sources) or -(-batches.n_tokens // max(batches.n_stimuli, 1))
     rows = layout.n_units * min(per_unit, batches.n_stimuli)
+    marked = layout.n_units * min(2 * options.n_negative * ("neighbour" in options.negatives), batches.n_stimuli)
     widest = max(map(len, layout.sources))
     bits = min(BIT_BYTES, widest * batches.n_stimuli // 8)
-    memory = 6 * GROUP_BYTES + 4 * SHARD_BYTES + bits + 28 * batches.n_stimuli + 24 * rows + 40 * COMPARED * places
-    kept = rows * (4 * places + 14) + 25 * batches.n_tokens
+    memory = 6 * GROUP_BYTES + 4 * SHARD_BYTES + bits + 28 * batches.n_stimuli + 28 * rows + 40 * COMPARED * places
+    kept = rows * (4 * places + 18) + marked * places + 25 * batches.n_tokens
     first = batches.n_stimuli * (layout.window_bytes + 28) + 4 * batches.n_tokens
     return EvidencePlan(
         layout.n_units, batches.n_stimuli, batches.n_tokens, 2, rows, memory, kept + first + SHARD_BYTES, kept
@@ -408,17 +417,20 @@ class _Draw:
         wanted = []
         per_window = np.zeros(self.batches.n_stimuli, dtype=np.int64)
         for i, source in enumerate(self.layout.sources):
-            windows, units = [], []
+            windows, units, neighbours, levels = [], [], [], []
             for g, group in enumerate(self.layout.groups(i)):
-                drawn, _ = read_drawn(self.bundle.read(f"drawn-{i:04d}-{g:05d}"))
+                drawn, own = read_drawn(self.bundle.read(f"drawn-{i:04d}-{g:05d}"))
                 windows.append(drawn.window.astype(np.int64))
                 units.append(drawn.unit.astype(np.int64) + group.start)
-            window, unit = np.concatenate(windows), np.concatenate(units)
+                neighbours.append(drawn.neighbour)
+                levels.append(own)
+            window, unit, neighbour = map(np.concatenate, (windows, units, neighbours))
             by = np.lexsort((unit, window))
-            wanted.append((window[by], unit[by]))
-            per_window += (
-                4 * (source.site.n_places or self.options.window) * np.bincount(window, minlength=len(per_window))
-            )
+            sign, fires = (np.concatenate([getattr(one, name) for one in levels]) for name in ("sign", "fires"))
+            wanted.append(WantedRows(window[by], unit[by], neighbour[by], sign, fires))
+            places = source.site.n_places or self.options.window
+            for n_bytes, shown in ((4, window), (1, window[neighbour >= 0])):
+                per_window += n_bytes * places * np.bincount(shown, minlength=len(per_window))
         work = SecondPass(self.subject, self.layout, tuple(wanted))
         ends = FullShard(per_window)
         for name, shard in self._pass("activations", work, ends, self.batches.n_tokens):

@@ -24,6 +24,12 @@ REASONS = {
     FLAT: "its activation is the same everywhere",
 }
 """Why a unit has no evidence."""
+COUNTED_REASONS = {
+    FEW: "{n:,} fire in fewer than {least:,} windows on one side",
+    MANY: "{n:,} are silent in fewer than {least:,} windows on one side",
+    FLAT: "{n:,} never vary",
+}
+"""How it is said of several units."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,7 @@ class Drawn:
         side: ``(row,)`` place in ``SIDES``.
         kind: ``(row,)`` place in ``KINDS``.
         window: ``(row,)`` number of the window.
+        neighbour: ``(row,)`` in windows of a neighbour its place among the units of the source, −1 in others.
         reason: ``(unit,)`` place in ``REASONS`` of why there is no evidence; 0 where there is.
         n_firing: ``(unit, side)`` windows in which the unit fires,
         n_silent: and is silent.
@@ -129,6 +136,7 @@ class Drawn:
     side: Int[np.ndarray, " row"]
     kind: Int[np.ndarray, " row"]
     window: Int[np.ndarray, " row"]
+    neighbour: Int[np.ndarray, " row"]
     reason: Int[np.ndarray, " unit"]
     n_firing: Int[np.ndarray, "unit side"]
     n_silent: Int[np.ndarray, "unit side"]
@@ -215,7 +223,7 @@ def draw_windows(
     negatives = bool(options.negatives) and options.n_negative > 0
     most = 4 * -(-options.n_negative // PER_NEIGHBOUR) if "neighbour" in options.negatives else 0
     neighbours = together.neighbours(units, most) if most else np.full((n, 0), -1)
-    rows: list[tuple[int, int, int, Int[np.ndarray, " window"]]] = []
+    rows: list[tuple[int, int, int, Int[np.ndarray, " window"], Int[np.ndarray, " window"]]] = []
     for unit in range(n):
         if reason[unit]:
             continue
@@ -234,16 +242,18 @@ def draw_windows(
             rng = np.random.default_rng([seed, zlib.crc32(names[unit].encode()), side])
             by_value = fires[side][np.argsort(-own[fires[side]], kind="stable")]
             drawn = dict(sample_firing(by_value, wanted, options.sampling, rng))
-            drawn.update(_draw_silent(quiet[side], neighbours[unit], together, cosine, options, rng))
+            quiet_ones, whose = _draw_silent(quiet[side], neighbours[unit], together, cosine, options, rng)
+            drawn.update(quiet_ones)
             for kind, chosen in sorted(drawn.items()):
                 falling = np.lexsort((chosen, -own[chosen]))
-                rows.append((unit, side, kind, chosen[falling]))
+                related = whose if kind == KINDS.index("neighbour") else np.full(len(chosen), -1)
+                rows.append((unit, side, kind, chosen[falling], related[falling]))
     counts = [len(chosen) for *_, chosen in rows]
     columns = [np.repeat(np.array([row[i] for row in rows], dtype=np.int64), counts) for i in range(3)]
-    numbers = np.concatenate([np.zeros(0, dtype=np.int64), *(chosen for *_, chosen in rows)])
+    numbers, whose = (np.concatenate([np.zeros(0, dtype=np.int64), *(row[i] for row in rows)]) for i in (3, 4))
     return Drawn(
-        columns[0].astype(np.int32), columns[1].astype(np.int8), columns[2].astype(np.int8), numbers, reason,
-        firing, silent,
+        columns[0].astype(np.int32), columns[1].astype(np.int8), columns[2].astype(np.int8), numbers,
+        whose.astype(np.int32), reason, firing, silent,
     )  # fmt: skip
 
 
@@ -300,8 +310,10 @@ def _draw_silent(
     cosine: Float[np.ndarray, " some"] | None,
     options: EvidenceOptions,
     rng: np.random.Generator,
-) -> Mapping[int, Int[np.ndarray, " window"]]:
-    """Return silent windows by kind, none twice; where a harder kind finds too few, more are drawn at random.
+) -> tuple[Mapping[int, Int[np.ndarray, " window"]], Int[np.ndarray, " window"]]:
+    """Return silent windows by kind, none twice, and of those of neighbours which unit each is of.
+
+    Where a harder kind finds too few, more are drawn at random.
 
     Where the text has too few silent windows for all kinds, each has an equal share.
     """
@@ -310,6 +322,7 @@ def _draw_silent(
     left = np.zeros(max(some.max(initial=-1), quiet.max(initial=-1)) + 1, dtype=bool)  # (window,): may still be drawn
     left[quiet] = True
     drawn: dict[int, np.ndarray] = {}
+    whose = np.zeros(0, dtype=np.int64)
     if cosine is not None:
         places = np.flatnonzero(left[some] & (cosine > 0))
         drawn[KINDS.index("near")] = some[places[np.argsort(-cosine[places], kind="stable")[:n]]]
@@ -321,9 +334,9 @@ def _draw_silent(
             most = min(PER_NEIGHBOUR, n - len(found), len(candidates))
             chosen = rng.choice(candidates, most, replace=False)
             left[chosen] = False
-            found = np.concatenate([found, chosen])
+            found, whose = np.concatenate([found, chosen]), np.concatenate([whose, np.full(most, unit)])
         drawn[KINDS.index("neighbour")] = found
     wanted = n * len(options.negatives) - sum(map(len, drawn.values()))
     rest = np.flatnonzero(left)
     drawn[KINDS.index("silent")] = rng.choice(rest, min(wanted, len(rest)), replace=False)
-    return drawn
+    return drawn, whose

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchclamp.core.stimulus import Shown, pack_stimuli, runs
@@ -160,6 +160,15 @@ class _Rows:
         if both:
             yield _columns(padded.masked_fill_(outside, torch.inf).amin(1))
 
+    def along(self, x: Tensor, windows: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(token,)`` a unit's value at every position of each window, NaN where it is not counted; lengths."""
+        rows, cuts = runs(self.firsts, windows)
+        lengths = np.diff(cuts)
+        columns = np.repeat(units, lengths).astype(np.int64)
+        found = x[torch.from_numpy(rows).to(x.device), torch.from_numpy(columns).to(x.device)]
+        counted = np.concatenate([self.counted[k, : self.lengths[k]] for k in range(len(self.lengths))])
+        return np.where(counted[rows], found.cpu().numpy(), np.nan).astype(np.float32), lengths
+
     def sum(self, x: Tensor, trains: np.ndarray) -> tuple[np.ndarray, int]:
         """Return ``(unit,)`` sums over the counted rows of training windows, and how many rows these are."""
         rows = self.at[self.inside & torch.from_numpy(trains)[:, None]]
@@ -172,34 +181,54 @@ def _columns(x: Tensor) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
+class WantedRows:
+    """Name the rows whose activations the second pass keeps of a source, windows in order, then units.
+
+    Args:
+        window: ``(row,)`` number of the window.
+        unit: ``(row,)`` place of the unit in the source.
+        neighbour: ``(row,)`` place of the unit whose firing tokens are marked; −1 where none are.
+        sign: ``(unit,)`` direction in which each unit of the source fires.
+        fires: ``(unit,)`` from where.
+    """
+
+    window: Int[np.ndarray, " row"]
+    unit: Int[np.ndarray, " row"]
+    neighbour: Int[np.ndarray, " row"]
+    sign: Int[np.ndarray, " unit"]
+    fires: Float[np.ndarray, " unit"]
+
+
+@dataclass(frozen=True, eq=False)
 class SecondPass:
     """What is computed of a piece in the second pass.
 
     Args:
         model: the subject.
         layout: sources and groups.
-        wanted: of each source ``(row,)`` windows in order, and the place of the unit that is wanted there.
+        wanted: the rows of each source.
     """
 
     model: Any
     layout: Layout
-    wanted: tuple[tuple[np.ndarray, np.ndarray], ...]
+    wanted: tuple[WantedRows, ...]
 
     def __call__(self, piece: Piece, tick: Tick) -> Shard:
         """Return by source and group the activations along every wanted window, windows in order; and their stimuli.
 
-        A token that is not counted has NaN.
+        A token that is not counted has NaN. Beside them is, along the windows of neighbours, where the neighbour fires.
         """
         sources = self.layout.sources
         values: list[list[np.ndarray]] = [[] for _ in sources]
+        marks: list[list[np.ndarray]] = [[] for _ in sources]
         counts: list[list[np.ndarray]] = [[] for _ in sources]
-        units: list[list[np.ndarray]] = [[] for _ in sources]
+        slices: list[list[slice]] = [[] for _ in sources]
         kept: list[Shown] = []
         numbers: list[int] = []
-        start = piece.start.stimuli
+        start, windows = piece.start.stimuli, [one.window for one in self.wanted]
         for batch in piece.batches:
-            own = [slice(*np.searchsorted(window, [start, start + len(batch)])) for window, _ in self.wanted]
-            shown = [np.unique(self.wanted[i][0][own[i]]) for i in range(len(sources))]
+            own = [slice(*np.searchsorted(window, [start, start + len(batch)])) for window in windows]
+            shown = [np.unique(window[part]) for window, part in zip(windows, own, strict=True)]
             if any(map(len, shown)):
                 # The whole batch, as in the first pass: another batch would round otherwise.
                 layouts = {n: _Rows(batch, n) for n in {source.site.n_places for source in sources}}
@@ -207,16 +236,17 @@ class SecondPass:
                 def see(
                     i: int, x: Tensor, layouts: dict[int, _Rows] = layouts, own: list[slice] = own, start: int = start
                 ) -> None:
-                    window, unit = (column[own[i]] for column in self.wanted[i])
-                    at = layouts[sources[i].site.n_places]
-                    rows, cuts = runs(at.firsts, window - start)
-                    columns = np.repeat(unit, np.diff(cuts))
-                    # (token,): one value per position of every wanted row
-                    found = x[torch.from_numpy(rows).to(x.device), torch.from_numpy(columns).to(x.device)]
-                    counted = np.concatenate([at.counted[k, : at.lengths[k]] for k in range(len(at.lengths))])
-                    values[i].append(np.where(counted[rows], found.cpu().numpy(), np.nan).astype(np.float32))
-                    counts[i].append(np.diff(cuts))
-                    units[i].append(unit)
+                    wanted, part, at = self.wanted[i], own[i], layouts[sources[i].site.n_places]
+                    found, lengths = at.along(x, wanted.window[part] - start, wanted.unit[part])
+                    values[i].append(found)
+                    counts[i].append(lengths)
+                    slices[i].append(part)
+                    related = np.flatnonzero(wanted.neighbour[part] >= 0)
+                    others = wanted.neighbour[part][related]
+                    found, lengths = at.along(x, wanted.window[part][related] - start, others)
+                    marks[i].append(
+                        np.repeat(wanted.sign[others], lengths) * found >= np.repeat(wanted.fires[others], lengths)
+                    )
 
                 watch_units(self.model, sources, batch, see)
                 chosen = np.unique(np.concatenate(shown))
@@ -227,9 +257,15 @@ class SecondPass:
         arrays = {"stimulus": np.array(numbers, dtype=np.int64), **(pack_stimuli(kept) if kept else {})}
         for i in range(len(sources)):
             none = np.zeros(0, dtype=np.int64)
-            group = np.concatenate([none, *units[i]]) // self.layout.size
-            cuts = np.concatenate([[0], np.cumsum(np.concatenate([none, *counts[i]]))]).astype(np.int64)
-            whole = np.concatenate([np.zeros(0, dtype=np.float32), *values[i]])
-            for g in range(len(self.layout.groups(i))):
-                arrays[f"{i}|{g}"] = whole[runs(cuts, np.flatnonzero(group == g))[0]]
+            rows = np.concatenate([none, *(np.arange(part.start, part.stop) for part in slices[i])])
+            group, related = self.wanted[i].unit[rows] // self.layout.size, self.wanted[i].neighbour[rows] >= 0
+            lengths = np.concatenate([none, *counts[i]])
+            columns = {
+                "": (np.concatenate([np.zeros(0, dtype=np.float32), *values[i]]), group, lengths),
+                "|marks": (np.concatenate([np.zeros(0, dtype=bool), *marks[i]]), group[related], lengths[related]),
+            }
+            for name, (whole, group_of, long) in columns.items():
+                cuts = np.concatenate([[0], np.cumsum(long)]).astype(np.int64)
+                for g in range(len(self.layout.groups(i))):
+                    arrays[f"{i}|{g}{name}"] = whole[runs(cuts, np.flatnonzero(group_of == g))[0]]
         return Shard(arrays, start - piece.start.stimuli, piece.tokens)

@@ -20,7 +20,7 @@ from patchclamp.core.provenance import Provenance
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import PackedStimuli, runs
 from patchclamp.core.table import Table, Tabular
-from patchclamp.describe.evidence.drawing import REASONS, SIDES, Drawn, Levels
+from patchclamp.describe.evidence.drawing import COUNTED_REASONS, REASONS, SIDES, Drawn, Levels
 
 FOLDER = "evidence"
 
@@ -53,7 +53,8 @@ class Evidence(Tabular):
     """Read the windows that were drawn for every unit, group by group of units, so that memory stays bounded.
 
     Of a unit that fires below its mean, activations and values have the opposite sign, so that the highest are where it
-    fires: ``levels(site).sign`` is −1 there. Marks are the tokens at which it fires; a silent window has none.
+    fires: ``levels(site).sign`` is −1 there. Marks are the tokens at which it fires, in windows of a neighbour those at
+    which the neighbour fires; other silent windows have none.
 
     Args:
         folder: what ``draw_evidence`` wrote.
@@ -146,6 +147,14 @@ class Evidence(Tabular):
                 found |= {f"{head}/{units[i]}": list(REASONS.values())[reason[i]] for i in np.flatnonzero(reason)}
         return found
 
+    def count_skipped(self) -> str:
+        """Return how many units have no evidence for which reason, and how many windows were read, in words."""
+        reasons, least = list(self.skipped().values()), int(self.provenance.options["least"])
+        counted = ((reasons.count(REASONS[name]), words) for name, words in COUNTED_REASONS.items())
+        parts = [words.format(n=n, least=least) for n, words in counted if n]
+        seen = sum(int(one["stimuli"]) for one in self.bundle.pieces if one["piece"].startswith("activations-"))
+        return f"{', '.join(parts) or 'none lacks any'}; {seen:,} windows were read, for training and for testing"
+
     def __iter__(self) -> Iterator[EvidenceGroup]:
         """Yield every group of every site."""
         for number, name in enumerate(self.sites):
@@ -220,27 +229,37 @@ class Evidence(Tabular):
         name, site = self.sites[number], self._site(number)
         units = self.units(name)[group * self._size : (group + 1) * self._size]
         windows, stimulus = np.unique(drawn.window, return_inverse=True)
-        values, shown = [], []
+        values, marks, shown = [], [], []
         for entry in self.bundle.pieces:
             if entry["piece"].startswith("activations-"):
-                values.append(self._read(entry["piece"], [f"{number}|{group}"])[f"{number}|{group}"])
+                own = f"{number}|{group}"
+                read = self._read(entry["piece"], [own, f"{own}|marks"])
+                values.append(read[own])
+                marks.append(read[f"{own}|marks"])
                 shown.append(self._shown(entry["piece"], windows))
         stimuli = _join_stimuli([one for one in shown if one is not None])
         order = np.lexsort((drawn.unit, drawn.window))
         lengths = np.full(len(drawn.unit), site.n_places) if site.places else stimuli.lengths_of(stimulus)
         whole = np.concatenate([np.zeros(0, dtype=np.float32), *values])
         cuts = np.concatenate([[0], np.cumsum(lengths[order])]).astype(np.int64)
-        if cuts[-1] != len(whole):
+        # (token,): whether a neighbour fires there
+        related = np.repeat(drawn.neighbour[order] >= 0, lengths[order])
+        others, kept = np.zeros(len(related), dtype=bool), np.concatenate([np.zeros(0, dtype=bool), *marks])
+        if (len(related), related.sum()) != (len(whole), len(kept)):
             raise Damaged(
-                expected=f"{cuts[-1]:,} activations of {name}",
-                got=f"{len(whole):,}",
+                expected=f"{len(related):,} activations of {name}, and marks for {related.sum():,}",
+                got=f"{len(whole):,}, and {len(kept):,}",
                 remedy="Draw the evidence again in another folder.",
             )
+        others[related] = kept
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
+        back, _ = runs(cuts, back)
         # (token,): NaN where a token is not counted
-        acts = whole[runs(cuts, back)[0]] * np.repeat(levels.sign[drawn.unit], lengths).astype(np.float32)
-        every = _exemplars(site, self._basis(number), self.provenance, drawn, levels, units, stimuli, stimulus, acts)
+        acts = whole[back] * np.repeat(levels.sign[drawn.unit], lengths).astype(np.float32)
+        every = _exemplars(
+            site, self._basis(number), self.provenance, drawn, levels, units, stimuli, stimulus, acts, others[back]
+        )
         train, test = (every.take(np.flatnonzero(drawn.side == side)).compact() for side in range(len(SIDES)))
         reasons = list(REASONS.values())
         skipped = {int(units[i]): reasons[drawn.reason[i]] for i in np.flatnonzero(drawn.reason)}
@@ -271,15 +290,16 @@ def _exemplars(
     stimuli: PackedStimuli,
     stimulus: np.ndarray,
     acts: np.ndarray,
+    others: np.ndarray,
 ) -> Exemplars:
-    """Return all rows of a group, each at its highest activation, those marked at which the unit fires."""
+    """Return all rows of a group, each at its highest activation; marks are where it, or its row's neighbour, fires."""
     lengths = np.full(len(drawn.unit), site.n_places) if site.places else stimuli.lengths_of(stimulus)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     row = np.repeat(np.arange(len(lengths)), lengths)
     highest = np.where(np.isnan(acts), -np.inf, acts)
     best = np.lexsort((-highest, row))[starts[:-1]]
     is_active = np.isin(drawn.kind, [KINDS.index(kind) for kind in ACTIVE])
-    marked = np.flatnonzero((highest >= levels.fires[drawn.unit][row]) & is_active[row])
+    marked = np.flatnonzero((highest >= levels.fires[drawn.unit][row]) & is_active[row] | others)
     return Exemplars(
         site,
         units[drawn.unit].astype(np.int32),
