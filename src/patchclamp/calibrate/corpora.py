@@ -16,7 +16,16 @@ from patchclamp.subjects.recordable import select_recordable
 
 
 def make_corpus(subject: Any, n: int = 200, window: int = 20) -> Corpus:
-    """Return a small corpus for an organism: words of its vocabulary in an order of chance, or digits."""
+    """Return a small corpus for an organism: words of its vocabulary in an order of chance, or digits.
+
+    Returns:
+        Corpus: over a file of this process.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> make_corpus(load("organism:cat"), 20, 8).window
+        8
+    """
     if subject.name in digits.names():
         return Corpus("digits:0:40", "images")
     file = Path(_place().name) / f"{subject.name}-{n}.txt"
@@ -33,6 +42,10 @@ def make_text(name: str, n: int = 60, seed: int = 0) -> Corpus:
 
     Returns:
         Corpus: over a file of this process; ``n`` documents in windows of 32 tokens.
+
+    Example:
+        >>> make_text("language-gpt2", 2).window
+        32
     """
     file = Path(_place().name) / f"{name}-{n}-{seed}.txt"
     if not file.exists():

@@ -125,6 +125,9 @@ class Chat:
             total: how many there are, for the progress.
             progress: called with questions done and in all.
 
+        Returns:
+            list[Answer | None]: as many as there are questions.
+
         Raises:
             PatchclampError: the server refuses, does not answer in any of the tries, or the package openai is missing.
                 What was answered until then is kept.

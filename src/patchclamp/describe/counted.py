@@ -36,7 +36,19 @@ class Counted:
     def fits_marked(
         self, description: str, windows: Sequence[Window], marks: Sequence[Bool[np.ndarray, " token"]]
     ) -> list[float | None]:
-        """See ``Judge``."""
+        """See ``Judge``.
+
+        Returns:
+            list[float | None]: whoever is within answers.
+
+        Source: 2410.13928, fuzzing scoring.
+
+        Example:
+            >>> from patchclamp.describe.judges.rule import RuleJudge
+            >>> windows, marks = [Window((" a", " cat"))], [np.array([False, True])]
+            >>> Counted(RuleJudge()).fits_marked('the token " cat"', windows, marks)
+            [1.0]
+        """
         self._add(windows)
         answers: list[float | None] = self.inner.fits_marked(description, windows, marks)
         return answers

@@ -115,6 +115,10 @@ def check_tokens(subject: Any, n_sites: int, what: str) -> None:
 
     Raises:
         PatchclampError: says which.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> check_tokens(load("organism:cat"), 1, "blocks.N.mlp.act")
     """
     if not subject.n_answers:
         refuse_no_tokens(subject, "what units promote")

@@ -60,7 +60,19 @@ class Judge(Protocol):
     def fits_marked(
         self, description: str, windows: Sequence[Window], marks: Sequence[Bool[np.ndarray, " token"]]
     ) -> list[float | None]:
-        """Return for each window the probability that a unit of this description fires at every marked token."""
+        """Return for each window the probability that a unit of this description fires at every marked token.
+
+        Returns:
+            list[float | None]: one a window; None where no answer could be read.
+
+        Source: 2410.13928, fuzzing scoring.
+
+        Example:
+            >>> from patchclamp.describe.judges.rule import RuleJudge
+            >>> windows, marks = [Window((" a", " cat"))], [np.array([False, True])]
+            >>> RuleJudge().fits_marked('the token " cat"', windows, marks)
+            [1.0]
+        """
 
     def simulate(self, description: str, windows: Sequence[Window]) -> list[Float[np.ndarray, " token"] | None]:
         """Return for each window how strongly a unit of this description fires at each token, from 0 to 10."""

@@ -48,6 +48,11 @@ class PairJudge(Protocol):
             tuple[str, ...] | None: one word or a few each.
 
         Source: 2308.01862 and its code.
+
+        Example:
+            >>> from patchclamp.organisms.judges import SimulatedJudge
+            >>> SimulatedJudge().propose("?", "of quality 2.00", "of quality 1.00") is None
+            True
         """
 
     def compare(
@@ -59,6 +64,11 @@ class PairJudge(Protocol):
             tuple[float, float] | None: of the text shown first, and of the other.
 
         Source: 2308.01862 and its code.
+
+        Example:
+            >>> from patchclamp.organisms.judges import SimulatedJudge
+            >>> SimulatedJudge().compare("?", "of quality 2.00", "of quality 1.00", "accuracy", ())
+            (2.0, 1.0)
         """
 
 

@@ -60,6 +60,9 @@ class Columns:
             first: its first row.
             last: past its last row.
             labels: of the positions of the packed stimuli.
+
+        Returns:
+            Windows | None: with what is kept back for picking.
         """
         fires, silent = self.fires[first:last], self.silent[first:last]
         if not fires.any() or not silent.any():

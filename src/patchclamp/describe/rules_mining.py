@@ -114,7 +114,11 @@ class Candidates:
         return Candidates(self.kind[chosen], self.what[chosen], self.fired[:, chosen], self.right[:, chosen], self.sets)
 
     def join(self, sets: list[tuple[int, ...]], fired: np.ndarray, right: np.ndarray) -> "Candidates":
-        """Return these and some sets of tokens."""
+        """Return these and some sets of tokens.
+
+        Returns:
+            Candidates: the sets are the last of them.
+        """
         n = len(sets)
         return Candidates(
             np.concatenate([self.kind, np.full(n, -1)]),
@@ -132,6 +136,9 @@ def gain(
 
     Of a window in which the unit fires: one half for a rule that fires in it at all, one half for F₁ of the tokens on
     which both fire. Of any other window −1 for a rule that fires in it.
+
+    Returns:
+        Float[np.ndarray, "window candidate"]: from −1 to 1.
     """
     hit = (fired > 0).astype(np.float64)
     f1 = 2 * right / (fired + windows.n_active)

@@ -286,6 +286,14 @@ def shuffle_descriptions(
 
     Returns:
         Descriptions: of the same units, without scores.
+
+    Example:
+        >>> from patchclamp.calibrate.described import planted_rules
+        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
+        >>> words = planted.descriptions
+        >>> other = shuffle_descriptions(planted.subject, [planted.exemplars], words, 0)
+        >>> [other.text(i) == words.text(i) for i in range(4)]
+        [False, False, False, False]
     """
     terms, weights = descriptions.terms.copy(), descriptions.weights.copy()
     for side in exemplars:
@@ -304,6 +312,13 @@ def random_descriptions(
 
     Returns:
         Descriptions: of the same units, without scores.
+
+    Example:
+        >>> from patchclamp.calibrate.described import planted_rules
+        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
+        >>> names = random_descriptions(planted.subject, [planted.exemplars], planted.descriptions, 0)
+        >>> [names.text(i).startswith("the token") for i in range(4)]
+        [True, True, True, True]
     """
     sentences: dict[str, int] = {}
     terms = np.full((len(descriptions), 1), -1, dtype=np.int32)

@@ -41,6 +41,12 @@ def balanced_accuracy(
 
     Returns:
         tuple[float, float, float]: value, low, high.
+
+    Source: 2410.13928, detection scoring; the binomial resamples are ours.
+
+    Example:
+        >>> balanced_accuracy(np.array([True, True]), np.array([False, False]), np.random.default_rng(0))
+        (1.0, 1.0, 1.0)
     """
     if not len(active) or not len(silent):
         return np.nan, np.nan, np.nan
@@ -64,6 +70,10 @@ def area(
         tuple[float, float, float]: value, low, high.
 
     Source: as ``core.stats.auroc``.
+
+    Example:
+        >>> area(np.array([2.0, 3.0]), np.array([0.0, 1.0]), np.random.default_rng(0))
+        (1.0, 1.0, 1.0)
     """
     if not len(active) or not len(silent):
         return np.nan, np.nan, np.nan
@@ -97,6 +107,11 @@ def correlation(
         tuple[float, float, float]: value, low, high.
 
     Source: as ``core.stats.pearson``.
+
+    Example:
+        >>> true, predicted = np.array([0.0, 1.0, 3.0]), np.array([0.0, 2.0, 6.0])
+        >>> round(correlation([true], [predicted], np.random.default_rng(0))[0], 6)
+        1.0
     """
     if not true or np.ptp(np.concatenate(true)) == 0:
         return np.nan, np.nan, np.nan

@@ -139,6 +139,8 @@ def plan_description(
     Raises:
         PatchclampError: an unknown method, scorer, site or unit, or nothing to read.
 
+    Source: 2410.13928, five windows in one question; the bounds are ours.
+
     Cost: one tokenisation of the text, and two forward passes of one batch.
 
     Example:
@@ -213,6 +215,8 @@ def describe_units(
 
     Raises:
         PatchclampError: an unknown method, scorer, site or unit, no unit with evidence, or a resume that does not fit.
+
+    Source: 2410.13928, how windows are drawn and descriptions scored.
 
     Cost: two forward passes over the text; then what the method and the scorers take for each unit. Disk as
     ``draw_evidence``, and some 2 kB per unit.
@@ -411,6 +415,9 @@ def find_failures(
         exemplars: windows on which they were scored.
         shown: the same as a judge saw them.
         answers: what the judge said of each.
+
+    Returns:
+        dict[str, tuple[FailingWindow, ...]]: units that have any.
     """
     found: dict[str, tuple[FailingWindow, ...]] = {}
     for rows in iterate_units(exemplars):

@@ -218,6 +218,11 @@ def cut_corpus(subject: Any, corpus: Any, options: EvidenceOptions) -> Any:
 
     Returns:
         Any: what ``read_corpus`` reads.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cut_corpus(load("organism:cat"), Corpus("story.txt"), EvidenceOptions(window=16)).window
+        16
     """
     if isinstance(corpus, Batches) or not hasattr(subject, "tokenizer"):
         return corpus

@@ -276,6 +276,11 @@ def sample_firing(
 
     Source: Paulo et al. (2024), *Automatically Interpreting Millions of Features in Large Language Models*
     (arXiv:2410.13928), section 3.1.
+
+    Example:
+        >>> [(_, found)] = sample_firing(np.array([5, 3, 4]), 2, "top", np.random.default_rng(0))
+        >>> found.tolist()
+        [5, 3]
     """
     n_top = {"top": wanted, "mix": round(SHARE_TOP * wanted)}.get(sampling, 0)
     if n_top:

@@ -100,6 +100,11 @@ def choose_units(model: Any, units: Any, bases: Mapping[str, Basis]) -> tuple[Un
 
     Raises:
         PatchclampError: an unknown site or unit, a basis that does not fit, or nothing asked for of a model of images.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> len(choose_units(load("organism:cat"), "blocks.0.mlp.act", {}))
+        1
     """
     for path, basis in bases.items():
         _check_basis(model, path, basis)

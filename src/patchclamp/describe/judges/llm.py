@@ -79,8 +79,13 @@ class LLMJudge:
     def fits_marked(self, description: str, windows: Sequence[Window], marks: Marks) -> list[float | None]:
         """Return for each window the probability that a unit of this description fires at every marked token.
 
+        Returns:
+            list[float | None]: one a window; None where no answer could be read.
+
         Raises:
             PatchclampError: no answer, or no tokens left in the budget.
+
+        Source: 2410.13928, fuzzing scoring.
 
         Cost: a call per five windows.
         """
@@ -138,6 +143,16 @@ class LLMJudge:
             description: that is judged.
             windows: all of them.
             marks: which tokens are marked, where every marked token must fit.
+
+        Returns:
+            list[tuple[list[int], Request]]: every window is shown once, in an order that follows from the texts.
+
+        Source: 2410.13928, several windows in one question.
+
+        Example:
+            >>> judge = LLMJudge(Chat("http://127.0.0.1:8000/v1", "my-model"))
+            >>> [places for places, _ in judge.ask_fits("cats", [Window((" a", " cat"))])]
+            [[0]]
         """
         shown = [show_window(one, None if marks is None else marks[place]) for place, one in enumerate(windows)]
         seed = hashlib.sha256("\0".join([description, *shown]).encode(errors="replace")).digest()[:8]

@@ -43,8 +43,13 @@ class LLMPairJudge:
     def propose(self, question: str, first: str, second: str) -> tuple[str, ...] | None:
         """Return up to five perspectives from which these texts should be judged; None where none could be read.
 
+        Returns:
+            tuple[str, ...] | None: one line of the answer each.
+
         Raises:
             PatchclampError: no answer, or no tokens left in the budget.
+
+        Source: 2308.01862 and its code; the wording of the prompt is ours.
 
         Cost: a call.
         """
@@ -56,8 +61,13 @@ class LLMPairJudge:
     ) -> tuple[float, float] | None:
         """Return a score from 1 to 10 for each text; None where none could be read.
 
+        Returns:
+            tuple[float, float] | None: of the text shown first, and of the other.
+
         Raises:
             PatchclampError: no answer, or no tokens left in the budget.
+
+        Source: 2308.01862 and its code; the wording of the prompt is ours.
 
         Cost: a call.
         """

@@ -33,6 +33,16 @@ class RuleJudge:
         """Return 1 for each window in which the rule fires at every marked token, else 0.
 
         None as ``fits`` does, and where no token is marked: nothing is asked there.
+
+        Returns:
+            list[float | None]: one a window.
+
+        Source: 2410.13928, fuzzing scoring.
+
+        Example:
+            >>> windows, marks = [Window((" a", " cat"))], [np.array([False, True])]
+            >>> RuleJudge().fits_marked('the token " cat"', windows, marks)
+            [1.0]
         """
         pairs = zip(_fire(description, windows), marks, strict=True)
         return [None if fired is None or not mark.any() else float(fired[mark].all()) for fired, mark in pairs]

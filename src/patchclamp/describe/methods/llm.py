@@ -111,8 +111,18 @@ def estimate_cost(subject: Named, exemplars: Exemplars, options: LLMOptions, *, 
         options: as ``llm`` takes them.
         seed: as ``llm`` takes it.
 
+    Returns:
+        ChatCost: calls, calls that kept answers spare, and tokens.
+
     Raises:
         PatchclampError: no server or model is named, or pictures instead of text.
+
+    Example:
+        >>> from patchclamp.calibrate.described import planted_rules
+        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
+        >>> options = LLMOptions(base_url="http://127.0.0.1:8000/v1", llm="my-model")
+        >>> estimate_cost(planted.subject, planted.exemplars, options).calls
+        4
     """
     return open_chat(options).estimate(Questions(subject, exemplars, options, seed).requests())
 

@@ -78,6 +78,12 @@ def rule(
     Source: ours; the tasks by which it is judged are those of 2410.13928.
 
     Cost: tokens × 10 lookups per unit, no forward pass; memory of the tokens' columns.
+
+    Example:
+        >>> from patchclamp.calibrate.described import planted_rules
+        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
+        >>> METHOD(planted.subject, planted.exemplars).text(0) == planted.descriptions.text(0)
+        True
     """
     _check(exemplars)
     labels = None if corpus is None else read_labels(subject, corpus, exemplars.stimuli)

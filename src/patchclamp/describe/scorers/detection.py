@@ -60,6 +60,14 @@ def detection(
     Source: 2410.13928, detection scoring. The order of windows is drawn for each unit on its own; the interval is ours.
 
     Cost: a judge's answer per window and unit; the rest is 0.3 ms a unit.
+
+    Example:
+        >>> from patchclamp.describe.judges.rule import RuleJudge
+        >>> from patchclamp.calibrate.described import planted_rules
+        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
+        >>> found = METHOD(planted.subject, planted.exemplars, planted.descriptions, RuleJudge())
+        >>> bool(found.scores["detection"].value.min() > 0.9)
+        True
     """
     shown = ShownWindows(subject, exemplars, corpus)
 

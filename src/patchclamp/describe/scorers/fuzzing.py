@@ -67,6 +67,14 @@ def fuzzing(
     Source: 2410.13928, fuzzing scoring.
 
     Cost: a judge's answer per window and unit.
+
+    Example:
+        >>> from patchclamp.describe.judges.rule import RuleJudge
+        >>> from patchclamp.calibrate.described import planted_rules
+        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
+        >>> found = METHOD(planted.subject, planted.exemplars, planted.descriptions, RuleJudge())
+        >>> bool(found.scores["fuzzing"].value.min() > 0.9)
+        True
     """
     shown = ShownWindows(subject, exemplars, corpus)
 

@@ -52,6 +52,14 @@ def simulation(
     Source: 2410.13928, simulation scoring.
 
     Cost: a judge's answer per token and unit.
+
+    Example:
+        >>> from patchclamp.describe.judges.rule import RuleJudge
+        >>> from patchclamp.calibrate.described import planted_rules
+        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
+        >>> found = METHOD(planted.subject, planted.exemplars, planted.descriptions, RuleJudge())
+        >>> bool(found.scores["simulation"].value.min() > 0.9)
+        True
     """
     shown = ShownWindows(subject, exemplars, corpus)
 
