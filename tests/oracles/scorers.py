@@ -50,7 +50,10 @@ def detection(subject, exemplars, descriptions, judge, options):
 
 
 def fuzzing(subject, exemplars, descriptions, judge, options):
-    """Return balanced accuracies, then AUROCs; the random marks are drawn as many as ⌈mean⌉, row after row."""
+    """Return balanced accuracies, then AUROCs; the random marks are drawn as many as ⌈mean⌉, row after row.
+
+    All tokens of its windows count. A neighbour's windows that are marked keep their marks.
+    """
     found = []
     for place, z, active, silent in units(subject, exemplars, descriptions):
         rng, answers, counts = generator(descriptions, place), [], []
@@ -61,8 +64,10 @@ def fuzzing(subject, exemplars, descriptions, judge, options):
             answers.append((judge.fits_marked(z, [window(subject, exemplars, row)], [marks])[0], 1))
         n_incorrect = math.ceil(sum(counts) / len(counts))
         for row in silent:
-            marks = np.zeros(len(exemplars[row].ids), dtype=bool)
-            marks[rng.choice(np.arange(len(marks)), n_incorrect, replace=False)] = True
+            marks = exemplars.mask(row)
+            if KINDS[exemplars.kind[row]] != "neighbour" or not marks.any():
+                marks = np.zeros(len(exemplars[row].ids), dtype=bool)
+                marks[rng.choice(np.arange(len(marks)), n_incorrect, replace=False)] = True
             answers.append((judge.fits_marked(z, [window(subject, exemplars, row)], [marks])[0], 0))
         found.append(both(answers))
     return np.array(found).T.ravel()

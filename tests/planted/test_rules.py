@@ -130,6 +130,7 @@ def test_the_judge_answers_what_is_a_rule_and_nothing_else():
     assert judge.fits('what is labelled "animal"', windows) == [1.0, None]
     marks = [np.array([False, True]), np.array([True, True])]
     assert judge.fits_marked('any token after " a"', windows, marks) == [1.0, 0.0]
+    assert judge.fits_marked('the token " cat"', windows, [np.zeros(2, dtype=bool)] * 2) == [None, None]
     assert [list(x) for x in judge.simulate('the token " dog"', windows)] == [[0, 0], [0, 10]]
 
 

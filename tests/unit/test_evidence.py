@@ -9,11 +9,16 @@ import patchclamp as pc
 from oracles import evidence as oracle
 from patchclamp.core.basis import Basis
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.exemplars import ACTIVE, KINDS, NEGATIVE
+from patchclamp.core.keys import UnitList
 from patchclamp.core.stimulus import PackedStimuli
 from patchclamp.describe.evidence import Evidence, EvidenceOptions, draw_evidence, passes, plan_evidence
 from patchclamp.describe.evidence.drawing import sample_firing
+from patchclamp.describe.score import score_descriptions
+from patchclamp.describe.scorers.fuzzing import mark_tokens
+from patchclamp.describe.windows import ShownWindows, iterate_units
 
 SITE = "blocks.1.mlp.act"
 WINDOW = 12
@@ -157,6 +162,22 @@ def test_in_neighbours_windows_a_unit_fires_that_often_fires_too(drawn, windows)
         quiet = {i for i in range(len(training)) if high[i, unit] < levels.silent[unit]}
         near = {training.index(n) for n in numbers(train.of_unit(unit).of_kinds("near"))}
         assert len(fires[related[0]] & set(kept)) >= min(10, len((fires[related[0]] & quiet) - near))
+
+
+def test_random_descriptions_fuzz_at_chance_and_every_window_has_marks(drawn, model):
+    test = drawn.test(SITE)
+    units = UnitList([f"{SITE}/neurons/{unit}" for unit in test.units.tolist()])
+    texts = tuple(f'the token " w{place % 50}"' for place in range(len(units)))
+    words = Descriptions(units, np.arange(len(units))[:, None], np.ones((len(units), 1)), texts, "planted", "a rule")
+    for kinds in [NEGATIVE, *((kind,) for kind in NEGATIVE)]:
+        found = score_descriptions(model, test.of_kinds(*ACTIVE, *kinds), words, scorers=["fuzzing"])
+        for row in ("described", "shuffled", "random"):
+            assert found.row("fuzzing", row).estimate.value == pytest.approx(0.5, abs=0.04), (kinds, row)
+    shown = ShownWindows(model, test)
+    for rows in iterate_units(test):
+        for row, marks in zip([*rows.active, *rows.silent], mark_tokens(shown, rows, 0.3, rows.draw(0)), strict=True):
+            assert marks.any()
+            assert not (marks & ~shown.counted(row)).any()
 
 
 def test_no_content_is_on_both_sides_though_the_text_repeats_itself(drawn):

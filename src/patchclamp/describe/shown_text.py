@@ -16,7 +16,7 @@ LONGEST_SENTENCE = 300
 """Characters of a description."""
 STRONGEST = 10
 _LIST = re.compile(r"\[([^\[\]]*)\]")
-_MARKER = re.compile(r"EXPLANATION\W{0,5}:\W{0,3}(.*)", re.IGNORECASE)
+_MARKER = re.compile(r"EXPLANATION[\]*_ ]{0,5}:(.*)", re.IGNORECASE)
 _LINE = re.compile(r"\s*(\d{1,6})\s*:\s*(\d{1,2}(?:\.\d{1,6})?)\s*")
 _SAID: Mapping[str, int] = {"1": 1, "0": 0, "yes": 1, "no": 0, "true": 1, "false": 0}
 

@@ -30,9 +30,12 @@ class RuleJudge:
     def fits_marked(
         self, description: str, windows: Sequence[Window], marks: Sequence[Bool[np.ndarray, " token"]]
     ) -> list[float | None]:
-        """Return 1 for each window in which the rule fires at every marked token, else 0; None as ``fits`` does."""
+        """Return 1 for each window in which the rule fires at every marked token, else 0.
+
+        None as ``fits`` does, and where no token is marked: nothing is asked there.
+        """
         pairs = zip(_fire(description, windows), marks, strict=True)
-        return [None if fired is None else float(fired[mark].all()) for fired, mark in pairs]
+        return [None if fired is None or not mark.any() else float(fired[mark].all()) for fired, mark in pairs]
 
     def simulate(self, description: str, windows: Sequence[Window]) -> list[Float[np.ndarray, " token"] | None]:
         """Return 10 where the rule fires and 0 elsewhere; None as ``fits`` does."""

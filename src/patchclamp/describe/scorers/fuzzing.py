@@ -90,7 +90,8 @@ def mark_active(shown: ShownWindows, row: int, share: float) -> Bool[np.ndarray,
         Bool[np.ndarray, " token"]: one at least.
     """
     values = shown.activations(row)
-    marks: np.ndarray = values >= share * values.max()
+    highest = values.max()  # below 0 where a unit fires above its mean: its share would then lie above it
+    marks: np.ndarray = (values >= min(share * highest, highest)) & np.isfinite(values)
     return marks
 
 
