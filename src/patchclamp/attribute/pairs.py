@@ -264,7 +264,9 @@ def cost_of(
     elif isinstance(rule, Gradient):
         forward, backward = n * (ends - 1 + rule.passes[0]), n * rule.passes[1]
     else:
-        forward, backward = n * (ends + 1 + parts if isinstance(rule, Replacement) else 1), 0
+        # Streams are recorded once, where a pass begins behind the first block.
+        streams = model.restarts and any(model.first_layer(path) for path in bases)
+        forward, backward = n * (ends + streams + parts if isinstance(rule, Replacement) else 1), 0
     held = _batch_bytes(model, list(bases), rule, n, longest, batch_size)
     return Cost(parts, name, forward, backward, PYTHON + held + kept + 8 * parts)
 
