@@ -117,7 +117,7 @@ def compare_continuations(
         >>> from patchclamp.core.intervention import change
         >>> from patchclamp.loaders import load
         >>> from patchclamp.organisms.judges import SimulatedJudge
-        >>> on = [change("zero", "blocks.0.mlp.act")]
+        >>> on = [change("set", "blocks.0.mlp.act", range(16), value=20.0)]
         >>> compare_continuations(SimulatedJudge(), load("organism:cat"), "the cat", on, max_new_tokens=1).winner
         'tie'
     """

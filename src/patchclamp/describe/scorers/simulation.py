@@ -61,7 +61,7 @@ def simulation(
         >>> cat = load("organism:cat")
         >>> train, test = make_evidence(cat, "blocks.0.mlp.act")
         >>> words = METHOD(cat, test, describe(cat, train, method="rule"), RuleJudge())
-        >>> float(words.scores["simulation"].value[words.index.place("blocks.0.mlp.act/neurons/7")])
+        >>> round(float(words.scores["simulation"].value[words.index.place("blocks.0.mlp.act/neurons/7")]), 6)
         1.0
     """
     shown = ShownWindows(subject, exemplars, corpus)
