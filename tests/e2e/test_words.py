@@ -68,7 +68,7 @@ def test_what_writes_text_says_that_a_model_of_images_does_not(say, tmp_path, wo
 def test_describe_says_what_its_measures_are_and_refuses_in_words(say):
     code, out, _ = say("describe", CAT, "--top", 1, json_too=False)
     assert code == 0
-    assert "peak: the probability of the first term; margin: its log probability less that of the second" in out
+    assert "peak: the probability of the first term; specialised: peak times concept" in " ".join(out.split())
     code, told, _ = say("describe", DIGITS)
     assert code == 2
     assert "WritesAndReads" not in str(told)

@@ -40,9 +40,9 @@ def describe_by_tokens(
         more: further measures, if any.
 
     Returns:
-        Descriptions: tokens weighted by p. Measures: ``peak``, p of the first token; ``specialised``, the sum of p over
-        those of the tokens that are of its concept; ``concept``, the share of the tokens that are; ``margin``, log p of
-        the first less that of the second. A unit whose direction is zero has no token.
+        Descriptions: tokens weighted by p. Measures: ``peak``, p of the first token; ``specialised``, that times
+        ``concept``, the share of the tokens that are of the first one's concept; ``margin``, log p of the first less
+        that of the second. A unit whose direction is zero has no token.
 
     Source: 2501.02688; ``specialised`` and ``concept`` are ours.
 
@@ -62,7 +62,7 @@ def describe_by_tokens(
     kin = share_concept(subject, words, ids)
     measures = {
         "peak": p[:, 0].copy(),
-        "specialised": np.where(kin, p, 0.0).sum(1),
+        "specialised": p[:, 0] * kin.mean(1),
         "concept": kin.mean(1),
         "margin": margin,
         **(more or {}),

@@ -288,10 +288,13 @@ def shuffle_descriptions(
         Descriptions: of the same units, without scores.
 
     Example:
-        >>> from patchclamp.calibrate.described import planted_rules
-        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
-        >>> words = planted.descriptions
-        >>> other = shuffle_descriptions(planted.subject, [planted.exemplars], words, 0)
+        >>> from patchclamp.describe import describe
+        >>> from patchclamp.calibrate.corpora import make_evidence
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> train, test = make_evidence(cat, "blocks.0.mlp.act")
+        >>> words = describe(cat, train, method="rule")
+        >>> other = shuffle_descriptions(cat, [test], words, 0)
         >>> [other.text(i) == words.text(i) for i in range(4)]
         [False, False, False, False]
     """
@@ -314,9 +317,12 @@ def random_descriptions(
         Descriptions: of the same units, without scores.
 
     Example:
-        >>> from patchclamp.calibrate.described import planted_rules
-        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
-        >>> names = random_descriptions(planted.subject, [planted.exemplars], planted.descriptions, 0)
+        >>> from patchclamp.describe import describe
+        >>> from patchclamp.calibrate.corpora import make_evidence
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> train, test = make_evidence(cat, "blocks.0.mlp.act")
+        >>> names = random_descriptions(cat, [test], describe(cat, train, method="rule"), 0)
         >>> [names.text(i).startswith("the token") for i in range(4)]
         [True, True, True, True]
     """

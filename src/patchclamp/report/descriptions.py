@@ -7,15 +7,21 @@ from patchclamp.report.html import box_token, number, unit
 NOUN = "Descriptions"
 MEANINGS = {
     "peak": "the probability of the first term",
-    "margin": "its log probability less that of the second term",
+    "specialised": "peak times concept",
+    "concept": "the share of the terms that are of the first one's concept",
+    "share": "the share of the head's matrix that its first direction holds",
+    "margin": "the first term's log probability less that of the second term",
     "gate": "the mean of φ(gate) over the prompts",
 }
 """What a measure of descriptions is, in words."""
+TIED = "tokens are embedded by the rows that unembed them, so that what early layers read decodes by itself"
 
 
 def explain_measures(found: Descriptions) -> str:
-    """Return what the measures are, in one sentence; empty where none is known."""
+    """Return what the measures are, and whether embeddings are tied, in one sentence; empty where none is known."""
     known = [f"{name}: {MEANINGS[name]}" for name in found.measures if name in MEANINGS]
+    if found.provenance.extra.get("tied_embeddings"):
+        known.append(TIED)
     return "; ".join(known)
 
 

@@ -118,10 +118,12 @@ def estimate_cost(subject: Named, exemplars: Exemplars, options: LLMOptions, *, 
         PatchclampError: no server or model is named, or pictures instead of text.
 
     Example:
-        >>> from patchclamp.calibrate.described import planted_rules
-        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
+        >>> from patchclamp.calibrate.corpora import make_evidence
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> train, _ = make_evidence(cat, "blocks.0.mlp.act")
         >>> options = LLMOptions(base_url="http://127.0.0.1:8000/v1", llm="my-model")
-        >>> estimate_cost(planted.subject, planted.exemplars, options).calls
+        >>> estimate_cost(cat, train, options).calls
         4
     """
     return open_chat(options).estimate(Questions(subject, exemplars, options, seed).requests())

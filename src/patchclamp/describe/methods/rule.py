@@ -80,10 +80,13 @@ def rule(
     Cost: tokens × 10 lookups per unit, no forward pass; memory of the tokens' columns.
 
     Example:
-        >>> from patchclamp.calibrate.described import planted_rules
-        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
-        >>> METHOD(planted.subject, planted.exemplars).text(0) == planted.descriptions.text(0)
-        True
+        >>> from patchclamp.calibrate.corpora import make_evidence
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> train, _ = make_evidence(cat, "blocks.0.mlp.act")
+        >>> words = METHOD(cat, train)
+        >>> words.text(words.index.place("blocks.0.mlp.act/neurons/7"))
+        'the token " cat"'
     """
     _check(exemplars)
     labels = None if corpus is None else read_labels(subject, corpus, exemplars.stimuli)

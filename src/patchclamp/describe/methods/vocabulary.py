@@ -58,7 +58,7 @@ def vocabulary(
 
     Returns:
         Descriptions: of all neurons of ``blocks.*.mlp.act``, tokens weighted by p. Measures: ``peak``, p of the first
-        token; ``specialised``, the p of all listed tokens of its concept; ``concept``, the share of the listed tokens
+        token; ``specialised``, ``peak`` times ``concept``; ``concept``, the share of the listed tokens
         that are of it; ``margin``, log p of the first less that of the second; ``gate``, the mean of φ(gate) where a
         task is given. Of one concept are forms of one word, and tokens whose unembedding rows are closer than 99 % of
         random pairs. ``order("specialised")`` ranks the neurons. ``provenance.extra["tied_embeddings"]`` says whether

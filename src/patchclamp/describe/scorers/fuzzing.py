@@ -69,12 +69,15 @@ def fuzzing(
     Cost: a judge's answer per window and unit.
 
     Example:
+        >>> from patchclamp.describe import describe
         >>> from patchclamp.describe.judges.rule import RuleJudge
-        >>> from patchclamp.calibrate.described import planted_rules
-        >>> planted = planted_rules("language-gpt2", "tokens", n_units=4)
-        >>> found = METHOD(planted.subject, planted.exemplars, planted.descriptions, RuleJudge())
-        >>> bool(found.scores["fuzzing"].value.min() > 0.9)
-        True
+        >>> from patchclamp.calibrate.corpora import make_evidence
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> train, test = make_evidence(cat, "blocks.0.mlp.act")
+        >>> words = METHOD(cat, test, describe(cat, train, method="rule"), RuleJudge())
+        >>> float(words.scores["fuzzing"].value[words.index.place("blocks.0.mlp.act/neurons/7")])
+        1.0
     """
     shown = ShownWindows(subject, exemplars, corpus)
 
