@@ -199,7 +199,7 @@ def test_random_descriptions_fuzz_at_chance_and_every_window_has_marks(drawn, mo
     for rows in iterate_units(test):
         for row, marks in zip([*rows.active, *rows.silent], mark_tokens(shown, rows, 0.3, rows.draw(0)), strict=True):
             assert marks.any()
-            assert not (marks & ~shown.counted(row)).any()
+            assert not (marks & ~shown.countable(row)).any()
 
 
 def test_no_content_is_on_both_sides_though_the_text_repeats_itself(drawn):
@@ -323,7 +323,7 @@ def test_units_without_evidence_are_named_with_the_reason(cat, tmp_path):
     (tmp_path / "text.txt").write_text(text)
     how = EvidenceOptions(window=6, least=3)
     drawn = draw_evidence(cat, tmp_path / "text.txt", "blocks.0.mlp.act", how, folder=tmp_path / "out")
-    skipped = drawn.skipped()
+    skipped = drawn.skip_reasons()
     [width] = {cat.site("blocks.0.mlp.act").width}
     have = drawn.train("blocks.0.mlp.act").units.tolist()
     assert sorted(have + [int(key.rpartition("/")[2]) for key in skipped]) == list(range(width))
@@ -340,7 +340,7 @@ def test_what_is_missing_is_counted_where_no_unit_has_evidence(cat, tmp_path):
     with pytest.raises(PatchclampError) as refused:
         describe_units(cat, tmp_path / "text.txt", site, how, folder=tmp_path / "out")
     drawn = Evidence(tmp_path / "out" / "evidence")
-    counts = Counter(drawn.skipped().values())
+    counts = Counter(drawn.skip_reasons().values())
     few, flat = (counts[REASONS[name]] for name in (FEW, FLAT))
     assert min(few, flat) > 0
     assert few + flat == counts.total() == cat.site(site).width

@@ -76,7 +76,7 @@ def score_units(
                 _write(column, place, found)
         progress(done, len(shown))
     known = descriptions.scores
-    new = {name: column.filled(known[name]) if name in known else column for name, column in columns.items()}
+    new = {name: column.fill_from(known[name]) if name in known else column for name, column in columns.items()}
     return replace(descriptions, scores={**known, **new})
 
 
@@ -103,7 +103,7 @@ def _write(columns: ScoreColumns, place: int, found: WindowScore) -> None:
         columns.deciles[place] = found.deciles
 
 
-def answered(answers: Sequence[float | None], active: int) -> tuple[np.ndarray, np.ndarray, int]:
+def parse_answers(answers: Sequence[float | None], active: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the answers about active windows and about silent ones without the missing ones, and how many are missing.
 
     Args:

@@ -63,7 +63,7 @@ class ShownWindows:
         kept = self.exemplars.stimuli[stimulus].counted.tolist()
         return [token for token, counts in zip(self[stimulus].tokens, kept, strict=True) if counts]
 
-    def counted(self, row: int) -> Bool[np.ndarray, " token"]:
+    def countable(self, row: int) -> Bool[np.ndarray, " token"]:
         """Return which tokens of a row's window count; special ones do not."""
         stimulus = int(self.exemplars.stimulus[row])
         if stimulus not in self._counted:
@@ -76,14 +76,14 @@ class ShownWindows:
         A picture is one token, at which the unit does what it does at its strongest place.
         """
         values = self.exemplars.row_activations(row)
-        counted = self.counted(row)
+        counted = self.countable(row)
         if len(counted) != len(values):
             return np.array([values.max()], dtype=np.float64)
         return np.where(counted, values, -np.inf)
 
     def marks(self, row: int) -> Bool[np.ndarray, " token"]:
         """Return what is marked in a row of the exemplars; of a picture all of it."""
-        counted, mask = self.counted(row), self.exemplars.mask(row)
+        counted, mask = self.countable(row), self.exemplars.mask(row)
         return mask & counted if len(mask) == len(counted) else np.ones(len(counted), dtype=bool)
 
     def _read(self, stimulus: int) -> Window:

@@ -250,7 +250,9 @@ def describe_units(
             subject, corpus, units, how, folder=place / EVIDENCE, bases=bases, seed=seed, batch_size=batch_size,
             resume=resume, progress=text_progress,
         )  # fmt: skip
-        work = _Work(subject, _labelled(corpus), method, options, tuple(scorers), who, seed, _statement(drawn, how))
+        work = _Work(
+            subject, _labelled_corpus(corpus), method, options, tuple(scorers), who, seed, _statement(drawn, how)
+        )
         n_units, done = sum(len(drawn.units(site)) for site in drawn.sites), 0
         for number, group in enumerate(drawn):
             path = place / GROUPS / f"{number:05d}"
@@ -333,7 +335,7 @@ class _Work:
         nouns: dict[str, Any] = {"corpus": self.corpus} if self.corpus is not None and "corpus" in chosen.takes else {}
         options = dict(self.options)
         if self.budget is not None:
-            options["budget_tokens"] = max(self.budget - self._judged() - self.tokens, 1)
+            options["budget_tokens"] = max(self.budget - self._tokens_of_judge() - self.tokens, 1)
         words: Descriptions = chosen(self.subject, exemplars, **nouns, seed=self.seed, progress=progress, **options)
         usage = words.provenance.extra.get("usage", {})
         self.calls += int(usage.get("calls", 0))
@@ -347,7 +349,7 @@ class _Work:
         """Tokens of a language model that describing and scoring may take together."""
         return self.options.get("budget_tokens")
 
-    def _judged(self) -> int:
+    def _tokens_of_judge(self) -> int:
         return self.judge.tokens if isinstance(self.judge, LLMJudge) else 0
 
 
@@ -476,7 +478,7 @@ def _window_of_json(data: Mapping[str, Any]) -> FailingWindow:
 def _join(parts: Sequence[_Group], drawn: Evidence, method: str) -> DescribedUnits:
     """Return what was done for all groups as one."""
     some = [part.scored for part in parts if part.scored is not None]
-    skipped = Counter(drawn.skipped().values())
+    skipped = Counter(drawn.skip_reasons().values())
     if not some:
         raise NoEvidence(
             expected="a unit with evidence",
@@ -546,7 +548,7 @@ def _usual_judge(method: str, options: Mapping[str, Any]) -> Judge:
     return LLMJudge(Chat(options.get("base_url", ""), options.get("llm", ""), folder=options["answers"], **given))
 
 
-def _labelled(corpus: Any) -> Corpus | None:
+def _labelled_corpus(corpus: Any) -> Corpus | None:
     """Return the corpus where its text is labelled."""
     source = corpus.source if isinstance(corpus, Corpus) else corpus
     if not isinstance(source, str | Path) or not Path(source).is_file() or not is_labelled(source):

@@ -127,7 +127,7 @@ class Evidence(Tabular):
     def levels(self, site: str) -> Levels:
         """Return where each unit of a site fires: signs, means, peaks and thresholds."""
         number = self._number(site)
-        parts = [self._drawn(number, g)[1] for g in range(self.n_groups(site))]
+        parts = [self._read_drawn(number, g)[1] for g in range(self.n_groups(site))]
         columns = {name: np.concatenate([getattr(one, name) for one in parts]) for name in Levels.__annotations__}
         return Levels(**columns)
 
@@ -136,20 +136,20 @@ class Evidence(Tabular):
         chosen = self.bundle.manifest["units"][self._number(site)]["chosen"]
         return np.arange(self._site(self._number(site)).width) if chosen is None else np.array(chosen)
 
-    def skipped(self) -> dict[str, str]:
+    def skip_reasons(self) -> dict[str, str]:
         """Return the keys of the units without evidence, each with the reason."""
         found: dict[str, str] = {}
         for number, name in enumerate(self.sites):
             head = f"{self._site(number).path}/{self._basis(number)}"
             for group, first in enumerate(self._firsts(number)):
                 units = self.units(name)[first : first + self._size]
-                reason = self._drawn(number, group)[0].reason
+                reason = self._read_drawn(number, group)[0].reason
                 found |= {f"{head}/{units[i]}": list(REASONS.values())[reason[i]] for i in np.flatnonzero(reason)}
         return found
 
     def count_skipped(self) -> str:
         """Return how many units have no evidence for which reason, and how many windows were read, in words."""
-        reasons, least = list(self.skipped().values()), int(self.provenance.options["least"])
+        reasons, least = list(self.skip_reasons().values()), int(self.provenance.options["least"])
         counted = ((reasons.count(REASONS[name]), words) for name, words in COUNTED_REASONS.items())
         parts = [words.format(n=n, least=least) for n, words in counted if n]
         seen = sum(int(one["stimuli"]) for one in self.bundle.pieces if one["piece"].startswith("activations-"))
@@ -165,7 +165,7 @@ class Evidence(Tabular):
         """Return one row per site: units, those with evidence, and windows on each side."""
         rows = []
         for number, name in enumerate(self.sites[:top]):
-            drawn = [self._drawn(number, group)[0] for group in range(self.n_groups(name))]
+            drawn = [self._read_drawn(number, group)[0] for group in range(self.n_groups(name))]
             reasons = np.concatenate([one.reason for one in drawn])
             sides = np.sum([np.bincount(one.side, minlength=2) for one in drawn], axis=0).tolist()
             rows.append((name, len(reasons), int((reasons == 0).sum()), *sides))
@@ -173,7 +173,7 @@ class Evidence(Tabular):
 
     def to_json(self, _limit: Natural = 20) -> dict[str, Any]:
         """Return how much was drawn for how many units, and how many have none for which reason."""
-        reasons = list(self.skipped().values())
+        reasons = list(self.skip_reasons().values())
         table = self.table()
         return {
             "sites": [dict(zip(table.columns, row, strict=True)) for row in table.rows],
@@ -214,7 +214,7 @@ class Evidence(Tabular):
             within(f"of {site} a group", group, 0, n - 1)
         return (self._group(number, g) for g in (range(n) if group is None else [group]))
 
-    def _drawn(self, number: int, group: int) -> tuple[Drawn, Levels]:
+    def _read_drawn(self, number: int, group: int) -> tuple[Drawn, Levels]:
         return read_drawn(self._read(f"drawn-{number:04d}-{group:05d}"))
 
     def _read(self, piece: str, names: list[str] | None = None) -> dict[str, np.ndarray]:
@@ -225,7 +225,7 @@ class Evidence(Tabular):
         return self.bundle.read(piece, names)
 
     def _group(self, number: int, group: int) -> EvidenceGroup:
-        drawn, levels = self._drawn(number, group)
+        drawn, levels = self._read_drawn(number, group)
         name, site = self.sites[number], self._site(number)
         units = self.units(name)[group * self._size : (group + 1) * self._size]
         windows, stimulus = np.unique(drawn.window, return_inverse=True)
@@ -236,7 +236,7 @@ class Evidence(Tabular):
                 read = self._read(entry["piece"], [own, f"{own}|marks"])
                 values.append(read[own])
                 marks.append(read[f"{own}|marks"])
-                shown.append(self._shown(entry["piece"], windows))
+                shown.append(self._read_shown(entry["piece"], windows))
         stimuli = _join_stimuli([one for one in shown if one is not None])
         order = np.lexsort((drawn.unit, drawn.window))
         lengths = np.full(len(drawn.unit), site.n_places) if site.places else stimuli.lengths_of(stimulus)
@@ -265,7 +265,7 @@ class Evidence(Tabular):
         skipped = {int(units[i]): reasons[drawn.reason[i]] for i in np.flatnonzero(drawn.reason)}
         return EvidenceGroup(name, units, train, test, levels, skipped, drawn.n_firing)
 
-    def _shown(self, piece: str, windows: np.ndarray) -> PackedStimuli | None:
+    def _read_shown(self, piece: str, windows: np.ndarray) -> PackedStimuli | None:
         """Return those of some windows whose stimuli a piece keeps."""
         names = [name for name in self.bundle.shapes(piece) if "|" not in name]
         if names == ["stimulus"]:

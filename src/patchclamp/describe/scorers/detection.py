@@ -11,7 +11,7 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.subject import Progress
 from patchclamp.describe.judge import Judge
-from patchclamp.describe.scoring import Measured, answer_in_order, answered, by_decile, score_units
+from patchclamp.describe.scoring import Measured, answer_in_order, by_decile, parse_answers, score_units
 from patchclamp.describe.window_intervals import WindowScore, area, balanced_accuracy
 from patchclamp.describe.windows import Named, ShownWindows, UnitRows
 
@@ -100,7 +100,7 @@ def score_answers(
         list[WindowScore]: two, with what ``measures_of`` names.
     """
     n = len(rows.active)
-    active, silent, missing = answered(answers, n)
+    active, silent, missing = parse_answers(answers, n)
     given = np.array([np.nan if one is None else one for one in answers[:n]], dtype=np.float64)
     said = np.where(np.isnan(given), np.nan, given > threshold)
     total = len(active) + len(silent)

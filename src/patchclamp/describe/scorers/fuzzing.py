@@ -112,8 +112,8 @@ def mark_random(shown: ShownWindows, row: int, n: int, draw: np.random.Generator
     Returns:
         Bool[np.ndarray, " token"]: with ``n`` marks at most.
     """
-    counted = np.flatnonzero(shown.counted(row))
-    marks = np.zeros(len(shown.counted(row)), dtype=bool)
+    counted = np.flatnonzero(shown.countable(row))
+    marks = np.zeros(len(shown.countable(row)), dtype=bool)
     marks[draw.choice(counted, min(n, len(counted)), replace=False)] = True
     return marks
 

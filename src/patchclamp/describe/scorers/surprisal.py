@@ -11,7 +11,7 @@ from patchclamp.core.options import option
 from patchclamp.core.subject import Progress
 from patchclamp.describe.judge import Reader
 from patchclamp.describe.readers import ModelReader
-from patchclamp.describe.scoring import Measured, answered, score_units
+from patchclamp.describe.scoring import Measured, parse_answers, score_units
 from patchclamp.describe.window_intervals import WindowScore, area
 from patchclamp.describe.windows import Named, ShownWindows, UnitRows
 
@@ -71,7 +71,7 @@ def surprisal(
             None if one is None or (control := before[shown_text]) is None else one - control
             for one, shown_text in zip(after, texts, strict=True)
         ]
-        active, silent, missing = answered(values, len(rows.active))
+        active, silent, missing = parse_answers(values, len(rows.active))
         return [WindowScore(*area(active, silent, rows.draw(seed)), len(active) + len(silent), missing)]
 
     return score_units(exemplars, descriptions, (Measured("surprisal", "AUROC"),), who.name, score, progress)
