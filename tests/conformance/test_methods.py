@@ -25,11 +25,21 @@ QUICK = {
 CARDS = {f"{card.room}/{card.name}": card for kind in FOLDERS for card in methods(kind=kind)}
 
 
+def serve_rules(request) -> dict[str, object]:
+    """Return options that name a server whose model answers by rules."""
+    return {"base_url": request.getfixturevalue("language_model").address, "llm": "rule", "examples": 3}
+
+
+OUTSIDE = {"describe/llm": serve_rules}
+"""What methods need that is no part of the package: options that name it."""
+
+
 @pytest.mark.parametrize("name", CARDS)
-def test_a_method_keeps_the_conformance_suite(name: str):
+def test_a_method_keeps_the_conformance_suite(name: str, request):
     module, _, function = CARDS[name].data["oracle"].partition(":")
     oracle = getattr(importlib.import_module(module), function)
-    checks = check_method(CARDS[name].load(), oracle=oracle, organisms=False, **QUICK.get(name, {}))
+    outside = OUTSIDE[name](request) if CARDS[name].data["outside"] else {}
+    checks = check_method(CARDS[name].load(), oracle=oracle, organisms=False, **QUICK.get(name, {}), **outside)
     assert [f"{check.name}: {check.reason}" for check in checks if not check.passed] == []
     assert len(checks) >= 7
 

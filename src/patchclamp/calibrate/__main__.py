@@ -24,7 +24,7 @@ def main(words: list[str]) -> int:
     except PatchclampError as problem:
         print(problem, file=sys.stderr)
         return 2
-    names = [_name(card) for card in load_all()]
+    names = [_name(card) for card in load_all() if not card.outside]
     whole = {name: entry for name, entry in {**read_calibration(), **stored}.items() if name in names}
     write_file(FILE, write_calibration(whole).encode())
     tiers = {name: derive_tier(entry) for name, entry in stored.items()}
@@ -46,7 +46,7 @@ def _read(words: list[str]) -> tuple[Path, list[Method]]:
     sys.path.insert(0, str(tests))
     # A trial may run the default of a room, which the index names.
     write_file(INDEX, write_index().encode())
-    cards = {_name(card): card for card in load_all()}
+    cards = {_name(card): card for card in load_all() if not card.outside}
     unknown = [name for name in words[1:] if name not in cards]
     if unknown:
         raise PatchclampError(

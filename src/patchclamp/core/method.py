@@ -164,6 +164,8 @@ class Method:
         quick: options with which it is compared with its oracle, and runs the conformance suite; the defaults where
             these are quick.
         resumable: whether an interrupted run, kept in a folder, goes on where it was.
+        outside: what it needs that is no part of the package, such as a server; such a method is tested, but there is
+            nothing to calibrate it on, and it stays experimental.
 
     Raises:
         PatchclampError: a card that is incomplete, or a function whose annotations do not say what it takes and gives.
@@ -189,6 +191,7 @@ class Method:
     kind: str = "method"
     quick: Mapping[str, Any] = field(default_factory=dict)
     resumable: bool = False
+    outside: str = ""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -258,7 +261,7 @@ class Method:
     def tier(self) -> Tier:
         """Its tier by the stored calibration; a method that is not the package's own is experimental."""
         ours = self.run.__module__.startswith("patchclamp.")
-        return find_tier(f"{self.room}/{self.name}") if ours else NOT_STORED
+        return find_tier(f"{self.room}/{self.name}", self.outside) if ours else NOT_STORED
 
     @property
     def options(self) -> type:
@@ -419,6 +422,7 @@ class Method:
             "file": self.file,
             "quick": dict(self.quick),
             "resumable": self.resumable,
+            "outside": self.outside,
         }
 
 

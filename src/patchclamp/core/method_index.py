@@ -39,7 +39,7 @@ class Card:
     @property
     def tier(self) -> Tier:
         """Its tier by the stored calibration, and why."""
-        return find_tier(f"{self.room}/{self.name}")
+        return find_tier(f"{self.room}/{self.name}", str(self.data["outside"]))
 
     def load(self) -> Any:
         """Import the method itself, a ``Method``."""

@@ -74,16 +74,19 @@ def _list_figures(row: Mapping[str, Any]) -> str:
     return f" ({', '.join(figures)})" if figures else ""
 
 
-def find_tier(name: str) -> Tier:
+def find_tier(name: str, outside: str = "") -> Tier:
     """Return the tier of a method of the package.
 
     Args:
         name: with its room: ``attribute/relp``.
+        outside: what the method needs that is no part of the package, by its card.
 
     Example:
         >>> find_tier("attribute/nothing").name
         'experimental'
     """
+    if outside:
+        return Tier("experimental", f"it needs {outside}, and is only as good as that")
     entry = read_calibration().get(name)
     return NOT_STORED if entry is None else derive_tier(entry)
 

@@ -245,4 +245,5 @@ METHOD = Method(
     calibrated_on=("cat",),
     must_show="a planted neuron is described by the answer to its windows, not to another unit's",
     sources=("describe/chat.py", "describe/prompts/__init__.py", "describe/shown_text.py"),
+    outside="a server with a language model",
 )
