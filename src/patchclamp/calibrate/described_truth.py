@@ -151,9 +151,9 @@ def measure_truth(units: LabelledUnits, descriptions: Descriptions) -> Truth:
     firing, concept = np.full(len(texts), np.nan), np.full(len(texts), np.nan)
     for unit, text in enumerate(texts):
         if text in known:
-            firing[unit] = _balanced(known[text], units.fires[:, unit])
+            firing[unit] = _balanced_accuracy(known[text], units.fires[:, unit])
             if units.concept[unit] >= 0:
-                concept[unit] = _balanced(known[text], units.true[:, units.concept[unit]])
+                concept[unit] = _balanced_accuracy(known[text], units.true[:, units.concept[unit]])
     return Truth(firing, concept)
 
 
@@ -161,7 +161,7 @@ def _bare(descriptions: Descriptions, place: int) -> str:
     return str(descriptions.index.unit(place).without_place()).removeprefix(f"{descriptions.index.subject}/")
 
 
-def _balanced(said: np.ndarray, true: np.ndarray) -> float:
+def _balanced_accuracy(said: np.ndarray, true: np.ndarray) -> float:
     n = int(true.sum())
     if not FEWEST <= n <= len(true) - FEWEST:
         return float("nan")

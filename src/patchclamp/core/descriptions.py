@@ -87,7 +87,7 @@ class ScoreColumns:
         some: dict[str, Any] = {name: column[places] for name, column in self.arrays().items()}
         return replace(self, **some)
 
-    def filled(self, other: "ScoreColumns") -> "ScoreColumns":
+    def fill(self, other: "ScoreColumns") -> "ScoreColumns":
         """Return these scores; of units that have none those of another column, where the same judge gave them."""
         if (other.unit, other.judge, other.chance) != (self.unit, self.judge, self.chance):
             return self

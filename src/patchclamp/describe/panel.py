@@ -187,7 +187,7 @@ def judge_pair(
         for layer in range(chosen.layers):
             now: list[Review | None] = []
             for i, perspective in enumerate(named):
-                answer = judge.compare(question, *shown, perspective, _seen(before, i, chosen.neighbours))
+                answer = judge.compare(question, *shown, perspective, _reviews_seen_by(before, i, chosen.neighbours))
                 read = answer is not None and all(math.isfinite(one) for one in answer)
                 now.append(Review(perspective, answer) if answer is not None and read else None)
                 if answer is not None and read:
@@ -200,7 +200,7 @@ def judge_pair(
     return Verdict(scores, counted, chosen.epsilon, named, calls, judge.tokens - spent)
 
 
-def _seen(reviews: Sequence[Review | None], i: int, neighbours: str) -> list[Review]:
+def _reviews_seen_by(reviews: Sequence[Review | None], i: int, neighbours: str) -> list[Review]:
     """Return the reviews of the round before that judge i sees, its own first; none in the first round."""
     others = range(len(reviews)) if neighbours == "all" else range(max(0, i - 1), min(len(reviews), i + 2))
     order = [i, *(k for k in others if k != i)] if reviews else []

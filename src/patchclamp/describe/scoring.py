@@ -76,7 +76,7 @@ def score_units(
                 _write(column, place, found)
         progress(done, len(shown))
     known = descriptions.scores
-    new = {name: column.filled(known[name]) if name in known else column for name, column in columns.items()}
+    new = {name: column.fill(known[name]) if name in known else column for name, column in columns.items()}
     return replace(descriptions, scores={**known, **new})
 
 

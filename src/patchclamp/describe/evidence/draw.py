@@ -299,7 +299,7 @@ class _Draw:
 
     def finish(self) -> None:
         """Do what is left: first pass, draws, second pass."""
-        if self._seen("activations") < self.batches.n_stimuli:
+        if self._count_seen("activations") < self.batches.n_stimuli:
             self._pass_first()
             self._draw()
             self._pass_second()
@@ -310,13 +310,13 @@ class _Draw:
     def _names(self, kind: str) -> list[str]:
         return [entry["piece"] for entry in self.bundle.pieces if entry["piece"].startswith(f"{kind}-")]
 
-    def _seen(self, kind: str, what: str = "stimuli") -> int:
+    def _count_seen(self, kind: str, what: str = "stimuli") -> int:
         """Return how much of the text a pass has behind it."""
         return sum(int(entry[what]) for entry in self.bundle.pieces if entry["piece"].startswith(f"{kind}-"))
 
     def _pass(self, kind: str, work: Any, ends: FullShard, before: int) -> Iterator[tuple[str, Any]]:
         """Yield a name for each shard that a pass lacks, and what was computed for it."""
-        done, tokens, number = self._seen(kind), self._seen(kind, "tokens"), len(self._names(kind))
+        done, tokens, number = self._count_seen(kind), self._count_seen(kind, "tokens"), len(self._names(kind))
 
         def tick(n: int) -> None:
             nonlocal tokens
@@ -330,7 +330,7 @@ class _Draw:
             number += 1
 
     def _pass_first(self) -> None:
-        if self._seen("highest") == self.batches.n_stimuli:
+        if self._count_seen("highest") == self.batches.n_stimuli:
             return
         work = FirstPass(self.subject, self.layout, self.seed, self.options.test)
         for name, shard in self._pass("highest", work, FullShard(self.layout.window_bytes), 0):
@@ -349,7 +349,7 @@ class _Draw:
         known = [self.bundle.read(name, ["digest", "draw", "counted"]) for name in self._names("highest")]
         whole = {name: np.concatenate([one[name] for one in known]) for name in known[0]}
         windows = Windows(whole, self.options.test)
-        some = self._compared(windows)
+        some = self._choose_compared(windows)
         wants_near = "near" in self.options.negatives and self.options.n_negative > 0
         alike = Resemblance(self._contents(some)) if wants_near else None
         for i, groups in missing.items():
@@ -386,7 +386,7 @@ class _Draw:
         whole = [np.concatenate([one[f"{i}|{g}|{k}"] for one in shards], axis=1) for k in names]
         return find_levels(whole[0], whole[1] if self.layout.both else None, means, windows.training, self.options)
 
-    def _compared(self, windows: Windows) -> np.ndarray:
+    def _choose_compared(self, windows: Windows) -> np.ndarray:
         """Return the windows among which neighbours and resembling windows are looked for."""
         usable = np.flatnonzero(windows.usable)
         most = min(COMPARED, 8 * BIT_BYTES // max(map(len, self.layout.sources)))

@@ -126,7 +126,7 @@ class Evidence(Tabular):
     def levels(self, site: str) -> Levels:
         """Return where each unit of a site fires: signs, means, peaks and thresholds."""
         number = self._number(site)
-        parts = [self._drawn(number, g)[1] for g in range(self.n_groups(site))]
+        parts = [self._read_drawn(number, g)[1] for g in range(self.n_groups(site))]
         columns = {name: np.concatenate([getattr(one, name) for one in parts]) for name in Levels.__annotations__}
         return Levels(**columns)
 
@@ -142,7 +142,7 @@ class Evidence(Tabular):
             head = f"{self._site(number).path}/{self._basis(number)}"
             for group, first in enumerate(self._firsts(number)):
                 units = self.units(name)[first : first + self._size]
-                reason = self._drawn(number, group)[0].reason
+                reason = self._read_drawn(number, group)[0].reason
                 found |= {f"{head}/{units[i]}": list(REASONS.values())[reason[i]] for i in np.flatnonzero(reason)}
         return found
 
@@ -156,7 +156,7 @@ class Evidence(Tabular):
         """Return one row per site: units, those with evidence, and windows on each side."""
         rows = []
         for number, name in enumerate(self.sites[:top]):
-            drawn = [self._drawn(number, group)[0] for group in range(self.n_groups(name))]
+            drawn = [self._read_drawn(number, group)[0] for group in range(self.n_groups(name))]
             reasons = np.concatenate([one.reason for one in drawn])
             sides = np.sum([np.bincount(one.side, minlength=2) for one in drawn], axis=0).tolist()
             rows.append((name, len(reasons), int((reasons == 0).sum()), *sides))
@@ -205,7 +205,7 @@ class Evidence(Tabular):
             within(f"of {site} a group", group, 0, n - 1)
         return (self._group(number, g) for g in (range(n) if group is None else [group]))
 
-    def _drawn(self, number: int, group: int) -> tuple[Drawn, Levels]:
+    def _read_drawn(self, number: int, group: int) -> tuple[Drawn, Levels]:
         return read_drawn(self._read(f"drawn-{number:04d}-{group:05d}"))
 
     def _read(self, piece: str, names: list[str] | None = None) -> dict[str, np.ndarray]:
@@ -216,7 +216,7 @@ class Evidence(Tabular):
         return self.bundle.read(piece, names)
 
     def _group(self, number: int, group: int) -> EvidenceGroup:
-        drawn, levels = self._drawn(number, group)
+        drawn, levels = self._read_drawn(number, group)
         name, site = self.sites[number], self._site(number)
         units = self.units(name)[group * self._size : (group + 1) * self._size]
         windows, stimulus = np.unique(drawn.window, return_inverse=True)

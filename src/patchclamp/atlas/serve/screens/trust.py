@@ -208,7 +208,7 @@ def trust_page(atlas: Reading, run: str = "", author: str = "", measure: str = "
         for layer in atlas.layers
         for author, n in sorted(Counter(one.description.author for one in layer.descriptions).items())
     ]
-    points, failing = _drawn(atlas, methods, scored, (run, author, measure))
+    points, failing = _draw_points(atlas, methods, scored, (run, author, measure))
     [(n_scored,)] = atlas.rows("SELECT count(*) FROM temp.described WHERE score IS NOT NULL")
     asked = {"run": run, "author": author, "measure": measure}
     python = ", ".join(f"{name}={value!r}" for name, value in asked.items() if value)
@@ -310,7 +310,7 @@ def _figure(figure: dict[str, Any], name: str) -> EstimateView | None:
     return EstimateView.of(Estimate(float(value), interval, int(n), figure["unit"]))
 
 
-def _drawn(
+def _draw_points(
     atlas: Reading, methods: list[TrustMethod], scored: Scores, asked: tuple[str, str, str]
 ) -> tuple[TrustPoints | None, list[tuple[int, ScoredDescription, Estimate]]]:
     """Return the points of one measure of one method, and its descriptions that hold no better than shuffled ones."""
