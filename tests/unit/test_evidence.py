@@ -338,15 +338,9 @@ def test_what_is_missing_is_counted_where_no_unit_has_evidence(cat, tmp_path):
     (tmp_path / "text.txt").write_text("the old cat sat on the mat. a dog ran. " * 40)
     site, how = "blocks.0.mlp.act", EvidenceOptions(window=5, least=12)
     with pytest.raises(PatchclampError) as refused:
-<<<<<<< HEAD
-        describe_units(cat, tmp_path / "text.txt", site, how, folder=tmp_path / "out")
-    drawn = Evidence(tmp_path / "out" / "evidence")
-    counts = Counter(drawn.skip_reasons().values())
-=======
         describe_units(cat, tmp_path / "text.txt", folder=tmp_path / "out", units=site, evidence=how)
     drawn = draw_evidence(cat, tmp_path / "text.txt", site, how, folder=tmp_path / "drawn")
-    counts = Counter(drawn.skipped().values())
->>>>>>> w-evidence
+    counts = Counter(drawn.skip_reasons().values())
     few, flat = (counts[REASONS[name]] for name in (FEW, FLAT))
     assert min(few, flat) > 0
     assert few + flat == counts.total() == cat.site(site).width
