@@ -62,8 +62,7 @@ def survey_corpus(
     Means and variances are exact (Chan's update, float64); minimum, maximum and the top exemplars too. Quantiles and
     the exemplars by decile come from a uniform sample of 1,000 tokens, the same for all units: the stated rank of a
     quantile is right to ± 0.053 with 99 % confidence (Dvoretzky–Kiefer–Wolfowitz). Special tokens and padding are
-    left out. Of images every place counts, a class token's too, and the top exemplars are images, each with the place
-    of the unit's maximum.
+    left out. Of images every place counts, a class token's too; the top exemplars are images, with a place.
 
     Args:
         model: the subject.
@@ -597,6 +596,5 @@ def _quantiles(ranked: Tensor) -> np.ndarray:
         return np.full((len(ranked), len(PROBABILITIES)), np.nan)
     place = torch.tensor(PROBABILITIES, dtype=torch.float64) * (ranked.shape[1] - 1)
     low = place.floor().long()
-    high = (low + 1).clamp(max=ranked.shape[1] - 1)
-    share = place - low
+    share, high = place - low, (low + 1).clamp(max=ranked.shape[1] - 1)
     return (ranked[:, low] * (1 - share) + ranked[:, high] * share).contiguous().numpy()
