@@ -49,7 +49,7 @@ def test_methods_are_listed_by_question_and_described_with_their_options(capsys)
     assert code == 0
     assert all(card.name in out for card in methods())
     assert out.count("calibrated") == sum(
-        not card.tier.experimental for card in [*methods(), *methods(kind="benchmark")]
+        not card.tier.experimental for kind in ("method", "benchmark", "scorer") for card in methods(kind=kind)
     )
     code, out, _ = run(capsys, "methods", "decode/ridge")
     assert code == 0
@@ -214,7 +214,7 @@ def test_every_neuron_is_described_and_kept(capsys, tmp_path):
     words = ["describe", "organism:cat", "--tokens", "1", "--top", "2", "--out", out, "--report", str(page)]
     code, shown, err = run(capsys, *words)
     assert (code, "cat/blocks.0.mlp.act/neurons/7" in shown, "␣sat" in shown) == (0, True, True)
-    assert "vocabulary over the neurons of cat" in err
+    assert "vocabulary over the units of cat: 0 forward passes, and at most " in err
     assert "neurons/<wbr>7" in page.read_text()
     found = json.loads(run(capsys, "info", out, "--json")[1])
     assert (found["kind"], found["n"], found["author"]) == ("descriptions", 32, "rule/vocabulary 1")

@@ -73,15 +73,21 @@ def _state(model: Any, cases: Any, options: Namespace) -> None:
     from importlib import import_module
 
     from patchclamp.attribute.engine import count_task
+    from patchclamp.core.method import Sizes
     from patchclamp.core.method_files import find_method
 
     card = find_method(options.method, "attribute")
     own = card.make_options(given_options(options))
+    build = getattr(import_module(card.run.__module__), "rule", None)
+    if build is None:  # of another engine, such as that of regions
+        cost = card.cost(Sizes(cases=len(cases)), own)
+        log(f"about {cost.forward:,} forward and {cost.backward:,} backward passes")
+        return
     level: Any = getattr(own, "level", "edge")
     by_position = getattr(own, "by_position", False)
-    rule = import_module(card.run.__module__).rule(own)
-    cost = replace(count_task(model, cases, rule, level=level, by_position=by_position), method=card.name)
-    print_scoring_cost(cost, "edges" if level == "edge" else "units")
+    counted = count_task(model, cases, build(own), level=level, by_position=by_position)
+    stated = replace(counted, method=card.name)
+    print_scoring_cost(stated, "edges" if level == "edge" else "units")
 
 
 def _show_question(cases: Any) -> None:

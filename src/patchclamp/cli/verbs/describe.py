@@ -11,6 +11,9 @@ from patchclamp.cli.options import MODEL, add_loading, add_report, add_seed, ref
 from patchclamp.cli.output import check_writable, emit, finish, log, refuse_out
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method import Sizes
+from patchclamp.core.method_files import find_method
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Say in words what every unit of a model, or of an atlas, stands for."
 QUESTION = "what does it stand for"
@@ -94,7 +97,7 @@ def run(options: Namespace) -> int:
     refuse_out(options)
     task = None if options.inputs is None else _prompts(options.inputs)
     model = load_model(options)
-    log(f"{options.method} over the neurons of {model.name}")
+    log(f"{options.method} over the units of {model.name}: {_state_cost(options, model, task)}")
     with Meter("describe", "sites") as meter:
         found = run(
             model, **({} if task is None else {"task": task}), method=options.method, seed=options.seed,
@@ -106,6 +109,15 @@ def run(options: Namespace) -> int:
         save_parquet(found, out)
         log(f"{len(found):,} rows written to {out}")
     return finish(options, found)
+
+
+def _state_cost(options: Namespace, model: Any, task: Any) -> str:
+    """Return what a method that reads weights will run and hold, by its card."""
+    card = find_method(options.method, "describe")
+    n_cases, widest = 0 if task is None else len(task), max((site.width for site in model.sites()), default=0)
+    sizes = Sizes(cases=n_cases, units=widest, targets=model.n_answers)
+    cost = card.cost(sizes, card.make_options(given_options(options)))
+    return f"{cost.forward:,} forward passes, and at most {human_bytes(cost.bytes)} of memory besides the network's own"
 
 
 def _prompts(path: str) -> Any:
