@@ -245,7 +245,7 @@ class Client:
             raise PatchclampError(
                 expected="an account with quota",
                 got=where,
-                remedy="Top it up, and run again: what was answered is kept.",
+                remedy="Top it up, and go on with --resume: what was answered is kept.",
             )
         if refused.wait is not None and refused.wait > LONGEST_WAIT:
             raise PatchclampError(
@@ -258,7 +258,7 @@ class Client:
         return PatchclampError(
             expected=f"an answer from {self.server.base_url}",
             got=f"{problem}; the last of {tries} tries",
-            remedy="See whether the server runs, and run again: what was answered is kept.",
+            remedy="See whether the server runs at this address, and go on with --resume: what was answered is kept.",
         )
 
     def _pause(self, attempt: int) -> float:

@@ -48,8 +48,8 @@ WINDOWS_PER_CALL, CONTROLS = 5, 3
 UNIT_S, SCORER_S = 0.005, 0.02
 """Seconds in which a rule is mined, and one is scored by one scorer together with both controls: about."""
 PLAN, EVIDENCE, GROUPS, ANSWERS = "plan.json", "evidence", "groups", "answers"
-UNHEARD = ("answers", "budget_tokens", "concurrency", "timeout")
-"""Options of a language model that change no answer: a run may go on with others."""
+UNHEARD = ("answers", "base_url", "budget_tokens", "concurrency", "timeout")
+"""Options of a language model that change no answer: a run may go on with others, and at another address."""
 AGAIN = "Describe again in another folder."
 NO_WORDS = "the method found none"
 """Why a unit with evidence has no description."""

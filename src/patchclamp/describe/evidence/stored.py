@@ -151,7 +151,7 @@ class Evidence(Tabular):
         """Return how many units have no evidence for which reason, and how many windows were read, in words."""
         reasons, least = list(self.skip_reasons().values()), int(self.provenance.options["least"])
         counted = ((reasons.count(REASONS[name]), words) for name, words in COUNTED_REASONS.items())
-        parts = [words.format(n=n, least=least) for n, words in counted if n]
+        parts = reasons if len(reasons) == 1 else [words.format(n=n, least=least) for n, words in counted if n]
         seen = sum(int(one["stimuli"]) for one in self.bundle.pieces if one["piece"].startswith("activations-"))
         return f"{', '.join(parts) or 'none lacks any'}; {seen:,} windows were read, for training and for testing"
 
