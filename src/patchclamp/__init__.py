@@ -71,6 +71,8 @@ _HOME = {
     "Recording": "core.recording",
     "save_report": "report",
     "show_progress": "core.notebook_progress",
+    "score_descriptions": "describe",
+    "ScoredDescriptions": "describe",
     "Scores": "core.scores",
     "Similarity": "core.similarity",
     "Site": "core.site",
@@ -186,6 +188,8 @@ if TYPE_CHECKING:
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
     from patchclamp.decompose.formats import convert_basis as convert_basis
+    from patchclamp.describe import ScoredDescriptions as ScoredDescriptions
+    from patchclamp.describe import score_descriptions as score_descriptions
     from patchclamp.loaders import load as load
     from patchclamp.loaders import load_basis as load_basis
     from patchclamp.loaders import open_task as open_task

@@ -18,7 +18,7 @@ def operations(seeded_atlas):
 
 
 def test_every_operation_is_asked(operations):
-    assert len(operations) == 46
+    assert len(operations) == 50
 
 
 @settings(suppress_health_check=list(HealthCheck), max_examples=100)

@@ -118,8 +118,9 @@ def test_screens_know_nothing_of_one_another(graph: grimp.ImportGraph):
 
 
 def test_folders_of_the_atlas_stand_on_one_another(graph: grimp.ImportGraph):
-    # Files, what reads them, what makes them and the lab, the server, the atlas as a whole and what is made of it.
-    floors = [("store",), ("read",), ("bake", "lab"), ("serve",), ("atlas", "written"), ("notebook", "export")]
+    # Files, what reads them, what makes them, the lab, the server, the atlas as a whole and what is made of it.
+    made = [("bake",), ("description_layer",), ("lab",)]
+    floors = [("store",), ("read",), *made, ("serve",), ("atlas", "written"), ("notebook", "export")]
     floor = {f"patchclamp.atlas.{name}": number for number, names in enumerate(floors) for name in names}
     assert set(floor) == graph.find_children("patchclamp.atlas")
     for name, number in floor.items():

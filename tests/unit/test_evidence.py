@@ -174,7 +174,7 @@ def test_in_neighbours_windows_those_tokens_are_marked_at_which_the_neighbour_fi
     of = {unit: along(windows, unit) for unit in range(some.site.width)}
     rows = [KINDS[kind] for kind in some.kind]
     assert not any(some.mask(row).any() for row, kind in enumerate(rows) if kind in ("silent", "near"))
-    pieces = [drawn._drawn(drawn.sites.index(SITE), g)[0] for g in range(drawn.n_groups(SITE))]
+    pieces = [drawn._read_drawn(drawn.sites.index(SITE), g)[0] for g in range(drawn.n_groups(SITE))]
     whose = np.concatenate([piece.neighbour[piece.side == side] for piece in pieces])
     assert [unit >= 0 for unit in whose] == [kind == "neighbour" for kind in rows]
     for row in [row for row, kind in enumerate(rows) if kind == "neighbour"][::5]:

@@ -19,7 +19,7 @@ from patchclamp.core.stats import Interval
 from patchclamp.report.html import number
 
 FOLDER = Path(report.__file__).parent
-PARTS = {"__init__", "bars", "html", "picture", "plots", "size_curve", "svg"}
+PARTS = {"__init__", "bars", "html", "parquet", "picture", "plots", "size_curve", "svg"}
 """Files that draw no noun by themselves."""
 HOSTILE = "<script>alert('x')</script>\x00"
 

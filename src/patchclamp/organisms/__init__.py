@@ -30,7 +30,7 @@ def homes() -> tuple[ModuleType, ...]:
 
     Example:
         >>> [home.__name__.rpartition(".")[2] for home in homes()][:2]
-        ['digits', 'language']
+        ['digits', 'judges']
     """
     folders = sorted(one.name for one in pkgutil.iter_modules(__path__) if one.ispkg)
     return tuple(importlib.import_module(f"{__name__}.{name}") for name in folders)

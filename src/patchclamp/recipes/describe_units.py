@@ -226,7 +226,7 @@ def describe_units(
         >>> from patchclamp.loaders import load
         >>> place = Path(tempfile.mkdtemp())
         >>> _ = (place / "story.txt").write_text("the old cat sat on the mat. a dog ran to the red house. " * 40)
-        >>> how = EvidenceOptions(window=5, least=1)
+        >>> how = EvidenceOptions(window=6, least=1)
         >>> cat, unit = load("organism:cat"), ["blocks.0.mlp.act/neurons/7"]
         >>> found = describe_units(cat, place / "story.txt", unit, folder=place / "work", evidence=how)
         >>> found.descriptions.text(0)

@@ -77,7 +77,7 @@ class Unembeds(ShownText):
                 expected="a model with an unembedding: a linear map from the stream to its answers",
                 got=f"{self.name}, a {type(self.module).__name__}"
                 + (" that was saved without its head" if self._headless else ""),
-                remedy="Record it, or load the language model that it belongs to.",
+                remedy="Survey and record it, or load the language model that it belongs to.",
             )
         return self.module.get_submodule(self._head)
 

@@ -11,9 +11,6 @@ from patchclamp.cli.options import MODEL, add_loading, add_report, add_seed, ref
 from patchclamp.cli.output import check_writable, emit, finish, log, refuse_out
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.method import Sizes
-from patchclamp.core.method_files import find_method
-from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Say in words what every unit of a model, or of an atlas, stands for."
 QUESTION = "what does it stand for"
@@ -113,6 +110,10 @@ def run(options: Namespace) -> int:
 
 def _state_cost(options: Namespace, model: Any, task: Any) -> str:
     """Return what a method that reads weights will run and hold, by its card."""
+    from patchclamp.core.method import Sizes
+    from patchclamp.core.method_files import find_method
+    from patchclamp.core.plain_numbers import human_bytes
+
     card = find_method(options.method, "describe")
     n_cases, widest = 0 if task is None else len(task), max((site.width for site in model.sites()), default=0)
     sizes = Sizes(cases=n_cases, units=widest, targets=model.n_answers)
