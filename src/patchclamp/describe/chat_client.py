@@ -169,10 +169,12 @@ class Client:
             cause = problem.__cause__ or problem
             if isinstance(cause, _Refused):
                 raise cause from None
-            reason = clean(str(cause), 200)
+            reason = clean(self._strike_key(str(cause)), 200)
             raise _Broken(f"a connection that failed ({type(cause).__name__}: {reason})") from problem
         try:
-            return read_answer(bytes(body), request)
+            # A server may repeat the key; what it says is kept on disk and shown.
+            key = self.server.key.encode()
+            return read_answer(bytes(body).replace(key, b"...") if key else bytes(body), request)
         except ValueError as problem:
             raise _Broken(str(problem)) from problem
 
@@ -193,7 +195,10 @@ class Client:
                 api_key=self.server.key or "none",
                 max_retries=0,
                 timeout=self.server.timeout,
-                http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_read_refusal]}),
+                # Nothing is sent to a server that was not named, wherever this one points.
+                http_client=openai.DefaultAsyncHttpxClient(
+                    event_hooks={"response": [_read_refusal]}, follow_redirects=False
+                ),
             )
             self._client = await self._stack.enter_async_context(made)
         return self._client, openai
@@ -208,11 +213,13 @@ class Client:
         left_out += [name for name in named if name not in left_out]
         return bool(named)
 
+    def _strike_key(self, text: str) -> str:
+        return text.replace(self.server.key, "…") if self.server.key else text
+
     def _explain(self, refused: _Refused) -> str:
         """Return a refusal in words, without the key that a server may have repeated."""
-        key = self.server.key
         said = _read_message(refused.said)
-        said = clean(said.replace(key, "…") if key else said, 200)
+        said = clean(self._strike_key(said), 200)
         return f"status {refused.status}" + (f": {said}" if said else "")
 
     def _refuse_at_once(self, refused: _Refused, problem: str) -> None:
