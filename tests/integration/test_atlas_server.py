@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import httpx
@@ -206,6 +207,16 @@ def test_another_address_asks_for_a_token(seeded_atlas):
     assert asked.get("/api/atlas", headers={"Cookie": pair}).status_code == 200
     assert asked.get("/api/atlas", headers={"Cookie": pair + "x"}).status_code == 401
     assert asked.get("http://127.0.0.1:1//evil.example/?token=secret").headers["location"] == "/evil.example/"
+
+
+def test_layers_that_are_written_at_once_are_all_there(copy):
+    keys = [UnitKey("blocks.1.mlp.act", unit, subject="cat") for unit in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        added = list(pool.map(lambda key: write_descriptions(copy, [Description(key, str(key), "person/ada")]), keys))
+    assert len(set(added)) == 16
+    page = client(guard_atlas(copy)).get("/api/atlas").json()
+    assert set(added) <= {layer["id"] for layer in page["layers"]}
+    assert not page["notes"]
 
 
 def test_a_layer_that_is_added_appears(copy):

@@ -279,11 +279,15 @@ def build_aside(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def hold_folder(folder: str | Path) -> Iterator[None]:
+def hold_folder(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a folder for one writer while the context lasts; the system lets go of it however the process ends.
 
+    Args:
+        folder: it is made where it is not there.
+        wait: until another writer has ended, instead of refusing.
+
     Raises:
-        PatchclampError: another process writes there.
+        PatchclampError: another writer holds it.
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():
@@ -294,7 +298,7 @@ def hold_folder(folder: str | Path) -> Iterator[None]:
     except OSError as problem:
         raise refuse_write(path, problem) from problem
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     except BlockingIOError as problem:
         raise PatchclampError(

@@ -74,7 +74,7 @@ class _Broken(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """Say whom to ask, and how patiently.
+    """Name a server, and say how long to wait for it.
 
     Args:
         base_url: its address, checked.
@@ -97,7 +97,7 @@ class Client:
     """Send questions to a server within one event loop.
 
     Args:
-        server: whom to ask.
+        server: where questions go.
         usage: counts, to which tries and parameters are added that the server refuses.
     """
 

@@ -85,7 +85,7 @@ def bake_atlas(
         checkpoint_s: seconds between checkpoints.
         batch_size: stimuli per forward pass.
         seed: of samples and of the pieces that are kept.
-        neighbours: ``exact`` compares all pairs of units; ``approximate`` chooses whom to compare by shorter vectors,
+        neighbours: ``exact`` compares all pairs of units; ``approximate`` chooses pairs by shorter vectors,
             and the atlas says how many of the nearest that finds; ``none`` leaves them out. Default: exact up to
             65,536 units, approximate above.
 

@@ -116,13 +116,14 @@ def add_basis(
         passes = run_passes(features, batches, sites, units, aside, how, log)
         passing = place / LAYERS / "new-basis.sqlite"
         schema = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
-        with pin_threads(passes.survey.bundle), write_database(passing, f"{schema}\n{BASES}") as db:
-            write_rows(db, units, batches, passes, labels_of(model, batches))
-            _fill_bases(db, dictionary, digest, reading)
-    log.note("layer written")
-    hashes = {"model": model.hash, "text": passes.survey.bundle.manifest["plan"]["text"], "dictionary": digest}
-    run = _run_of(place, dictionary, folder, command, corpus, sites, batch_size, seed, hashes, began, log)
-    layer_id = name_layer(place, "basis", passing, run)
+        hashes = {"model": model.hash, "text": passes.survey.bundle.manifest["plan"]["text"], "dictionary": digest}
+        with pin_threads(passes.survey.bundle), hold_folder(passing.parent, wait=True):
+            with write_database(passing, f"{schema}\n{BASES}") as db:
+                write_rows(db, units, batches, passes, labels_of(model, batches))
+                _fill_bases(db, dictionary, digest, reading)
+            log.note("layer written")
+            run = _run_of(place, dictionary, folder, command, corpus, sites, batch_size, seed, hashes, began, log)
+            layer_id = name_layer(place, "basis", passing, run)
     _clear(aside)
     return layer_id
 

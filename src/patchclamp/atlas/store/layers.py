@@ -33,7 +33,7 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.checks import same_subject
 from patchclamp.core.description import Description
 from patchclamp.core.descriptions import Descriptions
-from patchclamp.core.disk import refuse_write
+from patchclamp.core.disk import hold_folder, refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Edge, Graph, Node, finite_measures
@@ -264,17 +264,18 @@ def write_comparison(atlas: str | Path, comparison: Comparison, *, run: Run | No
 
 
 def write_layer(folder: Path, kind: str, script: str, about: dict[str, Any], fill: Any, run: Run | None) -> str:
-    """Write a layer under a passing name, find out what it is called, and rename it there.
+    """Write a layer under a passing name, find out what it is called, and rename it there; one writer at a time.
 
     Returns:
         str: the layer's id.
     """
     passing = folder / LAYERS / f"new-{kind}.sqlite"
-    with write_database(passing, script) as db:
-        rows = [(name, json.dumps(value, sort_keys=True)) for name, value in about.items()]
-        db.executemany("INSERT INTO about VALUES (?, ?)", rows)
-        fill(db)
-    return name_layer(folder, kind, passing, run)
+    with hold_folder(passing.parent, wait=True):
+        with write_database(passing, script) as db:
+            rows = [(name, json.dumps(value, sort_keys=True)) for name, value in about.items()]
+            db.executemany("INSERT INTO about VALUES (?, ?)", rows)
+            fill(db)
+        return name_layer(folder, kind, passing, run)
 
 
 def name_layer(folder: Path, kind: str, passing: Path, run: Run | None) -> str:

@@ -36,7 +36,7 @@ class LLMJudge:
     same question is asked in the same words again, and so is answered from what was kept.
 
     Args:
-        chat: whom to ask.
+        chat: the language model.
         at_once: windows of a question.
 
     Example:

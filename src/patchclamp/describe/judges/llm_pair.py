@@ -20,7 +20,7 @@ class LLMPairJudge:
     """Score two texts by a language model. What cannot be read of its answers is None.
 
     Args:
-        chat: whom to ask.
+        chat: the language model.
 
     Example:
         >>> LLMPairJudge(Chat("http://127.0.0.1:8000/v1", "my-model")).name

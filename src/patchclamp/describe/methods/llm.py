@@ -87,7 +87,7 @@ def llm(
 
 
 def open_chat(options: LLMOptions) -> Chat:
-    """Return whom the options name.
+    """Return the language model that the options name.
 
     Raises:
         PatchclampError: no server or model is named.
